@@ -1,0 +1,1 @@
+"""mergerexp: transfer-learning experiments on rare astronomical objects, from cutouts to catalogue."""

@@ -1,0 +1,1 @@
+"""Numbers from stored predictions; imports numpy, scipy, pandas and scikit-learn only."""

@@ -1,0 +1,222 @@
+"""What every verb can be told: one dataclass a config group, one field a key, each with its bounds.
+
+The values live in ``conf/*.yaml``; a key that is not here is refused, a value of another type or out
+of bounds too (`mergerexp.config.validate`). Fields marked ``identity=False`` cannot change a run's
+result and stay out of its fingerprint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+INF = float("inf")
+
+
+def setting(
+    low: float = -INF,
+    high: float = INF,
+    *,
+    above: float = -INF,
+    choices: tuple[str, ...] = (),
+    identity: bool = True,
+) -> Any:
+    """Declare a config key without a default: its value must come from YAML or an override.
+
+    Parameters
+    ----------
+    low, high
+        Inclusive bounds of a number, or of every entry of a list of numbers.
+    above
+        Exclusive lower bound.
+    choices
+        The allowed strings.
+    identity
+        False if the key cannot change a run's result.
+    """
+    bounds = {"low": low, "high": high, "above": above, "choices": choices, "identity": identity}
+    return field(default=MISSING, metadata=bounds)
+
+
+@dataclass
+class PathsConfig:
+    """Where things are written."""
+
+    root: str = setting(identity=False)
+    datasets: str = setting(identity=False)
+    features: str = setting(identity=False)
+    weights: str = setting(identity=False)
+    runs: str = setting(identity=False)
+
+
+@dataclass
+class DataConfig:
+    """What every data set has, whatever its source."""
+
+    source: str = setting(choices=("simulated", "folder"))
+    name: str = setting()
+    size: int = setting(16, 2048)  # side of the stored images, in pixels
+    workers: int | None = setting(1, 1024, identity=False)  # processes of `prepare`; null: all cores
+
+
+@dataclass
+class SimulatorConfig:
+    """The embedded galaxy simulator; see `mergerexp.data.sources.simulated`."""
+
+    n_mergers: int = setting(8, 10_000_000)
+    n_noninteracting: int = setting(8, 10_000_000)
+    seed: int = setting(0, 2**31 - 1)
+    views_per_encounter: int = setting(1, 64)  # images of one encounter: other times, other sides
+    n_particles: int = setting(500, 1_000_000)  # test particles of one disc
+    stamp_width: float = setting(2.0, 30.0)  # stamp's side in Petrosian radii
+    as_min: float = setting(0.0, 1.0)  # noise-free shape asymmetry that a merger must reach
+    hard: float = setting(0.0, 1.0)  # chance to keep a merger below as_min
+    stages: list[float] = setting(0.0, 1.0)  # fractions of approach, first passage, late
+    p_proj: float = setting(0.0, 1.0)  # chance projections among the non-interacting
+    p_star: float = setting(0.0, 1.0)  # star overlaps among the non-interacting
+    depth: float = setting(0.1, 10.0)  # sky noise in units of SDSS's
+    label_noise: float = setting(0.0, 0.49)  # fraction of labels flipped
+
+
+@dataclass
+class SimulatedDataConfig(DataConfig):
+    """``data=simulated``."""
+
+    simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
+
+
+@dataclass
+class ColumnsConfig:
+    """Names of the columns of ``data.csv``."""
+
+    file: str = setting()
+    label: str = setting()
+    objid: str | None = setting()
+    group: str | None = setting()
+
+
+@dataclass
+class FolderDataConfig(DataConfig):
+    """``data=folder``: one folder a class, or a CSV of files and labels."""
+
+    root: str = setting()
+    csv: str | None = setting()  # relative to root
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    positive: str | None = setting()  # class of the rare objects; null: the smaller class
+    crop: float = setting(0.05, 1.0)  # central fraction of each image that is kept
+    on_error: str = setting(choices=("stop", "skip"))
+
+
+@dataclass
+class SplitConfig:
+    """Folds and subsets (SCIENCE: K=4, test=k, val=(k+1) mod K)."""
+
+    folds: int = setting(3, 100)
+    seed: int = setting(0, 2**31 - 1)
+    subset_of: str = setting(choices=("all", "train"))  # subset everything, or the training folds only
+    negatives: str = setting(choices=("all", "matched"))  # keep all, or as many as there are positives
+
+
+@dataclass
+class ModelConfig:
+    """Backbone and head."""
+
+    backbone: str = setting()  # any timm name
+    pretrained: str = setting()  # hub | wheel | path of a .safetensors/.pth/.bin file
+    head_units: int = setting(1, 65_536)
+    normalization: str = setting(choices=("backbone", "raw"))  # timm's mean/std, or 0-255 as it is
+    feature_batch: int = setting(1, 65_536, identity=False)
+
+
+@dataclass
+class InitConfig:
+    """Initialisation, and the stages that follow from it."""
+
+    name: str = setting()
+    weights: str = setting(choices=("pretrained", "random"))
+    head_epochs: int = setting(0, 100_000)  # epochs of the head on the frozen backbone; 0: no such stage
+    head_lr: float = setting(high=10.0, above=0.0)  # Adam
+    lr_factor: float = setting(high=1e6, above=0.0)  # on optimizer.lr in the fine-tuning stage
+
+
+@dataclass
+class AugmentConfig:
+    """One affine resampling of each training image."""
+
+    name: str = setting()
+    rotation: str = setting(choices=("none", "quarter", "any"))
+    flip: bool = setting()
+    zoom: list[float] = setting(0.05, 20.0)  # [low, high], >1 enlarges the object
+    zoom_isotropic: bool = setting()
+    shift: float = setting(0.0, 0.5)  # largest shift, fraction of the side
+    views: int = setting(1, 64)  # fixed views of each training image in the frozen stage
+    validation: bool = setting()  # validate on augmented images, as the paper's code does
+
+
+@dataclass
+class OptimizerConfig:
+    """Optimiser of the fine-tuning stage."""
+
+    name: str = setting(choices=("sgd", "adam", "adamw"))
+    lr: float = setting(high=10.0, above=0.0)
+    momentum: float = setting(0.0, 0.9999)  # sgd; the first beta of adam and adamw
+    weight_decay: float = setting(0.0, 10.0)
+
+
+@dataclass
+class TrainerConfig:
+    """Length of training, and the machine."""
+
+    max_epochs: int = setting(1, 1_000_000)
+    patience: int = setting(1, 1_000_000)
+    per_class: int = setting(1, 4096)  # images of each class in a mini-batch
+    eval_batch: int = setting(1, 65_536, identity=False)
+    precision: str = setting(choices=("auto", "32", "bf16", "16"))
+    device: str = setting(choices=("auto", "cpu", "cuda", "mps"), identity=False)
+    threads: int | None = setting(1, 1024, identity=False)  # null: what this process may use
+    checkpoint_every_s: float = setting(above=0.0, identity=False)
+    progress: bool = setting(identity=False)
+
+
+@dataclass
+class TrackingConfig:
+    """Where the record of a run goes."""
+
+    uri: str | None = setting(identity=False)  # null: run folders only
+    experiment: str = setting(identity=False)
+    artifacts: str | None = setting(identity=False)  # null: what the tracking server says
+    retry_s: float = setting(0.0, 86_400.0, identity=False)
+
+
+@dataclass
+class PrepareConfig:
+    """Root of ``python -m mergerexp.prepare``."""
+
+    data: Any = MISSING
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class TrainConfig:
+    """Root of ``python -m mergerexp.train``."""
+
+    data: Any = MISSING
+    split: SplitConfig = field(default_factory=SplitConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    subset: float = setting(high=1.0, above=0.0)
+    fold: int = setting(0, 99)
+    seed: int = setting(0, 2**31 - 1)
+
+
+DATA_SOURCES: dict[str, type[DataConfig]] = {
+    "simulated": SimulatedDataConfig,
+    "folder": FolderDataConfig,
+}

@@ -1,0 +1,1 @@
+"""Backbones and their weights, the classifier, the frozen-feature bank."""

@@ -1,0 +1,1 @@
+"""Run folders and the states of runs; imports no torch."""

@@ -1,0 +1,1 @@
+"""The record of a run in MLflow, and where it came from."""
