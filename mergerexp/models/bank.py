@@ -1,0 +1,104 @@
+"""The frozen-feature bank: pooled backbone features, computed once for all runs of all sweeps.
+
+In the frozen stage the backbone can't change, so its features of an image in a fixed view are computed
+once per (weights, image, view) and kept in float16. Layout: ``<key>/view-<v>/block-<b>-<rows>.npz``, each
+file the features of some rows of one block of the data set. Files are written under another name and
+renamed, and a block is filled under its lock, which the system releases when a process dies: concurrent
+runs fill the bank together, no image twice, and a killed run leaves no half file and no stale lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+BLOCK = 256  # images; what a killed run loses at most
+
+Rows = NDArray[np.int64]
+Features = NDArray[np.float16]
+Compute = Callable[[int, Rows], NDArray[np.floating]]
+
+
+class FeatureBank:
+    """Features of one data set under one backbone.
+
+    Parameters
+    ----------
+    folder
+        Named after all that the features depend on: weights, data set, input scaling, augmentation.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(
+        self, view: int, rows: Rows, compute: Compute, advance: Callable[[int], None] = lambda n: None
+    ) -> Features:
+        """Return the features of some images in one view, computing what nobody has computed yet.
+
+        Parameters
+        ----------
+        view
+            Number of the fixed view.
+        rows
+            Distinct rows of the data set, shape (n,).
+        compute
+            Called with the view and the missing rows of one block; returns their features, shape (m, D).
+        advance
+            Told how many images are ready, for a progress bar.
+
+        Returns
+        -------
+        ndarray
+            float16, shape (n, D), in the order of ``rows``.
+        """
+        waiting = deque(np.unique(rows // BLOCK).tolist())
+        found: dict[int, Features] = {}
+        while waiting:
+            block = waiting.popleft()
+            wanted = rows[rows // BLOCK == block]
+            have = self._read(view, block)
+            if not have.keys() >= set(wanted.tolist()):
+                try:
+                    # another run may be at this block: go on with the next one meanwhile
+                    with FileLock(self._block(view, block, "lock"), timeout=0.5):
+                        have = self._fill(view, block, wanted, compute)
+                except Timeout:
+                    waiting.append(block)
+                    continue
+            found.update({row: have[row] for row in wanted.tolist()})
+            advance(len(wanted))
+        return np.stack([found[row] for row in rows.tolist()])
+
+    def _fill(self, view: int, block: int, wanted: Rows, compute: Compute) -> dict[int, Features]:
+        have = self._read(view, block)
+        missing = np.array([row for row in np.sort(wanted).tolist() if row not in have], dtype=np.int64)
+        if missing.size:
+            features = np.asarray(compute(view, missing)).astype(np.float16)
+            if not np.isfinite(features).all():
+                raise FloatingPointError("the backbone's features overflow float16; use another input scaling")
+            path = self._block(view, block, f"{len(have):04d}.npz")
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                np.savez(file, rows=missing, features=features)
+            partial.replace(path)
+            have.update(zip(missing.tolist(), features, strict=True))
+        return have
+
+    def _read(self, view: int, block: int) -> dict[int, Features]:
+        have: dict[int, Features] = {}
+        for path in sorted(self._block(view, block, "").parent.glob(f"block-{block:05d}-*.npz")):
+            with np.load(path) as part:
+                have.update(zip(part["rows"].tolist(), part["features"], strict=True))
+        return have
+
+    def _block(self, view: int, block: int, ending: str) -> Path:
+        folder = self.folder / f"view-{view:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"block-{block:05d}-{ending}"

@@ -1,0 +1,130 @@
+"""The network: any timm backbone, global average pooling, Dense(1024, ReLU), Dense(2)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from mergerexp.data.images import RAW, Scaling
+from mergerexp.models.efficientnet_lite import is_wheel_state, to_timm_keys
+from mergerexp.models.weights import WeightsError, WeightsFile
+
+
+class Classifier(nn.Module):
+    """Backbone and head of Ackermann et al. 2018, section 3.
+
+    Parameters
+    ----------
+    backbone
+        A timm model without classifier: images (B, 3, H, W) -> pooled features (B, D).
+    head_units
+        Width of the hidden layer.
+    """
+
+    def __init__(self, backbone: nn.Module, head_units: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = make_head(feature_size(backbone), head_units)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images (B, 3, H, W) to logits (B, 2); softmax of them gives (1-p_m, p_m)."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+def make_head(features: int, units: int) -> nn.Sequential:
+    """Return Dense(units, ReLU) -> Dense(2)."""
+    return nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Linear(units, 2))
+
+
+def feature_size(backbone: nn.Module) -> int:
+    """Return the length of a timm backbone's pooled feature vector."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
+def backbone_kwargs(name: str, size: int) -> dict[str, Any]:
+    """Return what ``timm.create_model`` needs besides the name to rebuild a backbone for a size."""
+    kwargs: dict[str, Any] = {"num_classes": 0}
+    pretrained_cfg = timm.get_pretrained_cfg(name)
+    if pretrained_cfg is not None and pretrained_cfg.fixed_input_size:
+        kwargs["img_size"] = size
+    return kwargs
+
+
+def create_backbone(name: str, size: int, weights: WeightsFile | None, seed: int) -> nn.Module:
+    """Create a backbone with pretrained or random weights.
+
+    Parameters
+    ----------
+    name
+        timm's name.
+    size
+        Side of the images, in pixels.
+    weights
+        Pretrained weights; None for random ones.
+    seed
+        Of the random ones.
+
+    Raises
+    ------
+    WeightsError
+        If the weights do not fit the backbone.
+    """
+    kwargs = backbone_kwargs(name, size)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # timm warns of renamed models on every call
+        torch.manual_seed(seed)
+        if weights is None:
+            return timm.create_model(name, pretrained=False, **kwargs)
+        state = _read(weights, name)
+        try:
+            return timm.create_model(
+                name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **kwargs
+            )
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise WeightsError(f"{weights.path}: not the weights of {name} ({reason})") from error
+
+
+def create_classifier(
+    name: str, size: int, head_units: int, weights: WeightsFile | None, seed: int
+) -> Classifier:
+    """Create backbone and head; both random parts are drawn from ``seed``."""
+    backbone = create_backbone(name, size, weights, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(backbone, head_units)
+
+
+def input_scaling(backbone: nn.Module, kind: str) -> Scaling:
+    """Return the input scaling of a backbone: timm's (``kind="backbone"``), or none (``raw``)."""
+    if kind == "raw":
+        return RAW
+    config = resolve_model_data_config(backbone)
+    return Scaling(tuple(config["mean"]), tuple(config["std"]), 255.0)
+
+
+def _read(weights: WeightsFile, name: str) -> dict[str, Tensor]:
+    """Read a state dict; nothing in the file is executed."""
+    try:
+        if weights.path.suffix == ".safetensors":
+            state: dict[str, Any] = load_file(weights.path)
+        else:
+            state = torch.load(weights.path, map_location="cpu", weights_only=True)
+    except Exception as error:  # safetensors, pickle and zip errors have no common base
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{weights.path}: not a weights file ({reason})") from error
+    for wrapper in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+            break
+    if is_wheel_state(state):
+        skeleton = timm.create_model(name, pretrained=False)
+        return to_timm_keys(state, skeleton.state_dict())
+    return state

