@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -27,6 +27,8 @@ from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import PrepareConfig, TrainConfig
 from mergerexp.config.validate import ConfigError, validate
 from mergerexp.console import console
+from mergerexp.data.errors import DataError
+from mergerexp.models.weights import WeightsError
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
 
@@ -120,6 +122,7 @@ def _known_keys() -> list[str]:
 def run_app(
     config_name: str,
     schema: type[Schema],
+    preflight: Callable[[list[Schema]], None],
     task: Callable[[Schema, list[str]], None],
     finish: Callable[[], int],
 ) -> None:
@@ -131,6 +134,8 @@ def run_app(
         YAML file in ``conf/``.
     schema
         Its root dataclass.
+    preflight
+        Called once with the configs of all cells, before the first one starts.
     task
         Called for each cell with the typed config and its overrides.
     finish
@@ -141,9 +146,12 @@ def run_app(
     if not _only_shows(args):
         extra = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
         try:
-            compose_all(args.config_name or config_name, args.overrides + extra, args.multirun, schema)
-        except ConfigError as error:
+            name = args.config_name or config_name
+            preflight(compose_all(name, args.overrides + extra, args.multirun, schema))
+        except (ConfigError, DataError, WeightsError) as error:
             _fail(str(error))
+        except KeyboardInterrupt:
+            _interrupted()
 
     def typed_task(cfg: DictConfig) -> None:
         overrides = list(hydra.core.hydra_config.HydraConfig.get().overrides.task)
@@ -152,8 +160,7 @@ def run_app(
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(typed_task)()
     except KeyboardInterrupt:
-        console.print("[yellow]Interrupted: the same command goes on where this one stopped.[/]")
-        sys.exit(130)
+        _interrupted()
     if not _only_shows(args):
         sys.exit(finish())
 
@@ -166,8 +173,6 @@ def set_up_logging() -> None:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("alembic", "mlflow", "timm"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*|lightning_fabric\..*")
@@ -178,7 +183,12 @@ def _only_shows(args: argparse.Namespace) -> bool:
     return any(flag is not None and flag is not False for flag in shows)
 
 
-def _fail(message: str) -> None:
+def _interrupted() -> NoReturn:
+    console.print("[yellow]Interrupted: the same command goes on where this one stopped.[/]")
+    sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
     for line in message.splitlines():
         print(f"error: {line}", file=sys.stderr)
     sys.exit(2)

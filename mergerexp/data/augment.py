@@ -19,6 +19,11 @@ def is_exact(augment: AugmentConfig) -> bool:
     return augment.rotation != "any" and augment.zoom == [1.0, 1.0] and augment.shift == 0.0
 
 
+def is_identity(augment: AugmentConfig) -> bool:
+    """Tell whether images stay as they are."""
+    return is_exact(augment) and augment.rotation == "none" and not augment.flip
+
+
 def draw_transforms(augment: AugmentConfig, n: int, generator: torch.Generator) -> Tensor:
     """Draw n random transformations.
 

@@ -92,6 +92,144 @@ def prepare(
 def _prepare(
     source: Source, recipe: dict[str, Any], name: str, size: int, final: Path, workers: int, progress: bool
 ) -> None:
-    """Make what parts are missing, then the data set."""
+    """Make what parts are missing, then the data set, then tidy up."""
     partial = final.with_name(f".{final.name}.partial")
-    parts = _run(source, partial, size, workers, Progress, name) if progress else None
+    report = final.with_name(f"{final.name}.problems.csv")
+    parts = _make_missing_parts(source, partial, name, size, workers, progress)
+    rows, kept, problems = _gather(parts)
+    if problems and source.on_error == "stop":
+        _stop(problems, report, parts)
+    class_names = source.class_names
+    labels = [row["label"] for row in rows]
+    for label, class_name in enumerate(class_names):
+        if label not in labels:
+            if problems:
+                write_problems(report, problems)
+            why = f" ({len(problems)} unusable inputs are listed in {report})" if problems else ""
+            raise DataError(f"class {class_name!r} of data set {name} has no usable object{why}")
+    save(
+        final,
+        (_images(part)[mask] for part, mask in zip(parts, kept, strict=True)),
+        pd.DataFrame(rows),
+        name=name,
+        source=type(source).__name__,
+        recipe=recipe,
+        size=size,
+        class_names=class_names,
+        problems=problems,
+    )
+    shutil.rmtree(partial)
+    report.unlink(missing_ok=True)
+    log.info("data set %s: %d images, %d inputs skipped", final, len(rows), len(problems))
+
+
+def _make_missing_parts(
+    source: Source, partial: Path, name: str, size: int, workers: int, progress: bool
+) -> list[Path]:
+    """Make the part files that are not there; return all of them in the order of the catalogue."""
+    partial.mkdir(exist_ok=True)
+    for leftover in partial.glob("*.tmp"):
+        leftover.unlink()
+    chunks = source.chunks()
+    # The number of chunks is in the name, so that parts of another division are never mixed in.
+    paths = [partial / f"{i:06d}-of-{len(chunks):06d}.npz" for i in range(len(chunks))]
+    missing = {path: chunk for path, chunk in zip(paths, chunks, strict=True) if not path.exists()}
+    done = len(paths) - len(missing)
+    if done:
+        log.info("continuing data set %s: %d of %d parts are done", name, done, len(paths))
+    with Progress(f"preparing {name}", len(paths), done, enabled=progress) as bar:
+        for objects in make_parts(source, missing, size, workers):
+            bar.update(objects)
+    return paths
+
+
+def _gather(
+    parts: Sequence[Path],
+) -> tuple[list[dict[str, Any]], list[NDArray[np.bool_]], list[Problem]]:
+    """Collect the rows to keep, the mask of them in each part, and the problems; objids become unique."""
+    rows: list[dict[str, Any]] = []
+    kept: list[NDArray[np.bool_]] = []
+    problems: list[Problem] = []
+    owners: dict[int, str] = {}
+    for path in parts:
+        with _part_checked(path):
+            part_rows, part_problems = read_record(path)
+        problems += part_problems
+        mask = np.ones(len(part_rows), dtype=bool)
+        for i, row in enumerate(part_rows):
+            objid = row["objid"]
+            file = row.get("file", f"{path.name}, row {i}")
+            if objid in owners:
+                mask[i] = False
+                problems.append(Problem(file, f"duplicate objid {objid}: {owners[objid]} has it too"))
+            else:
+                owners[objid] = file
+                rows.append(row)
+        kept.append(mask)
+    return rows, kept, problems
+
+
+def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> None:
+    """Report the problems; forget the parts that have some, so that mended inputs are read again."""
+    for path in parts:
+        if read_record(path)[1]:
+            path.unlink()
+    write_problems(report, problems)
+    shown = [f"  {problem.file}: {problem.reason}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        shown.append(f"  … and {len(problems) - SHOWN_PROBLEMS} more")
+    raise DataError(
+        "\n".join([f"{len(problems)} unusable inputs, all listed in {report}:", *shown])
+        + "\nMend or remove them and prepare again, or leave them out with data.on_error=skip."
+    )
+
+
+def _images(path: Path) -> NDArray[np.uint8]:
+    with _part_checked(path):
+        return read_images(path)
+
+
+@contextmanager
+def _part_checked(path: Path) -> Iterator[None]:
+    """Remove a damaged part file (a full or failing disk), so that the next run makes it again."""
+    try:
+        yield
+    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+        path.unlink()
+        raise DataError(f"{path} was damaged ({error}) and is removed; prepare again to remake it") from error
+
+
+@contextmanager
+def _locked(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a data set, saying so if another process has it."""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        log.info("another process is preparing data set %s; waiting for it", name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_done(final: Path) -> bool:
+    """Tell whether the data set is there: it is renamed into place when whole."""
+    if not final.exists():
+        return False
+    if not (final / META).is_file():
+        raise DataError(f"{final} is no data set: {META} is missing; remove the folder and prepare again")
+    return True
+
+
+def _short_hash(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def _usable_cores() -> int:
+    """Count the cores that this process may use, which a cluster limits."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

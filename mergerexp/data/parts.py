@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mergerexp.data.sources import Part, Problem, Source
+from mergerexp.data.sources import Problem, Source
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

@@ -210,9 +210,7 @@ def _written(file: BinaryIO, blocks: Iterable[NDArray[np.uint8]]) -> Iterator[ND
         yield contiguous
 
 
-def _content_hash(
-    shape: Sequence[int], blocks: Iterable[NDArray[np.uint8]], catalogue: pd.DataFrame
-) -> str:
+def _content_hash(shape: Sequence[int], blocks: Iterable[NDArray[np.uint8]], catalogue: pd.DataFrame) -> str:
     digest = hashlib.sha256(json.dumps(list(shape)).encode())
     n = 0
     for block in blocks:
@@ -260,7 +258,9 @@ def _read_catalogue(path: Path, meta: dict[str, Any]) -> pd.DataFrame:
     if not catalogue["objid"].is_unique:
         repeated = catalogue.loc[catalogue["objid"].duplicated(), "objid"].iloc[0]
         raise DataError(f"{path}: objid {repeated} occurs more than once; prepare the data set again")
-    counts = {name: int((catalogue["label"] == label).sum()) for label, name in enumerate(meta["class_names"])}
+    counts = {
+        name: int((catalogue["label"] == label).sum()) for label, name in enumerate(meta["class_names"])
+    }
     if counts != meta["counts"] or sum(counts.values()) != len(catalogue):
         raise DataError(
             f"{path} has {len(catalogue)} rows, of which {counts}, but {META} says {meta['counts']}; "

@@ -12,7 +12,8 @@ FACTORS = (0.78, 1.0, 1.55)  # of i, r, g
 MINIMUM = -0.05
 STRETCH = 0.5
 Q = 8.0
-CHROMA_BLUR = 0.5  # arcsec
+PALE = 0.6
+CHROMA_BLUR = 0.6  # arcsec
 # Rec. 601, the luminance of JPEG.
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -28,7 +29,8 @@ def lupton_rgb(red: Floats, green: Floats, blue: Floats) -> Floats:
     Returns
     -------
     ndarray
-        float32, shape (size, size, 3), 0 to 255. Hue is kept where a band saturates.
+        float32, shape (size, size, 3), 0 to 255. Where a band saturates, the hue is partly kept: the
+        cores of bright stars turn pale, as those of saturated stars do.
     """
     rgb = np.stack([red, green, blue], axis=-1) - np.float32(MINIMUM)
     intensity = rgb.mean(axis=-1, keepdims=True)
@@ -37,7 +39,8 @@ def lupton_rgb(red: Floats, green: Floats, blue: Floats) -> Floats:
     positive = np.maximum(intensity, 1e-9)
     rgb = rgb * np.where(intensity > 0, np.arcsinh(positive * (Q / STRETCH)) * slope / positive, 0)
     rgb = np.maximum(rgb, 0)
-    return np.asarray(rgb * np.minimum(1, 255 / np.maximum(rgb.max(axis=-1, keepdims=True), 255)))
+    hue_kept = rgb * (255 / np.maximum(rgb.max(axis=-1, keepdims=True), 255))
+    return np.asarray(PALE * np.minimum(rgb, 255) + (1 - PALE) * hue_kept, dtype=np.float32)
 
 
 def smooth_chroma(rgb: Floats, width: float) -> Floats:

@@ -14,75 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from mergerexp.data.sources.simulated.discs import Disc, Floats, G, Halo
 
-G = 43007.1
 GYR_PER_TIME_UNIT = 0.97779
 TIME_STEP = 0.0035
-COULOMB_LOGARITHM = 1.2
-# Keep friction finite once the nuclei have come to rest in each other.
-FRICTION_MIN_SPEED = 30.0
+COULOMB_LOGARITHM = 0.8
+CUSP_SHIFT = 0.3  # in scale radii
+FASTEST_DRAG = 0.3  # share of the speed lost in one step, so that friction never overshoots
 SOFTENING = 0.1
 # Friction drags the disc that is bound to a nucleus along; it fades beyond this many scale lengths.
 FRICTION_REACH = 4.0
-DISC_EDGE = 5.5
-DISC_HEIGHT = 0.08
-DISC_DISPERSION = 0.06
 # After its first pericentre a stripped companion dissolves on this time (in time units).
 STRIPPING_TIME = 0.05
 MAX_APPROACH_STEPS = 3000
-
-
-@dataclass(frozen=True)
-class Halo:
-    """A Hernquist sphere: ``mass`` (1e10 solar masses) and ``scale`` radius (kpc)."""
-
-    mass: float
-    scale: float
-
-    def enclosed_mass(self, radius: ArrayLike) -> NDArray[np.float64]:
-        """Mass within a radius (kpc): ``M r^2 / (r + a)^2``."""
-        r = np.asarray(radius, dtype=np.float64)
-        return np.asarray(self.mass * r**2 / (r + self.scale) ** 2)
-
-    def circular_velocity(self, radius: ArrayLike) -> NDArray[np.float64]:
-        """Speed of a circular orbit (km/s) at a radius (kpc)."""
-        r = np.asarray(radius, dtype=np.float64)
-        return np.asarray(np.sqrt(G * self.mass * r) / (r + self.scale))
-
-    def density(self, radius: float) -> float:
-        """Mass density (1e10 solar masses per kpc^3) at a radius (kpc)."""
-        return self.mass * self.scale / (2 * math.pi * radius * (radius + self.scale) ** 3)
-
-
-@dataclass(frozen=True)
-class Disc:
-    """Test particles of one disc about its nucleus.
-
-    Attributes
-    ----------
-    positions, velocities
-        float32, shape (3, n), in kpc and km/s.
-    age
-        float32, shape (n,), uniform in [0, 1): the rank by which stars are called young.
-    axes
-        float64, shape (3, 3): rows are the two in-plane unit vectors and the spin.
-    scale_length
-        Exponential scale length in kpc.
-    """
-
-    positions: Floats
-    velocities: Floats
-    age: Floats
-    axes: NDArray[np.float64]
-    scale_length: float
-
-    @property
-    def count(self) -> int:
-        """Number of particles."""
-        return self.positions.shape[1]
 
 
 @dataclass(frozen=True)
@@ -134,61 +80,6 @@ class Orbit:
     pericentre: int
 
 
-def rotation(inclination: float, node: float, phase: float) -> NDArray[np.float64]:
-    """Rotation matrix, shape (3, 3): about z by phase, about x by inclination, about z by node."""
-
-    def about_z(t: float) -> NDArray[np.float64]:
-        c, s = math.cos(t), math.sin(t)
-        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-
-    c, s = math.cos(inclination), math.sin(inclination)
-    about_x = np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
-    return about_z(node) @ about_x @ about_z(phase)
-
-
-def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a rotation matrix, shape (3, 3), uniform over all orientations."""
-    node, phase = rng.uniform(0, 2 * np.pi, 2)
-    return rotation(float(np.arccos(rng.uniform(-1, 1))), float(node), float(phase))
-
-
-def sample_disc(
-    rng: np.random.Generator, count: int, scale_length: float, halo: Halo, turn: NDArray[np.float64]
-) -> Disc:
-    """Draw an exponential disc of particles on near-circular orbits.
-
-    Parameters
-    ----------
-    rng
-        Random stream.
-    count
-        Number of particles (0 is allowed).
-    scale_length
-        Exponential scale length in kpc; the disc ends at `DISC_EDGE` of them.
-    halo
-        Halo that sets the circular velocity.
-    turn
-        Rotation from the disc's own frame, shape (3, 3).
-    """
-    radius = rng.gamma(2.0, 1.0, count)
-    # Stars beyond the edge are drawn anew, evenly: 3 % of all, whose exact place nobody sees.
-    radius = np.where(radius > DISC_EDGE, rng.uniform(0.3, DISC_EDGE, count), radius) * scale_length
-    angle = rng.uniform(0, 2 * np.pi, count)
-    cos, sin = np.cos(angle), np.sin(angle)
-    height = rng.normal(0, DISC_HEIGHT * scale_length, count)
-    speed = halo.circular_velocity(np.maximum(radius, 0.05 * scale_length))
-    random = DISC_DISPERSION * speed * rng.standard_normal((3, count))
-    positions = np.stack([radius * cos, radius * sin, height])
-    velocities = np.stack([-speed * sin, speed * cos, np.zeros(count)]) + random * [[1.0], [1.0], [0.3]]
-    return Disc(
-        positions=(turn @ positions).astype(np.float32),
-        velocities=(turn @ velocities).astype(np.float32),
-        age=rng.random(count, dtype=np.float32),
-        axes=turn.T,
-        scale_length=scale_length,
-    )
-
-
 def two_body_orbit(
     haloes: tuple[Halo, Halo],
     pericentre: float,
@@ -196,9 +87,9 @@ def two_body_orbit(
     steps_after: int,
     *,
     friction: float = COULOMB_LOGARITHM,
-    stripped: bool = False,
+    radial: bool = False,
 ) -> Orbit:
-    """Follow two nuclei from ``start`` (kpc apart) on a parabolic orbit past first pericentre.
+    """Follow two nuclei from ``start`` (kpc apart) past first pericentre.
 
     The haloes attract each other as ``G M1 M2 / (r + a)^2`` with the mean scale radius a: a central
     force, so that without friction energy and angular momentum are conserved and the distance at
@@ -216,15 +107,21 @@ def two_body_orbit(
         Time steps to follow beyond pericentre.
     friction
         Coulomb logarithm of the friction; 0 switches it off.
-    stripped
-        Whether the second halo dissolves after pericentre.
+    radial
+        False: a parabolic orbit. True: a companion that falls from rest (but for the motion that makes
+        it miss by ``pericentre``), and whose halo dissolves after it, so that its stars wrap into shells.
     """
     first, second = haloes
     total, scale = first.mass + second.mass, 0.5 * (first.scale + second.scale)
     # Complex numbers stand for vectors in the orbital plane; plain floats are fastest for one body.
-    tangential = pericentre * math.sqrt(2 * G * total / (pericentre + scale)) / start
-    radial = -math.sqrt(max(2 * G * total / (start + scale) - tangential**2, 1.0))
-    separation, speed = complex(start, 0.0), complex(radial, tangential)
+    depth, depth0 = 2 * G * total / (pericentre + scale), 2 * G * total / (start + scale)
+    if radial:
+        tangential = pericentre * math.sqrt((depth - depth0) / (start**2 - pericentre**2))
+        inward = 0.0
+    else:
+        tangential = pericentre * math.sqrt(depth) / start
+        inward = math.sqrt(max(depth0 - tangential**2, 1.0))
+    separation, speed = complex(start, 0.0), complex(-inward, tangential)
     x = [separation * second.mass / total, -separation * first.mass / total]
     v = [speed * second.mass / total, -speed * first.mass / total]
 
@@ -232,10 +129,8 @@ def two_body_orbit(
         d, w = x[0] - x[1], v[0] - v[1]
         r = abs(d) + 1e-3
         pull = -G / (r + scale) ** 2 * d / r
-        drag = 4 * math.pi * G**2 * friction / math.hypot(abs(w), FRICTION_MIN_SPEED) ** 3 * w
-        # Densities are read a little outside r: a nucleus is no point, and the cusp would stop it dead.
-        drag0 = -drag * first.mass * second.density(r + 0.3 * second.scale)
-        drag1 = drag * second.mass * first.density(r + 0.3 * first.scale)
+        drag0 = -friction * _drag(first.mass, second, r, abs(w)) * w
+        drag1 = friction * _drag(second.mass, first, r, abs(w)) * w
         return pull * second.mass + drag0, -pull * first.mass + drag1, drag0, drag1
 
     force = forces()
@@ -250,14 +145,27 @@ def two_body_orbit(
         path.append((*x, *v, *force[2:]))
         if turned is None and (abs(x[0] - x[1]) > apart or len(path) > MAX_APPROACH_STEPS):
             turned = len(path) - 2
-    return _tabulate(np.array(path), turned, stripped)
+    return _tabulate(np.array(path), turned, radial)
 
 
-def _tabulate(path: NDArray[np.complex128], pericentre: int, stripped: bool) -> Orbit:
+def _drag(mass: float, through: Halo, radius: float, speed: float) -> float:
+    """Rate (per time unit and Coulomb logarithm) at which friction slows a mass within a halo.
+
+    Chandrasekhar's formula for Maxwellian background velocities of dispersion v_c / sqrt(2).
+    """
+    # The density is read a little outside: a nucleus is no point, and the cusp would stop it dead.
+    radius += CUSP_SHIFT * through.scale
+    x = speed / float(through.circular_velocity(radius))
+    slower = math.erf(x) - 2 * x / math.sqrt(math.pi) * math.exp(-x * x)
+    rate = 4 * math.pi * G**2 * mass * through.density(radius) * slower / max(speed, 1e-3) ** 3
+    return min(rate, FASTEST_DRAG / TIME_STEP)
+
+
+def _tabulate(path: NDArray[np.complex128], pericentre: int, radial: bool) -> Orbit:
     vectors = np.zeros((len(path), 6, 3))
     vectors[..., 0], vectors[..., 1] = path.real, path.imag
     elapsed = np.maximum(np.arange(len(path)) - pericentre, 0) * TIME_STEP
-    survival = np.exp(-elapsed / STRIPPING_TIME) if stripped else np.ones(len(path))
+    survival = np.exp(-elapsed / STRIPPING_TIME) if radial else np.ones(len(path))
     return Orbit(vectors[:, 0:2], vectors[:, 2:4], vectors[:, 4:6], survival, pericentre)
 
 

@@ -16,7 +16,7 @@ from mergerexp.data.sources.simulated.cosmology import (
     distance_modulus,
     redshift_at,
 )
-from mergerexp.data.sources.simulated.dynamics import Halo
+from mergerexp.data.sources.simulated.discs import Halo
 
 R_BAND_MSTAR = -21.3
 FAINTEST = 0.08  # in L*
@@ -142,8 +142,8 @@ def _draw_pattern(rng: np.random.Generator) -> DiscPattern:
         lopsidedness=abs(rng.normal(0, 0.12)),
         pitch=np.radians(rng.uniform(11, 28)),
         phases=(float(phases[0]), float(phases[1]), float(phases[2])),
-        young=rng.uniform(0.1, 0.45),
-        dust=0.5 * 10 ** rng.normal(0, 0.25),
+        young=rng.uniform(0.12, 0.55),
+        dust=0.7 * 10 ** rng.normal(0, 0.25),
     )
 
 
@@ -170,7 +170,7 @@ def draw_galaxy(
         bulge_index=float(rng.choice([3.0, 4.0, 5.0] if early else [1.5, 2.5, 4.0])),
         bulge_ratio=rng.uniform(0.55, 1.0) if early else rng.uniform(0.7, 1.0),
         bulge_angle=rng.uniform(0, np.pi),
-        disc_colour=rng.normal(0.66, 0.10),
+        disc_colour=rng.normal(0.60, 0.10),
         # The red sequence is narrow and slopes gently: brighter is redder.
         bulge_colour=0.80 + 0.05 * float(np.log10(lum)) + rng.normal(0, 0.03),
         pattern=_draw_pattern(rng),

@@ -7,11 +7,13 @@ classifier could tell the classes by the winding rather than by the encounter.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from mergerexp.data.sources.simulated.dynamics import DISC_HEIGHT
+from mergerexp.data.sources.simulated.discs import DISC_HEIGHT
 from mergerexp.data.sources.simulated.galaxies import DiscPattern, Galaxy
 from mergerexp.data.sources.simulated.photometry import (
     EXTINCTION,
@@ -22,11 +24,11 @@ from mergerexp.data.sources.simulated.photometry import (
 )
 
 # Light of a young particle relative to an old one, and of a clump (an HII region) to a young one.
-YOUNG_BOOST = 0.9
+YOUNG_BOOST = 1.1
 CLUMP_SHARE = 0.02
 CLUMP_BOOST = 6.0
 # The dust layer is thinner than the stars', hence lanes in discs seen edge-on.
-DUST_HEIGHT = 0.4 * DISC_HEIGHT
+DUST_HEIGHT = 0.5 * DISC_HEIGHT
 DUST_LENGTH = 1.3
 STEEPEST = 0.12  # least |cos i|: no sightline runs within the layer for ever
 # Particles that share a smoothing kernel, and the kernel's sizes in pixels.
@@ -35,7 +37,29 @@ SMOOTHING = (0.75, 1.5, 3.0, 6.0)
 DENSITY_SMOOTHING = 2.6
 
 
-def disc_weights(coordinates: Floats, pattern: DiscPattern, turn: float, young: Floats) -> Floats:
+@dataclass(frozen=True)
+class Activity:
+    """What an encounter adds to a galaxy's light.
+
+    Attributes
+    ----------
+    burst
+        Light of young stars relative to an undisturbed disc's.
+    glow
+        Blue light of a central starburst as a fraction of the galaxy's.
+    turn
+        Azimuth (radians) by which arms and bar have turned.
+    order
+        Strength of arms, bar and lopsidedness relative to an undisturbed disc's.
+    """
+
+    burst: float = 1.0
+    glow: float = 0.0
+    turn: float = 0.0
+    order: float = 1.0
+
+
+def disc_weights(coordinates: Floats, pattern: DiscPattern, activity: Activity, young: Floats) -> Floats:
     """Relative weight of each particle under the disc's pattern.
 
     Parameters
@@ -44,8 +68,8 @@ def disc_weights(coordinates: Floats, pattern: DiscPattern, turn: float, young: 
         Particles along the disc's axes, shape (3, n), in scale lengths.
     pattern
         Arms, bar, lopsidedness.
-    turn
-        Azimuth (radians) by which the pattern has turned.
+    activity
+        How far the pattern has turned, and how much of it is left.
     young
         1 for young particles, else 0, shape (n,): arms are sharper in young stars.
 
@@ -55,9 +79,9 @@ def disc_weights(coordinates: Floats, pattern: DiscPattern, turn: float, young: 
         float32, shape (n,), positive.
     """
     radius = np.hypot(coordinates[0], coordinates[1]) + np.float32(1e-6)
-    azimuth = np.arctan2(coordinates[1], coordinates[0]) - np.float32(turn)
+    azimuth = np.arctan2(coordinates[1], coordinates[0]) - np.float32(activity.turn)
     # Matter that has left the disc's plane or its bounds takes no part in the pattern.
-    fade = np.exp(-((coordinates[2] / 0.4) ** 2) - (radius / 5.0) ** 4)
+    fade = activity.order * np.exp(-((coordinates[2] / 0.4) ** 2) - (radius / 5.0) ** 4)
     weights = np.ones_like(radius)
     if pattern.bar_strength:
         bar = np.cos(2 * (azimuth - pattern.phases[1]))
@@ -71,7 +95,7 @@ def disc_weights(coordinates: Floats, pattern: DiscPattern, turn: float, young: 
         wave = np.cos(pattern.arms * (azimuth - winding - pattern.phases[0]))
         amplitude = pattern.arm_strength * fade * np.clip(1.3 * radius - 0.4, 0, 1)
         weights *= np.exp((0.9 + 1.6 * young) * amplitude * (wave - 0.3))
-    return weights.astype(np.float32)
+    return np.asarray(weights, dtype=np.float32)
 
 
 def dust_depth(coordinates: Floats, sightline: NDArray[np.float64], dust: float) -> Floats:
@@ -106,8 +130,7 @@ def disc_light(
     sightline: NDArray[np.float64],
     *,
     flux: float,
-    burst: float,
-    turn: float,
+    activity: Activity,
 ) -> Floats:
     """Flux of each particle in g, r, i.
 
@@ -123,10 +146,8 @@ def disc_light(
         Unit vector toward the observer along the same axes, shape (3,).
     flux
         r flux of the whole disc in nMgy, before dust.
-    burst
-        Light of young stars relative to that of an undisturbed disc.
-    turn
-        Azimuth by which the pattern has turned.
+    activity
+        What an encounter has done to the disc.
 
     Returns
     -------
@@ -135,8 +156,8 @@ def disc_light(
     """
     pattern = galaxy.pattern
     young = (age < pattern.young).astype(np.float32)
-    weights = disc_weights(coordinates, pattern, turn, young)
-    weights *= np.where(young > 0, np.float32(YOUNG_BOOST * burst), np.float32(1))
+    weights = disc_weights(coordinates, pattern, activity, young)
+    weights *= np.where(young > 0, np.float32(YOUNG_BOOST * activity.burst), np.float32(1))
     weights *= np.float32(flux / max(float(weights.sum()), 1e-9))
     # Clumps shine on top; they are blue, so that they hardly change the disc's r magnitude.
     weights *= 1 + np.float32(CLUMP_BOOST) * (age < CLUMP_SHARE * pattern.young)

@@ -17,7 +17,7 @@ PSF_FWHM = (1.40, 1.32, 1.26)  # arcsec, medians
 FWHM_PER_SIGMA = 2.3548
 # Extinction relative to r of a Milky Way dust (Cardelli, Clayton & Mathis 1989).
 EXTINCTION = (1.40, 1.0, 0.76)
-YOUNG_COLOURS = (0.10, 0.02)
+YOUNG_COLOURS = (0.08, -0.02)
 
 
 def band_fluxes(r_flux: float, g_minus_r: float, r_minus_i: float) -> NDArray[np.float64]:

@@ -72,11 +72,9 @@ class SimulatorSettings:
                 "simulator.stages must be three non-negative fractions (approach, first passage, late) "
                 f"with a positive sum, not {list(stages)}"
             )
-        return cls(
-            **{name: int(value(name)) for name in _INTEGERS},
-            **{name: float(value(name)) for name in _FLOATS},
-            stages=(stages[0], stages[1], stages[2]),
-        )
+        values: dict[str, Any] = {name: int(value(name)) for name in _INTEGERS}
+        values |= {name: float(value(name)) for name in _FLOATS}
+        return cls(**values, stages=(stages[0], stages[1], stages[2]))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""

@@ -103,12 +103,10 @@ def _star_fluxes(rng: np.random.Generator, magnitude: float) -> NDArray[np.float
     if rng.random() < 0.6:
         colour = rng.normal(0.45, 0.12)
         return band_fluxes(flux_of(magnitude), colour, 0.42 * colour - 0.03)
-    return band_fluxes(flux_of(magnitude), rng.normal(1.35, 0.12), rng.uniform(0.5, 1.3))
+    return band_fluxes(flux_of(magnitude), rng.normal(1.25, 0.15), rng.uniform(0.35, 0.8))
 
 
-def add_field(
-    rng: np.random.Generator, image: Floats, pixel: float, star_at: float | None = None
-) -> None:
+def add_field(rng: np.random.Generator, image: Floats, pixel: float, star_at: float | None = None) -> None:
     """Add foreground stars and faint galaxies to an image.
 
     Parameters
@@ -126,11 +124,12 @@ def add_field(
     area = (size * pixel / 60) ** 2
     for _ in range(rng.poisson(STAR_DENSITY * area)):
         # Counts rise slowly toward faint stars.
-        _add_point(image, *rng.uniform(0, size, 2), _star_fluxes(rng, rng.triangular(14, 21.5, 21.5)))
+        x, y = rng.uniform(0, size, 2)
+        _add_point(image, x, y, _star_fluxes(rng, rng.triangular(14, 21.5, 21.5)))
     if star_at is not None:
         angle = rng.uniform(0, 2 * np.pi)
-        offset = star_at / pixel * np.array([np.cos(angle), np.sin(angle)]) + size / 2
-        _add_point(image, *offset, _star_fluxes(rng, rng.uniform(13.5, 17.0)))
+        x, y = star_at / pixel * np.array([np.cos(angle), np.sin(angle)]) + size / 2
+        _add_point(image, x, y, _star_fluxes(rng, rng.uniform(13.5, 17.0)))
     for _ in range(rng.poisson(GALAXY_DENSITY * area)):
         x, y = rng.uniform(0, size, 2)
         magnitude = rng.triangular(17.5, 22.0, 22.0)
@@ -161,15 +160,14 @@ def convolve(image: Floats, pixel: float, seeing: float = 1.0) -> Floats:
 def add_noise(rng: np.random.Generator, image: Floats, pixel: float, depth: float) -> Floats:
     """Add the noise of sky and sources.
 
-    A stamp whose pixels are finer than the camera's is a magnified one: its noise is correlated over
-    a native pixel, at the same amplitude per area.
+    A stamp whose pixels are finer than the camera's is a magnified one: the interpolation has smoothed
+    its noise over about a native pixel.
     """
     sky = sky_noise(pixel, depth)[:, None, None]
     shot = np.maximum(image, 0) * (NMGY_PER_ELECTRON * depth**2)
     noise = rng.standard_normal(image.shape, dtype=np.float32) * np.sqrt(sky**2 + shot)
     magnified = NATIVE_PIXEL / pixel
-    if magnified > 1.05:
-        noise = gaussian_filter(noise, (0, 0.45 * magnified, 0.45 * magnified), mode="reflect")
-        # Per area the amplitude is that of white noise; its peaks are not to fall by the smoothing.
-        noise *= 0.9 * magnified if magnified > 1.2 else 1.0
+    if magnified > 1:
+        width = 0.45 * float(np.sqrt(magnified**2 - 1))
+        noise = gaussian_filter(noise, (0, width, width), mode="reflect")
     return np.asarray(image + noise, dtype=np.float32)

@@ -1,0 +1,38 @@
+"""From a ``data`` config to its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mergerexp.data.errors import DataError
+from mergerexp.data.sources import Source
+
+
+def make_source(cfg_data: Any) -> Source:
+    """Make the source that ``data.source`` names; only that one is imported.
+
+    Raises
+    ------
+    DataError
+        If there is no such source, or what it reads is unusable.
+    """
+    if cfg_data.source == "simulated":
+        from mergerexp.data.sources.simulated import SimulatedSource
+
+        return SimulatedSource(cfg_data.simulator, cfg_data.size)
+    if cfg_data.source == "folder":
+        from mergerexp.data.sources.folder import FolderSource
+        from mergerexp.data.sources.listing import Columns
+
+        columns = cfg_data.columns
+        return FolderSource(
+            Path(cfg_data.root),
+            cfg_data.size,
+            csv=cfg_data.csv,
+            columns=Columns(columns.file, columns.label, columns.objid, columns.group),
+            positive=cfg_data.positive,
+            crop=cfg_data.crop,
+            on_error=cfg_data.on_error,
+        )
+    raise DataError(f"data.source={cfg_data.source!r} is unknown; use 'simulated' or 'folder'")

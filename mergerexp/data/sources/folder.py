@@ -1,0 +1,148 @@
+"""Labelled image files: one folder a class, or a CSV of files and labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mergerexp.data.sources import Part, Problem
+from mergerexp.data.sources.listing import Columns, Entry, hash63, list_csv, list_folder, pick_positive
+from mergerexp.data.sources.stamp import RESAMPLING, UnusableImage, make_stamp
+
+FILES_PER_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """JPEG and PNG files with labels.
+
+    Parameters
+    ----------
+    root
+        Folder with exactly two class folders, or the one that the CSV's paths are relative to.
+    size
+        Side of the stamps in pixels.
+    csv
+        CSV of files and labels, relative to `root` or absolute; None: the folders are the classes.
+    columns
+        Names of the CSV's columns.
+    positive
+        Class of the rare objects, label 1; None: the smaller class.
+    crop
+        Fraction of the central square's side that is kept.
+    on_error
+        "stop" or "skip": what to do about unusable files.
+    """
+
+    root: Path
+    size: int
+    csv: str | None = None
+    columns: Columns = Columns()  # noqa: RUF009 (frozen)
+    positive: str | None = None
+    crop: float = 1.0
+    on_error: str = "stop"
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All files, in the order of the catalogue.
+
+        Raises
+        ------
+        DataError
+            If folders or CSV are not what they should be.
+        """
+        return list_folder(self.root) if self.csv is None else list_csv(self.root, self.csv, self.columns)
+
+    @cached_property
+    def class_names(self) -> tuple[str, str]:
+        """Names of label 0 and label 1 (the rare class)."""
+        return pick_positive(self.root, self.entries, self.positive)
+
+    def recipe(self) -> dict[str, Any]:
+        """Describe the content by the listing with sizes and times of the files: none is opened."""
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            try:
+                status = os.stat(self.root / entry.file)  # noqa: PTH116 (twice as quick as Path.stat)
+                stamp = [status.st_size, status.st_mtime_ns]
+            except (OSError, ValueError):  # a missing file is a problem when its turn comes
+                stamp = []
+            described = (entry.file, entry.class_name, entry.objid, entry.group, entry.extra, stamp)
+            digest.update(json.dumps(described).encode())
+        return {
+            "source": "folder",
+            "class_names": list(self.class_names),
+            "positive": self.class_names[1],
+            "crop": self.crop,
+            "resampling": RESAMPLING,
+            "files": len(self.entries),
+            "listing": digest.hexdigest(),
+        }
+
+    def chunks(self) -> Sequence[list[Entry]]:
+        """Split the files into runs of 128."""
+        starts = range(0, len(self.entries), FILES_PER_CHUNK)
+        return [self.entries[start : start + FILES_PER_CHUNK] for start in starts]
+
+    def make(self, chunk: list[Entry]) -> Part:
+        """Decode one run of files."""
+        images, rows, problems = [], [], []
+        root = self.root.resolve()
+        for entry in chunk:
+            try:
+                data = _read(root, entry)
+                image, (width, height) = make_stamp(data, self.size, self.crop)
+            except UnusableImage as error:
+                problems.append(Problem(entry.file, str(error)))
+                continue
+            images.append(image)
+            rows.append(
+                {
+                    "objid": entry.objid,
+                    "label": self.class_names.index(entry.class_name),
+                    # Byte-identical files are one object: they must not straddle folds.
+                    "group": hash63(data) if entry.group is None else entry.group,
+                    "file": entry.file,
+                    "width": width,
+                    "height": height,
+                    **entry.extra,
+                }
+            )
+        stamps = np.stack(images) if images else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
+        return Part(stamps, rows, problems)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the listing behind: a worker gets its chunks, which are enough."""
+        class_names = self.class_names
+        state = {name: value for name, value in vars(self).items() if name != "entries"}
+        return {**state, "class_names": class_names}
+
+
+def _read(root: Path, entry: Entry) -> bytes:
+    """Read a file that lies within the root."""
+    if entry.problem:
+        raise UnusableImage(entry.problem)
+    try:
+        entry.file.encode()
+        path = (root / entry.file).resolve()
+        if not path.is_relative_to(root):
+            raise UnusableImage(f"outside data.root={root}: copy it there")
+        if not path.exists():
+            raise UnusableImage("missing: no such file")
+        if not path.is_file():
+            raise UnusableImage("not a file")
+        return path.read_bytes()
+    except UnicodeEncodeError as error:
+        raise UnusableImage("its name is not valid UTF-8: rename it") from error
+    except (OSError, RuntimeError, ValueError) as error:  # permissions, loops of links, NUL in a name
+        if isinstance(error, UnusableImage):
+            raise
+        raise UnusableImage(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -1,0 +1,193 @@
+"""The MLflow record of a run, made from its folder: it may lag behind, and is never needed to go on.
+
+What has been sent is noted in the run folder, and everything that is sent twice is the same twice, so
+that a record which was cut off anywhere (a kill, a server that was down) is completed by the next call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from omegaconf import OmegaConf
+
+from mergerexp.config.schema import TrackingConfig
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep.run_folder import DONE, FAILED, RunFolder
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# A server that is down must not hold up training: we try again ourselves.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+import mlflow  # noqa: E402
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+TOKEN = "mergerexp.token"
+EVERY_S = 10.0  # between updates within a run
+PER_BATCH = 900  # metrics; MLflow takes 1000 at once
+EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
+
+
+class Record:
+    """Keeps MLflow up to date with a run folder; failures are told and tried again, never raised.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    tracking
+        Which store.
+    """
+
+    def __init__(self, folder: RunFolder, tracking: TrackingConfig) -> None:
+        self.folder, self.tracking = folder, tracking
+        self._next = 0.0
+
+    def update(self, final: bool = False) -> bool:
+        """Send what is new, unless that was tried a moment ago; return whether MLflow is up to date."""
+        if self.tracking.uri is None:
+            return True
+        if not final and time.monotonic() < self._next:
+            return False
+        try:
+            sync(self.folder, self.tracking)
+        except Exception as error:  # whatever the store's drivers raise: the run goes on without
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            log.warning("MLflow does not answer (%s): the record will be completed later", reason)
+            self._next = time.monotonic() + self.tracking.retry_s
+            return False
+        self._next = time.monotonic() + EVERY_S
+        return True
+
+
+def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
+    """Bring the MLflow record of a run folder up to date; costs next to nothing where it is.
+
+    Raises
+    ------
+    Exception
+        Whatever the store raises when it does not answer.
+    """
+    client, uri = open_store(tracking)
+    note: dict[str, Any] = read_json(folder.record) if folder.record.is_file() else {}
+    if note.get("uri") != uri:
+        note = {"uri": uri, "token": uuid.uuid4().hex, "run_id": None, "rows": 0, "final": None}
+        write_json(folder.record, note)
+    run_id = _existing(client, note["run_id"])
+    if run_id is None:
+        note |= {"run_id": _start(client, folder, tracking, note["token"]), "rows": 0, "final": None}
+        write_json(folder.record, note)
+    _send_history(client, folder, note)
+    state = folder.status().get("state")
+    if state in (DONE, FAILED) and note["final"] != state:
+        _finish(client, folder, note["run_id"], state)
+        note["final"] = state
+        write_json(folder.record, note)
+
+
+def open_store(tracking: TrackingConfig) -> tuple[MlflowClient, str]:
+    """Open the store and make sure the experiment exists; return the client and the store's full URI.
+
+    Many processes may do so at once on a fresh SQLite file: the first one makes the tables.
+    """
+    assert tracking.uri is not None
+    uri, lock = tracking.uri, nullcontext()
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///")).resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{path}"
+        lock = FileLock(path.with_name(f"{path.name}.lock"))  # type: ignore[assignment]
+    with lock:
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient(uri)
+        if client.get_experiment_by_name(tracking.experiment) is None:
+            artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
+            client.create_experiment(tracking.experiment, artifact_location=artifacts)
+    return client, uri
+
+
+def _existing(client: MlflowClient, run_id: str | None) -> str | None:
+    """Return the run's id if the store still has it."""
+    if run_id is None:
+        return None
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return run_id if run.info.lifecycle_stage == "active" else None
+
+
+def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, token: str) -> str:
+    """Create the MLflow run with its parameters and tags, or find the one that a killed call created."""
+    experiment = client.get_experiment_by_name(tracking.experiment)
+    found = client.search_runs([experiment.experiment_id], f"tags.`{TOKEN}` = '{token}'", max_results=1)
+    if found:
+        run = found[0]
+    else:
+        run = client.create_run(
+            experiment.experiment_id, run_name=folder.path.name, tags={TOKEN: token, **_tags(folder)}
+        )
+    config = OmegaConf.to_container(OmegaConf.load(folder.config))
+    params = {key: value for key, value in _flat(config) if key not in run.data.params}
+    client.log_batch(run.info.run_id, params=[Param(key, value[:6000]) for key, value in params.items()])
+    return str(run.info.run_id)
+
+
+def _tags(folder: RunFolder) -> dict[str, str]:
+    provenance = read_json(folder.provenance)
+    tags = {"fingerprint": folder.fingerprint, "run_folder": folder.path.name}
+    for key, value in _flat(provenance):
+        tags[key] = value[:5000]
+    return {f"mergerexp.{key}": value for key, value in tags.items()}
+
+
+def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
+    rows = read_json(folder.history) if folder.history.is_file() else []
+    metrics = [
+        Metric(f"{row['stage']}/{name}", row[name], row["timestamp_ms"], row["epoch"])
+        for row in rows[note["rows"] :]
+        for name in EPOCH_METRICS
+        if row.get(name) is not None
+    ]
+    for start in range(0, len(metrics), PER_BATCH):
+        client.log_batch(note["run_id"], metrics=metrics[start : start + PER_BATCH])
+    if metrics:
+        note["rows"] = len(rows)
+        write_json(folder.record, note)
+
+
+def _finish(client: MlflowClient, folder: RunFolder, run_id: str, state: str) -> None:
+    status = folder.status()
+    if state == DONE:
+        metrics = read_json(folder.metrics)
+        now = int(status["updated"] * 1000)
+        client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
+        for path in folder.artifacts():
+            client.log_artifact(run_id, str(path))
+    error = str(status.get("error") or "")
+    client.log_batch(run_id, tags=[RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])])
+    client.set_terminated(run_id, "FINISHED" if state == DONE else "FAILED")
+
+
+def _flat(node: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Return the leaves of nested dictionaries with dotted keys, as text."""
+    if not isinstance(node, dict):
+        return [(prefix, str(node))]
+    return [
+        leaf
+        for key, value in node.items()
+        for leaf in _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    ]

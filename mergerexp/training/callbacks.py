@@ -1,0 +1,181 @@
+"""What happens around the batches: early stopping, the history of epochs, checkpoints, progress."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from rich.progress import Progress, TaskID
+from torch import Tensor
+
+from mergerexp.console import progress_bar
+from mergerexp.training.stage import Stage
+
+Row = dict[str, Any]
+
+
+class BestWeights(pl.Callback):
+    """Stop when validation accuracy no longer improves, and keep the best weights.
+
+    Of equal accuracies the lower loss is better (SCIENCE #5).
+
+    Parameters
+    ----------
+    patience
+        Epochs without a better one before training stops.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best: tuple[float, float] | None = None  # accuracy, -loss
+        self.epoch = -1
+        self.waited = 0
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once if the checkpoint was written after the last epoch."""
+        if self.waited >= self.patience:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare the epoch with the best so far."""
+        assert isinstance(pl_module, Stage)
+        score = (pl_module.scores["val_accuracy"], -pl_module.scores["val_loss"])
+        if self.best is None or score > self.best:
+            self.best, self.epoch, self.waited = score, trainer.current_epoch, 0
+            state = pl_module.network.state_dict()
+            self.weights = {key: value.detach().cpu().clone() for key, value in state.items()}
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        best = None if self.best is None else list(self.best)
+        return {"best": best, "epoch": self.epoch, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.best = None if state_dict["best"] is None else tuple(state_dict["best"])
+        self.epoch, self.waited = state_dict["epoch"], state_dict["waited"]
+        self.weights = state_dict["weights"]
+
+
+class History(pl.Callback):
+    """One row an epoch, over both stages; part of every checkpoint, so that no epoch is told twice."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        assert isinstance(pl_module, Stage)
+        losses = torch.stack(pl_module.train_losses) if pl_module.train_losses else torch.zeros(0)
+        self.rows.append(
+            {
+                "stage": pl_module.name,
+                "epoch": trainer.current_epoch,
+                "step": len(self.rows),
+                "timestamp_ms": int(time.time() * 1000),
+                "seconds": round(time.perf_counter() - self._since, 3),
+                "train_loss": float(losses.mean()),
+                **pl_module.scores,
+            }
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+class LastCheckpoint(pl.Callback):
+    """Write ``last.ckpt`` after every epoch, and within long ones every so many seconds.
+
+    Parameters
+    ----------
+    path
+        Written under another name, then renamed: a kill leaves the old one or the new one.
+    every_s
+        Seconds between checkpoints within an epoch.
+    saved
+        Called after each checkpoint at the end of an epoch.
+    """
+
+    def __init__(self, path: Path, every_s: float, saved: Callable[[], None]) -> None:
+        self.path, self.every_s, self.saved = path, every_s, saved
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Save if it is time to, but not where the end of the epoch will do so at once."""
+        if time.monotonic() - self._last >= self.every_s and not trainer.is_last_batch:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, then let the record be brought up to date."""
+        self._save(trainer)
+        self.saved()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        partial = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial, weights_only=False)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+        self._last = time.monotonic()
+
+
+class EpochProgress(pl.Callback):
+    """A bar over the epochs of a stage, refreshed a few times a second at most."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._refreshed = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar."""
+        self._bar = progress_bar(self.enabled)
+        self._bar.start()
+        steps = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
+        self._task = self._bar.add_task(str(getattr(pl_module, "name", "")), total=steps)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Move the bar, four times a second at most."""
+        if self._bar is None or time.monotonic() - self._refreshed < 0.25:
+            return
+        self._refreshed = time.monotonic()
+        accuracy = getattr(pl_module, "scores", {}).get("val_accuracy")
+        score = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
+        text = f"{getattr(pl_module, 'name', '')} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{score}"
+        self._bar.update(self._task, completed=trainer.global_step, description=text)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

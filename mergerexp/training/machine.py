@@ -1,0 +1,112 @@
+"""What the machine has: device, precision, threads, memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mergerexp.config.schema import TrainerConfig
+from mergerexp.config.validate import ConfigError
+
+LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run computes.
+
+    Attributes
+    ----------
+    device
+        Of all tensors.
+    precision
+        ``32``, ``bf16`` or ``16``, of training; predictions are always made in float32.
+    threads
+        CPU threads that torch uses.
+    """
+
+    device: torch.device
+    precision: str
+    threads: int
+
+    @property
+    def lightning(self) -> dict[str, Any]:
+        """Arguments of Lightning's Trainer."""
+        precision = LIGHTNING_PRECISION[self.precision]
+        return {"accelerator": {"cuda": "gpu"}.get(self.device.type, self.device.type), "precision": precision}
+
+
+def choose_machine(trainer: TrainerConfig) -> Machine:
+    """Choose device, precision and threads, and set torch up for them.
+
+    Raises
+    ------
+    ConfigError
+        If the config asks for what the machine lacks.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kind = trainer.device
+    if kind == "auto":
+        kind = next(name for name, here in available.items() if here)
+    if not available[kind]:
+        raise ConfigError(f"trainer.device={kind}: this machine has no such device; use trainer.device=auto")
+    precision = trainer.precision
+    if precision == "auto":
+        precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    if precision == "16" and kind == "cpu":
+        raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32, bf16 or auto")
+    threads = trainer.threads or usable_cores()
+    torch.set_num_threads(threads)
+    _keep_freed_memory()
+    return Machine(torch.device(kind, 0) if kind == "cuda" else torch.device(kind), precision, threads)
+
+
+def usable_cores() -> int:
+    """Return how many CPU cores this process may use (affinity and, on Slurm, the allocation)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def hardware() -> dict[str, Any]:
+    """Describe the machine, for the record."""
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "hostname": platform.node(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": usable_cores(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "gpu": gpu,
+    }
+
+
+def peak_memory_gb() -> float:
+    """Return the largest resident memory of this process so far, in GB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak * (1 if sys.platform == "darwin" else 1024) / 1e9)
+
+
+def _keep_freed_memory() -> None:
+    """Keep glibc from handing the large buffers of every batch back to the system: page faults dominate."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:  # noqa: PTH123
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

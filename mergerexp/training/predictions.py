@@ -1,0 +1,90 @@
+"""The record of a run: p_m of every validation and test galaxy, and the model as plain files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from mergerexp.config.schema import TrainConfig
+from mergerexp.data.images import ImageStore, Scaling
+from mergerexp.data.splits import Split
+from mergerexp.data.store import Dataset
+from mergerexp.files import write_json, written
+from mergerexp.models.classifier import Classifier, backbone_kwargs
+
+
+@torch.inference_mode()
+def predict_logits(
+    classifier: Classifier, images: ImageStore, rows: NDArray[np.int64], batch: int
+) -> NDArray[np.float32]:
+    """Return the logits of some images in float32, shape (n, 2), without augmentation."""
+    classifier.eval()
+    logits = [
+        classifier(images.scaled(images.pixels(rows[start : start + batch]))).float().cpu().numpy()
+        for start in range(0, len(rows), batch)
+    ]
+    return np.concatenate(logits)
+
+
+def predict_split(
+    classifier: Classifier, images: ImageStore, dataset: Dataset, split: Split, batch: int
+) -> pd.DataFrame:
+    """Rate the validation and test galaxies of a run.
+
+    Returns
+    -------
+    DataFrame
+        One row a galaxy: objid (int64), split (``val`` or ``test``), label, p_m (float64), logit_0,
+        logit_1 (float32).
+    """
+    parts = []
+    for name, rows in (("val", split.val), ("test", split.test)):
+        logits = predict_logits(classifier, images, rows, batch)
+        margin = logits[:, 1].astype(np.float64) - logits[:, 0]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "objid": dataset.objids[rows],
+                    "split": name,
+                    "label": dataset.labels[rows],
+                    "p_m": 1 / (1 + np.exp(-margin)),
+                    "logit_0": logits[:, 0],
+                    "logit_1": logits[:, 1],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def save_model(folder: Path, classifier: Classifier, images: ImageStore, cfg: TrainConfig) -> None:
+    """Write ``model.safetensors`` and ``model.json``, all that is needed to rebuild the network.
+
+    The tensors' names are ``backbone.<timm's name>`` and ``head.0``, ``head.2`` (weight, bias).
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
+    with written(folder / "model.safetensors") as partial:
+        save_file(state, partial)
+    write_json(folder / "model.json", _description(cfg, images.scaling))
+
+
+def _description(cfg: TrainConfig, scaling: Scaling) -> dict[str, Any]:
+    return {
+        "backbone": cfg.model.backbone,
+        "create_model": backbone_kwargs(cfg.model.backbone, cfg.data.size),
+        "head_units": cfg.model.head_units,
+        "input": {
+            "size": cfg.data.size,
+            "channels": "RGB",
+            "formula": "(pixel / scale - mean) / std",
+            "scale": scaling.scale,
+            "mean": list(scaling.mean),
+            "std": list(scaling.std),
+        },
+        "output": "softmax(logits)[1] is p_m",
+    }

@@ -1,0 +1,210 @@
+"""The protocol of Ackermann et al. 2018: the head on the frozen backbone, then everything, exactly resumable."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from mergerexp.config.schema import OptimizerConfig, TrainConfig
+from mergerexp.data.images import ImageStore
+from mergerexp.data.loaders import (
+    FeatureBatches,
+    FeatureEvaluation,
+    ImageBatches,
+    ImageEvaluation,
+    TrainingBatches,
+)
+from mergerexp.data.seeding import seed_for
+from mergerexp.data.splits import Split
+from mergerexp.data.store import Dataset
+from mergerexp.models.classifier import Classifier, create_classifier, input_scaling
+from mergerexp.models.features import FrozenFeatures
+from mergerexp.models.weights import WeightsFile
+from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, Row
+from mergerexp.training.machine import Machine
+from mergerexp.training.stage import Stage
+
+log = logging.getLogger(__name__)
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it sets its own level when imported
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trained network and how it came about.
+
+    Attributes
+    ----------
+    classifier
+        With the best epoch's weights, on its device, in evaluation mode.
+    images
+        The data set with the network's input scaling.
+    history
+        A row an epoch, over both stages.
+    best_epoch
+        Of the fine-tuning stage, from 0.
+    backbone_passes
+        Images that went through the frozen backbone in the first stage.
+    """
+
+    classifier: Classifier
+    images: ImageStore
+    history: list[Row]
+    best_epoch: int
+    backbone_passes: int
+
+
+class Protocol:
+    """One run's training, from its checkpoint if there is one.
+
+    Parameters
+    ----------
+    cfg
+        The run's config.
+    dataset, split
+        What to train on.
+    weights
+        Of the backbone; None for random ones.
+    machine
+        Where to compute.
+    checkpoint
+        Path of ``last.ckpt``.
+    saved
+        Called with the history after every epoch.
+    """
+
+    def __init__(
+        self,
+        cfg: TrainConfig,
+        dataset: Dataset,
+        split: Split,
+        weights: WeightsFile | None,
+        machine: Machine,
+        checkpoint: Path,
+        saved: Callable[[list[Row]], None],
+    ) -> None:
+        self.cfg, self.dataset, self.split, self.machine = cfg, dataset, split, machine
+        self.checkpoint, self.saved = checkpoint, saved
+        self.history = History()
+        self.run_seed = seed_for(cfg.seed, "run", cfg.fold, str(cfg.subset))
+        seed = seed_for(self.run_seed, "initialisation")
+        self.weights_id = weights.sha256 if weights else f"random {cfg.model.backbone} {seed}"
+        self.classifier = create_classifier(
+            cfg.model.backbone, cfg.data.size, cfg.model.head_units, weights, seed
+        ).to(device=machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        scaling = input_scaling(self.classifier.backbone, cfg.model.normalization)
+        self.images = ImageStore(dataset.images, scaling, machine.device)
+
+    def train(self) -> Outcome:
+        """Run the stages that are not done yet."""
+        stage = self._checkpointed_stage()
+        passes = 0
+        if self.cfg.init.head_epochs > 0 and stage != "finetune":
+            passes = self._train_head(resume=stage == "head")
+        best = self._finetune(resume=stage == "finetune")
+        self.classifier.load_state_dict(best.weights)
+        self.classifier.eval()
+        return Outcome(self.classifier, self.images, self.history.rows, best.epoch, passes)
+
+    def _train_head(self, resume: bool) -> int:
+        """Stage 1: the head alone, on features of the frozen backbone."""
+        cfg, labels, device = self.cfg, self.dataset.labels, self.machine.device
+        features = FrozenFeatures(
+            self.classifier.backbone,
+            self.images,
+            cfg.augment,
+            weights_id=self.weights_id,
+            content_hash=self.dataset.content_hash,
+            folder=Path(cfg.paths.features),
+            batch=cfg.model.feature_batch,
+            progress=cfg.trainer.progress,
+        )
+        train, val = self.split.train, self.split.val
+        batches = FeatureBatches(
+            features.training(train),
+            labels[train],
+            cfg.trainer.per_class,
+            seed_for(self.run_seed, "head"),
+            device,
+        )
+        evaluation = FeatureEvaluation(features.plain(val), labels[val], device)
+        adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0)
+        stage = Stage("head", self.classifier.head, adam, self.run_seed)
+        self._fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
+        return features.passes
+
+    def _finetune(self, resume: bool) -> BestWeights:
+        """Stage 2: every layer, until validation accuracy no longer improves."""
+        cfg, labels = self.cfg, self.dataset.labels
+        train, val = self.split.train, self.split.val
+        batches = ImageBatches(
+            self.images,
+            train,
+            labels[train],
+            cfg.augment,
+            cfg.trainer.per_class,
+            seed_for(self.run_seed, "finetune"),
+        )
+        augment = cfg.augment if cfg.augment.validation else None
+        evaluation = ImageEvaluation(self.images, val, labels[val], cfg.trainer.eval_batch, augment)
+        settings = cfg.optimizer
+        optimizer = OptimizerConfig(
+            name=settings.name,
+            lr=settings.lr * cfg.init.lr_factor,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        best = BestWeights(cfg.trainer.patience)
+        stage = Stage("finetune", self.classifier, optimizer, self.run_seed)
+        self._fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
+        return best
+
+    def _fit(
+        self,
+        stage: Stage,
+        batches: TrainingBatches,
+        evaluation: Iterable[Any],
+        epochs: int,
+        callbacks: list[pl.Callback],
+        resume: bool,
+    ) -> None:
+        every_s = self.cfg.trainer.checkpoint_every_s
+        # The checkpoint comes last: it holds the state of the others at the end of the epoch.
+        saving = LastCheckpoint(self.checkpoint, every_s, lambda: self.saved(self.history.rows))
+        shown = EpochProgress(self.cfg.trainer.progress)
+        trainer = pl.Trainer(
+            **self.machine.lightning,
+            devices=1,
+            max_epochs=epochs,
+            callbacks=[*callbacks, shown, self.history, saving],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            plugins=[LightningEnvironment()],  # on Slurm, requeueing is the launcher's
+            default_root_dir=self.checkpoint.parent,
+        )
+        batches.position = lambda: trainer.global_step
+        with warnings.catch_warnings():
+            # Our batches are a function of the step: resuming within an epoch needs no loader state.
+            warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
+            path = self.checkpoint if resume else None
+            trainer.fit(stage, batches, evaluation, ckpt_path=path, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+
+    def _checkpointed_stage(self) -> str | None:
+        """Return the stage that ``last.ckpt`` belongs to, if there is one."""
+        if not self.checkpoint.is_file():
+            return None
+        stage: str = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["stage"]
+        log.info("resuming in stage %s", stage)
+        return stage

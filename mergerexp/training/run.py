@@ -1,0 +1,137 @@
+"""One run, whole: data, training, predictions, metrics, record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from mergerexp.analysis.metrics import summary
+from mergerexp.config.schema import TrainConfig
+from mergerexp.data.splits import Split, make_split
+from mergerexp.data.store import Dataset
+from mergerexp.files import write_json, write_text, written
+from mergerexp.models.weights import WeightsFile
+from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, RunFolder
+from mergerexp.tracking.provenance import command_line, git_state, software
+from mergerexp.tracking.record import Record
+from mergerexp.training.callbacks import Row
+from mergerexp.training.machine import choose_machine, hardware, peak_memory_gb
+from mergerexp.training.predictions import predict_split, save_model
+from mergerexp.training.protocol import Outcome, Protocol
+
+log = logging.getLogger(__name__)
+
+
+def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, folder: RunFolder) -> None:
+    """Train a run from where it stands to its end.
+
+    Parameters
+    ----------
+    cfg
+        The validated config.
+    dataset
+        What `cfg.data` was prepared to.
+    weights
+        Of the backbone; None for random ones.
+    folder
+        Where everything is written; the caller holds its lock.
+
+    Raises
+    ------
+    Exception
+        Whatever stopped the run, after its state has been written; the checkpoint stays.
+    """
+    started = time.time()
+    machine = choose_machine(cfg.trainer)
+    split = _split(cfg, dataset)
+    record = Record(folder, cfg.tracking)
+    restarts = folder.status().get("restarts", -1) + 1
+    write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)))
+    write_json(folder.provenance, _provenance(cfg, dataset, weights, machine.precision, str(machine.device)))
+    folder.set_state(RUNNING, started=round(started, 3), restarts=restarts, error=None)
+    record.update()
+
+    def saved(rows: list[Row]) -> None:
+        write_json(folder.history, rows)
+        folder.set_state(RUNNING, stage=rows[-1]["stage"], epoch=rows[-1]["epoch"])
+        record.update()
+
+    try:
+        outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
+        _write_results(cfg, dataset, split, outcome, folder, time.time() - started)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        folder.set_state(FAILED, error=f"{type(error).__name__}: {reason}"[:2000])
+        record.update(final=True)
+        raise
+    folder.set_state(DONE)
+    folder.checkpoint.unlink(missing_ok=True)
+    record.update(final=True)
+
+
+def _split(cfg: TrainConfig, dataset: Dataset) -> Split:
+    settings = cfg.split
+    return make_split(
+        dataset.labels,
+        dataset.groups,
+        fold=cfg.fold,
+        folds=settings.folds,
+        subset=cfg.subset,
+        subset_of=settings.subset_of,
+        negatives=settings.negatives,
+        seed=settings.seed,
+    )
+
+
+def _provenance(
+    cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, precision: str, device: str
+) -> dict[str, Any]:
+    return {
+        "git": git_state(),
+        "command": " ".join(command_line()),
+        "data": {"name": cfg.data.name, "content_hash": dataset.content_hash, "objects": len(dataset)},
+        "weights": {"origin": weights.origin, "sha256": weights.sha256} if weights else {"origin": "random"},
+        "hardware": hardware(),
+        "device": device,
+        "precision": precision,
+        "software": software(),
+    }
+
+
+def _write_results(
+    cfg: TrainConfig, dataset: Dataset, split: Split, outcome: Outcome, folder: RunFolder, seconds: float
+) -> None:
+    predictions = predict_split(outcome.classifier, outcome.images, dataset, split, cfg.trainer.eval_batch)
+    with written(folder.predictions) as partial:
+        predictions.to_parquet(partial, index=False)
+    save_model(folder.path, outcome.classifier, outcome.images, cfg)
+    # The figures come from the file that is kept, as anyone else would compute them.
+    metrics = fold_metrics(pd.read_parquet(folder.predictions))
+    labels = dataset.labels[split.train]
+    metrics |= {
+        "train/n_mergers": float((labels == 1).sum()),
+        "train/n_noninteracting": float((labels == 0).sum()),
+        "train/n_balanced": float(2 * min((labels == 1).sum(), (labels == 0).sum())),
+        "run/best_epoch": float(outcome.best_epoch),
+        "run/epochs": float(len(outcome.history)),
+        "run/backbone_passes": float(outcome.backbone_passes),
+        "run/seconds": round(seconds, 3),
+        "run/peak_memory_gb": round(peak_memory_gb(), 3),
+    }
+    write_json(folder.history, outcome.history)
+    write_json(folder.metrics, metrics)
+
+
+def fold_metrics(predictions: pd.DataFrame) -> dict[str, float]:
+    """Score the validation and test folds of a run's predictions; keys ``val/...`` and ``test/...``."""
+    return {
+        f"{name}/{key}": value
+        for name, part in predictions.groupby("split")
+        for key, value in summary(part["label"], part["p_m"]).items()
+    }
+
+

@@ -1,0 +1,100 @@
+"""One stage of training as a Lightning module: the head on frozen features, or everything on images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from mergerexp.config.schema import OptimizerConfig
+from mergerexp.data.loaders import Batch
+from mergerexp.data.seeding import seed_for
+
+
+class Stage(pl.LightningModule):
+    """Cross-entropy training of a network on balanced batches.
+
+    Validation scores weigh both classes alike, as the training batches do: ``val_accuracy`` is the mean
+    of the two classes' accuracies, ``val_loss`` the mean of their cross-entropies.
+
+    Parameters
+    ----------
+    name
+        ``head`` or ``finetune``; recorded in every checkpoint.
+    network
+        Inputs of a batch -> logits (B, 2).
+    optimizer
+        Settings of the optimiser.
+    seed
+        Of dropout and the like.
+    """
+
+    def __init__(self, name: str, network: nn.Module, optimizer: OptimizerConfig, seed: int) -> None:
+        super().__init__()
+        self.name, self.network = name, network
+        self.optimizer_config, self.seed = optimizer, seed
+        self.train_losses: list[Tensor] = []
+        self.restored_losses: list[Tensor] = []
+        self.val_outputs: list[tuple[Tensor, Tensor]] = []
+        self.scores: dict[str, float] = {}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Tie the global random numbers (dropout) to the step, so that a resumed run draws the same."""
+        torch.manual_seed(seed_for(self.seed, "step", self.name, self.global_step))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the mean cross-entropy of a balanced batch."""
+        loss = functional.cross_entropy(self.network(batch.inputs), batch.labels)
+        self.train_losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start from the losses of a half-done epoch, or none."""
+        self.train_losses, self.restored_losses = self.restored_losses, []
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep logits and labels until the whole fold has been seen."""
+        self.val_outputs.append((self.network(batch.inputs).float(), batch.labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation fold."""
+        logits, labels = (torch.cat(part) for part in zip(*self.val_outputs, strict=True))
+        self.val_outputs.clear()
+        losses = functional.cross_entropy(logits, labels, reduction="none")
+        correct = (logits.argmax(1) == labels).float()
+        self.scores = {
+            "val_loss": _class_mean(losses, labels),
+            "val_accuracy": _class_mean(correct, labels),
+        }
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Build the optimiser; fused kernels where torch has them."""
+        return make_optimizer(self.network, self.optimizer_config)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the stage's name, and within an epoch its losses so far."""
+        within_epoch = self.global_step % int(self.trainer.num_training_batches) != 0
+        checkpoint["stage"] = self.name
+        checkpoint["train_losses"] = [float(loss) for loss in self.train_losses] if within_epoch else []
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the losses of a half-done epoch."""
+        self.restored_losses = [torch.tensor(loss) for loss in checkpoint["train_losses"]]
+
+
+def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Return SGD, Adam or AdamW over all of a network's parameters."""
+    parameters = list(network.parameters())
+    decay = config.weight_decay
+    if config.name == "sgd":
+        return torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=decay, fused=True)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    return kind(parameters, config.lr, (config.momentum, 0.999), weight_decay=decay, fused=True)
+
+
+def _class_mean(values: Tensor, labels: Tensor) -> float:
+    """Average over each class, then over the classes."""
+    return float(torch.stack([values[labels == label].double().mean() for label in (0, 1)]).mean())

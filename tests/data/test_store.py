@@ -1,0 +1,157 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mergerexp.data.sources import Problem
+from mergerexp.data.store import DataError, Dataset, save, verify
+
+LARGE = 2**63 - 1
+
+
+def write(path, *, pixel=0, label=1, group=7, objid=LARGE, reverse_columns=False, name="toy"):
+    images = np.arange(5 * 16 * 16 * 3, dtype=np.uint64).astype(np.uint8).reshape(5, 16, 16, 3)
+    images[4, 3, 2, 1] += pixel
+    catalogue = pd.DataFrame(
+        {
+            "objid": [10, 11, 12, 13, objid],
+            "label": [0, 0, 1, 0, label],
+            "group": [1, 2, 3, 4, group],
+            "z": [0.1, 0.2, 0.3, 0.4, np.nan],
+        }
+    )
+    if reverse_columns:
+        catalogue = catalogue[catalogue.columns[::-1]]
+    save(
+        path,
+        [images[:2], images[2:2], images[2:]],
+        catalogue,
+        name=name,
+        source="Toy",
+        recipe={"n": 5},
+        size=16,
+        class_names=("plain", "odd"),
+        problems=[Problem("bad.jpg", "empty")],
+    )
+    return images
+
+
+def test_opens_as_it_was_saved(tmp_path):
+    images = write(tmp_path / "set")
+    dataset = Dataset.open(tmp_path / "set")
+    np.testing.assert_array_equal(dataset.images, images)
+    assert isinstance(dataset.images, np.memmap)
+    assert not dataset.images.flags.writeable
+    assert dataset.objids.dtype == dataset.groups.dtype == np.int64
+    assert dataset.labels.dtype == np.int8
+    assert dataset.objids[4] == LARGE
+    assert dataset.labels.tolist() == [0, 0, 1, 0, 1]
+    assert dataset.groups.tolist() == [1, 2, 3, 4, 7]
+    assert dataset.catalogue["z"][1] == 0.2
+    assert dataset.meta["counts"] == {"plain": 3, "odd": 2}
+    assert dataset.meta["problems"] == 1
+    assert len(dataset) == 5
+    assert (tmp_path / "set/problems.csv").read_text().splitlines() == ["file,reason", "bad.jpg,empty"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+    verify(tmp_path / "set")
+
+
+def test_content_hash_is_of_the_content_only(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "elsewhere/b", reverse_columns=True, name="other")
+    hashes = [Dataset.open(tmp_path / name).content_hash for name in ("a", "elsewhere/b")]
+    assert hashes[0] == hashes[1]
+    for i, change in enumerate([{"pixel": 1}, {"label": 0}, {"group": 8}, {"objid": LARGE - 1}]):
+        write(tmp_path / str(i), **change)
+        hashes.append(Dataset.open(tmp_path / str(i)).content_hash)
+    assert len(set(hashes)) == 5
+
+
+def test_verify_notices_one_changed_pixel(tmp_path):
+    write(tmp_path / "set")
+    images = np.load(tmp_path / "set/images.npy", mmap_mode="r+")
+    images[2, 0, 0, 0] ^= 1
+    images.flush()
+    del images
+    Dataset.open(tmp_path / "set")
+    with pytest.raises(DataError, match="was changed since it was made"):
+        verify(tmp_path / "set")
+
+
+def damage(folder, kind):
+    catalogue = pd.read_parquet(folder / "catalogue.parquet")
+    if kind == "truncated":
+        data = (folder / "images.npy").read_bytes()
+        (folder / "images.npy").write_bytes(data[:-1])
+    elif kind == "shape":
+        np.save(folder / "images.npy", np.zeros((5, 8, 8, 3), np.uint8))
+    elif kind == "order":
+        np.save(folder / "images.npy", np.asfortranarray(np.zeros((5, 16, 16, 3), np.uint8)))
+    elif kind == "fewer":
+        np.save(folder / "images.npy", np.zeros((4, 16, 16, 3), np.uint8))
+    elif kind == "json":
+        (folder / "dataset.json").write_text("{")
+    elif kind == "key":
+        meta = json.loads((folder / "dataset.json").read_text())
+        del meta["content_hash"]
+        (folder / "dataset.json").write_text(json.dumps(meta))
+    elif kind == "parquet":
+        (folder / "catalogue.parquet").write_bytes(b"PAR1")
+    elif kind == "column":
+        catalogue.drop(columns="group").to_parquet(folder / "catalogue.parquet")
+    elif kind == "type":
+        catalogue.astype({"objid": float}).to_parquet(folder / "catalogue.parquet")
+    elif kind == "twice":
+        catalogue.assign(objid=[1, 2, 2, 3, 4]).to_parquet(folder / "catalogue.parquet")
+    elif kind == "label":
+        catalogue.assign(label=np.int8(2)).to_parquet(folder / "catalogue.parquet")
+    else:
+        (folder / kind).unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("dataset.json", "dataset.json is missing"),
+        ("images.npy", "images.npy is missing"),
+        ("catalogue.parquet", "catalogue.parquet is missing"),
+        ("truncated", "images.npy is broken"),
+        ("shape", r"holds uint8 \(5, 8, 8, 3\), not uint8 \[N, 16, 16, 3\]"),
+        ("order", "in C order"),
+        ("fewer", "4 images but catalogue.parquet 5 rows"),
+        ("json", "not valid JSON"),
+        ("key", "lacks content_hash"),
+        ("parquet", "catalogue.parquet is broken"),
+        ("column", "needs a column group of type int64"),
+        ("type", "needs a column objid of type int64"),
+        ("twice", "objid 2 occurs more than once"),
+        ("label", "5 rows, of which"),
+    ],
+)
+def test_open_names_what_is_wrong(tmp_path, kind, message):
+    write(tmp_path / "set")
+    damage(tmp_path / "set", kind)
+    with pytest.raises(DataError, match=message):
+        Dataset.open(tmp_path / "set")
+
+
+def test_open_says_how_to_make_a_missing_data_set(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere.*mergerexp.prepare"):
+        Dataset.open(tmp_path / "nowhere")
+
+
+def test_save_refuses_images_without_rows(tmp_path):
+    catalogue = pd.DataFrame({"objid": [1, 2], "label": [0, 1], "group": [0, 1]})
+    with pytest.raises(DataError, match="1 images came for 2 rows"):
+        save(
+            tmp_path / "set",
+            [np.zeros((1, 16, 16, 3), np.uint8)],
+            catalogue,
+            name="toy",
+            source="Toy",
+            recipe={},
+            size=16,
+            class_names=("a", "b"),
+        )
+    assert not (tmp_path / "set").exists()
