@@ -113,4 +113,5 @@ def _weights(truth: NDArray[np.bool_], prevalence: float | None) -> Floats:
         return np.full(len(truth), 1 / len(truth))
     if not 0 < prevalence < 1:
         raise ValueError(f"prevalence must lie between 0 and 1, not {prevalence}")
-    return np.where(truth, prevalence / truth.sum(), (1 - prevalence) / (~truth).sum())
+    weights: Floats = np.where(truth, prevalence / truth.sum(), (1 - prevalence) / (~truth).sum())
+    return weights

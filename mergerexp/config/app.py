@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -108,7 +109,7 @@ def _known_keys() -> list[str]:
     keys: list[str] = []
 
     def walk(node: DictConfig, prefix: str) -> None:
-        for name in node:
+        for name in map(str, node):
             keys.append(f"{prefix}{name}")
             child = node._get_node(name)
             if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
@@ -154,7 +155,7 @@ def run_app(
             _interrupted()
 
     def typed_task(cfg: DictConfig) -> None:
-        overrides = list(hydra.core.hydra_config.HydraConfig.get().overrides.task)
+        overrides = list(HydraConfig.get().overrides.task)
         task(validate(cfg, schema), overrides)
 
     try:

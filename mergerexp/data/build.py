@@ -14,10 +14,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import filelock
 import numpy as np
@@ -109,7 +108,7 @@ def _prepare(
             raise DataError(f"class {class_name!r} of data set {name} has no usable object{why}")
     save(
         final,
-        (_images(part)[mask] for part, mask in zip(parts, kept, strict=True)),
+        (_images(part, mask) for part, mask in zip(parts, kept, strict=True)),
         pd.DataFrame(rows),
         name=name,
         source=type(source).__name__,
@@ -132,13 +131,16 @@ def _make_missing_parts(
         leftover.unlink()
     chunks = source.chunks()
     # The number of chunks is in the name, so that parts of another division are never mixed in.
-    paths = [partial / f"{i:06d}-of-{len(chunks):06d}.npz" for i in range(len(chunks))]
+    paths = [partial / f"{i:06d}-of-{len(chunks):06d}.part" for i in range(len(chunks))]
     missing = {path: chunk for path, chunk in zip(paths, chunks, strict=True) if not path.exists()}
     done = len(paths) - len(missing)
     if done:
         log.info("continuing data set %s: %d of %d parts are done", name, done, len(paths))
-    with Progress(f"preparing {name}", len(paths), done, enabled=progress) as bar:
-        for objects in make_parts(source, missing, size, workers):
+    with (
+        Progress(f"preparing {name}", len(paths), done, enabled=progress) as bar,
+        closing(make_parts(source, missing, size, workers)) as finished,
+    ):
+        for objects in finished:
             bar.update(objects)
     return paths
 
@@ -184,9 +186,10 @@ def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> N
     )
 
 
-def _images(path: Path) -> NDArray[np.uint8]:
+def _images(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     with _part_checked(path):
-        return read_images(path)
+        images = read_images(path)
+    return images if mask.all() else images[mask]
 
 
 @contextmanager
@@ -194,7 +197,7 @@ def _part_checked(path: Path) -> Iterator[None]:
     """Remove a damaged part file (a full or failing disk), so that the next run makes it again."""
     try:
         yield
-    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+    except (EOFError, KeyError, ValueError) as error:
         path.unlink()
         raise DataError(f"{path} was damaged ({error}) and is removed; prepare again to remake it") from error
 

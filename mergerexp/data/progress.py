@@ -12,12 +12,11 @@ import rich.progress
 
 log = logging.getLogger(__name__)
 
-BAR_AFTER_S = 1.0
 LOG_EVERY_S = 10.0
 
 
 class Progress:
-    """Report parts done, objects a second and the time left, once that takes more than a moment.
+    """Report parts done, objects a second and the time left; the bar vanishes at the end.
 
     Parameters
     ----------
@@ -44,10 +43,13 @@ class Progress:
                 rich.progress.TextColumn("{task.fields[rate]:.0f} objects/s"),
                 rich.progress.TimeRemainingColumn(),
                 console=rich.console.Console(stderr=True),
+                transient=True,
             )
             self._task = self._bar.add_task(title, total=total, completed=done, rate=0.0)
 
     def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(
@@ -64,8 +66,6 @@ class Progress:
         rate = self._objects / max(now - self._start, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, rate=rate)
-            if now - self._start > BAR_AFTER_S:
-                self._bar.start()
         elif self._enabled and now - self._last_log >= LOG_EVERY_S:
             self._last_log = now
             left = (now - self._start) / (self._done - self._already_done) * (self._total - self._done)

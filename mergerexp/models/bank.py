@@ -82,7 +82,9 @@ class FeatureBank:
         if missing.size:
             features = np.asarray(compute(view, missing)).astype(np.float16)
             if not np.isfinite(features).all():
-                raise FloatingPointError("the backbone's features overflow float16; use another input scaling")
+                raise FloatingPointError(
+                    "the backbone's features overflow float16; use another input scaling"
+                )
             path = self._block(view, block, f"{len(have):04d}.npz")
             partial = path.with_suffix(f".{os.getpid()}.partial")
             with partial.open("wb") as file:

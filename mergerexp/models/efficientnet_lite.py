@@ -11,7 +11,13 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+STEM = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 EXPANDED = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",

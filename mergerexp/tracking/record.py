@@ -26,10 +26,10 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-import mlflow  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,7 @@ def _existing(client: MlflowClient, run_id: str | None) -> str | None:
 def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, token: str) -> str:
     """Create the MLflow run with its parameters and tags, or find the one that a killed call created."""
     experiment = client.get_experiment_by_name(tracking.experiment)
+    assert experiment is not None  # open_store made it
     found = client.search_runs([experiment.experiment_id], f"tags.`{TOKEN}` = '{token}'", max_results=1)
     if found:
         run = found[0]

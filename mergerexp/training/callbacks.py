@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from rich.progress import Progress, TaskID
-from torch import Tensor
+from torch import Tensor, nn
 
 from mergerexp.console import progress_bar
 from mergerexp.training.stage import Stage
@@ -45,15 +45,18 @@ class BestWeights(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare the epoch with the best so far."""
         assert isinstance(pl_module, Stage)
-        score = (pl_module.scores["val_accuracy"], -pl_module.scores["val_loss"])
-        if self.best is None or score > self.best:
-            self.best, self.epoch, self.waited = score, trainer.current_epoch, 0
-            state = pl_module.network.state_dict()
-            self.weights = {key: value.detach().cpu().clone() for key, value in state.items()}
-        else:
+        self.compare(pl_module.scores, trainer.current_epoch, pl_module.network)
+        if self.waited >= self.patience:
+            trainer.should_stop = True
+
+    def compare(self, scores: dict[str, float], epoch: int, network: nn.Module) -> None:
+        """Keep a network's weights if its validation scores are the best so far."""
+        score = (scores["val_accuracy"], -scores["val_loss"])
+        if self.best is not None and score <= self.best:
             self.waited += 1
-            if self.waited >= self.patience:
-                trainer.should_stop = True
+            return
+        self.best, self.epoch, self.waited = score, epoch, 0
+        self.weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -74,12 +77,12 @@ class History(pl.Callback):
         self.rows: list[Row] = []
         self._since = 0.0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row."""
+        """Add the epoch's row; after a resume within it, its seconds are those since then."""
         assert isinstance(pl_module, Stage)
         losses = torch.stack(pl_module.train_losses) if pl_module.train_losses else torch.zeros(0)
         self.rows.append(
@@ -93,6 +96,7 @@ class History(pl.Callback):
                 **pl_module.scores,
             }
         )
+        self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far."""
@@ -164,14 +168,18 @@ class EpochProgress(pl.Callback):
         self._refreshed = time.monotonic()
         accuracy = getattr(pl_module, "scores", {}).get("val_accuracy")
         score = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
-        text = f"{getattr(pl_module, 'name', '')} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{score}"
+        text = (
+            f"{getattr(pl_module, 'name', '')} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{score}"
+        )
         self._bar.update(self._task, completed=trainer.global_step, description=text)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away."""
         self._stop()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         """Take the bar away."""
         self._stop()
 

@@ -41,7 +41,10 @@ class Machine:
     def lightning(self) -> dict[str, Any]:
         """Arguments of Lightning's Trainer."""
         precision = LIGHTNING_PRECISION[self.precision]
-        return {"accelerator": {"cuda": "gpu"}.get(self.device.type, self.device.type), "precision": precision}
+        return {
+            "accelerator": {"cuda": "gpu"}.get(self.device.type, self.device.type),
+            "precision": precision,
+        }
 
 
 def choose_machine(trainer: TrainerConfig) -> Machine:

@@ -30,7 +30,7 @@ from mergerexp.models.features import FrozenFeatures
 from mergerexp.models.weights import WeightsFile
 from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, Row
 from mergerexp.training.machine import Machine
-from mergerexp.training.stage import Stage
+from mergerexp.training.stage import Stage, balanced_scores
 
 log = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it sets its own level when imported
@@ -49,7 +49,7 @@ class Outcome:
     history
         A row an epoch, over both stages.
     best_epoch
-        Of the fine-tuning stage, from 0.
+        Of the fine-tuning stage, from 0; -1 if no epoch was better than the first stage's result.
     backbone_passes
         Images that went through the frozen backbone in the first stage.
     """
@@ -162,6 +162,10 @@ class Protocol:
             weight_decay=settings.weight_decay,
         )
         best = BestWeights(cfg.trainer.patience)
+        if cfg.init.head_epochs > 0 and not resume:
+            # What stage 1 came to is the first candidate: fine-tuning must not end worse than it began.
+            best.compare(_evaluate(self.classifier, evaluation), -1, self.classifier)
+        self.classifier.train()  # Lightning keeps the mode it finds, and stage 1 froze BatchNorm
         stage = Stage("finetune", self.classifier, optimizer, self.run_seed)
         self._fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
         return best
@@ -208,3 +212,13 @@ class Protocol:
         stage: str = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["stage"]
         log.info("resuming in stage %s", stage)
         return stage
+
+
+@torch.inference_mode()
+def _evaluate(classifier: Classifier, evaluation: ImageEvaluation) -> dict[str, float]:
+    """Return the validation scores of a network outside of training."""
+    classifier.eval()
+    logits, labels = zip(
+        *((classifier(batch.inputs).float(), batch.labels) for batch in evaluation), strict=True
+    )
+    return balanced_scores(torch.cat(logits), torch.cat(labels))

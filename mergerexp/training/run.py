@@ -133,5 +133,3 @@ def fold_metrics(predictions: pd.DataFrame) -> dict[str, float]:
         for name, part in predictions.groupby("split")
         for key, value in summary(part["label"], part["p_m"]).items()
     }
-
-

@@ -37,7 +37,6 @@ class Stage(pl.LightningModule):
         self.name, self.network = name, network
         self.optimizer_config, self.seed = optimizer, seed
         self.train_losses: list[Tensor] = []
-        self.restored_losses: list[Tensor] = []
         self.val_outputs: list[tuple[Tensor, Tensor]] = []
         self.scores: dict[str, float] = {}
 
@@ -52,8 +51,8 @@ class Stage(pl.LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Start from the losses of a half-done epoch, or none."""
-        self.train_losses, self.restored_losses = self.restored_losses, []
+        """Forget the losses of the epoch before; not called when a run resumes within an epoch."""
+        self.train_losses.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep logits and labels until the whole fold has been seen."""
@@ -63,12 +62,7 @@ class Stage(pl.LightningModule):
         """Score the validation fold."""
         logits, labels = (torch.cat(part) for part in zip(*self.val_outputs, strict=True))
         self.val_outputs.clear()
-        losses = functional.cross_entropy(logits, labels, reduction="none")
-        correct = (logits.argmax(1) == labels).float()
-        self.scores = {
-            "val_loss": _class_mean(losses, labels),
-            "val_accuracy": _class_mean(correct, labels),
-        }
+        self.scores = balanced_scores(logits, labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimiser; fused kernels where torch has them."""
@@ -82,7 +76,7 @@ class Stage(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the losses of a half-done epoch."""
-        self.restored_losses = [torch.tensor(loss) for loss in checkpoint["train_losses"]]
+        self.train_losses = [torch.tensor(loss) for loss in checkpoint["train_losses"]]
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -91,8 +85,15 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.O
     decay = config.weight_decay
     if config.name == "sgd":
         return torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=decay, fused=True)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(parameters, config.lr, (config.momentum, 0.999), weight_decay=decay, fused=True)
+
+
+def balanced_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return accuracy and cross-entropy of logits (n, 2), averaged over each class, then over the classes."""
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    correct = (logits.argmax(1) == labels).float()
+    return {"val_loss": _class_mean(losses, labels), "val_accuracy": _class_mean(correct, labels)}
 
 
 def _class_mean(values: Tensor, labels: Tensor) -> float:

@@ -27,7 +27,7 @@ def test_every_object_of_a_class_is_seen_before_any_repeats(per_class):
     for label, n in ((0, 24), (1, 7)):
         stream = batches[:, :per_class] if label == 0 else batches[:, per_class:]
         passes = stream.ravel()[: stream.size // n * n].reshape(-1, n)
-        assert (np.sort(passes, axis=1) == np.flatnonzero(LABELS == label)).all()
+        assert (np.sort(passes, axis=1) == np.flatnonzero(label == LABELS)).all()
         assert not (passes[0] == passes[1]).all()
 
 
@@ -60,5 +60,3 @@ def test_scoped_seeds_differ_by_every_part_and_never_change():
     assert all(0 <= seed < 2**63 for seed in seeds)
     # Frozen: another value would silently change every study.
     assert seed_for(0, "folds", 4) == 7144340555300401129
-
-

@@ -27,7 +27,7 @@ def make_source(cfg_data: Any) -> Source:
 
         columns = cfg_data.columns
         return FolderSource(
-            Path(cfg_data.root),
+            Path(cfg_data.root).expanduser(),
             cfg_data.size,
             csv=cfg_data.csv,
             columns=Columns(columns.file, columns.label, columns.objid, columns.group),

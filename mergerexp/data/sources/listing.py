@@ -103,7 +103,8 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     objid = _optional(path, header, "objid", columns.objid)
     group = _optional(path, header, "group", columns.group)
     used = {columns.file, columns.label, objid, group}
-    others = [column for column in header if column not in used and column not in OWN_COLUMNS]
+    # A column without a name is a table's index that was saved along.
+    others = [column for column in header if column and column not in {*used, *OWN_COLUMNS}]
 
     rows = [row for _, row in lines]
     extras = {column: _typed([row[column] for row in rows]) for column in others}
@@ -208,7 +209,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read a CSV as text: its columns, and (line, row) of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval=None, strict=True)
+            reader = csv.DictReader(file, strict=True)
             header = list(reader.fieldnames or ())
             lines = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -216,7 +217,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     if not lines:
         raise DataError(f"data.csv={path} has no rows")
     for line, row in lines:
-        if "" in row or None in row.values():
+        if None in row or None in row.values():
             raise DataError(f"{path}, line {line}: not {len(header)} fields, as the first line has")
     return header, [(line, {key: value.strip() for key, value in row.items()}) for line, row in lines]
 

@@ -148,7 +148,10 @@ def test_labels_objids_and_groups_derived_from_files(root):
         (lambda root: (root / "third").mkdir(), "exactly two class folders, found 3: merger, other, third"),
         (lambda root: shutil.rmtree(root / "other"), "exactly two class folders, found 1: merger"),
         (lambda root: [f.unlink() for f in (root / "other").iterdir()], r"two classes, found: merger \(6\)"),
-        (lambda root: [(root / f"other/{i}.png").unlink() for i in range(101, 105)], "set data.positive"),
+        (
+            lambda root: [(root / f"other/{i}.png").unlink() for i in range(101, 105)],
+            "as many files.*data.positive",
+        ),
     ],
 )
 def test_refuses_a_folder_without_two_classes(root, change, message):
@@ -210,8 +213,9 @@ def test_csv_of_class_names_and_other_columns(root):
         ("file,class\na.png,1\n", "no column 'label'"),
         ("file,label\na.png,1\nb.png,\n", "line 3: label '' is empty"),
         ("file,label\na.png,1\nb.png,NaN\n", "line 3: label 'NaN' is empty"),
-        ("file,label\na.png,1\nb.png,0\nc.png,2\n", "line 4: label '2' is a third class, beside 1 and 0"),
+        ("file,label\na.png,1\nb.png,0\nc.png,2\n", "line 4: label '2' is a third class, beside '1' and '0'"),
         ("file,label\na.png,1\n,0\n", "line 3: column 'file' is empty"),
+        (",file,label\n0,a.png,1\n1,b.png,\n", "line 3: label '' is empty"),
         ("file,label\na.png,1\nb.png\n", "line 3: not 2 fields"),
         ("file,label\na.png,1\nb.png,0,0\n", "line 3: not 2 fields"),
         ("file,label,objid\na.png,1,5.877e17\n", "line 2: objid '5.877e17' is not a 64-bit integer"),
@@ -230,7 +234,7 @@ def test_csv_refuses_unreadable_files_and_chosen_columns_that_are_absent(root):
     with pytest.raises(DataError, match=r"nowhere.csv cannot be read"):
         FolderSource(root, 16, csv="nowhere.csv").recipe()
     (root / "latin.csv").write_bytes("file,label\nmergé.png,1\n".encode("latin-1"))
-    with pytest.raises(DataError, match="cannot be read.*utf-8"):
+    with pytest.raises(DataError, match=r"cannot be read.*utf-8"):
         FolderSource(root, 16, csv="latin.csv").recipe()
     with pytest.raises(DataError, match=r"no column 'dr7' \(data.columns.objid\)"):
         with_csv(root, "file,label\na,0\n", columns=Columns(objid="dr7")).recipe()
@@ -352,7 +356,7 @@ def test_configs_make_the_source(root):
     sdss = config("sdss", root=str(root))
     assert (sdss.name, sdss.size) == ("sdss", 299)
     assert make_source(sdss) == FolderSource(root, 299, positive="merger")
-    with pytest.raises(DataError, match="data.source='survey' is unknown"):
+    with pytest.raises(DataError, match=r"data.source='survey' is unknown"):
         make_source(config("folder", source="survey"))
 
 

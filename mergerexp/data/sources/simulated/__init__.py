@@ -1,8 +1,9 @@
 """The embedded galaxy simulator: SDSS-like pictures of encounters and of galaxies that are alone.
 
 `SimulatedSource` is what the rest of the package uses. The modules, from physics to picture:
-`discs`, `dynamics` and `encounters` (restricted three-body encounters), `galaxies` and `cosmology` (what they are and where),
-`particles`, `sky`, `stamps`, `colour` (one renderer for both classes), `scenes` (what is simulated).
+`discs`, `dynamics`, `encounters` (restricted three-body encounters), `galaxies`, `cosmology` (what the
+galaxies are, and where), `photometry`, `particles`, `sky`, `stamps`, `colour` (one renderer for both
+classes), `scenes` (what is simulated).
 """
 
 from mergerexp.data.sources.simulated.settings import SimulatorSettings

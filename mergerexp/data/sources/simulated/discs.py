@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 
 G = 43007.1
 DISC_EDGE = 5.5
-DISC_HEIGHT = 0.08
+DISC_HEIGHT = 0.11
 DISC_DISPERSION = 0.06
 
 

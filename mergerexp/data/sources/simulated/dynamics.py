@@ -114,38 +114,49 @@ def two_body_orbit(
     first, second = haloes
     total, scale = first.mass + second.mass, 0.5 * (first.scale + second.scale)
     # Complex numbers stand for vectors in the orbital plane; plain floats are fastest for one body.
-    depth, depth0 = 2 * G * total / (pericentre + scale), 2 * G * total / (start + scale)
-    if radial:
-        tangential = pericentre * math.sqrt((depth - depth0) / (start**2 - pericentre**2))
-        inward = 0.0
-    else:
-        tangential = pericentre * math.sqrt(depth) / start
-        inward = math.sqrt(max(depth0 - tangential**2, 1.0))
+    inward, tangential = _start_velocity(total, scale, pericentre, start, radial)
     separation, speed = complex(start, 0.0), complex(-inward, tangential)
     x = [separation * second.mass / total, -separation * first.mass / total]
     v = [speed * second.mass / total, -speed * first.mass / total]
-
-    def forces() -> tuple[complex, complex, complex, complex]:
-        d, w = x[0] - x[1], v[0] - v[1]
-        r = abs(d) + 1e-3
-        pull = -G / (r + scale) ** 2 * d / r
-        drag0 = -friction * _drag(first.mass, second, r, abs(w)) * w
-        drag1 = friction * _drag(second.mass, first, r, abs(w)) * w
-        return pull * second.mass + drag0, -pull * first.mass + drag1, drag0, drag1
-
-    force = forces()
+    force = _forces(x, v, haloes, friction)
     path = [(*x, *v, *force[2:])]
     turned: int | None = None
     while turned is None or len(path) <= turned + steps_after:
         v = [v[k] + 0.5 * TIME_STEP * force[k] for k in (0, 1)]
         apart = abs(x[0] - x[1])
         x = [x[k] + TIME_STEP * v[k] for k in (0, 1)]
-        force = forces()
+        force = _forces(x, v, haloes, friction)
         v = [v[k] + 0.5 * TIME_STEP * force[k] for k in (0, 1)]
         path.append((*x, *v, *force[2:]))
         if turned is None and (abs(x[0] - x[1]) > apart or len(path) > MAX_APPROACH_STEPS):
             turned = len(path) - 2
     return _tabulate(np.array(path), turned, radial)
+
+
+def _forces(
+    x: list[complex], v: list[complex], haloes: tuple[Halo, Halo], friction: float
+) -> tuple[complex, complex, complex, complex]:
+    """Accelerations of both nuclei, then the part of each that is friction."""
+    first, second = haloes
+    d, w = x[0] - x[1], v[0] - v[1]
+    r = abs(d) + 1e-3
+    pull = -G / (r + 0.5 * (first.scale + second.scale)) ** 2 * d / r
+    drag0 = -friction * _drag(first.mass, second, r, abs(w)) * w
+    drag1 = friction * _drag(second.mass, first, r, abs(w)) * w
+    return pull * second.mass + drag0, -pull * first.mass + drag1, drag0, drag1
+
+
+def _start_velocity(
+    mass: float, scale: float, pericentre: float, start: float, radial: bool
+) -> tuple[float, float]:
+    """Inward and tangential relative speed at ``start`` that lead to ``pericentre``."""
+    escape = math.sqrt(2 * G * mass / (start + scale))
+    escape_within = math.sqrt(2 * G * mass / (pericentre + scale))
+    if radial:  # start is the orbit's apocentre
+        gained = (escape_within**2 - escape**2) / (start**2 - pericentre**2)
+        return 0.0, pericentre * math.sqrt(gained)
+    tangential = pericentre * escape_within / start
+    return math.sqrt(max(escape**2 - tangential**2, 1.0)), tangential
 
 
 def _drag(mass: float, through: Halo, radius: float, speed: float) -> float:

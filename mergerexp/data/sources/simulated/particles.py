@@ -30,7 +30,8 @@ CLUMP_BOOST = 6.0
 # The dust layer is thinner than the stars', hence lanes in discs seen edge-on.
 DUST_HEIGHT = 0.5 * DISC_HEIGHT
 DUST_LENGTH = 1.3
-STEEPEST = 0.12  # least |cos i|: no sightline runs within the layer for ever
+# Least |cos i|: no sightline runs within the layer for ever, or misses it altogether.
+STEEPEST, GRAZING = 0.12, 0.02
 # Particles that share a smoothing kernel, and the kernel's sizes in pixels.
 NEIGHBOURS = 14.0
 SMOOTHING = (0.75, 1.5, 3.0, 6.0)
@@ -98,6 +99,11 @@ def disc_weights(coordinates: Floats, pattern: DiscPattern, activity: Activity, 
     return np.asarray(weights, dtype=np.float32)
 
 
+def outside_layer(height: Floats) -> Floats:
+    """Signed distance to the nearer face of the dust layer, 0 within it; in scale lengths."""
+    return np.asarray(np.sign(height) * np.maximum(np.abs(height) - np.float32(DUST_HEIGHT), 0))
+
+
 def dust_depth(coordinates: Floats, sightline: NDArray[np.float64], dust: float) -> Floats:
     """Optical depth in r between each particle and the observer, for a thin exponential dust disc.
 
@@ -110,16 +116,14 @@ def dust_depth(coordinates: Floats, sightline: NDArray[np.float64], dust: float)
     dust
         Face-on optical depth at the centre, through the whole layer.
     """
-    cosine = float(sightline[2])
-    cosine = (1.0 if cosine >= 0 else -1.0) * max(abs(cosine), STEEPEST)
-    height = coordinates[2] / np.float32(DUST_HEIGHT)
+    height = coordinates[2]
     # Share of the layer in front of a particle: all of it from behind, none from the near side.
-    exponent = np.clip(height * np.sign(cosine) * 2, -30, 30)
-    in_front = 1 / (1 + np.exp(exponent))
-    # The column is that where the sightline crosses the plane; within the layer, that on the spot.
-    path = np.where(np.abs(height) < 1, 0, -coordinates[2] / np.float32(cosine))
-    crossing = np.hypot(coordinates[0] + path * sightline[0], coordinates[1] + path * sightline[1])
-    depth = dust / abs(cosine) * np.exp(-crossing / DUST_LENGTH) * in_front
+    toward = np.float32(1.0 if sightline[2] >= 0 else -1.0)
+    in_front = 1 / (1 + np.exp(np.clip(2 / DUST_HEIGHT * toward * height, -30, 30)))
+    # The column is that where the sightline meets the layer; within the layer, that on the spot.
+    path = -outside_layer(height) / np.float32(toward * max(abs(sightline[2]), GRAZING))
+    meeting = np.hypot(coordinates[0] + path * sightline[0], coordinates[1] + path * sightline[1])
+    depth = dust / max(abs(sightline[2]), STEEPEST) * np.exp(-meeting / DUST_LENGTH) * in_front
     return np.asarray(depth, dtype=np.float32)
 
 

@@ -99,11 +99,12 @@ def _add_point(image: Floats, x: float, y: float, fluxes: NDArray[np.float64]) -
 
 
 def _star_fluxes(rng: np.random.Generator, magnitude: float) -> NDArray[np.float64]:
-    """Draw a star of the blue turn-off or of the red dwarfs, the two peaks of a high-latitude field."""
-    if rng.random() < 0.6:
-        colour = rng.normal(0.45, 0.12)
+    """Draw a star: the turn-off's, a K dwarf or an M dwarf, whose g-r no longer grows but r-i does."""
+    kind = rng.random()
+    if kind < 0.8:
+        colour = rng.normal(0.45, 0.12) if kind < 0.55 else rng.normal(0.9, 0.15)
         return band_fluxes(flux_of(magnitude), colour, 0.42 * colour - 0.03)
-    return band_fluxes(flux_of(magnitude), rng.normal(1.25, 0.15), rng.uniform(0.35, 0.8))
+    return band_fluxes(flux_of(magnitude), rng.normal(1.42, 0.08), rng.uniform(0.6, 1.2))
 
 
 def add_field(rng: np.random.Generator, image: Floats, pixel: float, star_at: float | None = None) -> None:

@@ -15,10 +15,12 @@ from mergerexp.data.sources.simulated.dynamics import Snapshot
 from mergerexp.data.sources.simulated.galaxies import Galaxy, Placement, flux_of
 from mergerexp.data.sources.simulated.particles import (
     DUST_LENGTH,
+    GRAZING,
     STEEPEST,
     Activity,
     deposit,
     disc_light,
+    outside_layer,
 )
 from mergerexp.data.sources.simulated.photometry import (
     EXTINCTION,
@@ -100,24 +102,40 @@ def draw_galaxies(
     for k, galaxy in enumerate(galaxies):
         activity = activities[k] if activities else Activity()
         flux = flux_of(placements[k].magnitude)
-        nucleus, axes = snapshot.nuclei[k], snapshot.axes[k]
-        own = snapshot.owner == k
-        if own.any() and not galaxy.early:
-            offsets = snapshot.positions[:, own] - nucleus.astype(np.float32)[:, None]
-            light = disc_light(
-                galaxy,
-                (axes / galaxy.disc_scale).astype(np.float32) @ offsets,
-                snapshot.age[own],
-                axes @ view[2],
-                flux=flux * (1 - galaxy.bulge_fraction),
-                activity=activity,
-            )
-            offsets += (nucleus - origin).astype(np.float32)[:, None]
-            pixels = (view[:2] * to_pixels).astype(np.float32) @ offsets + np.float32(stamp.size / 2)
-            image += deposit(pixels, light, stamp.size)
-        centre = view[:2] @ (nucleus - origin) * to_pixels + stamp.size / 2
-        image += _core(stamp.size, galaxy, centre, to_pixels, view @ axes.T, flux, activity)
+        image += _disc(stamp.size, galaxy, snapshot, k, view, origin, to_pixels, flux, activity)
+        centre = view[:2] @ (snapshot.nuclei[k] - origin) * to_pixels + stamp.size / 2
+        image += _core(stamp.size, galaxy, centre, to_pixels, view @ snapshot.axes[k].T, flux, activity)
     return image
+
+
+def _disc(
+    size: int,
+    galaxy: Galaxy,
+    snapshot: Snapshot,
+    which: int,
+    view: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    to_pixels: float,
+    flux: float,
+    activity: Activity,
+) -> Floats:
+    """Light of the particles that were born in one galaxy's disc."""
+    own = snapshot.owner == which
+    if galaxy.early or not own.any():
+        return empty(size)
+    nucleus, axes = snapshot.nuclei[which], snapshot.axes[which]
+    offsets = snapshot.positions[:, own] - nucleus.astype(np.float32)[:, None]
+    light = disc_light(
+        galaxy,
+        (axes / galaxy.disc_scale).astype(np.float32) @ offsets,
+        snapshot.age[own],
+        axes @ view[2],
+        flux=flux * (1 - galaxy.bulge_fraction),
+        activity=activity,
+    )
+    offsets += (nucleus - origin).astype(np.float32)[:, None]
+    pixels = (view[:2] * to_pixels).astype(np.float32) @ offsets + np.float32(size / 2)
+    return deposit(pixels, light, size)
 
 
 def _core(
@@ -151,11 +169,13 @@ def _bulge_dust(
     unit = galaxy.disc_scale * to_pixels
     x = (np.arange(size, dtype=np.float32) + 0.5 - centre[0])[None] / unit
     y = (np.arange(size, dtype=np.float32) + 0.5 - centre[1])[:, None] / unit
-    cosine = (1.0 if spin[2] >= 0 else -1.0) * max(abs(float(spin[2])), STEEPEST)
     # Height of the dust plane toward the observer; the bulge behind it is dimmed.
-    plane = -(spin[0] * x + spin[1] * y) / cosine
+    toward = 1.0 if spin[2] >= 0 else -1.0
+    above = outside_layer(np.float32(spin[0]) * x + np.float32(spin[1]) * y)
+    plane = -above / np.float32(toward * max(abs(spin[2]), GRAZING))
     behind = 0.5 * (1 + np.tanh(1.5 * plane * galaxy.disc_scale / galaxy.bulge_radius))
-    depth = galaxy.pattern.dust / abs(cosine) * np.exp(-np.sqrt(x**2 + y**2 + plane**2) / DUST_LENGTH)
+    column = galaxy.pattern.dust / max(abs(float(spin[2])), STEEPEST)
+    depth = column * np.exp(-np.sqrt(x**2 + y**2 + plane**2) / DUST_LENGTH)
     extinction = np.array(EXTINCTION)[:, None, None]
     return np.asarray(1 - behind * (1 - np.exp(-extinction * depth)), dtype=np.float32)
 

@@ -1,0 +1,101 @@
+"""Shared pieces: a small folder of images that can be told apart, and the verbs run in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a model hub
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TINY = (
+    "model.backbone=test_resnet",
+    "model.pretrained=hub",
+    "init=random",
+    "data.size=32",
+    "trainer.threads=1",
+    "trainer.max_epochs=2",
+    "trainer.progress=false",
+)
+
+
+@pytest.fixture(scope="session")
+def galaxies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 double and 56 single blobs, 40 px, in two class folders."""
+    root = tmp_path_factory.mktemp("galaxies")
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:40, :40]
+    for name, n, blobs in (("double", 40, 2), ("single", 56, 1)):
+        (root / name).mkdir()
+        for i in range(n):
+            light = rng.normal(20, 6, (40, 40))
+            for _ in range(blobs):
+                cx, cy = rng.uniform(10, 30, 2)
+                light += 180 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 18)
+            pixels = np.clip(light[..., None] * (1.0, 0.9, 0.8), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{1000 * blobs + i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data sets that all tests share."""
+    return tmp_path_factory.mktemp("datasets")
+
+
+Verb = Callable[..., int]
+
+
+@pytest.fixture
+def run_verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Verb:
+    """Run a verb's command line in this process, below tmp_path; return its exit code."""
+    monkeypatch.setenv("MERGEREXP_ROOT", str(tmp_path))
+
+    def run(module: Any, *overrides: str) -> int:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *overrides])
+        with pytest.raises(SystemExit) as stopped:
+            module.main()
+        return int(stopped.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
+    """Run the train verb on the blobs with a tiny network."""
+    import mergerexp.train
+
+    def run(*overrides: str) -> int:
+        data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
+        multirun = [flag for flag in overrides if flag == "-m"]
+        rest = [override for override in overrides if override != "-m"]
+        given = {override.split("=")[0] for override in rest}
+        defaults = [override for override in (*data, *TINY) if override.split("=")[0] not in given]
+        return run_verb(mergerexp.train, *multirun, *defaults, *rest)
+
+    return run
+
+
+@pytest.fixture
+def only_run(tmp_path: Path) -> Callable[[], Path]:
+    """Return the folder of the one run below tmp_path."""
+
+    def find() -> Path:
+        (folder,) = (tmp_path / "runs").iterdir()
+        return folder
+
+    return find
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())

@@ -1,0 +1,326 @@
+import csv
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mergerexp.data import parts
+from mergerexp.data.build import prepare
+from mergerexp.data.sources import Part, folder
+from mergerexp.data.sources.folder import FolderSource
+from mergerexp.data.store import DataError, Dataset, verify
+
+REPOSITORY = Path(__file__).parents[2]
+
+# A preparation that takes its time over each part of four images, and notes each that it makes.
+SLOW_SCRIPT = """
+import logging, os, sys, time
+from pathlib import Path
+from mergerexp.data.build import prepare
+from mergerexp.data.sources import folder
+
+class SlowSource(folder.FolderSource):
+    def make(self, chunk):
+        time.sleep(0.3)
+        with open(self.root.parent / "made.txt", "a") as file:
+            file.write(f"{os.getpid()} {chunk[0].file}\\n")
+        return super().make(chunk)
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    folder.FILES_PER_CHUNK = 4
+    root = Path(sys.argv[1])
+    print(prepare(SlowSource(root / "images", 16), "slow", 16, root / "sets", int(sys.argv[2])))
+"""
+
+
+def start_slowly(tmp_path, workers):
+    """Start the slow preparation of tmp_path/images in a process group of its own."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, script, tmp_path, str(workers)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def everything_below(folder):
+    """Names and times of all files and folders."""
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
+def hidden(folder):
+    """Return what lies in a folder of data sets beside the sets, but for the locks."""
+    return [p.name for p in folder.iterdir() if p.name.startswith(".") and p.suffix != ".lock"]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """First files of the parts that this process makes, four images each."""
+    monkeypatch.setattr(folder, "FILES_PER_CHUNK", 4)
+    firsts = []
+    original = FolderSource.make
+
+    def make(self, chunk):
+        firsts.append(chunk[0].file)
+        return original(self, chunk)
+
+    monkeypatch.setattr(FolderSource, "make", make)
+    return firsts
+
+
+def test_makes_a_whole_data_set_and_leaves_nothing_else(root, tmp_path, made):
+    sets = tmp_path / "deep/sets"
+    path = prepare(FolderSource(root, 16), "toy", 16, sets, workers=1)
+    dataset = Dataset.open(path)
+    verify(path)
+    assert path.parent == sets
+    assert path.name.startswith("toy-")
+    assert len(path.name) == len("toy-") + 8
+    assert dataset.images.shape == (16, 16, 16, 3)
+    assert dataset.labels.tolist() == [1] * 6 + [0] * 10
+    assert dataset.objids.tolist() == [*range(1, 7), *range(101, 111)]
+    assert dataset.meta["counts"] == {"other": 10, "merger": 6}
+    assert dataset.meta["class_names"] == ["other", "merger"]
+    assert dataset.meta["source"] == "FolderSource"
+    assert len(made) == 4
+    assert not hidden(sets)
+
+
+def test_second_preparation_writes_nothing(root, tmp_path, made):
+    first = prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
+    for lock in (tmp_path / "sets").glob(".*.lock"):
+        lock.unlink()
+    before = everything_below(tmp_path)
+    made.clear()
+    assert prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1) == first
+    assert everything_below(tmp_path) == before
+    assert not made
+
+
+def test_another_recipe_name_or_size_is_another_data_set(root, tmp_path):
+    sets = tmp_path / "sets"
+    paths = {
+        prepare(FolderSource(root, 16), "toy", 16, sets, 1),
+        prepare(FolderSource(root, 16), "other", 16, sets, 1),
+        prepare(FolderSource(root, 24), "toy", 24, sets, 1),
+        prepare(FolderSource(root, 16, crop=0.5), "toy", 16, sets, 1),
+    }
+    (root / "merger/1.png").rename(root / "merger/7.png")
+    paths.add(prepare(FolderSource(root, 16), "toy", 16, sets, 1))
+    assert len(paths) == 5
+
+
+def test_content_hash_depends_on_the_content_only(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "FILES_PER_CHUNK", 3)
+    elsewhere = tmp_path / "another machine/images"
+    shutil.copytree(root, elsewhere)
+    os.utime(elsewhere / "merger/1.png", ns=(0, 0))
+    here = prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
+    there = prepare(FolderSource(elsewhere, 16), "toy", 16, elsewhere.parent / "sets", workers=2)
+    assert Dataset.open(here).content_hash == Dataset.open(there).content_hash
+    assert Dataset.open(here).catalogue.equals(Dataset.open(there).catalogue)
+    (root / "merger/6.png").rename(root / "other/6.png")
+    changed = prepare(FolderSource(root, 16, positive="merger"), "toy", 16, tmp_path / "sets", workers=1)
+    assert Dataset.open(changed).content_hash != Dataset.open(here).content_hash
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
+def test_interrupted_preparation_continues(root, tmp_path, make_folder, made, stop):
+    make_folder(root, mergers=20, others=40)
+    process = start_slowly(tmp_path, workers=2)
+    partial = tmp_path / "sets"
+    wait_until(lambda: len(list(partial.glob(".*.partial/*.part"))) >= 3)
+    # Ctrl-C reaches the whole group; kill -9 only the parent, whose workers must not outlive it.
+    if stop == signal.SIGINT:
+        os.killpg(process.pid, stop)
+    else:
+        process.kill()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "Process SpawnProcess" not in errors
+    workers = {int(line.split()[0]) for line in (tmp_path / "made.txt").read_text().splitlines()}
+    assert len(workers) == 2
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+    done = list(partial.glob(".*.partial/*.part"))
+    assert 3 <= len(done) < 15
+    (done[0].parent / "000099.part.1.tmp").write_bytes(b"half a part")
+    path = prepare(FolderSource(root, 16), "slow", 16, tmp_path / "sets", workers=1)
+    assert len(made) == 15 - len(done)
+    assert not hidden(tmp_path / "sets")
+    fresh = prepare(FolderSource(root, 16), "slow", 16, tmp_path / "fresh", workers=1)
+    assert Dataset.open(path).content_hash == Dataset.open(fresh).content_hash
+
+
+def test_two_processes_make_each_part_once(root, tmp_path, make_folder):
+    make_folder(root, mergers=10, others=22)
+    processes = [start_slowly(tmp_path, workers=1) for _ in range(2)]
+    results = [process.communicate(timeout=30) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert results[0][0] == results[1][0]
+    made = [line.split()[1] for line in (tmp_path / "made.txt").read_text().splitlines()]
+    assert len(made) == len(set(made)) == 8
+    assert sum("another process is preparing" in errors for _, errors in results) == 1
+    verify(results[0][0].strip())
+
+
+def test_stop_reports_all_problems_and_continues_when_they_are_mended(root, tmp_path, made):
+    for i in range(12):
+        (root / f"other/9{i:02}.png").symlink_to(root / "later.bin")
+    sets = tmp_path / "sets"
+    with pytest.raises(DataError) as caught:
+        prepare(FolderSource(root, 16), "toy", 16, sets, workers=1)
+    (report,) = sets.glob("toy-*.problems.csv")
+    message = str(caught.value)
+    assert "12 unusable inputs" in message
+    assert str(report) in message
+    assert "other/900.png: missing" in message
+    assert "… and 2 more" in message
+    assert "data.on_error=skip" in message
+    with report.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [f"other/9{i:02}.png" for i in range(12)]
+    assert {row["reason"] for row in rows} == {"missing: no such file"}
+    assert not [path for path in sets.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+    # The listing is the same, so the good parts are still there: only the bad ones are made again.
+    made.clear()
+    skipped = prepare(FolderSource(root, 16, on_error="skip"), "toy", 16, sets, workers=1)
+    assert made == ["other/900.png", "other/904.png", "other/908.png"]
+    dataset = Dataset.open(skipped)
+    assert len(dataset) == 16
+    assert dataset.meta["problems"] == 12
+    assert (skipped / "problems.csv").read_text().count("\n") == 13
+    assert not report.exists()
+
+    for i in range(12):
+        (root / f"other/9{i:02}.png").unlink()
+    mended = prepare(FolderSource(root, 16), "toy", 16, sets, workers=1)
+    assert Dataset.open(mended).content_hash == dataset.content_hash
+    assert Dataset.open(mended).meta["problems"] == 0
+
+
+def test_duplicate_objid_names_both_files(root, tmp_path):
+    shutil.copy(root / "merger/3.png", root / "other/3.png")
+    with pytest.raises(DataError, match=r"other/3.png: duplicate objid 3: merger/3.png has it too"):
+        prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
+    source = FolderSource(root, 16, on_error="skip")
+    dataset = Dataset.open(prepare(source, "toy", 16, tmp_path / "sets", workers=1))
+    assert dataset.catalogue.set_index("objid")["file"][3] == "merger/3.png"
+    assert len(dataset) == 16
+    np.testing.assert_array_equal(dataset.images[2], source.make(source.chunks()[0]).images[2])
+    verify(dataset.path)
+
+
+def test_skipping_must_leave_both_classes(root, tmp_path):
+    for file in (root / "merger").iterdir():
+        file.write_bytes(b"")
+    source = FolderSource(root, 16, on_error="skip")
+    with pytest.raises(DataError, match=r"class 'merger' .* no usable object \(6 unusable .*problems.csv\)"):
+        prepare(source, "toy", 16, tmp_path / "sets", workers=1)
+    assert len(list((tmp_path / "sets").glob("toy-*.problems.csv"))) == 1
+
+
+class ToySource:
+    """Two chunks of two images each, in this process."""
+
+    class_names = ("plain", "odd")
+    on_error = "stop"
+
+    def __init__(self, side=16, labels=(0, 1)):
+        self.side = side
+        self.labels = labels
+
+    def recipe(self):
+        return {"side": self.side, "labels": self.labels}
+
+    def chunks(self):
+        return [0, 1]
+
+    def make(self, chunk):
+        images = np.full((2, self.side, self.side, 3), chunk, dtype=np.uint8)
+        rows = [
+            {"objid": np.int64(2 * chunk + i), "label": label, "group": 0, "mass": np.float32(0.5)}
+            for i, label in enumerate(self.labels)
+        ]
+        return Part(images, rows)
+
+
+def test_rows_may_hold_numpys_numbers(tmp_path):
+    dataset = Dataset.open(prepare(ToySource(), "toy", 16, tmp_path, workers=1))
+    assert dataset.catalogue["mass"].tolist() == [0.5] * 4
+    assert json.loads((dataset.path / "dataset.json").read_text())["recipe"]["side"] == 16
+
+
+def test_refuses_what_breaks_the_contract(tmp_path):
+    with pytest.raises(TypeError, match=r"ToySource made uint8 \(2, 20, 20, 3\), expected"):
+        prepare(ToySource(side=20), "toy", 16, tmp_path, workers=1)
+    with pytest.raises(DataError, match=r"class 'odd' of data set toy has no usable object$"):
+        prepare(ToySource(labels=(0, 0)), "toy", 16, tmp_path, workers=1)
+    with pytest.raises(DataError, match=r"data.name='../toy' must be letters"):
+        prepare(ToySource(), "../toy", 16, tmp_path, workers=1)
+
+
+def test_a_folder_that_is_no_data_set_is_named(tmp_path):
+    path = prepare(ToySource(), "toy", 16, tmp_path, workers=1)
+    (path / "dataset.json").unlink()
+    with pytest.raises(DataError, match=f"{path.name} is no data set: dataset.json is missing"):
+        prepare(ToySource(), "toy", 16, tmp_path, workers=1)
+
+
+def test_a_damaged_part_is_removed_and_made_again(root, tmp_path, made, monkeypatch):
+    monkeypatch.setattr(parts, "make_part", damaged_once(parts.make_part))
+    source = FolderSource(root, 16)
+    with pytest.raises(DataError, match=r"000000-of-000004.part was damaged .* prepare again"):
+        prepare(source, "toy", 16, tmp_path / "sets", workers=1)
+    verify(prepare(source, "toy", 16, tmp_path / "sets", workers=1))
+    assert len(made) == 5
+
+
+def damaged_once(make_part):
+    def make(source, chunk, size, path, done=[]):  # noqa: B006
+        n = make_part(source, chunk, size, path)
+        if not done:
+            done.append(path)
+            path.write_bytes(path.read_bytes()[:-100])
+        return n
+
+    return make
+
+
+def test_says_how_far_it_is_where_there_is_no_terminal(root, tmp_path, made, monkeypatch, caplog):
+    monkeypatch.setattr("mergerexp.data.progress.LOG_EVERY_S", 0.0)
+    caplog.set_level(logging.INFO)
+    prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
+    assert "preparing toy: 2 of 4 parts" in caplog.text
+    caplog.clear()
+    prepare(FolderSource(root, 20), "toy", 20, tmp_path / "sets", workers=1, progress=False)
+    assert "preparing toy" not in caplog.text
+
+
+def test_shows_a_bar_on_a_terminal(root, tmp_path, made, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
+    shown = capsys.readouterr().err
+    assert "preparing toy" in shown
+    assert "objects/s" in shown

@@ -1,0 +1,122 @@
+"""A run stopped anywhere and started again comes out bit for bit as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mergerexp.files import read_json
+from mergerexp.training.stage import Stage
+from tests.conftest import TINY
+
+RUN = (
+    "init=imagenet",
+    "init.weights=random",  # both stages without pretrained weights
+    "init.head_epochs=3",
+    "trainer.max_epochs=4",
+    "trainer.per_class=2",
+    "augment=paper_intent",
+    "augment.views=2",
+    "trainer.checkpoint_every_s=0.000001",  # after every batch
+)
+
+
+class Stopped(RuntimeError):
+    """Stands for a kill."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    galaxies: Path, datasets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pd.DataFrame, list[dict]]:
+    root = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(command(galaxies, datasets), check=True, env=environment(root), capture_output=True)
+    (folder,) = (root / "runs").iterdir()
+    return pd.read_parquet(folder / "predictions.parquet"), read_json(folder / "history.json")
+
+
+def command(galaxies: Path, datasets: Path) -> list[str]:
+    data = ["data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}", "tracking=none"]
+    own = {override.split("=")[0] for override in RUN}
+    tiny = [override for override in TINY if override.split("=")[0] not in own]
+    return [sys.executable, "-m", "mergerexp.train", *data, *tiny, *RUN]
+
+
+def environment(root: Path) -> dict[str, str]:
+    return {**os.environ, "MERGEREXP_ROOT": str(root)}
+
+
+def same(folder: Path, undisturbed: tuple[pd.DataFrame, list[dict]]) -> None:
+    predictions, history = undisturbed
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(folder / "predictions.parquet"), predictions, check_exact=True
+    )
+    scores = ("stage", "epoch", "train_loss", "val_loss", "val_accuracy")
+    resumed = read_json(folder / "history.json")
+    assert [[row[key] for key in scores] for row in resumed] == [
+        [row[key] for key in scores] for row in history
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "step"), [("head", 0), ("head", 13), ("finetune", 0), ("finetune", 7), ("finetune", 19)]
+)
+def test_stopped_at_a_step(stage, step, train, only_run, undisturbed, monkeypatch):
+    training_step = Stage.training_step
+
+    def stop(self, batch, batch_idx):
+        if (self.name, self.global_step) == (stage, step):
+            raise Stopped("power cut")
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "training_step", stop)
+        assert train(*RUN, "tracking=none") == 1
+    status = read_json(only_run() / "status.json")
+    assert status["state"] == "failed"
+    assert status["error"] == "Stopped: power cut"
+    assert "power cut" in (only_run() / "traceback.txt").read_text()
+
+    assert train(*RUN, "tracking=none") == 0
+    same(only_run(), undisturbed)
+    assert read_json(only_run() / "status.json")["restarts"] == 1
+    assert not (only_run() / "last.ckpt").exists()
+
+
+def test_killed_three_times(galaxies, datasets, tmp_path, undisturbed):
+    """SIGKILL at random moments after the first checkpoint of the attempt."""
+    rng = random.Random(5)
+    runs = tmp_path / "runs"
+    killed_in = []
+    for _ in range(3):
+        process = subprocess.Popen(command(galaxies, datasets), env=environment(tmp_path))
+        wait_for_news(process, runs)
+        time.sleep(rng.uniform(0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        (folder,) = runs.iterdir()
+        killed_in.append(read_json(folder / "status.json").get("stage"))
+    done = subprocess.run(
+        command(galaxies, datasets), env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    same(folder, undisturbed)
+
+
+def wait_for_news(process: subprocess.Popen, runs: Path) -> None:
+    """Wait until a checkpoint is written that was not there at the start, or the run is done."""
+
+    def newest() -> float:
+        return max((path.stat().st_mtime for path in runs.glob("*/last.ckpt")), default=0.0)
+
+    before, deadline = newest(), time.monotonic() + 120
+    while newest() == before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
