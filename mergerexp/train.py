@@ -1,4 +1,7 @@
-"""``python -m mergerexp.train``: one run, or with ``-m`` a sweep; the same line again goes on where it stopped."""
+"""``python -m mergerexp.train``: one run, or with ``-m`` a sweep.
+
+The same line again skips what is done and goes on where the rest stopped.
+"""
 
 from __future__ import annotations
 

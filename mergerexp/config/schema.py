@@ -139,6 +139,7 @@ class InitConfig:
     head_epochs: int = setting(0, 100_000)  # epochs of the head on the frozen backbone; 0: no such stage
     head_lr: float = setting(high=10.0, above=0.0)  # Adam
     lr_factor: float = setting(high=1e6, above=0.0)  # on optimizer.lr in the fine-tuning stage
+    freeze_batchnorm: bool = setting()  # keep BatchNorm's running statistics in the fine-tuning stage too
 
 
 @dataclass

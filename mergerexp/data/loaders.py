@@ -1,4 +1,4 @@
-"""What Lightning iterates over: batches that are a pure function of (seed, step), so that resuming is exact."""
+"""What Lightning iterates over: batches that are a pure function of seed and step; resuming is exact."""
 
 from __future__ import annotations
 

@@ -115,15 +115,7 @@ def make_split(
     ]
     training = [kept[k] for k in range(folds) if k not in (fold, val_fold)]
     split = Split(train=np.sort(np.concatenate(training)), val=kept[val_fold], test=kept[fold])
-    for name in ("train", "val", "test"):
-        present = np.bincount(label[getattr(split, name)], minlength=2)
-        for value in (0, 1):
-            if not present[value]:
-                raise ValueError(
-                    f"class {value} has no object in {name} (subset {subset}, test fold {fold} of {folds}, "
-                    f"{np.count_nonzero(label == value)} objects of the class in all): "
-                    "use fewer folds or more data"
-                )
+    _check_classes(split, label, f"subset {subset}, test fold {fold} of {folds}")
     return split
 
 
@@ -143,6 +135,17 @@ def _check(fold: int, folds: int, subset: float, subset_of: str, negatives: str)
         raise ValueError(f"split.subset_of must be 'all' or 'train', not {subset_of!r}")
     if negatives not in ("all", "matched"):
         raise ValueError(f"split.negatives must be 'all' or 'matched', not {negatives!r}")
+
+
+def _check_classes(split: Split, label: NDArray[np.generic], where: str) -> None:
+    for name, part in vars(split).items():
+        for value in (0, 1):
+            if value not in label[part]:
+                n = np.count_nonzero(label == value)
+                raise ValueError(
+                    f"class {value} has no object in {name} ({where}, {n} of the class in all): "
+                    "use fewer folds or more data"
+                )
 
 
 def _cut(

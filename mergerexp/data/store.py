@@ -158,10 +158,8 @@ def save(
         Images in the order of the catalogue, each block of shape (n, size, size, 3).
     catalogue
         One row an image, with the columns objid, label, group and any others.
-    name, source, recipe, size, class_names
-        What ``dataset.json`` records.
-    problems
-        Inputs that were skipped.
+    name, source, recipe, size, class_names, problems
+        What ``dataset.json`` records; `problems` are the inputs that were skipped.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -169,9 +167,7 @@ def save(
     catalogue = catalogue.astype(COLUMN_TYPES)
     shape = (len(catalogue), size, size, 3)
     with (temporary / IMAGES).open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        content_hash = _content_hash(shape, _written(file, blocks), catalogue)
+        content_hash = _content_hash(shape, _written(file, shape, blocks), catalogue)
     catalogue.to_parquet(temporary / CATALOGUE, index=False)
     if problems:
         write_problems(temporary / "problems.csv", problems)
@@ -202,8 +198,12 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     temporary.replace(path)
 
 
-def _written(file: BinaryIO, blocks: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Pass the blocks on, each after writing it."""
+def _written(
+    file: BinaryIO, shape: tuple[int, ...], blocks: Iterable[NDArray[np.uint8]]
+) -> Iterator[NDArray[np.uint8]]:
+    """Write an npy file block by block, passing each on."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
     for block in blocks:
         contiguous = np.ascontiguousarray(block)
         file.write(contiguous.data)

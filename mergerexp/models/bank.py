@@ -80,7 +80,8 @@ class FeatureBank:
         have = self._read(view, block)
         missing = np.array([row for row in np.sort(wanted).tolist() if row not in have], dtype=np.int64)
         if missing.size:
-            features = np.asarray(compute(view, missing)).astype(np.float16)
+            with np.errstate(over="ignore"):
+                features = np.asarray(compute(view, missing)).astype(np.float16)
             if not np.isfinite(features).all():
                 raise FloatingPointError(
                     "the backbone's features overflow float16; use another input scaling"

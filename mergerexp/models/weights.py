@@ -1,11 +1,17 @@
-"""Pretrained weights as files: found, or fetched once, before any data is touched. Imports torch only to fetch."""
+"""Pretrained weights as files: found, or fetched once, before any data is touched.
+
+torch is imported only to fetch.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from filelock import FileLock
 
@@ -89,16 +95,33 @@ def _fetch(backbone: str, path: Path) -> None:
         if path.is_file():
             return
         try:
+            _look_up_hub()
             model = timm.create_model(backbone, pretrained=True)
         except Exception as error:  # timm and the hub's client raise many kinds
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise WeightsError(
-                f"model.pretrained=hub: the weights of {backbone} can't be fetched ({reason}). On a machine "
-                f'with access to the hub run python -c "import timm, safetensors.torch as s; s.save_file('
-                f"timm.create_model('{backbone}', pretrained=True).state_dict(), '{backbone}.safetensors')\", "
-                f"copy the file here and say model.pretrained={backbone}.safetensors; or start from random "
-                f"weights with init=random"
-            ) from error
+            raise WeightsError(_how_to_get(backbone, reason)) from error
         partial = path.with_suffix(".partial")
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial)
         partial.replace(path)
+
+
+def _look_up_hub() -> None:
+    """Fail at once on a machine without network, where the hub's client would try again for minutes."""
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname
+    if host and not getproxies():
+        socket.getaddrinfo(host, 443)
+
+
+def _how_to_get(backbone: str, reason: str) -> str:
+    file = f"{backbone}.safetensors"
+    script = (
+        "import timm; from safetensors.torch import save_file; "
+        f"save_file(timm.create_model('{backbone}', pretrained=True).state_dict(), '{file}')"
+    )
+    return (
+        f"model.pretrained=hub: the weights of {backbone} can't be fetched ({reason}). On a machine that "
+        f'reaches the hub run  python -c "{script}"  and copy the file here: model.pretrained={file}; '
+        "or start from random weights: init=random"
+    )

@@ -1,4 +1,4 @@
-"""The protocol of Ackermann et al. 2018: the head on the frozen backbone, then everything, exactly resumable."""
+"""The protocol of Ackermann et al. 2018: the head on the frozen backbone, then everything."""
 
 from __future__ import annotations
 
@@ -165,8 +165,7 @@ class Protocol:
         if cfg.init.head_epochs > 0 and not resume:
             # What stage 1 came to is the first candidate: fine-tuning must not end worse than it began.
             best.compare(_evaluate(self.classifier, evaluation), -1, self.classifier)
-        self.classifier.train()  # Lightning keeps the mode it finds, and stage 1 froze BatchNorm
-        stage = Stage("finetune", self.classifier, optimizer, self.run_seed)
+        stage = Stage("finetune", self.classifier, optimizer, self.run_seed, cfg.init.freeze_batchnorm)
         self._fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
         return best
 

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mergerexp.config.schema import OptimizerConfig
 from mergerexp.data.loaders import Batch
@@ -30,15 +31,32 @@ class Stage(pl.LightningModule):
         Settings of the optimiser.
     seed
         Of dropout and the like.
+    freeze_batchnorm
+        Use BatchNorm's running statistics and leave them as they are.
     """
 
-    def __init__(self, name: str, network: nn.Module, optimizer: OptimizerConfig, seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        optimizer: OptimizerConfig,
+        seed: int,
+        freeze_batchnorm: bool = False,
+    ) -> None:
         super().__init__()
+        self.freeze_batchnorm = freeze_batchnorm
         self.name, self.network = name, network
         self.optimizer_config, self.seed = optimizer, seed
         self.train_losses: list[Tensor] = []
         self.val_outputs: list[tuple[Tensor, Tensor]] = []
         self.scores: dict[str, float] = {}
+
+    def on_train_start(self) -> None:
+        """Put the network in training mode: Lightning keeps the mode that it finds."""
+        self.network.train()
+        for layer in self.network.modules():
+            if self.freeze_batchnorm and isinstance(layer, _BatchNorm):
+                layer.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Tie the global random numbers (dropout) to the step, so that a resumed run draws the same."""

@@ -65,21 +65,7 @@ def make_stamp(data: bytes, size: int, crop: float) -> tuple[NDArray[np.uint8], 
     UnusableImage
         If the file is no whole 8-bit grey or RGB image of at least 2 by 2 pixels.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = _open(data)
-            dimensions = image.size
-            reduction = DRAFT_MARGIN * size / (crop * min(dimensions))
-            image.draft(None, (math.ceil(reduction * image.width), math.ceil(reduction * image.height)))
-            image = _to_rgb(image)
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise UnusableImage(f"decompression bomb: more than {Image.MAX_IMAGE_PIXELS} pixels") from error
-        except UnusableImage:
-            raise
-        except DAMAGED as error:
-            raise UnusableImage(f"truncated or corrupt: {error}") from error
+    image, dimensions = _decode(data, DRAFT_MARGIN * size / crop)
     width, height = image.size
     # Whole pixels: a box between pixels would blur an image that needs no resampling.
     side = max(1, round(crop * min(width, height)))
@@ -88,6 +74,25 @@ def make_stamp(data: bytes, size: int, crop: float) -> tuple[NDArray[np.uint8], 
         (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=3.0
     )
     return np.asarray(stamp), dimensions
+
+
+def _decode(data: bytes, side: float) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode to RGB, a JPEG perhaps at a reduced scale with at least `side` pixels; return also its size."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = _open(data)
+            dimensions = image.size
+            scale = side / min(dimensions)
+            image.draft(None, (math.ceil(scale * image.width), math.ceil(scale * image.height)))
+            return _to_rgb(image), dimensions
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise UnusableImage(f"decompression bomb: more than {Image.MAX_IMAGE_PIXELS} pixels") from error
+        except UnusableImage:
+            raise
+        except DAMAGED as error:
+            raise UnusableImage(f"truncated or corrupt: {error}") from error
 
 
 def _open(data: bytes) -> Image.Image:

@@ -109,6 +109,15 @@ def test_special_files_are_named(root, tmp_path):
     assert len(problems) == 6
 
 
+def test_file_without_permission_is_named(root, monkeypatch):
+    # Tests may run as root, whom no permission stops.
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert made(FolderSource(root, 16))[1]["merger/1.png"] == "cannot be read: Permission denied"
+
+
 def test_hidden_and_side_files_are_ignored_and_nested_files_found(root):
     for name in (".DS_Store", "merger/.DS_Store", "other/Thumbs.db", "catalogue.csv", "a.txt", "b.json"):
         (root / name).write_bytes(b"x")

@@ -99,10 +99,8 @@ def two_body_orbit(
     ----------
     haloes
         The two haloes.
-    pericentre
-        Distance of closest approach in kpc, were there no friction.
-    start
-        Initial distance in kpc.
+    pericentre, start
+        Distance (kpc) of closest approach, were there no friction, and at the beginning.
     steps_after
         Time steps to follow beyond pericentre.
     friction

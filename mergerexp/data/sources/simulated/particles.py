@@ -31,7 +31,7 @@ CLUMP_BOOST = 6.0
 DUST_HEIGHT = 0.5 * DISC_HEIGHT
 DUST_LENGTH = 1.3
 # Least |cos i|: no sightline runs within the layer for ever, or misses it altogether.
-STEEPEST, GRAZING = 0.12, 0.02
+STEEPEST, GRAZING = 0.09, 0.02
 # Particles that share a smoothing kernel, and the kernel's sizes in pixels.
 NEIGHBOURS = 14.0
 SMOOTHING = (0.75, 1.5, 3.0, 6.0)

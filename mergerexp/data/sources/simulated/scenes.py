@@ -59,6 +59,7 @@ class Sighting:
 
 
 def _facts(kind: str, stamp: Stamp, at: Placement, asymmetry: float, **encounter: float) -> dict[str, Any]:
+    """Columns that describe a picture; those of an encounter are NaN where there is none."""
     return {
         "kind": kind,
         "redshift": at.redshift,
@@ -90,7 +91,10 @@ def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: 
     """
     galaxy = draw_galaxy(rng)
     at = place(rng, galaxy.luminosity)
-    stamp = Stamp.around(rng, galaxy, at.scale, settings.stamp_width, size)
+    kind = str(rng.choice(["iso", "proj", "star"], p=_shares(settings)))
+    other = _draw_unrelated(rng, at) if kind == "proj" else None
+    seen = [at] if other is None else [at, other[1]]
+    stamp = Stamp.around(rng, galaxy, seen, settings.stamp_width, size)
     image = draw_galaxies(
         stamp,
         _lone(rng, galaxy, settings.n_particles),
@@ -99,28 +103,41 @@ def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: 
         view=random_rotation(rng),
         origin=np.zeros(3),
     )
-    kind, star_at, chance = "iso", None, rng.random()
-    if chance < settings.p_proj:
-        kind = "proj"
-        image += _projection(rng, settings, stamp, at)
-    elif chance < settings.p_proj + settings.p_star:
-        kind = "star"
-        star_at = rng.uniform(0.0, 0.25) * size * stamp.pixel
+    if other is not None:
+        image += _draw_projection(rng, settings, stamp, *other)
+    star_at = _star_distance(rng, stamp) if kind == "star" else None
     asymmetry = shape_asymmetry(image, stamp.pixel, settings.depth)
     picture = take_picture(rng, image, stamp, settings.depth, star_at)
     return Sighting(picture, _facts(kind, stamp, at, asymmetry))
 
 
-def _projection(rng: np.random.Generator, settings: SimulatorSettings, stamp: Stamp, at: Placement) -> Floats:
-    """Draw an unrelated galaxy, no more than 2.2 mag fainter, at its own redshift and near the centre."""
+def _shares(settings: SimulatorSettings) -> list[float]:
+    projected = settings.p_proj
+    starred = min(settings.p_star, 1 - projected)
+    return [1 - projected - starred, projected, starred]
+
+
+def _draw_unrelated(rng: np.random.Generator, at: Placement) -> tuple[Galaxy, Placement]:
+    """Draw a galaxy at its own redshift, no more than 2.2 mag fainter than the one it is seen beside."""
     other = draw_galaxy(rng)
-    there = place(rng, other.luminosity, limit=at.magnitude + 2.2, z_max=0.25)
+    return other, place(rng, other.luminosity, limit=at.magnitude + 2.2, z_max=0.25)
+
+
+def _draw_projection(
+    rng: np.random.Generator, settings: SimulatorSettings, stamp: Stamp, other: Galaxy, there: Placement
+) -> Floats:
+    """Draw the unrelated galaxy near the centre of a stamp, evenly in area."""
     side = stamp.size * stamp.pixel / there.scale
     distance, angle = np.sqrt(rng.random()) * 0.36 * side, rng.uniform(0, 2 * np.pi)
     view = random_rotation(rng)
     origin = -(np.array([np.cos(angle), np.sin(angle), 0.0]) * distance) @ view
     snapshot = _lone(rng, other, max(settings.n_particles // 2, 1))
     return draw_galaxies(stamp, snapshot, [other], [there], view=view, origin=origin)
+
+
+def _star_distance(rng: np.random.Generator, stamp: Stamp) -> float:
+    """Draw how far (arcsec) from the centre a star lies that overlaps the galaxy."""
+    return rng.uniform(0.0, 0.25) * stamp.size * stamp.pixel
 
 
 @dataclass
@@ -180,7 +197,9 @@ def mergers(
     for slot in slots[:count]:
         assert slot.best is not None
         best = slot.best
-        picture = take_picture(rng, best.image, best.stamp, settings.depth)
+        # As often as among the others, lest a bright star tell that a galaxy is no merger.
+        star_at = _star_distance(rng, best.stamp) if rng.random() < settings.p_star else None
+        picture = take_picture(rng, best.image, best.stamp, settings.depth, star_at)
         yield Sighting(picture, best.facts, best.encounter)
 
 
@@ -225,7 +244,8 @@ def _try_view(
     )
     for _ in range(ORIENTATIONS):
         target = 0 if encounter.radial or rng.random() < P_PRIMARY else 1
-        stamp = Stamp.around(rng, galaxies[target], at.scale, settings.stamp_width, size)
+        seen = [placements[target], placements[1 - target]]
+        stamp = Stamp.around(rng, galaxies[target], seen, settings.stamp_width, size)
         view = random_rotation(rng)
         apart = np.linalg.norm((view @ (snapshot.nuclei[1] - snapshot.nuclei[0]))[:2]) * at.scale
         if apart < IN_FRAME * size * stamp.pixel:

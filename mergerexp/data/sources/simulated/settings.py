@@ -29,8 +29,10 @@ class SimulatorSettings:
         Chance, at each try, to keep a merger below ``as_min``.
     stages
         Fractions of approach, first passage and late stages; only their ratios count.
-    p_proj, p_star
-        Chance projections and star overlaps among the non-interacting.
+    p_proj
+        Chance of an unrelated galaxy in projection, among the non-interacting.
+    p_star
+        Chance of a bright star in front of a galaxy, in either class.
     depth
         Sky noise in units of that of SDSS.
     label_noise

@@ -104,7 +104,7 @@ def _star_fluxes(rng: np.random.Generator, magnitude: float) -> NDArray[np.float
     if kind < 0.8:
         colour = rng.normal(0.45, 0.12) if kind < 0.55 else rng.normal(0.9, 0.15)
         return band_fluxes(flux_of(magnitude), colour, 0.42 * colour - 0.03)
-    return band_fluxes(flux_of(magnitude), rng.normal(1.42, 0.08), rng.uniform(0.6, 1.2))
+    return band_fluxes(flux_of(magnitude), rng.normal(1.42, 0.08), rng.uniform(0.55, 1.0))
 
 
 def add_field(rng: np.random.Generator, image: Floats, pixel: float, star_at: float | None = None) -> None:

@@ -31,6 +31,12 @@ Chunk = tuple[str, int, int]
 class SimulatedSource:
     """Maker of simulated mergers and non-interacting galaxies.
 
+    Besides ``objid``, ``label`` and ``group`` (one encounter, or one galaxy alone), rows have
+    ``true_label`` (before label noise), ``kind`` (approach, first_passage, late; iso, proj, star),
+    ``redshift`` and ``mag_r`` (r magnitude before dust) of the centred galaxy, ``shape_asymmetry`` (of
+    the noise-free galaxies), ``time_gyr`` (since pericentre) and ``mass_ratio`` (both NaN for galaxies
+    alone), and ``pixel_arcsec``.
+
     Attributes
     ----------
     simulator

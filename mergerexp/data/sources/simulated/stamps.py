@@ -37,6 +37,7 @@ from mergerexp.data.sources.simulated.sky import Sersic
 
 SMALLEST_STAMP = 24.0  # arcsec
 WIDTH_SCATTER = 0.12  # dex
+BLENDING = 0.25  # power of the blend's light by which its radius grows
 # The asymmetry's isophote, in sigma of a sky smoothed by this many pixels of a 128-pixel stamp.
 ISOPHOTE_SIGMA = 2.5
 ISOPHOTE_SMOOTHING = 1.5
@@ -58,12 +59,33 @@ class Stamp:
     pixel: float
 
     @classmethod
-    def around(cls, rng: np.random.Generator, galaxy: Galaxy, scale: float, width: float, size: int) -> Stamp:
+    def around(
+        cls,
+        rng: np.random.Generator,
+        galaxy: Galaxy,
+        placements: Sequence[Placement],
+        width: float,
+        size: int,
+    ) -> Stamp:
         """Fit a stamp to a galaxy: ``width`` Petrosian radii, with scatter, and not below 24 arcsec.
 
-        ``scale`` is in arcsec per kpc.
+        Parameters
+        ----------
+        rng
+            Random stream.
+        galaxy
+            The galaxy in the centre.
+        placements
+            Where it is seen, then where a companion is, bound or not. The survey's pipeline measures a
+            larger radius for a blend, and so does this rule.
+        width
+            Side in Petrosian radii.
+        size
+            Side in pixels.
         """
-        side = width * galaxy.petrosian_radius * scale * 10 ** rng.normal(0, WIDTH_SCATTER)
+        fluxes = [flux_of(at.magnitude) for at in placements]
+        radius = galaxy.petrosian_radius * (sum(fluxes) / fluxes[0]) ** BLENDING
+        side = width * radius * placements[0].scale * 10 ** rng.normal(0, WIDTH_SCATTER)
         return cls(size, max(side, SMALLEST_STAMP) / size)
 
 

@@ -1,0 +1,106 @@
+"""Every YAML file in conf/ composes and is valid, and says what SCIENCE says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from mergerexp.config.app import compose_cell
+from mergerexp.config.fingerprint import fingerprint, identity
+from mergerexp.config.paths import conf_dir
+from mergerexp.config.schema import PrepareConfig, TrainConfig
+
+GROUPS = sorted(
+    f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml") if path.parent.name != "hydra"
+)
+
+
+def compose(*overrides: str) -> TrainConfig:
+    return compose_cell("train", overrides, TrainConfig)
+
+
+def needs(option: str, folder: Path) -> list[str]:
+    """What an option leaves to the user."""
+    extra = {
+        "data=folder": [f"data.root={folder}"],
+        "data=sdss": [f"data.root={folder}"],
+        "experiment=paper": [f"data.root={folder}"],
+    }
+    return extra.get(option, [])
+
+
+@pytest.mark.parametrize("option", GROUPS)
+def test_every_option_is_valid(option, tmp_path):
+    assert isinstance(compose(option, *needs(option, tmp_path)), TrainConfig)
+
+
+def test_prepare_takes_every_data_set(tmp_path):
+    for option in GROUPS:
+        if option.startswith("data="):
+            compose_cell("prepare", [option, *needs(option, tmp_path)], PrepareConfig)
+
+
+def test_paper_to_the_letter(tmp_path):
+    cfg = compose("experiment=paper", f"data.root={tmp_path}")
+    assert (cfg.data.size, cfg.model.backbone, cfg.model.head_units) == (299, "legacy_xception", 1024)
+    assert (cfg.optimizer.name, cfg.optimizer.lr, cfg.optimizer.momentum) == ("sgd", 1.5e-5, 0.9)
+    assert (cfg.init.head_epochs, cfg.init.head_lr, cfg.init.lr_factor) == (40, 1e-3, 1.0)
+    assert (cfg.trainer.max_epochs, cfg.trainer.patience, cfg.trainer.per_class) == (300, 15, 8)
+    assert (cfg.split.folds, cfg.split.subset_of, cfg.split.negatives) == (4, "all", "all")
+    assert cfg.model.normalization == "raw"
+    random = compose("experiment=paper", "init=random", f"data.root={tmp_path}")
+    assert (random.init.head_epochs, random.init.weights) == (0, "random")
+
+
+class TestFingerprint:
+    HASH = "0" * 64
+
+    def of(self, *overrides: str, weights: str | None = "w", data: str = HASH) -> str:
+        return fingerprint(compose(*overrides), data, weights)
+
+    @pytest.mark.parametrize(
+        "override",
+        [
+            "paths.root=elsewhere",
+            "tracking=none",
+            "tracking.experiment=other",
+            "trainer.threads=1",
+            "trainer.progress=false",
+            "trainer.device=cpu",
+            "trainer.eval_batch=7",
+            "trainer.checkpoint_every_s=5",
+            "data.workers=1",
+            "data.name=renamed",
+        ],
+    )
+    def test_what_cannot_change_the_result_does_not_count(self, override):
+        assert self.of(override) == self.of()
+
+    @pytest.mark.parametrize(
+        "override",
+        [
+            "fold=1",
+            "subset=0.5",
+            "seed=1",
+            "split.seed=1",
+            "init=random",
+            "optimizer.lr=0.1",
+            "augment=none",
+            "trainer.patience=3",
+            "trainer.precision=bf16",
+            "model.backbone=tf_efficientnet_lite1",
+        ],
+    )
+    def test_what_changes_the_result_counts(self, override):
+        assert self.of(override) != self.of()
+
+    def test_data_and_weights_count(self):
+        assert len({self.of(), self.of(data="1" * 64), self.of(weights="v"), self.of(weights=None)}) == 4
+
+    def test_every_key_is_either_identity_or_marked(self):
+        """A new key counts unless someone said that it can't change the result."""
+        named = set(identity(compose(), self.HASH, "w"))
+        fields = {field.name for field in dataclasses.fields(TrainConfig)}
+        assert named - {"protocol"} == fields - {"tracking", "paths"}

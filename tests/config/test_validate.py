@@ -1,0 +1,103 @@
+"""Every wrong override gives one line that names the key, before anything is imported or written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import mergerexp.prepare
+import mergerexp.train
+
+WRONG = [
+    # unknown keys and options
+    ("optimizer.lrr=0.1", "optimizer.lrr", "did you mean optimizer.lr"),
+    ("optimiser=adam", "optimiser", "optimizer"),
+    ("+colour=red", "colour", ""),
+    ("+optimizer.nesterov=true", "optimizer.nesterov", ""),
+    ("optimizer=lion", "optimizer=lion", "adam, adamw, sgd"),
+    ("model=vgg", "model=vgg", "efficientnet_lite0"),
+    ("data=sdsss", "data=sdsss", "folder"),
+    ("experiment=fig2", "experiment=fig2", "paper"),
+    ("data.root=cutouts", "data.root", ""),  # data=simulated has none
+    ("~init", "init", ""),
+    # wrong types
+    ("fold=one", "fold", "Integer"),
+    ("trainer.patience=2.5", "trainer.patience", "Integer"),
+    ("subset=all", "subset", "Float"),
+    ("augment.flip=maybe", "augment.flip", ""),
+    ("augment.zoom=2", "augment.zoom", ""),
+    ("init.head_epochs=null", "init.head_epochs", ""),
+    ("optimizer.lr=[1,2]", "optimizer.lr", ""),
+    # out of range
+    ("subset=0", "subset=0", "above 0"),
+    ("subset=1.5", "subset=1.5", "at most 1"),
+    ("fold=4", "fold=4", "0 to 3"),
+    ("fold=-1", "fold=-1", "at least 0"),
+    ("seed=-3", "seed=-3", "at least 0"),
+    ("optimizer.lr=0", "optimizer.lr=0", "above 0"),
+    ("optimizer.lr=nan", "optimizer.lr=nan", "above 0"),
+    ("optimizer.momentum=1", "optimizer.momentum=1", "at most"),
+    ("trainer.per_class=0", "trainer.per_class=0", "at least 1"),
+    ("data.size=4", "data.size=4", "at least 16"),
+    ("split.folds=2", "split.folds=2", "at least 3"),
+    ("trainer.precision=8", "trainer.precision=8", "auto, 32, bf16, 16"),
+    ("data.simulator.hard=2", "data.simulator.hard=2", "at most 1"),
+    # impossible combinations
+    ("augment.zoom=[2,1]", "augment.zoom", "low <= high"),
+    ("augment.zoom=[1]", "augment.zoom", "[low, high]"),
+    ("data.simulator.stages=[0.5,0.6,0.2]", "data.simulator.stages", "sum to 1"),
+    ("data.name=../elsewhere", "data.name", "names a folder"),
+    ("trainer.device=cpu trainer.precision=16", "trainer.precision=16", "GPU"),
+    ("model.backbone=resnet19", "model.backbone=resnet19", "did you mean resnet18"),
+    ("model.backbone=resnet18", "model.pretrained=wheel", "hub"),
+    ("model.pretrained=weights.safetensors", "model.pretrained", "no such file"),
+    ("data=folder", "data.root", "no value"),
+    ("data=folder data.root=nowhere", "data.root=nowhere", "no such folder"),
+    ("data=folder data.root=. data.csv=none.csv", "data.csv=none.csv", "no such file"),
+    # not a sweep, or not an override
+    ("fold=0,1", "fold", "--multirun"),
+    ("fold", "fold", ""),
+]
+
+
+@pytest.mark.parametrize(("overrides", "key", "hint"), WRONG, ids=[case[0] for case in WRONG])
+def test_wrong_override(overrides, key, hint, run_verb, capsys, tmp_path):
+    assert run_verb(mergerexp.train, *overrides.split()) == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1, message
+    assert key in message
+    assert hint in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_cells_of_a_sweep_are_all_named_and_nothing_starts(run_verb, capsys, tmp_path):
+    assert run_verb(mergerexp.train, "-m", "fold=0,4,5", "subset=0.1,7") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [any(word in line for line in lines) for word in ("fold=4", "fold=5", "subset=7")] == [True] * 3
+    assert len(lines) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prepare_refuses_too(run_verb, capsys):
+    assert run_verb(mergerexp.prepare, "data.sizes=64") == 2
+    assert "data.size" in capsys.readouterr().err
+
+
+def test_refusing_takes_no_torch():
+    script = (
+        "import sys, mergerexp.train as t; sys.argv = ['train', 'optimizer.lr=-1']\n"
+        "try: t.main()\n"
+        "except SystemExit as stopped: print(stopped.code, 'torch' in sys.modules, 'mlflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False", "False"]
+
+
+def test_help_shows_groups_and_keys(run_verb, capsys):
+    assert run_verb(mergerexp.train, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "python -m mergerexp.train -m init=imagenet,random" in shown
+    assert "augment: dihedral, none, paper_intent, paper_literal" in shown
+    assert "checkpoint_every_s" in shown
