@@ -22,12 +22,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.logging import RichHandler
 
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import PrepareConfig, TrainConfig
 from mergerexp.config.validate import ConfigError, validate
-from mergerexp.console import console
+from mergerexp.console import ConsoleHandler, console
 from mergerexp.data.errors import DataError
 from mergerexp.models.weights import WeightsError
 
@@ -168,10 +167,9 @@ def run_app(
 
 def set_up_logging() -> None:
     """Send the log of our own modules to the terminal, and silence what others repeat on every run."""
-    handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
     logger = logging.getLogger("mergerexp")
     if not logger.handlers:
-        logger.addHandler(handler)
+        logger.addHandler(ConsoleHandler())
         logger.setLevel(logging.INFO)
         logger.propagate = False
     for name in ("alembic", "mlflow", "timm"):

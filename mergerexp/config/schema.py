@@ -75,7 +75,7 @@ class SimulatorConfig:
     hard: float = setting(0.0, 1.0)  # chance to keep a merger below as_min
     stages: list[float] = setting(0.0, 1.0)  # fractions of approach, first passage, late
     p_proj: float = setting(0.0, 1.0)  # chance projections among the non-interacting
-    p_star: float = setting(0.0, 1.0)  # star overlaps among the non-interacting
+    p_star: float = setting(0.0, 1.0)  # bright stars in front, either class
     depth: float = setting(0.1, 10.0)  # sky noise in units of SDSS's
     label_noise: float = setting(0.0, 0.49)  # fraction of labels flipped
 

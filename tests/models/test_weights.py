@@ -37,7 +37,7 @@ def test_wheel_weights_classify_pictures(backbone, tmp_path):
         mean, std = torch.tensor(scaling.mean), torch.tensor(scaling.std)
         with torch.inference_mode():
             logits = classifier(features((pixels - mean[:, None, None]) / std[:, None, None]))
-        assert logits.argmax().item() in classes, name
+        assert set(logits[0].topk(3).indices.tolist()) & set(classes), name
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pth"])

@@ -1,0 +1,221 @@
+"""The train verb, end to end on small images: runs, records, repeats, failures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+from mlflow import MlflowClient
+from safetensors.torch import save_file
+
+from mergerexp.analysis.metrics import summary
+from mergerexp.data.store import Dataset
+from mergerexp.files import read_json
+from mergerexp.training.stage import Stage
+
+
+def mlflow_runs(root: Path) -> list:
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mergerexp")
+    return client.search_runs([experiment.experiment_id])
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory) -> Path:
+    """Weights of a tiny backbone as a user would bring them."""
+    path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), path)
+    return path
+
+
+SWEEP = ("-m", "init=imagenet,random", "subset=0.5,1.0", "fold=0,1", "init.head_epochs=1")
+
+
+def test_sweep_and_its_repetition(train, tiny_weights, tmp_path, capsys, monkeypatch):
+    sweep = (*SWEEP, f"model.pretrained={tiny_weights}")
+    assert train(*sweep) == 0
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert len(folders) == 8
+    runs = mlflow_runs(tmp_path)
+    assert sorted(run.info.run_name for run in runs) == [folder.name for folder in folders]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["test/error"] >= 0
+        assert run.data.params["model.backbone"] == "test_resnet"
+        assert {"mergerexp.fingerprint", "mergerexp.data.content_hash", "mergerexp.hardware.cpu"} <= set(
+            run.data.tags
+        )
+        names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+        assert {
+            "predictions.parquet",
+            "model.safetensors",
+            "model.json",
+            "config.yaml",
+            "provenance.json",
+        } <= names
+        stages = {row["stage"] for row in read_json(tmp_path / "runs" / run.info.run_name / "history.json")}
+        epochs = client.get_metric_history(run.info.run_id, "finetune/val_accuracy")
+        assert [metric.step for metric in epochs] == [0, 1]
+        assert stages == {"head", "finetune"}
+        assert "head/val_loss" in run.data.metrics
+    before = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.name != ".lock"
+    }
+
+    monkeypatch.setattr(Stage, "training_step", None)  # whatever trains now fails
+    capsys.readouterr()
+    assert train(*sweep) == 0
+    assert capsys.readouterr().err.count("done before") == 8
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(mlflow_runs(tmp_path)) == 8
+
+
+def test_predictions_are_the_record(train, only_run, galaxies, datasets):
+    assert train() == 0
+    folder = only_run()
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert list(predictions.columns) == ["objid", "split", "label", "p_m", "logit_0", "logit_1"]
+    assert predictions["objid"].dtype == np.int64
+    metrics = read_json(folder / "metrics.json")
+    for fold, part in predictions.groupby("split"):
+        for name, value in summary(part["label"], part["p_m"]).items():
+            assert metrics[f"{fold}/{name}"] == pytest.approx(value, abs=1e-12)
+    dataset = Dataset.open(
+        next(path for path in datasets.iterdir() if path.name.endswith("-" + path.name[-8:]))
+    )
+    known = dict(zip(dataset.objids, dataset.labels, strict=True))
+    assert all(
+        known[objid] == label for objid, label in zip(predictions["objid"], predictions["label"], strict=True)
+    )
+    assert len(set(predictions["objid"])) == len(predictions) == 48
+
+
+def test_same_run_twice_is_the_same_to_the_bit(train, only_run, tmp_path, monkeypatch):
+    results = []
+    for attempt in ("first", "second"):
+        root = tmp_path / attempt
+        assert train(f"paths.root={root}", "augment=paper_intent") == 0
+        (folder,) = (root / "runs").iterdir()
+        results.append(pd.read_parquet(folder / "predictions.parquet"))
+    pd.testing.assert_frame_equal(*results, check_exact=True)
+
+
+RELOAD = """
+import json, sys
+import numpy as np, timm, torch
+from safetensors.torch import load_file
+
+run, images, out = sys.argv[1:]
+about, state = json.load(open(f"{run}/model.json")), load_file(f"{run}/model.safetensors")
+backbone = timm.create_model(about["backbone"], **about["create_model"])
+backbone.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
+head = torch.nn.Sequential(torch.nn.Linear(*reversed(state["head.0.weight"].shape)), torch.nn.ReLU(),
+                           torch.nn.Linear(*reversed(state["head.2.weight"].shape)))
+head.load_state_dict({k[5:]: v for k, v in state.items() if k.startswith("head.")})
+x = torch.from_numpy(np.load(images)).permute(0, 3, 1, 2).float() / about["input"]["scale"]
+mean, std = (torch.tensor(about["input"][key])[:, None, None] for key in ("mean", "std"))
+x = (x - mean) / std
+with torch.inference_mode():
+    p_m = head(backbone.eval()(x)).softmax(1)[:, 1]
+assert "mergerexp" not in sys.modules
+np.save(out, p_m.numpy())
+"""
+
+
+def test_model_is_reloaded_without_us(train, only_run, datasets, tmp_path):
+    """From the run folder alone, with timm and safetensors."""
+    assert train("trainer.max_epochs=3") == 0
+    predictions = pd.read_parquet(only_run() / "predictions.parquet")
+    (dataset,) = {path.parent for path in datasets.glob("*/dataset.json") if read_json(path)["size"] == 32}
+    opened = Dataset.open(dataset)
+    row_of = {objid: row for row, objid in enumerate(opened.objids)}
+    np.save(tmp_path / "x.npy", opened.images[[row_of[objid] for objid in predictions["objid"]]])
+    arguments = [str(only_run()), str(tmp_path / "x.npy"), str(tmp_path / "p.npy")]
+    subprocess.run([sys.executable, "-c", RELOAD, *arguments], check=True)
+    assert np.abs(np.load(tmp_path / "p.npy") - predictions["p_m"]).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model.backbone=test_vit",),
+        ("model.backbone=test_efficientnet",),
+        ("model.backbone=test_convnext",),
+        ("optimizer=adamw",),
+        ("optimizer=adam", "augment=none"),
+        ("augment=paper_literal",),
+        ("split.subset_of=train", "subset=0.5", "split.negatives=matched"),
+        ("model.normalization=raw", "init.head_epochs=2"),
+        ("trainer.precision=bf16",),
+        (
+            "experiment=quickstart",
+            "trainer.max_epochs=1",
+            "init.head_epochs=1",
+            "init=imagenet",
+            "init.weights=random",
+        ),
+    ],
+    ids=" ".join,
+)
+def test_swapped_by_override(overrides, train, only_run):
+    assert train("trainer.max_epochs=1", "tracking=none", *overrides) == 0
+    assert 0 <= read_json(only_run() / "metrics.json")["test/auroc"] <= 1
+
+
+def test_paper_experiment_trains(train, only_run):
+    """Xception at a small size with random weights: the paper's path through the code."""
+    overrides = ("experiment=paper", "model.backbone=legacy_xception", "data=sdss", "data.positive=double")
+    assert train(*overrides, "init=random", "trainer.max_epochs=1", "data.size=48") == 0
+    config = (only_run() / "config.yaml").read_text()
+    assert "backbone: legacy_xception" in config
+
+
+def test_second_run_passes_nothing_through_the_backbone(train, tmp_path):
+    both = ("-m", "init=imagenet", "init.weights=random", "init.head_epochs=1", "optimizer.lr=0.001,0.002")
+    assert train(*both, "trainer.max_epochs=1", "tracking=none") == 0
+    metrics = [read_json(path) for path in (tmp_path / "runs").glob("*/metrics.json")]
+    passes = sorted(one["run/backbone_passes"] for one in metrics)
+    assert passes[0] == 0
+    assert passes[1] > 0
+
+
+def test_one_failure_does_not_stop_the_others(train, tmp_path, monkeypatch, capsys):
+    training_step = Stage.training_step
+
+    def fail(self, batch, batch_idx):
+        if self.optimizer_config.lr == 0.002:
+            raise RuntimeError("out of memory")
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Stage, "training_step", fail)
+    assert train("-m", "optimizer.lr=0.001,0.002,0.003", "trainer.max_epochs=1") == 1
+    states = sorted(read_json(path)["state"] for path in (tmp_path / "runs").glob("*/status.json"))
+    assert states == ["done", "done", "failed"]
+    assert "out of memory" in capsys.readouterr().err
+    assert sorted(run.info.status for run in mlflow_runs(tmp_path)) == ["FAILED", "FINISHED", "FINISHED"]
+    monkeypatch.setattr(Stage, "training_step", training_step)
+    assert train("-m", "optimizer.lr=0.001,0.002,0.003", "trainer.max_epochs=1") == 0
+    assert capsys.readouterr().err.count("done before") == 2
+    assert [run.info.status for run in mlflow_runs(tmp_path)] == ["FINISHED"] * 3
+
+
+def test_a_run_that_another_process_trains_is_left_alone(train, only_run, capsys):
+    assert train("trainer.max_epochs=1", "tracking=none") == 0
+    from filelock import FileLock
+
+    with FileLock(only_run() / ".lock"):
+        assert train("trainer.max_epochs=1", "tracking=none") == 1
+    assert "another process" in capsys.readouterr().err
+
+
+def test_json_files_are_plain(train, only_run):
+    assert train("trainer.max_epochs=1") == 0
+    for path in only_run().glob("*.json"):
+        json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"a file holds {name}"))
