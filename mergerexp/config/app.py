@@ -148,7 +148,9 @@ def run_app(
         try:
             name = args.config_name or config_name
             preflight(compose_all(name, args.overrides + extra, args.multirun, schema))
-        except (ConfigError, DataError, WeightsError) as error:
+        except ConfigError as error:
+            _fail(*str(error).splitlines())
+        except (DataError, WeightsError) as error:
             _fail(str(error))
         except KeyboardInterrupt:
             _interrupted()
@@ -187,7 +189,7 @@ def _interrupted() -> NoReturn:
     sys.exit(130)
 
 
-def _fail(message: str) -> NoReturn:
-    for line in message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+def _fail(*messages: str) -> NoReturn:
+    for message in messages:
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(2)

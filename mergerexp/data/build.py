@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,9 +24,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mergerexp.console import ProgressReport
 from mergerexp.data.errors import DataError
 from mergerexp.data.parts import make_parts, read_images, read_record
-from mergerexp.data.progress import Progress
 from mergerexp.data.sources import Problem, Source
 from mergerexp.data.sources.factory import make_source
 from mergerexp.data.store import META, save, write_problems
@@ -80,6 +81,7 @@ def prepare(
     recipe = source.recipe()
     final = root / f"{name}-{_short_hash({'name': name, 'size': size, 'recipe': recipe})}"
     if _is_done(final):
+        _check_skipped(source, final)
         return final
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root / f".{final.name}.lock", final.name):
@@ -136,12 +138,14 @@ def _make_missing_parts(
     done = len(paths) - len(missing)
     if done:
         log.info("continuing data set %s: %d of %d parts are done", name, done, len(paths))
+    made, start = 0, time.perf_counter()
     with (
-        Progress(f"preparing {name}", len(paths), done, enabled=progress) as bar,
+        ProgressReport(f"preparing {name}", len(paths), done, enabled=progress) as report,
         closing(make_parts(source, missing, size, workers)) as finished,
     ):
         for objects in finished:
-            bar.update(objects)
+            made += objects
+            report.advance(1, f"{made / (time.perf_counter() - start):.0f} objects/s")
     return paths
 
 
@@ -224,6 +228,16 @@ def _is_done(final: Path) -> bool:
     if not (final / META).is_file():
         raise DataError(f"{final} is no data set: {META} is missing; remove the folder and prepare again")
     return True
+
+
+def _check_skipped(source: Source, final: Path) -> None:
+    """Refuse a set that was once made by leaving inputs out, where none may be left out."""
+    skipped = json.loads((final / META).read_text(encoding="utf-8")).get("problems", 0)
+    if skipped and source.on_error == "stop":
+        raise DataError(
+            f"{final} was made without {skipped} unusable inputs, listed in its problems.csv; "
+            "accept that with data.on_error=skip, or mend them"
+        )
 
 
 def _short_hash(value: Any) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 
 from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import AugmentConfig
-from mergerexp.console import progress_bar
+from mergerexp.console import ProgressReport
 from mergerexp.data.augment import is_exact, training_views, transform, view_transforms
 from mergerexp.data.images import ImageStore
 from mergerexp.models.bank import FeatureBank
@@ -81,11 +81,8 @@ class FrozenFeatures:
         return features
 
     def _get(self, views: range, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        with progress_bar(self.progress) as bar:
-            task = bar.add_task("frozen features", total=len(views) * len(rows))
-            return np.stack(
-                [self.bank.get(view, rows, self._compute, lambda n: bar.advance(task, n)) for view in views]
-            )
+        with ProgressReport("frozen features", len(views) * len(rows), enabled=self.progress) as report:
+            return np.stack([self.bank.get(view, rows, self._compute, report.advance) for view in views])
 
     @torch.inference_mode()
     def _compute(self, view: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:

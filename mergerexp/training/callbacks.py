@@ -10,10 +10,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
-from mergerexp.console import progress_bar
+from mergerexp.console import ProgressReport
 from mergerexp.training.stage import Stage
 
 Row = dict[str, Any]
@@ -144,46 +143,38 @@ class LastCheckpoint(pl.Callback):
 
 
 class EpochProgress(pl.Callback):
-    """A bar over the epochs of a stage, refreshed a few times a second at most."""
+    """Progress over the mini-batches of a stage."""
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._refreshed = 0.0
+        self._report: ProgressReport | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar."""
-        self._bar = progress_bar(self.enabled)
-        self._bar.start()
+        """Start the clock."""
+        assert isinstance(pl_module, Stage)
         steps = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
-        self._task = self._bar.add_task(str(getattr(pl_module, "name", "")), total=steps)
+        title = {"head": "training the head", "finetune": "training all layers"}[pl_module.name]
+        self._report = ProgressReport(title, steps, trainer.global_step, enabled=self.enabled)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Move the bar, four times a second at most."""
-        if self._bar is None or time.monotonic() - self._refreshed < 0.25:
-            return
-        self._refreshed = time.monotonic()
-        accuracy = getattr(pl_module, "scores", {}).get("val_accuracy")
-        score = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
-        text = (
-            f"{getattr(pl_module, 'name', '')} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{score}"
-        )
-        self._bar.update(self._task, completed=trainer.global_step, description=text)
+        """Count the mini-batch."""
+        assert isinstance(pl_module, Stage)
+        if self._report is not None:
+            accuracy = pl_module.scores.get("val_accuracy")
+            score = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
+            note = f"epoch {trainer.current_epoch + 1} of at most {trainer.max_epochs}{score}"
+            self._report.advance(1, note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away."""
-        self._stop()
+        if self._report is not None:
+            self._report.close()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Take the bar away."""
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._report is not None:
+            self._report.close()

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mergerexp.data import parts
 from mergerexp.data.build import prepare
@@ -309,18 +311,29 @@ def damaged_once(make_part):
 
 
 def test_says_how_far_it_is_where_there_is_no_terminal(root, tmp_path, made, monkeypatch, caplog):
-    monkeypatch.setattr("mergerexp.data.progress.LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("mergerexp.console.REFRESH_S", 0.0)
+    monkeypatch.setattr("mergerexp.console.LOG_EVERY_S", 0.0)
     caplog.set_level(logging.INFO)
     prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
-    assert "preparing toy: 2 of 4 parts" in caplog.text
+    assert "preparing toy: 2 of 4" in caplog.text
     caplog.clear()
     prepare(FolderSource(root, 20), "toy", 20, tmp_path / "sets", workers=1, progress=False)
     assert "preparing toy" not in caplog.text
 
 
-def test_shows_a_bar_on_a_terminal(root, tmp_path, made, monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+def test_shows_a_bar_on_a_terminal(root, tmp_path, made, monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr("mergerexp.console.console", terminal)
+    monkeypatch.setattr("mergerexp.console.REFRESH_S", 0.0)
+    monkeypatch.setattr("mergerexp.console.BAR_AFTER_S", 0.0)
     prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
-    shown = capsys.readouterr().err
+    shown = terminal.file.getvalue()
     assert "preparing toy" in shown
     assert "objects/s" in shown
+
+
+def test_a_set_with_gaps_is_not_passed_off_as_whole(root, tmp_path):
+    (root / "merger/1.png").write_bytes(b"")
+    prepare(FolderSource(root, 16, on_error="skip"), "toy", 16, tmp_path / "sets", workers=1)
+    with pytest.raises(DataError, match=r"without 1 unusable inputs.*data.on_error=skip"):
+        prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
