@@ -174,8 +174,6 @@ def set_up_logging() -> None:
         logger.addHandler(ConsoleHandler())
         logger.setLevel(logging.INFO)
         logger.propagate = False
-    for name in ("alembic", "mlflow", "timm"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*|lightning_fabric\..*")
 
 

@@ -32,6 +32,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 log = logging.getLogger(__name__)
+for chatty in ("mlflow", "alembic"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
 
 TOKEN = "mergerexp.token"
 EVERY_S = 10.0  # between updates within a run

@@ -1,0 +1,122 @@
+"""The frozen stage from the feature bank against the naive loop, in the same run.
+
+The naive loop does what the protocol says word for word: for every mini-batch of every epoch the frozen
+backbone is applied again, to the training batch and to the validation fold. It is timed over a few
+epochs and scaled to all of them; the stage on the bank is timed whole, with an empty bank and with a
+full one.
+
+python benchmarks/head_stage.py data=simulated_small
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from numpy.typing import NDArray
+
+from mergerexp.config.app import compose_cell, set_up_logging
+from mergerexp.config.schema import OptimizerConfig, TrainConfig
+from mergerexp.data.build import prepare_dataset
+from mergerexp.data.loaders import Batch, ImageBatches, ImageEvaluation
+from mergerexp.data.splits import make_split
+from mergerexp.data.store import Dataset
+from mergerexp.models.weights import find_weights
+from mergerexp.training.machine import choose_machine
+from mergerexp.training.protocol import Protocol
+from mergerexp.training.stage import Stage
+
+
+class OnTheFly:
+    """Batches whose inputs go through the frozen backbone each time."""
+
+    def __init__(self, batches: ImageBatches | ImageEvaluation, backbone: torch.nn.Module) -> None:
+        self.batches, self.backbone = batches, backbone
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.batches:
+            with torch.no_grad():
+                features = self.backbone(batch.inputs)
+            yield Batch(features, batch.labels)
+
+
+def new_protocol(cfg: TrainConfig, folder: Path) -> Protocol:
+    """Build one run's training."""
+    dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
+    split = make_split(
+        dataset.labels,
+        dataset.groups,
+        fold=cfg.fold,
+        folds=cfg.split.folds,
+        subset=cfg.subset,
+        subset_of=cfg.split.subset_of,
+        negatives=cfg.split.negatives,
+        seed=cfg.split.seed,
+    )
+    weights = None
+    if cfg.init.weights == "pretrained":
+        weights = find_weights(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))
+    machine = choose_machine(cfg.trainer)
+    return Protocol(cfg, dataset, split, weights, machine, folder / "last.ckpt", lambda rows: None)
+
+
+def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:
+    """Time a few epochs of the naive loop and scale them to the whole stage."""
+    run = new_protocol(cfg, folder)
+    labels: NDArray = run.dataset.labels
+    train, val = run.split.train, run.split.val
+    backbone = run.classifier.backbone.eval()
+    batches = ImageBatches(run.images, train, labels[train], cfg.augment, cfg.trainer.per_class, seed=0)
+    evaluation = ImageEvaluation(run.images, val, labels[val], cfg.trainer.eval_batch)
+    adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0)
+    optimizer_steps = OnTheFly(batches, backbone)
+    stage = Stage("head", run.classifier.head, adam, seed=0)
+    started = time.perf_counter()
+    run._fit(stage, optimizer_steps, OnTheFly(evaluation, backbone), epochs, [], resume=False)  # type: ignore[arg-type]
+    return (time.perf_counter() - started) / epochs * cfg.init.head_epochs
+
+
+def bank_seconds(cfg: TrainConfig, folder: Path) -> tuple[float, int]:
+    """Time the stage as it is; return also how many images went through the backbone."""
+    run = new_protocol(cfg, folder)
+    started = time.perf_counter()
+    passes = run._train_head(resume=False)
+    return time.perf_counter() - started, passes
+
+
+def main() -> None:
+    """Print the three times and their ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--naive-epochs", type=int, default=2, help="epochs of the naive loop to time")
+    parser.add_argument("--repeat", type=int, default=3, help="times the stage is run on the full bank")
+    parser.add_argument("overrides", nargs="*", help="as for mergerexp.train, e.g. data=simulated_small")
+    arguments = parser.parse_args()
+    set_up_logging()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        overrides = [*arguments.overrides, f"paths.features={folder / 'features'}"]
+        cfg = compose_cell("train", overrides, TrainConfig)
+        naive = naive_seconds(cfg, folder, arguments.naive_epochs)
+        first, passes = bank_seconds(cfg, folder)
+        print(
+            f"naive loop, {cfg.init.head_epochs} epochs: {naive:.1f} s (from {arguments.naive_epochs} epochs)"
+        )
+        print(f"empty bank: {first:.1f} s, {passes} images through the backbone, ratio {naive / first:.1f}")
+        for _ in range(arguments.repeat):
+            again, passes = bank_seconds(cfg, folder)
+            print(
+                f"full bank:  {again:.1f} s, {passes} images through the backbone, ratio {naive / again:.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The MLflow record: complete in the end whatever happened, and never twice."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from mergerexp.config.schema import TrackingConfig
+from mergerexp.files import write_json
+from mergerexp.sweep.run_folder import DONE, RUNNING, RunFolder
+from mergerexp.tracking import record
+from mergerexp.tracking.record import Record, open_store, sync
+
+
+@pytest.fixture
+def tracking(tmp_path) -> TrackingConfig:
+    return TrackingConfig(
+        uri=f"sqlite:///{tmp_path}/store/mlflow.db",
+        experiment="rare objects",
+        artifacts=str(tmp_path / "artifacts"),
+        retry_s=0.0,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    run = RunFolder(tmp_path / "runs" / "blobs-0123", "0123")
+    run.path.mkdir(parents=True)
+    run.config.write_text("seed: 3\noptimizer: {lr: 0.1}\n")
+    write_json(run.provenance, {"git": {"commit": "abc", "dirty": False}})
+    run.set_state(RUNNING)
+    return run
+
+
+def epochs(n: int) -> list[dict]:
+    return [
+        {
+            "stage": "finetune",
+            "epoch": i,
+            "timestamp_ms": 1_700_000_000_000 + i,
+            "train_loss": 1 / (i + 1),
+            "val_loss": 0.5,
+            "val_accuracy": 0.9,
+            "seconds": 1.0,
+        }
+        for i in range(n)
+    ]
+
+
+def finish(run: RunFolder) -> None:
+    for path in run.artifacts():
+        if not path.exists():
+            write_json(path, [] if path == run.history else {"test/error": 0.25})
+    run.set_state(DONE)
+
+
+def stored(tracking: TrackingConfig) -> tuple[MlflowClient, list]:
+    client, _ = open_store(tracking)
+    experiment = client.get_experiment_by_name(tracking.experiment)
+    return client, client.search_runs([experiment.experiment_id])
+
+
+def test_grows_with_the_run_and_is_closed(folder, tracking):
+    sync(folder, tracking)
+    write_json(folder.history, epochs(2))
+    sync(folder, tracking)
+    write_json(folder.history, epochs(5))
+    finish(folder)
+    for _ in range(3):
+        sync(folder, tracking)
+    client, (run,) = stored(tracking)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"seed": "3", "optimizer.lr": "0.1"}
+    assert run.data.metrics["test/error"] == 0.25
+    history = client.get_metric_history(run.info.run_id, "finetune/train_loss")
+    assert [(one.step, one.value) for one in history] == [(i, 1 / (i + 1)) for i in range(5)]
+    assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {
+        path.name for path in folder.artifacts()
+    }
+
+
+@pytest.mark.parametrize("step", ["create_run", "log_batch", "log_artifact", "set_terminated"])
+@pytest.mark.parametrize("after", [False, True])
+def test_cut_off_anywhere_it_is_completed_once(step, after, folder, tracking, monkeypatch):
+    """The connection is lost just before or just after a call takes effect."""
+    write_json(folder.history, epochs(3))
+    finish(folder)
+    call = getattr(MlflowClient, step)
+
+    def cut(*args, **kwargs):
+        if after:
+            call(*args, **kwargs)
+        raise ConnectionError("the server is gone")
+
+    keeper = Record(folder, tracking)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, step, cut)
+        assert keeper.update(final=True) is False
+    assert keeper.update(final=True) is True
+    client, (run,) = stored(tracking)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["seed"] == "3"
+    assert len(client.get_metric_history(run.info.run_id, "finetune/val_loss")) == 3
+    assert len(client.list_artifacts(run.info.run_id)) == len(folder.artifacts())
+
+
+def test_a_deleted_or_other_store_gets_the_whole_record(folder, tracking, tmp_path):
+    finish(folder)
+    sync(folder, tracking)
+    client, (run,) = stored(tracking)
+    client.delete_run(run.info.run_id)
+    sync(folder, tracking)
+    assert [one.info.status for one in stored(tracking)[1]] == ["FINISHED"]
+    tracking.uri = f"sqlite:///{tmp_path}/other.db"
+    sync(folder, tracking)
+    assert [one.info.status for one in stored(tracking)[1]] == ["FINISHED"]
+
+
+def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkeypatch, caplog):
+    tracking.retry_s = 60.0
+    calls = []
+    monkeypatch.setattr(
+        record, "sync", lambda *args: calls.append(args) or (_ for _ in ()).throw(OSError("no route"))
+    )
+    keeper = Record(folder, tracking)
+    logging.getLogger("mergerexp").propagate = True
+    assert [keeper.update() for _ in range(5)] == [False] * 5
+    assert len(calls) == 1
+    assert "no route" in caplog.text
+    assert keeper.update(final=True) is False
+    assert len(calls) == 2
+
+
+def test_many_processes_open_a_fresh_store(tmp_path):
+    script = (
+        "import sys; from mergerexp.config.schema import TrackingConfig\n"
+        "from mergerexp.tracking.record import open_store\n"
+        "open_store(TrackingConfig(uri=sys.argv[1], experiment='e', artifacts=None, retry_s=0.0))"
+    )
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    processes = [subprocess.Popen([sys.executable, "-c", script, uri]) for _ in range(4)]
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    assert MlflowClient(uri).get_experiment_by_name("e") is not None
+    assert Path(tmp_path / "mlflow.db").is_file()
