@@ -23,7 +23,7 @@ from mergerexp.config.app import compose_cell, set_up_logging
 from mergerexp.config.schema import OptimizerConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.loaders import Batch, ImageBatches, ImageEvaluation
-from mergerexp.data.splits import make_split
+from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.models.weights import find_weights
 from mergerexp.training.machine import choose_machine
@@ -50,16 +50,7 @@ class OnTheFly:
 def new_protocol(cfg: TrainConfig, folder: Path) -> Protocol:
     """Build one run's training."""
     dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
-    split = make_split(
-        dataset.labels,
-        dataset.groups,
-        fold=cfg.fold,
-        folds=cfg.split.folds,
-        subset=cfg.subset,
-        subset_of=cfg.split.subset_of,
-        negatives=cfg.split.negatives,
-        seed=cfg.split.seed,
-    )
+    split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
     weights = None
     if cfg.init.weights == "pretrained":
         weights = find_weights(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))
@@ -76,10 +67,10 @@ def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:
     batches = ImageBatches(run.images, train, labels[train], cfg.augment, cfg.trainer.per_class, seed=0)
     evaluation = ImageEvaluation(run.images, val, labels[val], cfg.trainer.eval_batch)
     adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0)
-    optimizer_steps = OnTheFly(batches, backbone)
     stage = Stage("head", run.classifier.head, adam, seed=0)
     started = time.perf_counter()
-    run._fit(stage, optimizer_steps, OnTheFly(evaluation, backbone), epochs, [], resume=False)  # type: ignore[arg-type]
+    on_the_fly = OnTheFly(evaluation, backbone)
+    run.fit(stage, OnTheFly(batches, backbone), on_the_fly, epochs, [], resume=False)  # type: ignore[arg-type]
     return (time.perf_counter() - started) / epochs * cfg.init.head_epochs
 
 
@@ -87,7 +78,7 @@ def bank_seconds(cfg: TrainConfig, folder: Path) -> tuple[float, int]:
     """Time the stage as it is; return also how many images went through the backbone."""
     run = new_protocol(cfg, folder)
     started = time.perf_counter()
-    passes = run._train_head(resume=False)
+    passes = run.train_head(resume=False)
     return time.perf_counter() - started, passes
 
 
@@ -105,17 +96,13 @@ def main() -> None:
         folder = Path(name)
         overrides = [*arguments.overrides, f"paths.features={folder / 'features'}"]
         cfg = compose_cell("train", overrides, TrainConfig)
-        naive = naive_seconds(cfg, folder, arguments.naive_epochs)
-        first, passes = bank_seconds(cfg, folder)
-        print(
-            f"naive loop, {cfg.init.head_epochs} epochs: {naive:.1f} s (from {arguments.naive_epochs} epochs)"
-        )
-        print(f"empty bank: {first:.1f} s, {passes} images through the backbone, ratio {naive / first:.1f}")
-        for _ in range(arguments.repeat):
-            again, passes = bank_seconds(cfg, folder)
-            print(
-                f"full bank:  {again:.1f} s, {passes} images through the backbone, ratio {naive / again:.1f}"
-            )
+        epochs = arguments.naive_epochs
+        naive = naive_seconds(cfg, folder, epochs)
+        print(f"naive loop: {naive:.1f} s for {cfg.init.head_epochs} epochs, from {epochs} of them")
+        for bank in ("empty", *["full"] * arguments.repeat):
+            seconds, passes = bank_seconds(cfg, folder)
+            ratio = naive / seconds
+            print(f"{bank} bank: {seconds:.2f} s, {passes} images through the backbone, ratio {ratio:.1f}")
 
 
 if __name__ == "__main__":

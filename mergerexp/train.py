@@ -24,7 +24,7 @@ from mergerexp.models.weights import WeightsFile, find_weights
 from mergerexp.report.run_table import run_table
 from mergerexp.sweep.run_folder import RunFolder
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("mergerexp.train")  # __name__ is __main__ under python -m
 find_weights_once = functools.cache(find_weights)
 
 

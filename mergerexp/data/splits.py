@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mergerexp.config.schema import SplitConfig
 from mergerexp.data.seeding import seed_for
+from mergerexp.data.store import Dataset
 
 Indices = NDArray[np.int64]
 
@@ -117,6 +119,20 @@ def make_split(
     split = Split(train=np.sort(np.concatenate(training)), val=kept[val_fold], test=kept[fold])
     _check_classes(split, label, f"subset {subset}, test fold {fold} of {folds}")
     return split
+
+
+def split_dataset(dataset: Dataset, settings: SplitConfig, fold: int, subset: float) -> Split:
+    """Choose the objects of one run of a data set; see `make_split`."""
+    return make_split(
+        dataset.labels,
+        dataset.groups,
+        fold=fold,
+        folds=settings.folds,
+        subset=subset,
+        subset_of=settings.subset_of,
+        negatives=settings.negatives,
+        seed=settings.seed,
+    )
 
 
 def n_balanced(labels: ArrayLike) -> int:

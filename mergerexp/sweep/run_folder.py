@@ -14,7 +14,7 @@ from filelock import FileLock
 from mergerexp.config.schema import TrainConfig
 from mergerexp.files import read_json, write_json
 
-RUNNING, DONE, FAILED = "running", "done", "failed"
+RUNNING, STOPPED, DONE, FAILED = "running", "stopped", "done", "failed"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -107,14 +108,17 @@ class Protocol:
         stage = self._checkpointed_stage()
         passes = 0
         if self.cfg.init.head_epochs > 0 and stage != "finetune":
-            passes = self._train_head(resume=stage == "head")
+            passes = self.train_head(resume=stage == "head")
         best = self._finetune(resume=stage == "finetune")
         self.classifier.load_state_dict(best.weights)
         self.classifier.eval()
         return Outcome(self.classifier, self.images, self.history.rows, best.epoch, passes)
 
-    def _train_head(self, resume: bool) -> int:
-        """Stage 1: the head alone, on features of the frozen backbone."""
+    def train_head(self, resume: bool) -> int:
+        """Stage 1: the head alone, on features of the frozen backbone.
+
+        Returns how many images went through the backbone: none, where the bank has all of them.
+        """
         cfg, labels, device = self.cfg, self.dataset.labels, self.machine.device
         features = FrozenFeatures(
             self.classifier.backbone,
@@ -137,7 +141,7 @@ class Protocol:
         evaluation = FeatureEvaluation(features.plain(val), labels[val], device)
         adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0)
         stage = Stage("head", self.classifier.head, adam, self.run_seed)
-        self._fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
+        self.fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
         return features.passes
 
     def _finetune(self, resume: bool) -> BestWeights:
@@ -166,10 +170,10 @@ class Protocol:
             # What stage 1 came to is the first candidate: fine-tuning must not end worse than it began.
             best.compare(_evaluate(self.classifier, evaluation), -1, self.classifier)
         stage = Stage("finetune", self.classifier, optimizer, self.run_seed, cfg.init.freeze_batchnorm)
-        self._fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
+        self.fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
         return best
 
-    def _fit(
+    def fit(
         self,
         stage: Stage,
         batches: TrainingBatches,
@@ -178,6 +182,7 @@ class Protocol:
         callbacks: list[pl.Callback],
         resume: bool,
     ) -> None:
+        """Train a stage to its end, with its checkpoints; raise KeyboardInterrupt if it was interrupted."""
         every_s = self.cfg.trainer.checkpoint_every_s
         # The checkpoint comes last: it holds the state of the others at the end of the epoch.
         saving = LastCheckpoint(self.checkpoint, every_s, lambda: self.saved(self.history.rows))
@@ -200,9 +205,13 @@ class Protocol:
             # Our batches are a function of the step: resuming within an epoch needs no loader state.
             warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
             path = self.checkpoint if resume else None
-            trainer.fit(stage, batches, evaluation, ckpt_path=path, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+            interrupt = signal.getsignal(signal.SIGINT)
+            try:
+                trainer.fit(stage, batches, evaluation, ckpt_path=path, weights_only=True)
+            except SystemExit:
+                # Lightning answers Ctrl-C by ignoring further ones and leaving; both are ours to decide.
+                signal.signal(signal.SIGINT, interrupt)
+                raise KeyboardInterrupt from None
 
     def _checkpointed_stage(self) -> str | None:
         """Return the stage that ``last.ckpt`` belongs to, if there is one."""

@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 
 from mergerexp.analysis.metrics import summary
 from mergerexp.config.schema import TrainConfig
-from mergerexp.data.splits import Split, make_split
+from mergerexp.data.splits import Split, n_balanced, split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.files import write_json, write_text, written
 from mergerexp.models.weights import WeightsFile
-from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, RunFolder
+from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, STOPPED, RunFolder
 from mergerexp.tracking.provenance import command_line, git_state, software
 from mergerexp.tracking.record import Record
 from mergerexp.training.callbacks import Row
@@ -47,7 +47,7 @@ def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None
     """
     started = time.time()
     machine = choose_machine(cfg.trainer)
-    split = _split(cfg, dataset)
+    split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
     record = Record(folder, cfg.tracking)
     restarts = folder.status().get("restarts", -1) + 1
     write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)))
@@ -63,6 +63,9 @@ def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None
     try:
         outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
         _write_results(cfg, dataset, split, outcome, folder, time.time() - started)
+    except KeyboardInterrupt:
+        folder.set_state(STOPPED)
+        raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         folder.set_state(FAILED, error=f"{type(error).__name__}: {reason}"[:2000])
@@ -71,20 +74,6 @@ def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None
     folder.set_state(DONE)
     folder.checkpoint.unlink(missing_ok=True)
     record.update(final=True)
-
-
-def _split(cfg: TrainConfig, dataset: Dataset) -> Split:
-    settings = cfg.split
-    return make_split(
-        dataset.labels,
-        dataset.groups,
-        fold=cfg.fold,
-        folds=settings.folds,
-        subset=cfg.subset,
-        subset_of=settings.subset_of,
-        negatives=settings.negatives,
-        seed=settings.seed,
-    )
 
 
 def _provenance(
@@ -115,7 +104,7 @@ def _write_results(
     metrics |= {
         "train/n_mergers": float((labels == 1).sum()),
         "train/n_noninteracting": float((labels == 0).sum()),
-        "train/n_balanced": float(2 * min((labels == 1).sum(), (labels == 0).sum())),
+        "train/n_balanced": float(n_balanced(labels)),
         "run/best_epoch": float(outcome.best_epoch),
         "run/epochs": float(len(outcome.history)),
         "run/backbone_passes": float(outcome.backbone_passes),

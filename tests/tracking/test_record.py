@@ -124,9 +124,12 @@ def test_a_deleted_or_other_store_gets_the_whole_record(folder, tracking, tmp_pa
 def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkeypatch, caplog):
     tracking.retry_s = 60.0
     calls = []
-    monkeypatch.setattr(
-        record, "sync", lambda *args: calls.append(args) or (_ for _ in ()).throw(OSError("no route"))
-    )
+
+    def no_answer(*args):
+        calls.append(args)
+        raise OSError("no route")
+
+    monkeypatch.setattr(record, "sync", no_answer)
     keeper = Record(folder, tracking)
     logging.getLogger("mergerexp").propagate = True
     assert [keeper.update() for _ in range(5)] == [False] * 5

@@ -111,6 +111,20 @@ def test_killed_three_times(galaxies, datasets, tmp_path, undisturbed):
     same(folder, undisturbed)
 
 
+def test_interrupted_from_the_keyboard(galaxies, datasets, tmp_path, undisturbed):
+    long = [*command(galaxies, datasets), "trainer.max_epochs=100000", "trainer.patience=100000"]
+    process = subprocess.Popen(long, env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
+    wait_for_news(process, tmp_path / "runs")
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in shown
+    assert "Traceback" not in shown
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert read_json(folder / "status.json")["state"] == "stopped"
+    assert (folder / "last.ckpt").is_file()
+
+
 def wait_for_news(process: subprocess.Popen, runs: Path) -> None:
     """Wait until a checkpoint is written that was not there at the start, or the run is done."""
 
