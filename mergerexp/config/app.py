@@ -25,10 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import PrepareConfig, TrainConfig
-from mergerexp.config.validate import ConfigError, validate
+from mergerexp.config.validate import validate
 from mergerexp.console import ConsoleHandler, console
-from mergerexp.data.errors import DataError
-from mergerexp.models.weights import WeightsError
+from mergerexp.errors import ConfigError, UserError
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
 
@@ -150,7 +149,7 @@ def run_app(
             preflight(compose_all(name, args.overrides + extra, args.multirun, schema))
         except ConfigError as error:
             _fail(*str(error).splitlines())
-        except (DataError, WeightsError) as error:
+        except UserError as error:
             _fail(str(error))
         except KeyboardInterrupt:
             _interrupted()

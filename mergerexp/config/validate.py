@@ -21,14 +21,11 @@ from mergerexp.config.schema import (
     SimulatedDataConfig,
     TrainConfig,
 )
+from mergerexp.errors import ConfigError
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HAS_WHEEL = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
-
-
-class ConfigError(ValueError):
-    """A config that can't be run; the message is one line that names the key."""
 
 
 def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:

@@ -25,11 +25,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mergerexp.console import ProgressReport
-from mergerexp.data.errors import DataError
+from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
 from mergerexp.data.sources import Problem, Source
 from mergerexp.data.sources.factory import make_source
 from mergerexp.data.store import META, save, write_problems
+from mergerexp.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def prepare(
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root / f".{final.name}.lock", final.name):
         if not _is_done(final):
-            _prepare(source, recipe, name, size, final, workers or _usable_cores(), progress)
+            _prepare(source, recipe, name, size, final, workers or usable_cores(), progress)
     return final
 
 
@@ -243,10 +244,3 @@ def _check_skipped(source: Source, final: Path) -> None:
 def _short_hash(value: Any) -> str:
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
-
-
-def _usable_cores() -> int:
-    """Count the cores that this process may use, which a cluster limits."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

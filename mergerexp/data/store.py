@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mergerexp.data.errors import DataError as DataError
 from mergerexp.data.sources import Problem
+from mergerexp.errors import DataError
 
 IMAGES, CATALOGUE, META = "images.npy", "catalogue.parquet", "dataset.json"
 COLUMN_TYPES = {"objid": np.int64, "label": np.int8, "group": np.int64}

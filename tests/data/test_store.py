@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from mergerexp.data.sources import Problem
-from mergerexp.data.store import DataError, Dataset, save, verify
+from mergerexp.data.store import Dataset, save, verify
+from mergerexp.errors import DataError
 
 LARGE = 2**63 - 1
 

@@ -14,8 +14,9 @@ from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 import mergerexp.train
+from mergerexp.errors import WeightsError
 from mergerexp.models.classifier import create_backbone, input_scaling
-from mergerexp.models.weights import WHEELS, WeightsError, find_weights
+from mergerexp.models.weights import WHEELS, find_weights
 
 # ImageNet classes: 281-285 are cats, espresso 967, missile 657 and projectile 744
 PICTURES = {"cat": range(281, 286), "coffee": [967], "rocket": [657, 744]}

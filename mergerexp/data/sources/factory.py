@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mergerexp.data.errors import DataError
 from mergerexp.data.sources import Source
+from mergerexp.errors import DataError
 
 
 def make_source(cfg_data: Any) -> Source:

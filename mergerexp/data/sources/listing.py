@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mergerexp.data.errors import DataError
+from mergerexp.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 IGNORED_FILES = ("thumbs.db", "desktop.ini")

@@ -18,7 +18,8 @@ from mergerexp.data.sources.factory import make_source
 from mergerexp.data.sources.folder import FolderSource
 from mergerexp.data.sources.listing import Columns, hash63
 from mergerexp.data.sources.stamp import make_stamp
-from mergerexp.data.store import DataError, Dataset
+from mergerexp.data.store import Dataset
+from mergerexp.errors import DataError
 
 REPOSITORY = Path(__file__).parents[3]
 BIG_OBJID = 587_722_981_741_363_323  # needs more than a float's 53 bits

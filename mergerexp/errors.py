@@ -1,0 +1,17 @@
+"""Mistakes that the user can mend; their message is shown as it is, without a traceback."""
+
+
+class UserError(ValueError):
+    """Base of them."""
+
+
+class ConfigError(UserError):
+    """A config that can't be run; the message has one line a mistake, each naming its key."""
+
+
+class DataError(UserError):
+    """Input data or a data set that can't be used; the message says which and what to do."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights that can't be had; the message says how to get them."""
