@@ -66,7 +66,7 @@ def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:
     backbone = run.classifier.backbone.eval()
     batches = ImageBatches(run.images, train, labels[train], cfg.augment, cfg.trainer.per_class, seed=0)
     evaluation = ImageEvaluation(run.images, val, labels[val], cfg.trainer.eval_batch)
-    adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0)
+    adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0)
     stage = Stage("head", run.classifier.head, adam, seed=0)
     started = time.perf_counter()
     on_the_fly = OnTheFly(evaluation, backbone)

@@ -164,6 +164,7 @@ class OptimizerConfig:
     lr: float = setting(high=10.0, above=0.0)
     momentum: float = setting(0.0, 0.9999)  # sgd; the first beta of adam and adamw
     weight_decay: float = setting(0.0, 10.0)
+    warmup_steps: int = setting(0, 1_000_000)  # mini-batches over which the rate rises from near zero
 
 
 @dataclass

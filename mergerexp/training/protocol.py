@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import signal
 import warnings
@@ -139,7 +140,9 @@ class Protocol:
             device,
         )
         evaluation = FeatureEvaluation(features.plain(val), labels[val], device)
-        adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0)
+        adam = OptimizerConfig(
+            name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0
+        )
         stage = Stage("head", self.classifier.head, adam, self.run_seed)
         self.fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
         return features.passes
@@ -158,13 +161,7 @@ class Protocol:
         )
         augment = cfg.augment if cfg.augment.validation else None
         evaluation = ImageEvaluation(self.images, val, labels[val], cfg.trainer.eval_batch, augment)
-        settings = cfg.optimizer
-        optimizer = OptimizerConfig(
-            name=settings.name,
-            lr=settings.lr * cfg.init.lr_factor,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )
+        optimizer = dataclasses.replace(cfg.optimizer, lr=cfg.optimizer.lr * cfg.init.lr_factor)
         best = BestWeights(cfg.trainer.patience)
         if cfg.init.head_epochs > 0 and not resume:
             # What stage 1 came to is the first candidate: fine-tuning must not end worse than it began.

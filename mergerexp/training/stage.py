@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import LambdaLR
 
 from mergerexp.config.schema import OptimizerConfig
 from mergerexp.data.loaders import Batch
@@ -82,9 +83,14 @@ class Stage(pl.LightningModule):
         self.val_outputs.clear()
         self.scores = balanced_scores(logits, labels)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Build the optimiser; fused kernels where torch has them."""
-        return make_optimizer(self.network, self.optimizer_config)
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser, and its warm-up: Adam's first steps are as long as any, and know least."""
+        optimizer = make_optimizer(self.network, self.optimizer_config)
+        steps = self.optimizer_config.warmup_steps
+        if steps == 0:
+            return optimizer
+        warmup = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the stage's name, and within an epoch its losses so far."""
