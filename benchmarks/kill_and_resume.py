@@ -1,0 +1,70 @@
+"""Kill a run at random moments until it is done, and compare it with an undisturbed one, bit for bit.
+
+python benchmarks/kill_and_resume.py --kills 10 data=simulated_small subset=0.3
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from mergerexp.files import read_json
+
+
+def command(overrides: list[str], root: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the command line and environment of the run below a folder of its own."""
+    line = [sys.executable, "-m", "mergerexp.train", *overrides, "trainer.progress=false", "tracking=none"]
+    return line, {**os.environ, "MERGEREXP_ROOT": str(root)}
+
+
+def where(root: Path) -> str:
+    """Say how far the run had come."""
+    for path in (root / "runs").glob("*/status.json"):
+        status = read_json(path)
+        if "stage" in status:
+            return f"{status['stage']}, after epoch {status['epoch']}"
+    return "before the first epoch"
+
+
+def main() -> None:
+    """Print where each kill hit, and whether the predictions are the same."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("overrides", nargs="*", help="as for mergerexp.train")
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as name:
+        calm, rough = Path(name, "calm"), Path(name, "rough")
+        started = time.perf_counter()
+        line, environment = command(arguments.overrides, calm)
+        subprocess.run(line, env=environment, check=True, capture_output=True)
+        seconds = time.perf_counter() - started
+        print(f"undisturbed: {seconds:.0f} s")
+        line, environment = command(arguments.overrides, rough)
+        for kill in range(arguments.kills):
+            process = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
+            # Most of an attempt is start-up: leave it a little longer than that on average.
+            time.sleep(rng.uniform(5.0, 9.0 + 2.0 * seconds / arguments.kills))
+            process.send_signal(signal.SIGKILL)
+            code = process.wait()
+            print(f"kill {kill + 1}: {'done already' if code == 0 else where(rough)}")
+        subprocess.run(line, env=environment, check=True, capture_output=True)
+        files = [next((root / "runs").glob("*/predictions.parquet")) for root in (calm, rough)]
+        results = [pd.read_parquet(file) for file in files]
+    pd.testing.assert_frame_equal(results[0], results[1], check_exact=True)
+    print(f"the {len(results[0])} predictions are identical")
+
+
+if __name__ == "__main__":
+    main()
