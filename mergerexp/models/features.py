@@ -31,7 +31,7 @@ class FrozenFeatures:
     augment
         Decides the fixed views.
     weights_id, content_hash
-        Identities of the backbone's weights and of the data set.
+        Identities of the backbone with its weights, and of the data set.
     folder
         Where all banks are kept.
     batch

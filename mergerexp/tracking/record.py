@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import read_json, write_json
-from mergerexp.sweep.run_folder import DONE, FAILED, RunFolder
+from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, RunFolder
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A server that is down must not hold up training: we try again ourselves.
@@ -92,6 +92,10 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
         write_json(folder.record, note)
     _send_history(client, folder, note)
     state = folder.status().get("state")
+    if note["final"] == FAILED and state == RUNNING:
+        client.update_run(note["run_id"], status="RUNNING")
+        note["final"] = None
+        write_json(folder.record, note)
     if state in (DONE, FAILED) and note["final"] != state:
         _finish(client, folder, note["run_id"], state)
         note["final"] = state

@@ -97,7 +97,7 @@ class Protocol:
         self.history = History()
         self.run_seed = seed_for(cfg.seed, "run", cfg.fold, str(cfg.subset))
         seed = seed_for(self.run_seed, "initialisation")
-        self.weights_id = weights.sha256 if weights else f"random {cfg.model.backbone} {seed}"
+        self.weights_id = f"{cfg.model.backbone} {weights.sha256 if weights else f'random {seed}'}"
         self.classifier = create_classifier(
             cfg.model.backbone, cfg.data.size, cfg.model.head_units, weights, seed
         ).to(device=machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

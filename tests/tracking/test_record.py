@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import write_json
-from mergerexp.sweep.run_folder import DONE, RUNNING, RunFolder
+from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, RunFolder
 from mergerexp.tracking import record
 from mergerexp.tracking.record import Record, open_store, sync
 
@@ -82,6 +82,19 @@ def test_grows_with_the_run_and_is_closed(folder, tracking):
     assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {
         path.name for path in folder.artifacts()
     }
+
+
+def test_a_retried_run_is_running_again(folder, tracking):
+    folder.set_state(FAILED, error="out of memory")
+    sync(folder, tracking)
+    assert [run.info.status for run in stored(tracking)[1]] == ["FAILED"]
+    folder.set_state(RUNNING, error=None)
+    sync(folder, tracking)
+    assert [run.info.status for run in stored(tracking)[1]] == ["RUNNING"]
+    finish(folder)
+    sync(folder, tracking)
+    (run,) = stored(tracking)[1]
+    assert (run.info.status, run.data.tags["mergerexp.error"]) == ("FINISHED", "")
 
 
 @pytest.mark.parametrize("step", ["create_run", "log_batch", "log_artifact", "set_terminated"])
