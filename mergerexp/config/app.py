@@ -91,7 +91,10 @@ def one_line(error: Exception) -> str:
         cause = error.__cause__
         if isinstance(cause, OmegaConfBaseException) and "not in struct" not in str(cause):
             return f"{key}: {str(cause).splitlines()[0]}"
-        near = difflib.get_close_matches(key, _known_keys(), n=3, cutoff=0.6)
+        known = _known_keys()
+        if key in known:
+            return f"{key}: the chosen {key.split('.')[0]} has no such key (another option of the group has)"
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the keys"
         return f"{key}: unknown key; {hint}"
     if "Available options in" in text:

@@ -65,8 +65,10 @@ def _typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
             raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=VALUE")
         return cast(Schema, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
-        key = error.full_key or ""
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+        key, reason = error.full_key or "", str(error).splitlines()[0]
+        if re.match(r"Key '.*' not in '", reason):
+            reason = "unknown key; --help lists the keys"
+        raise ConfigError(f"{key}: {reason}") from error
 
 
 def _check_bounds(node: Any, prefix: str) -> None:

@@ -14,13 +14,13 @@ WRONG = [
     # unknown keys and options
     ("optimizer.lrr=0.1", "optimizer.lrr", "did you mean optimizer.lr"),
     ("optimiser=adam", "optimiser", "optimizer"),
-    ("+colour=red", "colour", ""),
+    ("+colour=red", "colour", "unknown key"),
     ("+optimizer.nesterov=true", "optimizer.nesterov", ""),
     ("optimizer=lion", "optimizer=lion", "adam, adamw, sgd"),
     ("model=vgg", "model=vgg", "efficientnet_lite0"),
     ("data=sdsss", "data=sdsss", "folder"),
     ("experiment=fig2", "experiment=fig2", "paper"),
-    ("data.root=cutouts", "data.root", ""),  # data=simulated has none
+    ("data.root=cutouts", "data.root", "the chosen data has no such key"),  # data=simulated has none
     ("~init", "init", ""),
     # wrong types
     ("fold=one", "fold", "Integer"),
