@@ -5,6 +5,7 @@ The same line again skips what is done and goes on where the rest stopped.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -18,6 +19,7 @@ from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.schema import TrainConfig
 from mergerexp.console import console
 from mergerexp.data.build import prepare_dataset
+from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.files import write_text
 from mergerexp.models.weights import WeightsFile, find_weights
@@ -38,18 +40,18 @@ class Sweep:
         self.total = 0
 
     def preflight(self, cells: list[TrainConfig]) -> None:
-        """Get the weights, then the data of all cells, before any of them starts.
+        """Get the weights, then the data and splits of all cells, before any of them starts.
 
         Raises
         ------
-        WeightsError, DataError
-            If one can't be had.
+        WeightsError, DataError, ValueError
+            If one can't be had, or the data can't be split as asked.
         """
         self.total = len(cells)
         for cfg in cells:
             self.weights(cfg)
         for cfg in cells:
-            self.dataset(cfg)
+            split_dataset(self.dataset(cfg), cfg.split, cfg.fold, cfg.subset)
 
     def weights(self, cfg: TrainConfig) -> WeightsFile | None:
         """Return the pretrained weights that a config asks for."""
@@ -78,6 +80,7 @@ class Sweep:
                     from mergerexp.tracking.record import Record
 
                     log.info("%s: done before", where)
+                    folder.checkpoint.unlink(missing_ok=True)
                     Record(folder, cfg.tracking).update(final=True)
                     return
                 log.info("%s: %s", where, "resuming" if folder.checkpoint.is_file() else "starting")
@@ -87,7 +90,8 @@ class Sweep:
             log.error("%s: another process is training this run", where)
         except Exception as error:
             self.failed += 1
-            write_text(folder.path / "traceback.txt", traceback.format_exc())
+            with contextlib.suppress(OSError):  # the folder may be what failed
+                write_text(folder.path / "traceback.txt", traceback.format_exc())
             log.error("%s failed: %s (traceback in %s)", where, error, folder.path / "traceback.txt")
 
     def _train(

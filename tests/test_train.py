@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from mergerexp.analysis.metrics import summary
 from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
 from mergerexp.training.stage import Stage
+from tests.conftest import REPOSITORY
 
 
 def mlflow_runs(root: Path) -> list:
@@ -32,6 +34,10 @@ def tiny_weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
     save_file(timm.create_model("test_resnet").state_dict(), path)
     return path
+
+
+def all_datasets(datasets: Path) -> list[Dataset]:
+    return [Dataset.open(path.parent) for path in datasets.glob("*/dataset.json")]
 
 
 SWEEP = ("-m", "init=imagenet,random", "subset=0.5,1.0", "fold=0,1", "init.head_epochs=1")
@@ -87,9 +93,8 @@ def test_predictions_are_the_record(train, only_run, galaxies, datasets):
     for fold, part in predictions.groupby("split"):
         for name, value in summary(part["label"], part["p_m"]).items():
             assert metrics[f"{fold}/{name}"] == pytest.approx(value, abs=1e-12)
-    dataset = Dataset.open(
-        next(path for path in datasets.iterdir() if path.name.endswith("-" + path.name[-8:]))
-    )
+    content_hash = read_json(folder / "provenance.json")["data"]["content_hash"]
+    (dataset,) = (opened for opened in all_datasets(datasets) if opened.content_hash == content_hash)
     known = dict(zip(dataset.objids, dataset.labels, strict=True))
     assert all(
         known[objid] == label for objid, label in zip(predictions["objid"], predictions["label"], strict=True)
@@ -108,37 +113,32 @@ def test_same_run_twice_is_the_same_to_the_bit(train, only_run, tmp_path, monkey
 
 
 RELOAD = """
-import json, sys
-import numpy as np, timm, torch
-from safetensors.torch import load_file
+import sys
+import numpy as np
 
 run, images, out = sys.argv[1:]
-about, state = json.load(open(f"{run}/model.json")), load_file(f"{run}/model.safetensors")
-backbone = timm.create_model(about["backbone"], **about["create_model"])
-backbone.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
-head = torch.nn.Sequential(torch.nn.Linear(*reversed(state["head.0.weight"].shape)), torch.nn.ReLU(),
-                           torch.nn.Linear(*reversed(state["head.2.weight"].shape)))
-head.load_state_dict({k[5:]: v for k, v in state.items() if k.startswith("head.")})
+{readme}
 x = torch.from_numpy(np.load(images)).permute(0, 3, 1, 2).float() / about["input"]["scale"]
 mean, std = (torch.tensor(about["input"][key])[:, None, None] for key in ("mean", "std"))
-x = (x - mean) / std
 with torch.inference_mode():
-    p_m = head(backbone.eval()(x)).softmax(1)[:, 1]
+    p_m = head(backbone.eval()((x - mean) / std)).softmax(1)[:, 1]
 assert "mergerexp" not in sys.modules
 np.save(out, p_m.numpy())
 """
 
 
-def test_model_is_reloaded_without_us(train, only_run, datasets, tmp_path):
-    """From the run folder alone, with timm and safetensors."""
-    assert train("trainer.max_epochs=3") == 0
+@pytest.mark.parametrize("backbone", ["test_resnet", "mobilenetv3_small_050"])
+def test_model_is_reloaded_without_us(backbone, train, only_run, datasets, tmp_path):
+    """From the run folder alone, with timm and safetensors, as the README shows it."""
+    assert train("trainer.max_epochs=2", f"model.backbone={backbone}") == 0
     predictions = pd.read_parquet(only_run() / "predictions.parquet")
-    (dataset,) = {path.parent for path in datasets.glob("*/dataset.json") if read_json(path)["size"] == 32}
-    opened = Dataset.open(dataset)
+    (opened,) = (dataset for dataset in all_datasets(datasets) if dataset.meta["size"] == 32)
     row_of = {objid: row for row, objid in enumerate(opened.objids)}
     np.save(tmp_path / "x.npy", opened.images[[row_of[objid] for objid in predictions["objid"]]])
     arguments = [str(only_run()), str(tmp_path / "x.npy"), str(tmp_path / "p.npy")]
-    subprocess.run([sys.executable, "-c", RELOAD, *arguments], check=True)
+    (readme,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    script = RELOAD.replace("{readme}", readme)
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True)
     assert np.abs(np.load(tmp_path / "p.npy") - predictions["p_m"]).max() < 1e-5
 
 
@@ -219,3 +219,33 @@ def test_json_files_are_plain(train, only_run):
     assert train("trainer.max_epochs=1") == 0
     for path in only_run().glob("*.json"):
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"a file holds {name}"))
+
+
+def test_the_same_run_under_another_name_is_known(train, tmp_path, capsys):
+    assert train("trainer.max_epochs=1", "tracking=none") == 0
+    assert train("trainer.max_epochs=1", "tracking=none", "data.name=renamed") == 0
+    assert "done before" in capsys.readouterr().err
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_table_does_not_average_over_other_settings(train, capsys):
+    rates = "optimizer.lr=0.001,0.002"
+    assert train("-m", rates, "fold=0,1", "trainer.max_epochs=1", "tracking=none") == 0
+    table = capsys.readouterr().err
+    assert "optimizer.lr" in table
+    assert table.count("2 of 2") == 2
+
+
+def test_runs_that_fail_before_they_begin_are_in_the_table(train, capsys, monkeypatch):
+    def no_device(config):
+        raise ValueError("this machine has no such device")
+
+    monkeypatch.setattr("mergerexp.training.run.choose_machine", no_device)
+    assert train("-m", "fold=0,1", "tracking=none") == 1
+    assert "0 of 2" in capsys.readouterr().err
+
+
+def test_impossible_splits_stop_the_sweep_before_it_starts(train, capsys, tmp_path):
+    assert train("split.folds=90", "fold=80") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "runs").exists()

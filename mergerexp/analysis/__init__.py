@@ -1,1 +1,1 @@
-"""Numbers from stored predictions; imports numpy, scipy, pandas and scikit-learn only."""
+"""Numbers from stored predictions; imports numpy, scipy and pandas only."""

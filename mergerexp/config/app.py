@@ -27,7 +27,7 @@ from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import PrepareConfig, TrainConfig
 from mergerexp.config.validate import validate
 from mergerexp.console import ConsoleHandler, console
-from mergerexp.errors import ConfigError, UserError
+from mergerexp.errors import ConfigError
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
 
@@ -47,12 +47,17 @@ def compose_cell(config_name: str, overrides: Sequence[str], schema: type[Schema
         cfg = compose(config_name, list(overrides))
         return validate(cfg, schema)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(one_line(error, config_name)) from error
+    except (ValueError, AttributeError) as error:  # e.g. data=null, which Hydra does not expect
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """Return the cells of a sweep as lists of overrides, in Hydra's own order."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    loader = GlobalHydra.instance().config_loader()
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     return [cell for batch in BasicSweeper.split_arguments(parsed, None) for cell in batch]
 
 
@@ -66,13 +71,13 @@ def compose_all(
     ConfigError
         With a line for each distinct mistake.
     """
-    try:
-        cells = expand(overrides) if multirun else [list(overrides)]
-    except HydraException as error:
-        raise ConfigError(one_line(error)) from error
     typed: list[Schema] = []
     mistakes: dict[str, list[str]] = {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            cells = expand(overrides) if multirun else [list(overrides)]
+        except HydraException as error:
+            raise ConfigError(one_line(error, config_name)) from error
         for cell in cells:
             try:
                 typed.append(compose_cell(config_name, cell, schema))
@@ -83,7 +88,7 @@ def compose_all(
     return typed
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception, config_name: str) -> str:
     """Say in one line what Hydra says in several, with the keys or options that exist."""
     text = str(error)
     if match := re.match(r"Could not override '([^']+)'", text):
@@ -91,7 +96,7 @@ def one_line(error: Exception) -> str:
         cause = error.__cause__
         if isinstance(cause, OmegaConfBaseException) and "not in struct" not in str(cause):
             return f"{key}: {str(cause).splitlines()[0]}"
-        known = _known_keys()
+        known = _known_keys(config_name)
         if key in known:
             return f"{key}: the chosen {key.split('.')[0]} has no such key (another option of the group has)"
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
@@ -105,7 +110,7 @@ def one_line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _known_keys() -> list[str]:
+def _known_keys(config_name: str) -> list[str]:
     """List the dotted keys that overrides can name."""
     keys: list[str] = []
 
@@ -116,7 +121,7 @@ def _known_keys() -> list[str]:
             if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
                 walk(child, f"{prefix}{name}.")
 
-    walk(compose("train"), "")
+    walk(compose(config_name), "")
     walk(OmegaConf.create({"data": OmegaConf.load(conf_dir() / "data" / "folder.yaml")}), "")
     return keys
 
@@ -152,7 +157,7 @@ def run_app(
             preflight(compose_all(name, args.overrides + extra, args.multirun, schema))
         except ConfigError as error:
             _fail(*str(error).splitlines())
-        except UserError as error:
+        except (ValueError, OSError) as error:
             _fail(str(error))
         except KeyboardInterrupt:
             _interrupted()

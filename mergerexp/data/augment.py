@@ -57,9 +57,10 @@ def draw_transforms(augment: AugmentConfig, n: int, generator: torch.Generator) 
 
 def training_views(augment: AugmentConfig) -> range:
     """Return the numbers of the fixed views that the frozen stage trains on; view 0 is the image itself."""
-    if augment.views == 1 or is_exact(augment):
-        return range(augment.views)
-    return range(1, augment.views + 1)
+    if is_exact(augment):
+        distinct = (4 if augment.rotation == "quarter" else 1) * (2 if augment.flip else 1)
+        return range(min(augment.views, distinct))
+    return range(1, augment.views + 1) if augment.views > 1 else range(1)
 
 
 def view_transforms(augment: AugmentConfig, view: int, n_images: int) -> Tensor:

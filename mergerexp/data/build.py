@@ -29,7 +29,7 @@ from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
 from mergerexp.data.sources import Problem, Source
 from mergerexp.data.sources.factory import make_source
-from mergerexp.data.store import META, save, write_problems
+from mergerexp.data.store import META, Dataset, save, write_problems
 from mergerexp.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -158,6 +158,7 @@ def _gather(
     kept: list[NDArray[np.bool_]] = []
     problems: list[Problem] = []
     owners: dict[int, str] = {}
+    contents: dict[int, dict[str, Any]] = {}
     for path in parts:
         with _part_checked(path):
             part_rows, part_problems = read_record(path)
@@ -166,14 +167,39 @@ def _gather(
         for i, row in enumerate(part_rows):
             objid = row["objid"]
             file = row.get("file", f"{path.name}, row {i}")
+            twin = contents.setdefault(row.get("content", objid), row)
             if objid in owners:
                 mask[i] = False
                 problems.append(Problem(file, f"duplicate objid {objid}: {owners[objid]} has it too"))
+            elif twin["label"] != row["label"]:
+                mask[i] = False
+                reason = f"the same image as {twin['file']}, which is of the other class"
+                problems.append(Problem(file, reason))
             else:
                 owners[objid] = file
                 rows.append(row)
         kept.append(mask)
+    _join_groups(rows)
     return rows, kept, problems
+
+
+def _join_groups(rows: Sequence[dict[str, Any]]) -> None:
+    """Make one group of groups that share an identical image, so that it can't straddle folds."""
+    parent: dict[int, int] = {}
+
+    def root(group: int) -> int:
+        while group in parent:
+            group = parent[group]
+        return group
+
+    first: dict[int, int] = {}
+    for row in rows:
+        if "content" in row:
+            mine, theirs = root(row["group"]), root(first.setdefault(row["content"], row["group"]))
+            if mine != theirs:
+                parent[max(mine, theirs)] = min(mine, theirs)
+    for row in rows:
+        row["group"] = root(row["group"])
 
 
 def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> None:
@@ -233,7 +259,7 @@ def _is_done(final: Path) -> bool:
 
 def _check_skipped(source: Source, final: Path) -> None:
     """Refuse a set that was once made by leaving inputs out, where none may be left out."""
-    skipped = json.loads((final / META).read_text(encoding="utf-8")).get("problems", 0)
+    skipped = Dataset.open(final).meta["problems"]
     if skipped and source.on_error == "stop":
         raise DataError(
             f"{final} was made without {skipped} unusable inputs, listed in its problems.csv; "

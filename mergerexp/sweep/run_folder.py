@@ -36,8 +36,11 @@ class RunFolder:
     def of(cls, cfg: TrainConfig, fingerprint: str) -> RunFolder:
         """Return the folder that a config's run has, whether it exists or not."""
         backbone = cfg.model.backbone.removeprefix("tf_").removeprefix("legacy_")
+        runs, short = Path(cfg.paths.runs), fingerprint[:10]
+        for known in sorted(runs.glob(f"*-{short}")):
+            return cls(known, fingerprint)  # the same run under another name, e.g. of its data set
         name = f"{cfg.data.name}-{backbone}-{cfg.init.name}-subset{cfg.subset:g}-fold{cfg.fold}"
-        return cls(Path(cfg.paths.runs) / f"{name}-{fingerprint[:10]}", fingerprint)
+        return cls(runs / f"{name}-{short}", fingerprint)
 
     @property
     def config(self) -> Path:
@@ -85,10 +88,11 @@ class RunFolder:
         return FileLock(self.path / ".lock")
 
     def status(self) -> dict[str, Any]:
-        """Return the last written status; empty for a run that never started."""
-        path = self.path / "status.json"
-        status: dict[str, Any] = read_json(path) if path.is_file() else {}
-        return status
+        """Return the last written status; empty for a run that never started, or if it is damaged."""
+        try:
+            return dict(read_json(self.path / "status.json"))
+        except (FileNotFoundError, ValueError):
+            return {}
 
     def is_done(self) -> bool:
         """Tell whether the run is finished and its results are there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +19,7 @@ PACKAGES = (
     "numpy",
     "hydra-core",
     "mlflow",
-    "scikit-learn",
+    "scipy",
 )
 
 
@@ -42,9 +43,9 @@ def software() -> dict[str, str]:
     return versions
 
 
-def command_line() -> list[str]:
+def command_line() -> str:
     """Return the command that started this process."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _git(root: Path, *arguments: str) -> str | None:

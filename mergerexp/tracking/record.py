@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import uuid
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.files import read_json, write_json
-from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, RunFolder
+from mergerexp.files import flatten, read_json, write_json
+from mergerexp.sweep.run_folder import DONE, FAILED, STOPPED, RunFolder
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A server that is down must not hold up training: we try again ourselves.
@@ -35,7 +34,8 @@ log = logging.getLogger(__name__)
 for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
 
-TOKEN = "mergerexp.token"
+IDENTITY = "mergerexp.fingerprint"
+CLOSED = {DONE: "FINISHED", FAILED: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
 EVERY_S = 10.0  # between updates within a run
 PER_BATCH = 900  # metrics; MLflow takes 1000 at once
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
@@ -82,23 +82,23 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
         Whatever the store raises when it does not answer.
     """
     client, uri = open_store(tracking)
+    store = {"uri": uri, "experiment": tracking.experiment}
     note: dict[str, Any] = read_json(folder.record) if folder.record.is_file() else {}
-    if note.get("uri") != uri:
-        note = {"uri": uri, "token": uuid.uuid4().hex, "run_id": None, "rows": 0, "final": None}
-        write_json(folder.record, note)
-    run_id = _existing(client, note["run_id"])
-    if run_id is None:
-        note |= {"run_id": _start(client, folder, tracking, note["token"]), "rows": 0, "final": None}
+    if {key: note.get(key) for key in store} != store:
+        note = {**store, "run_id": None, "rows": 0, "closed": None}
+    if _existing(client, note["run_id"]) is None:
+        note |= {"run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
         write_json(folder.record, note)
     _send_history(client, folder, note)
-    state = folder.status().get("state")
-    if note["final"] == FAILED and state == RUNNING:
-        client.update_run(note["run_id"], status="RUNNING")
-        note["final"] = None
-        write_json(folder.record, note)
-    if state in (DONE, FAILED) and note["final"] != state:
-        _finish(client, folder, note["run_id"], state)
-        note["final"] = state
+    status = folder.status()
+    if status.get("state") not in CLOSED:
+        if note["closed"] is not None:  # a failed or stopped run goes on
+            client.update_run(note["run_id"], status="RUNNING")
+            note["closed"] = None
+            write_json(folder.record, note)
+    elif note["closed"] != status["updated"]:
+        _close(client, folder, note["run_id"], status)
+        note["closed"] = status["updated"]
         write_json(folder.record, note)
 
 
@@ -136,29 +136,25 @@ def _existing(client: MlflowClient, run_id: str | None) -> str | None:
     return run_id if run.info.lifecycle_stage == "active" else None
 
 
-def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, token: str) -> str:
-    """Create the MLflow run with its parameters and tags, or find the one that a killed call created."""
+def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) -> str:
+    """Create the MLflow run with its parameters and tags, or find the one that is there already."""
     experiment = client.get_experiment_by_name(tracking.experiment)
     assert experiment is not None  # open_store made it
-    found = client.search_runs([experiment.experiment_id], f"tags.`{TOKEN}` = '{token}'", max_results=1)
+    same = f"tags.`{IDENTITY}` = '{folder.fingerprint}'"
+    found = client.search_runs([experiment.experiment_id], same, max_results=1)
     if found:
         run = found[0]
     else:
-        run = client.create_run(
-            experiment.experiment_id, run_name=folder.path.name, tags={TOKEN: token, **_tags(folder)}
-        )
-    config = OmegaConf.to_container(OmegaConf.load(folder.config))
-    params = {key: value for key, value in _flat(config) if key not in run.data.params}
-    client.log_batch(run.info.run_id, params=[Param(key, value[:6000]) for key, value in params.items()])
+        run = client.create_run(experiment.experiment_id, run_name=folder.path.name, tags=_tags(folder))
+    config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+    new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
+    client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
     return str(run.info.run_id)
 
 
 def _tags(folder: RunFolder) -> dict[str, str]:
-    provenance = read_json(folder.provenance)
-    tags = {"fingerprint": folder.fingerprint, "run_folder": folder.path.name}
-    for key, value in _flat(provenance):
-        tags[key] = value[:5000]
-    return {f"mergerexp.{key}": value for key, value in tags.items()}
+    tags = {**flatten(read_json(folder.provenance)), "run_folder": folder.path.name}
+    return {IDENTITY: folder.fingerprint} | {f"mergerexp.{key}": str(tags[key])[:5000] for key in tags}
 
 
 def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
@@ -176,8 +172,8 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
         write_json(folder.record, note)
 
 
-def _finish(client: MlflowClient, folder: RunFolder, run_id: str, state: str) -> None:
-    status = folder.status()
+def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[str, Any]) -> None:
+    state = status["state"]
     if state == DONE:
         metrics = read_json(folder.metrics)
         now = int(status["updated"] * 1000)
@@ -186,15 +182,4 @@ def _finish(client: MlflowClient, folder: RunFolder, run_id: str, state: str) ->
             client.log_artifact(run_id, str(path))
     error = str(status.get("error") or "")
     client.log_batch(run_id, tags=[RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])])
-    client.set_terminated(run_id, "FINISHED" if state == DONE else "FAILED")
-
-
-def _flat(node: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Return the leaves of nested dictionaries with dotted keys, as text."""
-    if not isinstance(node, dict):
-        return [(prefix, str(node))]
-    return [
-        leaf
-        for key, value in node.items()
-        for leaf in _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    ]
+    client.set_terminated(run_id, CLOSED[state])

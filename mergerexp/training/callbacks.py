@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from mergerexp.console import ProgressReport
 from mergerexp.training.stage import Stage
 
+log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
@@ -44,6 +47,12 @@ class BestWeights(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare the epoch with the best so far."""
         assert isinstance(pl_module, Stage)
+        if not math.isfinite(pl_module.scores["val_loss"]):
+            if self.best is None:
+                raise FloatingPointError("training diverged: lower optimizer.lr or init.lr_factor")
+            log.warning("training diverged: the best epoch so far is kept")
+            trainer.should_stop = True
+            return
         self.compare(pl_module.scores, trainer.current_epoch, pl_module.network)
         if self.waited >= self.patience:
             trainer.should_stop = True
@@ -84,15 +93,14 @@ class History(pl.Callback):
         """Add the epoch's row; after a resume within it, its seconds are those since then."""
         assert isinstance(pl_module, Stage)
         losses = torch.stack(pl_module.train_losses) if pl_module.train_losses else torch.zeros(0)
+        scores = {"train_loss": float(losses.mean()), **pl_module.scores}
         self.rows.append(
             {
                 "stage": pl_module.name,
                 "epoch": trainer.current_epoch,
-                "step": len(self.rows),
                 "timestamp_ms": int(time.time() * 1000),
                 "seconds": round(time.perf_counter() - self._since, 3),
-                "train_loss": float(losses.mean()),
-                **pl_module.scores,
+                **{key: value if math.isfinite(value) else None for key, value in scores.items()},
             }
         )
         self._since = time.perf_counter()

@@ -214,7 +214,12 @@ class Protocol:
         """Return the stage that ``last.ckpt`` belongs to, if there is one."""
         if not self.checkpoint.is_file():
             return None
-        stage: str = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["stage"]
+        try:
+            stage: str = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["stage"]
+        except Exception as error:  # torch, zip and pickle errors have no common base
+            log.warning("%s is damaged (%s): the run starts anew", self.checkpoint, error)
+            self.checkpoint.replace(self.checkpoint.with_suffix(".damaged"))
+            return None
         log.info("resuming in stage %s", stage)
         return stage
 

@@ -45,35 +45,41 @@ def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None
     Exception
         Whatever stopped the run, after its state has been written; the checkpoint stays.
     """
-    started = time.time()
-    machine = choose_machine(cfg.trainer)
-    split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+    before = folder.status()
+    earlier, started = float(before.get("seconds", 0.0)), time.time()
     record = Record(folder, cfg.tracking)
-    restarts = folder.status().get("restarts", -1) + 1
-    write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)))
-    write_json(folder.provenance, _provenance(cfg, dataset, weights, machine.precision, str(machine.device)))
-    folder.set_state(RUNNING, started=round(started, 3), restarts=restarts, error=None)
-    record.update()
+
+    def seconds() -> float:
+        """Return what the run has taken over all its attempts, up to the last checkpoint of each."""
+        return round(earlier + time.time() - started, 3)
 
     def saved(rows: list[Row]) -> None:
         write_json(folder.history, rows)
-        folder.set_state(RUNNING, stage=rows[-1]["stage"], epoch=rows[-1]["epoch"])
+        folder.set_state(RUNNING, stage=rows[-1]["stage"], epoch=rows[-1]["epoch"], seconds=seconds())
         record.update()
 
+    write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)))
+    folder.set_state(RUNNING, started=round(started, 3), restarts=before.get("restarts", -1) + 1, error=None)
     try:
+        machine = choose_machine(cfg.trainer)
+        split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+        provenance = _provenance(cfg, dataset, weights, machine.precision, str(machine.device))
+        write_json(folder.provenance, provenance)
+        record.update()
         outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
-        _write_results(cfg, dataset, split, outcome, folder, time.time() - started)
+        _write_results(cfg, dataset, split, outcome, folder, seconds())
+        folder.set_state(DONE)
     except KeyboardInterrupt:
         folder.set_state(STOPPED)
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         folder.set_state(FAILED, error=f"{type(error).__name__}: {reason}"[:2000])
-        record.update(final=True)
         raise
-    folder.set_state(DONE)
+    finally:
+        if folder.provenance.is_file():
+            record.update(final=True)
     folder.checkpoint.unlink(missing_ok=True)
-    record.update(final=True)
 
 
 def _provenance(
@@ -81,7 +87,7 @@ def _provenance(
 ) -> dict[str, Any]:
     return {
         "git": git_state(),
-        "command": " ".join(command_line()),
+        "command": command_line(),
         "data": {"name": cfg.data.name, "content_hash": dataset.content_hash, "objects": len(dataset)},
         "weights": {"origin": weights.origin, "sha256": weights.sha256} if weights else {"origin": "random"},
         "hardware": hardware(),
@@ -108,7 +114,7 @@ def _write_results(
         "run/best_epoch": float(outcome.best_epoch),
         "run/epochs": float(len(outcome.history)),
         "run/backbone_passes": float(outcome.backbone_passes),
-        "run/seconds": round(seconds, 3),
+        "run/seconds": seconds,
         "run/peak_memory_gb": round(peak_memory_gb(), 3),
     }
     write_json(folder.history, outcome.history)

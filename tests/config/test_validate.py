@@ -52,6 +52,8 @@ WRONG = [
     ("trainer.device=cpu trainer.precision=16", "trainer.precision=16", "GPU"),
     ("model.backbone=resnet19", "model.backbone=resnet19", "did you mean resnet18"),
     ("model.backbone=resnet18", "model.pretrained=wheel", "hub"),
+    ("data=null", "data=null", ""),
+    ("tracking=null", "tracking=null", ""),
     ("model.pretrained=weights.safetensors", "model.pretrained", "no such file"),
     ("data=folder", "data.root", "no value"),
     ("data=folder data.root=nowhere", "data.root=nowhere", "no such folder"),

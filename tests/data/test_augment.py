@@ -115,3 +115,13 @@ def test_views_do_not_depend_on_the_run():
     assert torch.equal(view_transforms(augment, 3, 10), view_transforms(augment, 3, 10))
     assert not torch.equal(view_transforms(augment, 3, 10), view_transforms(augment, 4, 10))
     assert torch.equal(view_transforms(augment, 0, 2)[0], torch.eye(2, 3))
+
+
+def test_no_symmetry_counts_twice():
+    augment = config("dihedral")
+    augment.views = 64
+    assert training_views(augment) == range(8)
+    augment.rotation = "none"
+    assert training_views(augment) == range(2)
+    augment.flip = False
+    assert training_views(augment) == range(1)

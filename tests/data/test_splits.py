@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -39,10 +37,8 @@ def test_large_mixed_groups_are_spread_as_evenly_as_they_allow():
     assert np.ptp(counts, axis=0).max() <= 12  # a group has 13 objects on average
 
 
-def test_folds_depend_on_the_seed_and_take_well_under_a_second():
-    start = time.perf_counter()
+def test_folds_depend_on_the_seed():
     folds = [assign_folds(LABELS, GROUPS, 4, seed) for seed in (0, 0, 1)]
-    assert time.perf_counter() - start < 1.5
     np.testing.assert_array_equal(folds[0], folds[1])
     assert 0.6 < (folds[0] != folds[2]).mean() < 0.9
 

