@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterable
@@ -36,6 +37,9 @@ from mergerexp.training.stage import Stage, balanced_scores
 
 log = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it sets its own level when imported
+# Lightning asks for a check that is safe before a fork; the optimiser makes it at every step, and on a
+# machine without NVIDIA's library that is a search of the disk. We do not fork.
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 @dataclass(frozen=True)
