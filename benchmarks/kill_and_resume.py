@@ -35,6 +35,19 @@ def where(root: Path) -> str:
     return "before the first epoch"
 
 
+def wait_for_epochs(process: subprocess.Popen[bytes], root: Path, epochs: int) -> None:
+    """Wait until an attempt has written its first checkpoints, or has ended."""
+
+    def newest() -> int:
+        return max((path.stat().st_mtime_ns for path in root.glob("runs/*/history.json")), default=0)
+
+    last, seen = newest(), 0
+    while process.poll() is None and seen < epochs:
+        time.sleep(0.01)
+        if newest() != last:
+            last, seen = newest(), seen + 1
+
+
 def main() -> None:
     """Print where each kill hit, and whether the predictions are the same."""
     layout = argparse.RawDescriptionHelpFormatter
@@ -50,12 +63,14 @@ def main() -> None:
         line, environment = command(arguments.overrides, calm)
         subprocess.run(line, env=environment, check=True, capture_output=True)
         seconds = time.perf_counter() - started
-        print(f"undisturbed: {seconds:.0f} s")
+        (history,) = calm.glob("runs/*/history.json")
+        epochs = len(read_json(history))
+        print(f"undisturbed: {seconds:.0f} s, {epochs} epochs")
         line, environment = command(arguments.overrides, rough)
         for kill in range(arguments.kills):
             process = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
-            # Most of an attempt is start-up: leave it a little longer than that on average.
-            time.sleep(rng.uniform(5.0, 9.0 + 2.0 * seconds / arguments.kills))
+            wait_for_epochs(process, rough, rng.randint(0, 2 * epochs // (arguments.kills + 1)))
+            time.sleep(rng.uniform(0.0, 1.0))
             process.send_signal(signal.SIGKILL)
             code = process.wait()
             print(f"kill {kill + 1}: {'done already' if code == 0 else where(rough)}")
