@@ -35,17 +35,17 @@ def where(root: Path) -> str:
     return "before the first epoch"
 
 
-def wait_for_epochs(process: subprocess.Popen[bytes], root: Path, epochs: int) -> None:
-    """Wait until an attempt has written its first checkpoints, or has ended."""
+def epochs_of(root: Path) -> list[dict[str, float]]:
+    """Return the history of the run, as far as it has come."""
+    for path in (root / "runs").glob("*/history.json"):
+        return list(read_json(path))
+    return []
 
-    def newest() -> int:
-        return max((path.stat().st_mtime_ns for path in root.glob("runs/*/history.json")), default=0)
 
-    last, seen = newest(), 0
-    while process.poll() is None and seen < epochs:
+def wait_for_epoch(process: subprocess.Popen[bytes], root: Path, epoch: int) -> None:
+    """Wait until the run has so many epochs behind it, or has ended."""
+    while process.poll() is None and len(epochs_of(root)) < epoch:
         time.sleep(0.01)
-        if newest() != last:
-            last, seen = newest(), seen + 1
 
 
 def main() -> None:
@@ -63,17 +63,16 @@ def main() -> None:
         line, environment = command(arguments.overrides, calm)
         subprocess.run(line, env=environment, check=True, capture_output=True)
         seconds = time.perf_counter() - started
-        (history,) = calm.glob("runs/*/history.json")
-        epochs = len(read_json(history))
-        print(f"undisturbed: {seconds:.0f} s, {epochs} epochs")
+        history = epochs_of(calm)
+        print(f"undisturbed: {seconds:.0f} s, {len(history)} epochs")
         line, environment = command(arguments.overrides, rough)
-        for kill in range(arguments.kills):
+        for kill, epoch in enumerate(sorted(rng.sample(range(len(history)), arguments.kills))):
             process = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
-            wait_for_epochs(process, rough, rng.randint(0, 2 * epochs // (arguments.kills + 1)))
-            time.sleep(rng.uniform(0.0, 1.0))
+            wait_for_epoch(process, rough, epoch)
+            time.sleep(rng.uniform(0.0, history[epoch]["seconds"]))
             process.send_signal(signal.SIGKILL)
             code = process.wait()
-            print(f"kill {kill + 1}: {'done already' if code == 0 else where(rough)}")
+            print(f"kill {kill + 1}: {'done already' if code == 0 else where(rough)}", flush=True)
         subprocess.run(line, env=environment, check=True, capture_output=True)
         files = [next((root / "runs").glob("*/predictions.parquet")) for root in (calm, rough)]
         results = [pd.read_parquet(file) for file in files]
