@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from types import TracebackType
 
 from rich.console import Console
@@ -91,3 +92,13 @@ class ProgressReport:
             self._bar.start()
         elif self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=note)
+
+
+def set_up_logging() -> None:
+    """Send the log of our own modules to the terminal, and silence what others repeat on every run."""
+    logger = logging.getLogger("mergerexp")
+    if not logger.handlers:
+        logger.addHandler(ConsoleHandler())
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*|lightning_fabric\..*")

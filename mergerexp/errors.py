@@ -15,3 +15,9 @@ class DataError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights that can't be had; the message says how to get them."""
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's type and message in one line, for a status file or a table."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}"[:2000] if message else type(error).__name__

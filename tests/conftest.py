@@ -71,7 +71,7 @@ def run_verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Verb:
 
 @pytest.fixture
 def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
-    """Run the train verb on the blobs with a tiny network."""
+    """Run the train verb on the blobs with a tiny network; a sweep too, unless told otherwise, in this process."""
     import mergerexp.train
 
     def run(*overrides: str) -> int:
@@ -80,7 +80,8 @@ def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
         rest = [override for override in overrides if override != "-m"]
         given = {override.split("=")[0] for override in rest}
         defaults = [override for override in (*data, *TINY) if override.split("=")[0] not in given]
-        return run_verb(mergerexp.train, *multirun, *defaults, *rest)
+        here = ["hydra/launcher=basic"] if multirun and "hydra/launcher" not in given else []
+        return run_verb(mergerexp.train, *multirun, *defaults, *rest, *here)
 
     return run
 

@@ -210,6 +210,7 @@ def test_a_run_that_another_process_trains_is_left_alone(train, only_run, capsys
     assert train("trainer.max_epochs=1", "tracking=none") == 0
     from filelock import FileLock
 
+    (only_run() / "predictions.parquet").unlink()  # not done, then
     with FileLock(only_run() / ".lock"):
         assert train("trainer.max_epochs=1", "tracking=none") == 1
     assert "another process" in capsys.readouterr().err

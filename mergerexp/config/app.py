@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
-import logging
+import os
 import re
+import shutil
 import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -19,6 +20,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,8 +28,9 @@ from omegaconf.errors import OmegaConfBaseException
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import PrepareConfig, TrainConfig
 from mergerexp.config.validate import validate
-from mergerexp.console import ConsoleHandler, console
+from mergerexp.console import console, set_up_logging
 from mergerexp.errors import ConfigError
+from mergerexp.sweep.options import Options, read_options
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
 
@@ -63,29 +66,40 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
 
 def compose_all(
     config_name: str, overrides: Sequence[str], multirun: bool, schema: type[Schema]
-) -> list[Schema]:
+) -> list[tuple[list[str], Schema]]:
     """Compose and validate every cell, so that nothing starts when one is wrong.
+
+    Returns the overrides and the config of each.
 
     Raises
     ------
     ConfigError
         With a line for each distinct mistake.
     """
-    typed: list[Schema] = []
-    mistakes: dict[str, list[str]] = {}
+    typed: list[tuple[list[str], Schema]] = []
+    mistakes: dict[str, None] = {}  # in the order of the cells, each once
+    hydras = [override for override in overrides if re.match(r"[+~]*hydra[./]", override)]
+    own = [override for override in overrides if override not in hydras]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
-            cells = expand(overrides) if multirun else [list(overrides)]
+            cells = expand(own) if multirun else [own]
+            if multirun:
+                _check_launcher(config_name, hydras)
         except HydraException as error:
             raise ConfigError(one_line(error, config_name)) from error
         for cell in cells:
             try:
-                typed.append(compose_cell(config_name, cell, schema))
-            except ConfigError as error:
-                mistakes.setdefault(str(error), cell)
+                typed.append((cell, compose_cell(config_name, hydras + cell, schema)))
+            except ConfigError as mistake:
+                mistakes[str(mistake)] = None
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return typed
+
+
+def _check_launcher(config_name: str, overrides: list[str]) -> None:
+    """Refuse wrong launcher options before anything else is done."""
+    read_options(compose(config_name, overrides, return_hydra_config=True).hydra.launcher)
 
 
 def one_line(error: Exception, config_name: str) -> str:
@@ -126,13 +140,23 @@ def _known_keys(config_name: str) -> list[str]:
     return keys
 
 
-def run_app(
-    config_name: str,
-    schema: type[Schema],
-    preflight: Callable[[list[Schema]], None],
-    task: Callable[[Schema, list[str]], None],
-    finish: Callable[[], int],
-) -> None:
+class Verb(Protocol[Schema]):
+    """What a verb does with its configs."""
+
+    def preflight(self, cells: list[tuple[list[str], Schema]]) -> None:
+        """Take overrides and configs of all cells, before the first one starts."""
+
+    def run(self, overrides: list[str]) -> Any:
+        """Do one cell in this process."""
+
+    def launch(self, options: Options, job_overrides: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
+        """Do many cells with a launcher of ours."""
+
+    def finish(self) -> int:
+        """Say what came out, and return the exit code."""
+
+
+def run_app(config_name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
     """Run a verb and exit.
 
     Parameters
@@ -141,60 +165,48 @@ def run_app(
         YAML file in ``conf/``.
     schema
         Its root dataclass.
-    preflight
-        Called once with the configs of all cells, before the first one starts.
-    task
-        Called for each cell with the typed config and its overrides.
-    finish
-        Called after the last cell; returns the exit code.
+    verb
+        What to do.
     """
     set_up_logging()
+    os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if shutil.which("sbatch") else "local")
     args = get_args_parser().parse_args()
     if not _only_shows(args):
         extra = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
-        try:
+        with _told_plainly():
             name = args.config_name or config_name
-            preflight(compose_all(name, args.overrides + extra, args.multirun, schema))
-        except ConfigError as error:
-            _fail(*str(error).splitlines())
-        except (ValueError, OSError) as error:
-            _fail(str(error))
-        except KeyboardInterrupt:
-            _interrupted()
+            verb.preflight(compose_all(name, args.overrides + extra, args.multirun, schema))
 
-    def typed_task(cfg: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
-        task(validate(cfg, schema), overrides)
+    def task(cfg: DictConfig) -> Any:
+        return verb.run(list(HydraConfig.get().overrides.task))
 
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(typed_task)()
-    except KeyboardInterrupt:
-        _interrupted()
+    def launch(options: Options, job_overrides: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
+        with _told_plainly():
+            return verb.launch(options, job_overrides)
+        raise AssertionError  # the mistake was told, and the process ended
+
+    task.launch = launch  # type: ignore[attr-defined]  # our launchers ask for it
+    with _told_plainly():
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
     if not _only_shows(args):
-        sys.exit(finish())
+        sys.exit(verb.finish())
 
 
-def set_up_logging() -> None:
-    """Send the log of our own modules to the terminal, and silence what others repeat on every run."""
-    logger = logging.getLogger("mergerexp")
-    if not logger.handlers:
-        logger.addHandler(ConsoleHandler())
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*|lightning_fabric\..*")
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    """End the process with one line for a mistake of the user's, and after Ctrl-C."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        for message in str(error).splitlines():
+            print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        what = str(interrupt) or "Interrupted: the same command goes on where this one stopped."
+        console.print(f"[yellow]{what}[/]", soft_wrap=True)
+        sys.exit(130)
 
 
 def _only_shows(args: argparse.Namespace) -> bool:
     shows = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion)
     return any(flag is not None and flag is not False for flag in shows)
-
-
-def _interrupted() -> NoReturn:
-    console.print("[yellow]Interrupted: the same command goes on where this one stopped.[/]")
-    sys.exit(130)
-
-
-def _fail(*messages: str) -> NoReturn:
-    for message in messages:
-        print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)

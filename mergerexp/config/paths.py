@@ -1,6 +1,15 @@
-"""Where the configuration lives."""
+"""Where the configuration lives, and what its paths mean."""
 
+from __future__ import annotations
+
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mergerexp.config.schema import TrainConfig
+
+SQLITE = "sqlite:///"
 
 
 def conf_dir() -> Path:
@@ -8,3 +17,18 @@ def conf_dir() -> Path:
     package = Path(__file__).resolve().parents[1]
     checkout = package.parent / "conf"
     return checkout if (checkout / "train.yaml").is_file() else package / "conf"
+
+
+def absolute_paths(cfg: TrainConfig) -> TrainConfig:
+    """Return a config whose paths mean the same from any working directory."""
+    paths = {field.name: _absolute(getattr(cfg.paths, field.name)) for field in dataclasses.fields(cfg.paths)}
+    tracking = dataclasses.replace(cfg.tracking)
+    if tracking.uri is not None and tracking.uri.startswith(SQLITE):
+        tracking.uri = SQLITE + _absolute(tracking.uri.removeprefix(SQLITE))
+    if tracking.artifacts is not None and "://" not in tracking.artifacts:
+        tracking.artifacts = _absolute(tracking.artifacts)
+    return dataclasses.replace(cfg, paths=dataclasses.replace(cfg.paths, **paths), tracking=tracking)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())

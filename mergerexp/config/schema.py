@@ -49,6 +49,7 @@ class PathsConfig:
     features: str = setting(identity=False)
     weights: str = setting(identity=False)
     runs: str = setting(identity=False)
+    sweeps: str = setting(identity=False)
 
 
 @dataclass

@@ -43,26 +43,33 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
         On an unknown or missing key, a value of the wrong type or out of bounds, or values that
         exclude each other.
     """
-    typed = _typed(cfg, schema)
-    _check_bounds(typed, "")
-    _check_data(typed.data)
-    if isinstance(typed, TrainConfig):
-        _check_run(typed)
-    return typed
+    checked = typed(cfg, schema)
+    check_bounds(checked, "")
+    _check_data(checked.data)
+    if isinstance(checked, TrainConfig):
+        _check_run(checked)
+    return checked
 
 
-def _typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
+def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
+    """Return a composed config as typed dataclasses; see `validate`, which also looks at the values.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown or missing key, or a value of the wrong type.
+    """
     source = OmegaConf.select(cfg, "data.source", throw_on_missing=False)
     if source not in DATA_SOURCES:
         raise ConfigError(f"data.source={source}: choose one of {', '.join(DATA_SOURCES)}")
     try:
-        typed = OmegaConf.structured(schema)
-        typed.data = OmegaConf.structured(DATA_SOURCES[source])
-        typed.merge_with(cfg)
-        missing = sorted(OmegaConf.missing_keys(typed))
+        node = OmegaConf.structured(schema)
+        node.data = OmegaConf.structured(DATA_SOURCES[source])
+        node.merge_with(cfg)
+        missing = sorted(OmegaConf.missing_keys(node))
         if missing:
             raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=VALUE")
-        return cast(Schema, OmegaConf.to_object(typed))
+        return cast(Schema, OmegaConf.to_object(node))
     except OmegaConfBaseException as error:
         key, reason = error.full_key or "", str(error).splitlines()[0]
         if re.match(r"Key '.*' not in '", reason):
@@ -70,12 +77,12 @@ def _typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
         raise ConfigError(f"{key}: {reason}") from error
 
 
-def _check_bounds(node: Any, prefix: str) -> None:
+def check_bounds(node: Any, prefix: str) -> None:
     """Hold every value against the bounds that its field declares."""
     for field in dataclasses.fields(node):
         value, key = getattr(node, field.name), f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            _check_bounds(value, f"{key}.")
+            check_bounds(value, f"{key}.")
         elif field.metadata and value is not None:
             for entry in value if isinstance(value, list) else [value]:
                 _check_value(key, entry, field.metadata)

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from mergerexp.files import flatten, read_json
-from mergerexp.sweep.run_folder import DONE, RunFolder
+from mergerexp.sweep.job_folder import DONE
+from mergerexp.sweep.run_folder import RunFolder
 
 COLUMNS = ["data", "backbone", "init", "subset", "fold", "N", "state", "error", "AUROC", "epochs", "s"]
 ARM = ["data", "backbone", "init", "subset"]

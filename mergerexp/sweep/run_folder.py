@@ -1,36 +1,18 @@
-"""A run on disk: its files, its state, and the lock that keeps two processes from training it at once."""
+"""A run on disk: the folder of its job, with what it is to do and what came out."""
 
 from __future__ import annotations
 
-import os
-import platform
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
 
 from mergerexp.config.schema import TrainConfig
-from mergerexp.files import read_json, write_json
-
-RUNNING, STOPPED, DONE, FAILED = "running", "stopped", "done", "failed"
+from mergerexp.files import read_json
+from mergerexp.sweep.job_folder import JobFolder
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """``runs/<name>-<fingerprint>/``, the whole record of a run.
-
-    Attributes
-    ----------
-    path
-        The folder.
-    fingerprint
-        The run's identity.
-    """
-
-    path: Path
-    fingerprint: str
+class RunFolder(JobFolder):
+    """``runs/<name>-<fingerprint>/``, the whole record of a run."""
 
     @classmethod
     def of(cls, cfg: TrainConfig, fingerprint: str) -> RunFolder:
@@ -38,14 +20,24 @@ class RunFolder:
         backbone = cfg.model.backbone.removeprefix("tf_").removeprefix("legacy_")
         runs, short = Path(cfg.paths.runs), fingerprint[:10]
         for known in sorted(runs.glob(f"*-{short}")):
-            return cls(known, fingerprint)  # the same run under another name, e.g. of its data set
+            return cls(known)  # the same run under another name, e.g. of its data set
         name = f"{cfg.data.name}-{backbone}-{cfg.init.name}-subset{cfg.subset:g}-fold{cfg.fold}"
-        return cls(runs / f"{name}-{short}", fingerprint)
+        return cls(runs / f"{name}-{short}")
 
     @property
     def config(self) -> Path:
         """The frozen config."""
         return self.path / "config.yaml"
+
+    @property
+    def inputs(self) -> Path:
+        """The very data set, weights and code that it was planned with, and its fingerprint."""
+        return self.path / "inputs.json"
+
+    @property
+    def fingerprint(self) -> str:
+        """The run's identity."""
+        return str(read_json(self.inputs)["fingerprint"])
 
     @property
     def checkpoint(self) -> Path:
@@ -73,6 +65,11 @@ class RunFolder:
         return self.path / "provenance.json"
 
     @property
+    def diff(self) -> Path:
+        """How the code differed from its commit, if it did."""
+        return self.path / "git.diff"
+
+    @property
     def record(self) -> Path:
         """What MLflow has been told."""
         return self.path / "mlflow.json"
@@ -80,26 +77,16 @@ class RunFolder:
     def artifacts(self) -> list[Path]:
         """Return the files of a finished run that belong in its MLflow record."""
         model = [self.path / "model.safetensors", self.path / "model.json"]
-        return [self.config, self.provenance, self.history, self.metrics, self.predictions, *model]
-
-    def lock(self) -> FileLock:
-        """Return the lock of the run; the system releases it when its holder dies."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock")
-
-    def status(self) -> dict[str, Any]:
-        """Return the last written status; empty for a run that never started, or if it is damaged."""
-        try:
-            return dict(read_json(self.path / "status.json"))
-        except (FileNotFoundError, ValueError):
-            return {}
+        return [
+            self.config,
+            self.inputs,
+            self.provenance,
+            self.history,
+            self.metrics,
+            self.predictions,
+            *model,
+        ]
 
     def is_done(self) -> bool:
         """Tell whether the run is finished and its results are there."""
-        return self.status().get("state") == DONE and all(path.is_file() for path in self.artifacts())
-
-    def set_state(self, state: str, **details: Any) -> None:
-        """Write ``status.json``; details of earlier states are kept unless given anew."""
-        status = {**self.status(), "state": state, "fingerprint": self.fingerprint, **details}
-        status |= {"host": platform.node(), "pid": os.getpid(), "updated": round(time.time(), 3)}
-        write_json(self.path / "status.json", status)
+        return super().is_done() and all(path.is_file() for path in self.artifacts())

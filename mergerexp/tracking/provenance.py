@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mergerexp.files import read_json
+
 PACKAGES = (
     "mergerexp",
     "torch",
@@ -23,13 +25,27 @@ PACKAGES = (
 )
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 def git_state() -> dict[str, Any]:
-    """Return commit and dirty flag of the checkout that the code runs from; None where there is none."""
-    root = Path(__file__).resolve().parents[2]
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None or not (root / ".git").exists():
+    """Return commit and dirty flag of the checkout that the code runs from; None where there is none.
+
+    A sweep's copy of the code knows what it was copied from.
+    """
+    if (ROOT / "git.json").is_file():
+        return dict(read_json(ROOT / "git.json"))
+    commit = _git("rev-parse", "HEAD")
+    if commit is None or not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+
+
+def git_diff() -> str:
+    """Return how the checkout differs from its commit, tracked files only; empty where it does not."""
+    if (ROOT / "git.diff").is_file():
+        return (ROOT / "git.diff").read_text(encoding="utf-8")
+    return _git("diff", "HEAD", "--binary") or "" if (ROOT / ".git").exists() else ""
 
 
 def software() -> dict[str, str]:
@@ -48,10 +64,10 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import flatten, read_json, write_json
-from mergerexp.sweep.run_folder import DONE, FAILED, STOPPED, RunFolder
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, STOPPED
+from mergerexp.sweep.run_folder import RunFolder
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A server that is down must not hold up training: we try again ourselves.
@@ -35,7 +36,7 @@ for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
 
 IDENTITY = "mergerexp.fingerprint"
-CLOSED = {DONE: "FINISHED", FAILED: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
+CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
 EVERY_S = 10.0  # between updates within a run
 PER_BATCH = 900  # metrics; MLflow takes 1000 at once
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
@@ -178,7 +179,7 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
         metrics = read_json(folder.metrics)
         now = int(status["updated"] * 1000)
         client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
-        for path in folder.artifacts():
+        for path in [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]:
             client.log_artifact(run_id, str(path))
     error = str(status.get("error") or "")
     client.log_batch(run_id, tags=[RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mergerexp.console import ProgressReport
+from mergerexp.sweep import stop
 from mergerexp.training.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -132,14 +133,17 @@ class LastCheckpoint(pl.Callback):
         self._last = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Save if it is time to, but not where the end of the epoch will do so at once."""
-        if time.monotonic() - self._last >= self.every_s and not trainer.is_last_batch:
+        """Save if it is time to, or asked for, but not where the end of the epoch will do so at once."""
+        due = time.monotonic() - self._last >= self.every_s or stop.wants_checkpoint()
+        if due and not trainer.is_last_batch:
             self._save(trainer)
+            stop.checkpoint_written()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, then let the record be brought up to date."""
         self._save(trainer)
         self.saved()
+        stop.checkpoint_written()
 
     def _save(self, trainer: pl.Trainer) -> None:
         partial = self.path.with_suffix(".partial")

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from mergerexp.analysis.metrics import summary
 from mergerexp.config.schema import TrainConfig
 from mergerexp.data.splits import Split, n_balanced, split_dataset
 from mergerexp.data.store import Dataset
+from mergerexp.errors import describe
 from mergerexp.files import write_json, write_text, written
 from mergerexp.models.weights import WeightsFile
-from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, STOPPED, RunFolder
-from mergerexp.tracking.provenance import command_line, git_state, software
+from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED
+from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.sweep.stop import StopRequested
+from mergerexp.tracking.provenance import git_diff, git_state, software
 from mergerexp.tracking.record import Record
 from mergerexp.training.callbacks import Row
-from mergerexp.training.machine import choose_machine, hardware, peak_memory_gb
+from mergerexp.training.machine import Machine, choose_machine, hardware, peak_memory_gb
 from mergerexp.training.predictions import predict_split, save_model
 from mergerexp.training.protocol import Outcome, Protocol
 
 log = logging.getLogger(__name__)
 
 
-def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, folder: RunFolder) -> None:
+def run_training(
+    cfg: TrainConfig,
+    dataset: Dataset,
+    weights: WeightsFile | None,
+    folder: RunFolder,
+    inputs: dict[str, Any],
+) -> None:
     """Train a run from where it stands to its end.
 
     Parameters
@@ -39,6 +49,8 @@ def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None
         Of the backbone; None for random ones.
     folder
         Where everything is written; the caller holds its lock.
+    inputs
+        How the run was planned: the contents of ``inputs.json``.
 
     Raises
     ------
@@ -55,44 +67,48 @@ def run_training(cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None
 
     def saved(rows: list[Row]) -> None:
         write_json(folder.history, rows)
-        folder.set_state(RUNNING, stage=rows[-1]["stage"], epoch=rows[-1]["epoch"], seconds=seconds())
+        best = max(row["val_accuracy"] for row in rows)
+        last = {"stage": rows[-1]["stage"], "epoch": rows[-1]["epoch"]}
+        folder.set_state(RUNNING, **last, best_accuracy=best, seconds=seconds())
         record.update()
 
-    write_text(folder.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)))
     folder.set_state(RUNNING, started=round(started, 3), restarts=before.get("restarts", -1) + 1, error=None)
     try:
         machine = choose_machine(cfg.trainer)
         split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
-        provenance = _provenance(cfg, dataset, weights, machine.precision, str(machine.device))
+        provenance = _provenance(cfg, dataset, weights, machine, inputs["command"])
         write_json(folder.provenance, provenance)
+        if diff := git_diff():
+            write_text(folder.diff, diff)
         record.update()
         outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
         _write_results(cfg, dataset, split, outcome, folder, seconds())
         folder.set_state(DONE)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StopRequested):
         folder.set_state(STOPPED)
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        folder.set_state(FAILED, error=f"{type(error).__name__}: {reason}"[:2000])
+        folder.set_state(FAILED, error=describe(error))
         raise
     finally:
-        if folder.provenance.is_file():
+        # A job that is about to be requeued has no time to lose: MLflow goes on showing it as running.
+        requeued = isinstance(sys.exception(), StopRequested) and "SLURM_JOB_ID" in os.environ
+        if folder.provenance.is_file() and not requeued:
             record.update(final=True)
     folder.checkpoint.unlink(missing_ok=True)
 
 
 def _provenance(
-    cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, precision: str, device: str
+    cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, machine: Machine, command: str
 ) -> dict[str, Any]:
     return {
         "git": git_state(),
-        "command": command_line(),
+        "command": command,
         "data": {"name": cfg.data.name, "content_hash": dataset.content_hash, "objects": len(dataset)},
         "weights": {"origin": weights.origin, "sha256": weights.sha256} if weights else {"origin": "random"},
         "hardware": hardware(),
-        "device": device,
-        "precision": precision,
+        "device": str(machine.device),
+        "precision": machine.precision,
         "software": software(),
     }
 

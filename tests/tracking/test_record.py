@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import write_json
-from mergerexp.sweep.run_folder import DONE, FAILED, RUNNING, RunFolder
+from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING
+from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking import record
 from mergerexp.tracking.record import Record, open_store, sync
 
@@ -29,8 +30,9 @@ def tracking(tmp_path) -> TrackingConfig:
 
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
-    run = RunFolder(tmp_path / "runs" / "blobs-0123", "0123")
+    run = RunFolder(tmp_path / "runs" / "blobs-0123")
     run.path.mkdir(parents=True)
+    write_json(run.inputs, {"fingerprint": "0123"})
     run.config.write_text("seed: 3\noptimizer: {lr: 0.1}\n")
     write_json(run.provenance, {"git": {"commit": "abc", "dirty": False}})
     run.set_state(RUNNING)

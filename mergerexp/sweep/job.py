@@ -1,0 +1,161 @@
+"""What a scheduler runs: one job in a process of its own, the same on Slurm and on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from mergerexp.errors import describe
+from mergerexp.files import write_text
+from mergerexp.sweep import stop
+from mergerexp.sweep.job_folder import FAILED, OVER, QUEUED, RUNNING, STOPPED, JobFolder
+
+SLURM_SIGNALS = {signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT}
+PR_SET_PDEATHSIG = 1
+LOCK_WAIT_S = 5.0  # somebody may be looking whether it is free
+HELD = 75  # exit code: another process is at work on the job
+PATIENCE_S = 20  # how long a step may take when the job is to stop
+
+
+class Job:
+    """A function of a folder, to be called elsewhere; only strings are pickled.
+
+    Parameters
+    ----------
+    target
+        ``module:function``, called with the folder's path.
+    folder
+        The job's folder, which holds all that the function needs.
+    """
+
+    def __init__(self, target: str, folder: Path) -> None:
+        self.target, self.folder = target, str(folder)
+
+    def __call__(self) -> Any:
+        """Run under Slurm, in submitit's process: save and requeue when the time is up."""
+        keep_signals_from_children()
+        requeue: Any = signal.getsignal(
+            signal.SIGUSR2
+        )  # submitit's own handler: checkpoint(), scontrol requeue
+        lead = int(os.environ.get("MERGEREXP_SIGNAL_LEAD", "60"))
+        stop.stop_on(signal.SIGUSR2, max(1, lead - PATIENCE_S), lambda: self._requeue(requeue))
+        stop.save_on(signal.SIGTERM)  # sent ahead of the end by scancel and by some sites' preemption
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+        job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+        try:
+            return self.run(job=job, node=os.environ.get("SLURMD_NODENAME"))
+        except stop.StopRequested:
+            self._requeue(requeue)
+        except filelock.Timeout:
+            print(f"{self.folder}: another process is at work on it", file=sys.stderr)
+
+    def checkpoint(self) -> Any:
+        """Tell submitit what to run after the requeue: the same again."""
+        from submitit.helpers import DelayedSubmission
+
+        JobFolder(Path(self.folder)).set_state(QUEUED, error=None)
+        return DelayedSubmission(self)
+
+    __submitit_checkpoint__ = checkpoint
+
+    def run(self, **where: Any) -> Any:
+        """Call the function, with the job's state written before and, if it fails, after.
+
+        Raises
+        ------
+        filelock.Timeout
+            If another process is at work on the job; its state is then left alone.
+        """
+        folder = JobFolder(Path(self.folder))
+        with folder.lock().acquire(timeout=LOCK_WAIT_S):
+            return self._run(folder, where)
+
+    def _run(self, folder: JobFolder, where: dict[str, Any]) -> Any:
+        folder.set_state(RUNNING, job_started=round(time.time(), 3), error=None, **where)
+        module, _, function = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), function)(folder.path)
+        except Exception as error:
+            with contextlib.suppress(OSError):  # the folder may be what failed
+                write_text(folder.traceback, traceback.format_exc())
+            if folder.status().get("state") not in OVER:
+                folder.set_state(FAILED, error=describe(error))
+            raise
+
+    def _requeue(self, requeue: Any) -> None:
+        """Let submitit requeue the job, and leave: all that is on disk is whole at any moment."""
+        folder = JobFolder(Path(self.folder))
+        try:
+            requeue(signal.SIGUSR2, None)
+        except SystemExit:
+            pass
+        except (OSError, subprocess.SubprocessError) as error:
+            folder.set_state(STOPPED, error=f"this site refuses to requeue ({describe(error)})")
+        except Exception as error:  # submitit's: out of time too often
+            folder.set_state(FAILED, error=f"{describe(error)} See hydra.launcher.max_requeues and timeout.")
+        sys.stderr.flush()
+        os._exit(255)
+
+
+def keep_signals_from_children() -> None:
+    """Give forked children (DataLoader workers) the default handlers.
+
+    With the job's own they would ignore SIGTERM, and could hold a finished job's GPU until its time
+    limit. The signals are blocked around the fork, or Python drops one that arrives before the hook.
+    """
+
+    def in_child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SLURM_SIGNALS)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, SLURM_SIGNALS),
+        after_in_child=in_child,
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, SLURM_SIGNALS),
+    )
+
+
+def die_with_parent() -> None:
+    """Be asked to stop when the process that started this one is killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main() -> int:
+    """Run a job on this machine: ``python -m mergerexp.sweep.job TARGET FOLDER``."""
+    target, folder = sys.argv[1:]
+    die_with_parent()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        stop.stop_on(signum, PATIENCE_S, _interrupt)
+    try:
+        Job(target, Path(folder)).run(job=None, node=None)
+    except filelock.Timeout:
+        return HELD
+    except (stop.StopRequested, KeyboardInterrupt):
+        JobFolder(Path(folder)).set_state(STOPPED)
+        return 130
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

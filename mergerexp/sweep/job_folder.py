@@ -1,0 +1,78 @@
+"""A folder in which a job writes how it stands, for whoever wants to know."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mergerexp.files import read_json, write_json
+
+QUEUED, RUNNING, STOPPED, DONE, FAILED, LOST = "queued", "running", "stopped", "done", "failed", "lost"
+OVER = (STOPPED, DONE, FAILED, LOST)  # nothing happens any more unless somebody starts the job again
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The folder of one job of a sweep.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the job's."""
+        return self.path.name
+
+    @property
+    def submission(self) -> Path:
+        """Which Slurm array the job was last submitted with."""
+        return self.path / "submission.json"
+
+    @property
+    def traceback(self) -> Path:
+        """Of the last failure."""
+        return self.path / "traceback.txt"
+
+    def lock(self) -> FileLock:
+        """Return the lock of the job; the system releases it when its holder dies."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock")
+
+    def is_held(self) -> bool:
+        """Tell whether a process of this machine is at work on the job."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.lock().acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def status(self) -> dict[str, Any]:
+        """Return the last written status; empty for a job that never started, or if it is damaged."""
+        try:
+            return dict(read_json(self.path / "status.json"))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def is_done(self) -> bool:
+        """Tell whether the job is finished and its results are there."""
+        return self.status().get("state") == DONE
+
+    def set_state(self, state: str, **details: Any) -> None:
+        """Write ``status.json``; details of earlier states are kept unless given anew."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        status = {**self.status(), "state": state, **details}
+        status |= {"host": platform.node(), "pid": os.getpid(), "updated": round(time.time(), 3)}
+        write_json(self.path / "status.json", status)

@@ -1,0 +1,133 @@
+"""Jobs on this machine: so many at once as fit, each in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from mergerexp.cores import usable_cores, visible_gpus
+from mergerexp.sweep.job import HELD, PATIENCE_S, Job
+from mergerexp.sweep.job_folder import FAILED, OVER, STOPPED, JobFolder
+from mergerexp.sweep.options import LocalOptions
+
+log = logging.getLogger(__name__)
+CORES_PER_RUN = 2  # of a small network; more cores are better used by more runs
+
+
+class Local:
+    """The jobs of one sweep in processes of this machine.
+
+    Parameters
+    ----------
+    options
+        What ``hydra.launcher`` says.
+    code
+        Put first on the jobs' ``PYTHONPATH``.
+    """
+
+    interval_s = 0.2
+    waits = True
+
+    def __init__(self, options: LocalOptions, code: Path | None) -> None:
+        self.code = code
+        self.gpus = visible_gpus()
+        cores = usable_cores()
+        self.n_jobs = options.n_jobs or len(self.gpus) or max(1, cores // CORES_PER_RUN)
+        self.threads = max(1, cores // self.n_jobs)
+        self._slots = deque(range(self.n_jobs))
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Path, tuple[Job, subprocess.Popen[bytes], int]] = {}
+        self._others: dict[Path, Job] = {}
+
+    def active(self, folders: Sequence[JobFolder]) -> set[Path]:
+        """Return the folders that another process is at work on."""
+        return {folder.path for folder in folders if folder.is_held()}
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Put jobs in line."""
+        self._waiting.extend(jobs)
+        log.info("%d runs, %d at a time with %d threads each", len(jobs), self.n_jobs, self.threads)
+
+    def watch(self, jobs: Sequence[Job]) -> None:
+        """Look after jobs that another process is at work on, and take them over if it dies."""
+        self._others.update({Path(job.folder): job for job in jobs})
+
+    def poll(self) -> None:
+        """See which jobs have ended, and start the next ones."""
+        for path, (_, process, _) in list(self._running.items()):
+            if process.poll() is not None:
+                job, _, slot = self._running.pop(path)
+                self._slots.append(slot)
+                if process.returncode == HELD:
+                    self._others[path] = job
+                else:
+                    _note_sudden_end(JobFolder(path), process.returncode)
+        for path, job in list(self._others.items()):
+            folder = JobFolder(path)
+            if not folder.is_held():
+                del self._others[path]
+                if folder.status().get("state") not in OVER:
+                    self._waiting.append(job)
+        while self._waiting and self._slots:
+            self._start(self._waiting.popleft(), self._slots.popleft())
+
+    def _start(self, job: Job, slot: int) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        if self.code is not None:
+            environment["PYTHONPATH"] = os.pathsep.join(
+                [str(self.code), *filter(None, [os.environ.get("PYTHONPATH")])]
+            )
+        command = [sys.executable, "-m", "mergerexp.sweep.job", job.target, job.folder]
+        with (Path(job.folder) / "log.txt").open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for us; we tell them
+            )
+        self._running[Path(job.folder)] = (job, process, slot)
+
+    def interrupt(self) -> str:
+        """Stop the jobs between two steps, with their checkpoints; return what to tell the user."""
+        self._waiting.clear()
+        processes = {path: process for path, (_, process, _) in self._running.items()}
+        for process in processes.values():
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE_S + 5
+        try:
+            while any(process.poll() is None for process in processes.values()):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+        except KeyboardInterrupt:
+            pass  # asked twice: at once
+        for path, process in processes.items():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                JobFolder(path).set_state(STOPPED)
+        return "Stopped: the same command goes on where this one stopped; "
+
+
+def _note_sudden_end(folder: JobFolder, code: int) -> None:
+    """Say how a process ended that could not say it itself."""
+    if folder.status().get("state") in OVER:
+        return
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ": out of memory?" if name == "SIGKILL" else ""
+        reason = f"killed by {name}{hint}"
+    else:
+        reason = f"ended without a word, exit code {code}"
+    folder.set_state(FAILED, error=f"{reason} (see {folder.path / 'log.txt'})")

@@ -1,0 +1,121 @@
+"""From configs to planned runs: data, weights and splits are had, and everything is written down.
+
+Nothing of a sweep starts before all of its runs are planned.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mergerexp.config.fingerprint import fingerprint
+from mergerexp.config.paths import absolute_paths
+from mergerexp.config.schema import TrainConfig
+from mergerexp.data.build import prepare_dataset
+from mergerexp.data.splits import n_balanced, split_dataset
+from mergerexp.data.store import Dataset
+from mergerexp.files import write_json, write_text
+from mergerexp.models.weights import WeightsFile, find_weights
+from mergerexp.sweep.job_folder import QUEUED
+from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.tracking.provenance import command_line
+
+find_weights_once = functools.cache(find_weights)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that could start now.
+
+    Attributes
+    ----------
+    folder
+        Where it is, or will be.
+    cfg
+        Its config, with absolute paths.
+    overrides
+        What makes it different from the other runs of its sweep.
+    inputs
+        The contents of ``inputs.json``.
+    cost
+        To be compared with that of other runs: the longest should start first.
+    """
+
+    folder: RunFolder
+    cfg: TrainConfig
+    overrides: tuple[str, ...]
+    inputs: dict[str, Any]
+    cost: float
+
+    def write(self, again: bool = False) -> None:
+        """Freeze config and inputs in the run folder.
+
+        Parameters
+        ----------
+        again
+            Forget how far the run has come.
+        """
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        if again:
+            self.folder.checkpoint.unlink(missing_ok=True)
+        write_text(self.folder.config, OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
+        write_json(self.folder.inputs, self.inputs)
+        self.folder.set_state(QUEUED, error=None, overrides=list(self.overrides))
+
+
+class Planner:
+    """Plans the runs of one call; what runs share is looked up once."""
+
+    def __init__(self) -> None:
+        self.datasets: dict[str, Dataset] = {}
+
+    def plan(self, cells: Sequence[tuple[Sequence[str], TrainConfig]]) -> list[PlannedRun]:
+        """Get the weights, then the data and splits of all cells: the cheap checks come first.
+
+        Parameters
+        ----------
+        cells
+            Overrides and config of each run.
+
+        Raises
+        ------
+        WeightsError, DataError, ValueError
+            If one can't be had, or the data can't be split as asked.
+        """
+        for _, cfg in cells:
+            self._weights(cfg)
+        return [self._plan(overrides, cfg) for overrides, cfg in cells]
+
+    def _plan(self, overrides: Sequence[str], cfg: TrainConfig) -> PlannedRun:
+        dataset, weights = self._dataset(cfg), self._weights(cfg)
+        split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+        steps = n_balanced(dataset.labels[split.train]) * cfg.trainer.max_epochs
+        cfg = absolute_paths(cfg)
+        identity = fingerprint(cfg, dataset.content_hash, weights.sha256 if weights else None)
+        inputs = {
+            "fingerprint": identity,
+            "dataset": {"path": str(dataset.path.absolute()), "content_hash": dataset.content_hash},
+            "weights": weights
+            and {"path": str(weights.path.absolute()), "sha256": weights.sha256, "origin": weights.origin},
+            "command": command_line(),
+        }
+        folder = RunFolder.of(cfg, identity)
+        return PlannedRun(folder, cfg, tuple(overrides), inputs, float(steps * cfg.data.size**2))
+
+    def _weights(self, cfg: TrainConfig) -> WeightsFile | None:
+        if cfg.init.weights == "random":
+            return None
+        return find_weights_once(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))
+
+    def _dataset(self, cfg: TrainConfig) -> Dataset:
+        """Return a config's data set, preparing it if it is not there."""
+        key = repr((cfg.data, cfg.paths.datasets))
+        if key not in self.datasets:
+            path = prepare_dataset(cfg.data, cfg.paths.datasets, cfg.trainer.progress)
+            self.datasets[key] = Dataset.open(path)
+        return self.datasets[key]

@@ -1,0 +1,86 @@
+"""Start the jobs of a sweep with a scheduler, and look on until all of them are over."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mergerexp.sweep.job import Job
+from mergerexp.sweep.job_folder import JobFolder
+from mergerexp.sweep.states import all_over, job_state
+from mergerexp.sweep.view import View
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler(Protocol):
+    """What runs jobs: `mergerexp.sweep.local.Local`, `mergerexp.sweep.slurm.Slurm`."""
+
+    interval_s: float
+    waits: bool
+
+    def active(self, folders: Sequence[JobFolder]) -> set[Path]:
+        """Return the folders whose jobs are under way already."""
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take up jobs, in this order."""
+
+    def watch(self, jobs: Sequence[Job]) -> None:
+        """Look after jobs that are under way already."""
+
+    def poll(self) -> None:
+        """See how the jobs are, start or restart what should be."""
+
+    def interrupt(self) -> str:
+        """Stop or leave the jobs; return what to tell the user."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, answered; the message says what has become of the jobs."""
+
+
+def run_jobs(
+    scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job], labels: dict[str, str], title: str
+) -> None:
+    """Submit jobs, and unless the scheduler is not to be waited for, look on until all are over.
+
+    Parameters
+    ----------
+    scheduler
+        What runs them.
+    new
+        Jobs to start, the most urgent first.
+    active
+        Jobs that are under way already.
+    labels
+        Folder -> what to call the job on the terminal.
+    title
+        What to call the sweep.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C.
+    """
+    if active:
+        log.info("%d jobs are under way already", len(active))
+        scheduler.watch(active)
+    if new:
+        scheduler.submit(new)
+    jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))
+    if not scheduler.waits or not jobs:
+        return
+    try:
+        with View(title) as view:
+            while True:
+                scheduler.poll()
+                states = [job_state(JobFolder(Path(job.folder)), labels[job.folder]) for job in jobs]
+                view.show(states)
+                if all_over(states):
+                    break
+                time.sleep(scheduler.interval_s)
+    except KeyboardInterrupt:
+        raise Interrupted(scheduler.interrupt()) from None

@@ -1,0 +1,281 @@
+"""Jobs on Slurm: submission through submitit, and what the queue and the accounting say of them.
+
+No single source is trusted: the job writes its own state, ``squeue`` tells whether it is still there,
+and ``sacct``, which some sites lack, why it is not. submitit's own waiting is not used: it relies on
+``sacct`` alone.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergerexp.errors import UserError
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep.job import Job
+from mergerexp.sweep.job_folder import LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.options import SlurmOptions
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 10.0  # out of the queue without a last word for so long: the job is lost
+ANSWER_S = 30  # for a Slurm command
+# Not the run's fault: submitted again by whoever waits, where the site did not requeue.
+SITE_ENDED_IT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT", "REVOKED")
+
+
+class Slurm:
+    """The jobs of one sweep on a Slurm cluster.
+
+    Parameters
+    ----------
+    options
+        What ``hydra.launcher`` says.
+    folder
+        Of the sweep: batch scripts, logs and submitit's files go there.
+    code
+        Put first on the jobs' ``PYTHONPATH``.
+    """
+
+    interval_s = 2.0
+
+    def __init__(self, options: SlurmOptions, folder: Path, code: Path | None) -> None:
+        self.options, self.folder, self.code = options, folder, code
+        self.waits = options.wait
+        self._jobs: dict[Path, Job] = {}
+        self._gone: dict[Path, float] = {}
+        self._again: dict[Path, int] = {}
+
+    def active(self, folders: Sequence[JobFolder]) -> set[Path]:
+        """Return the folders whose jobs are in Slurm's queue already."""
+        return set(find_jobs(folders, queue()))
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit all jobs as one array.
+
+        Raises
+        ------
+        UserError
+            If Slurm refuses; no job is left behind then.
+        """
+        self._jobs.update({Path(job.folder): job for job in jobs})
+        number = len(list(self.folder.glob("array-*.json"))) + 1
+        record = self.folder / f"array-{number:03d}.json"
+        name = f"mergerexp-{self.folder.name}-{number}"
+        # Written before the jobs exist: if this process dies in between, the name finds the array again.
+        write_json(record, {"name": name, "array": None, "jobs": [job.folder for job in jobs]})
+        for index, job in enumerate(jobs):
+            write_json(JobFolder(Path(job.folder)).submission, {"record": str(record), "index": index})
+        try:
+            array = self._sbatch(name, jobs)
+        except BaseException:
+            for job in jobs:
+                JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)
+            record.unlink()
+            raise
+        write_json(record, {"name": name, "array": array, "jobs": [job.folder for job in jobs]})
+        log.info("submitted %d jobs as Slurm array %s (%s)", len(jobs), array, name)
+
+    def _sbatch(self, name: str, jobs: Sequence[Job]) -> str:
+        import submitit
+
+        o = self.options
+        gres = {"gres": f"gpu:{o.gpu_type}:{o.gpus}" if o.gpu_type else f"gpu:{o.gpus}"} if o.gpus else {}
+        named = {"partition": o.partition, "account": o.account, "qos": o.qos}
+        code = [f"export PYTHONPATH={self.code}${{PYTHONPATH:+:$PYTHONPATH}}"] if self.code else []
+        with outside_of_any_job():
+            executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=o.max_requeues)
+            executor.update_parameters(
+                job_name=name,
+                time=o.timeout,
+                mem=o.mem,
+                cpus_per_task=o.cpus,
+                array_parallelism=o.parallel,
+                signal_delay_s=o.signal_lead,
+                stderr_to_stdout=True,
+                setup=[*o.setup, *code, f"export MERGEREXP_SIGNAL_LEAD={o.signal_lead}"],
+                additional_parameters={
+                    **{key: value for key, value in named.items() if value is not None},
+                    **gres,
+                    "requeue": True,
+                    **o.extra,
+                },
+            )
+            try:
+                with executor.batch():  # one array
+                    submitted = [executor.submit(job) for job in jobs]
+            except Exception as error:
+                raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}") from error
+        return submitted[0].job_id.split("_")[0]
+
+    def poll(self) -> None:
+        """Look for jobs that have left the queue without a last word."""
+        known = queue()
+        if known is None:
+            return  # the controller does not answer: nothing is known
+        folders = [JobFolder(path) for path in self._jobs]
+        there = find_jobs(folders, known)
+        lost: list[JobFolder] = []
+        for folder in folders:
+            if folder.path in there or folder.status().get("state") in OVER:
+                self._gone.pop(folder.path, None)
+            elif time.monotonic() - self._gone.setdefault(folder.path, time.monotonic()) >= GRACE_S:
+                lost.append(folder)
+        if lost:
+            self._take_up(lost)
+
+    def _take_up(self, lost: Sequence[JobFolder]) -> None:
+        """Submit again what the site ended, and note the reason for the others."""
+        reasons = accounting(lost)
+        again = []
+        for folder in lost:
+            self._gone.pop(folder.path)
+            reason = reasons.get(folder.path, "left the queue without a word")
+            tries = self._again.get(folder.path, 0)
+            if reason.startswith(SITE_ENDED_IT) and tries < self.options.max_requeues:
+                self._again[folder.path] = tries + 1
+                log.warning("%s: %s; submitted again", folder.name, reason)
+                folder.set_state(QUEUED, error=None)
+                again.append(self._jobs[folder.path])
+            else:
+                folder.set_state(LOST, error=f"Slurm: {reason}")
+        if again:
+            self.submit(again)
+
+    def watch(self, jobs: Sequence[Job]) -> None:
+        """Look after jobs that were submitted before."""
+        self._jobs.update({Path(job.folder): job for job in jobs})
+
+    def interrupt(self) -> str:
+        """Leave the jobs to Slurm; return what to tell the user."""
+        return "Detached: the jobs go on in Slurm. The same command looks at them again; "
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The user's jobs in Slurm's queue.
+
+    Attributes
+    ----------
+    states
+        Job id, ``ARRAY_INDEX``, -> Slurm's state.
+    arrays
+        Job name -> array id.
+    """
+
+    states: dict[str, str]
+    arrays: dict[str, str]
+
+
+def queue() -> Queue | None:
+    """Ask for the queue; None where Slurm does not answer."""
+    listed = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i %T %j")
+    if listed is None:
+        return None
+    jobs = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return Queue(
+        {job: state for job, state, _ in jobs}, {name: job.partition("_")[0] for job, _, name in jobs}
+    )
+
+
+def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, str]:
+    """Return the Slurm state of those jobs that are in the queue."""
+    if queued is None:
+        return {}
+    found = {}
+    for path, job in job_ids(folders, queued).items():
+        if job in queued.states:
+            found[path] = queued.states[job]
+    return found
+
+
+def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[Path, str]:
+    """Return the ids of the jobs that were submitted, ``ARRAY_INDEX``.
+
+    Where the submitting process died before it could note the array's id, the queue knows it by name.
+    """
+    arrays: dict[str, str | None] = {}
+    ids = {}
+    for folder in folders:
+        if not folder.submission.is_file():
+            continue
+        mine = read_json(folder.submission)
+        if mine["record"] not in arrays:
+            arrays[mine["record"]] = _array_of(Path(mine["record"]), queued)
+        if array := arrays[mine["record"]]:
+            ids[folder.path] = f"{array}_{mine['index']}"
+    return ids
+
+
+def _array_of(path: Path, queued: Queue | None) -> str | None:
+    try:
+        record = read_json(path)
+    except (FileNotFoundError, ValueError):
+        return None
+    if record["array"] is None and queued is not None and record["name"] in queued.arrays:
+        record["array"] = queued.arrays[record["name"]]
+        write_json(path, record)
+    return record["array"]  # type: ignore[no-any-return]
+
+
+def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
+    """Return how jobs ended, as far as the site keeps accounts: state and exit code."""
+    ids = job_ids(folders)
+    if not ids:
+        return {}
+    arrays = ",".join(sorted({job.split("_")[0] for job in ids.values()}))
+    listed = _slurm("sacct", "-X", "-n", "-P", "-j", arrays, "-o", "JobID,State,ExitCode")
+    ended = {}
+    for line in (listed or "").splitlines():
+        job, state, code = line.split("|")
+        ended[job] = f"{state} (exit code {code})"
+    return {path: ended[job] for path, job in ids.items() if job in ended}
+
+
+def cancel(folders: Sequence[JobFolder]) -> int:
+    """Cancel the jobs that are in the queue; return how many there were.
+
+    Raises
+    ------
+    UserError
+        If Slurm does not answer.
+    """
+    there = find_jobs(folders, queue())
+    ids = {path: job for path, job in job_ids(folders).items() if path in there}
+    if ids and _slurm("scancel", *ids.values()) is None:
+        raise UserError("scancel does not answer; try again")
+    for path in ids:
+        folder = JobFolder(path)
+        if folder.status().get("state") in (QUEUED, RUNNING):
+            folder.set_state(STOPPED, error="cancelled")
+    return len(ids)
+
+
+def _slurm(*command: str) -> str | None:
+    """Return what a Slurm command prints; None where it is missing, fails or does not answer."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+@contextmanager
+def outside_of_any_job() -> Iterator[None]:
+    """Hide the Slurm job that we may be in: sbatch would take its settings as ours."""
+    hidden = {
+        key: os.environ.pop(key)
+        for key in list(os.environ)
+        if key.startswith(("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")) and key != "SLURM_CONF"
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

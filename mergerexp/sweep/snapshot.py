@@ -1,0 +1,48 @@
+"""The code of a sweep, kept as it was when its jobs were submitted."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from mergerexp.config.paths import conf_dir
+from mergerexp.files import write_json, write_text
+from mergerexp.tracking.provenance import git_diff, git_state
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def snapshot(folder: Path) -> Path:
+    """Copy the package and its configs, so that later edits change no queued run.
+
+    Parameters
+    ----------
+    folder
+        Where the copies are kept, one for each state of the code.
+
+    Returns
+    -------
+    Path
+        The folder to put first on ``PYTHONPATH``. Beside the copy, ``git.json`` names the commit and, for a
+        tree with changes of its own, ``git.diff`` holds them.
+    """
+    ours = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    files = {Path("mergerexp") / path.relative_to(PACKAGE): path for path in ours}
+    files |= {Path("conf") / path.relative_to(conf_dir()): path for path in conf_dir().rglob("*.yaml")}
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        digest.update(str(name).encode() + b"\0" + path.read_bytes())
+    copy = folder / f"code-{digest.hexdigest()[:12]}"
+    if copy.is_dir():
+        return copy
+    partial = copy.with_name(f".{copy.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name, path in files.items():
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, partial / name)
+    write_json(partial / "git.json", git_state())
+    if diff := git_diff():
+        write_text(partial / "git.diff", diff)
+    partial.replace(copy)
+    return copy

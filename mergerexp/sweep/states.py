@@ -1,0 +1,106 @@
+"""What every job of a sweep is doing, from what it wrote itself and what Slurm says."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mergerexp.sweep import slurm
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
+
+ORDER = (RUNNING, QUEUED, STOPPED, FAILED, LOST, DONE, "new")
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How a job stands.
+
+    Attributes
+    ----------
+    name
+        Of its folder.
+    label
+        What tells it apart within the sweep.
+    state
+        queued, running, stopped, done, failed, lost, or new: never started.
+    job, node
+        Slurm's id and node.
+    stage, epoch, best_accuracy
+        How far training has come, and the best validation accuracy so far.
+    restarts
+        How often it has gone on after a stop.
+    seconds
+        Training time over all attempts.
+    error
+        Why it is not done.
+    """
+
+    name: str
+    label: str
+    state: str
+    job: str | None = None
+    node: str | None = None
+    stage: str | None = None
+    epoch: int | None = None
+    best_accuracy: float | None = None
+    restarts: int | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it for JSON."""
+        return asdict(self)
+
+
+def job_state(folder: JobFolder, label: str, job: str | None = None, now: float | None = None) -> JobState:
+    """Return how a job stands by its own word."""
+    status = folder.status()
+    state = status.get("state", "new")
+    seconds = status.get("seconds")
+    if state == RUNNING and "job_started" in status:
+        seconds = (seconds or 0.0) + max(0.0, (now or time.time()) - status.get("updated", 0.0))
+    known = {key: status.get(key) for key in ("node", "stage", "epoch", "best_accuracy", "restarts", "error")}
+    return JobState(folder.name, label, state, job or status.get("job"), seconds=seconds, **known)
+
+
+def collect(folders: Sequence[JobFolder], labels: Sequence[str]) -> list[JobState]:
+    """Return how jobs stand; those that neither Slurm nor a process of this machine knows are lost."""
+    on_slurm = [folder for folder in folders if folder.submission.is_file()]
+    queued = slurm.queue() if on_slurm else None  # asked first: a job writes its last word before it leaves
+    there = slurm.find_jobs(on_slurm, queued)
+    ids = slurm.job_ids(on_slurm)
+    states = [
+        job_state(folder, label, ids.get(folder.path)) for folder, label in zip(folders, labels, strict=True)
+    ]
+    unclear = [
+        i
+        for i, (folder, state) in enumerate(zip(folders, states, strict=True))
+        if state.state in (QUEUED, RUNNING) and folder.path not in there and not folder.is_held()
+    ]
+    reasons = slurm.accounting([folders[i] for i in unclear if folders[i].path in ids])
+    for i in unclear:
+        folder, state = folders[i], states[i]
+        if folder.path in ids:
+            if queued is None:
+                continue  # Slurm does not answer: believe what the job wrote
+            reason = f"Slurm: {reasons.get(folder.path, 'left the queue without a word')}"
+        elif state.state == QUEUED:
+            continue  # in line for a process of this machine, or never started
+        else:
+            reason = "its process is gone"
+        states[i] = JobState(**{**state.as_dict(), "state": LOST, "error": reason})
+    return states
+
+
+def counts(states: Sequence[JobState]) -> str:
+    """Return the number of jobs in each state, in words."""
+    number = Counter(state.state for state in states)
+    return ", ".join(f"{number[name]} {name}" for name in ORDER if number[name])
+
+
+def all_over(states: Sequence[JobState]) -> bool:
+    """Tell whether nothing will happen any more."""
+    return all(state.state in OVER for state in states)

@@ -1,0 +1,83 @@
+"""A sweep on disk: which runs belong to it. The same command line is the same sweep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from mergerexp.config.fingerprint import digest
+from mergerexp.errors import UserError
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.tracking.provenance import command_line
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """``sweeps/<id>/``: the list of runs, and what Slurm wrote about them.
+
+    Attributes
+    ----------
+    path
+        The folder; its name is a hash of the runs' names.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, sweeps: Path, runs: Sequence[RunFolder]) -> SweepFolder:
+        """Return the folder that the sweep of these runs has, whether it exists or not."""
+        return cls(sweeps / digest(sorted(run.name for run in runs), 8))
+
+    @property
+    def name(self) -> str:
+        """The sweep's identity."""
+        return self.path.name
+
+    def write(self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]]) -> None:
+        """Write the list of runs, with the overrides that tell them apart."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        content = {
+            "command": command_line(),
+            "given": round(time.time(), 3),
+            "runs": [
+                {"folder": str(run.path), "overrides": list(own)}
+                for run, own in zip(runs, differences, strict=True)
+            ],
+        }
+        write_json(self.path / "sweep.json", content)
+
+    def read(self) -> dict[str, Any]:
+        """Return what `write` wrote.
+
+        Raises
+        ------
+        UserError
+            If it is not there or damaged.
+        """
+        try:
+            return dict(read_json(self.path / "sweep.json"))
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(f"{self.path}: no sweep ({error})") from error
+
+    def lock(self) -> FileLock:
+        """Return the lock of whoever starts jobs of the sweep."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock")
+
+
+def find_sweeps(sweeps: Path) -> list[SweepFolder]:
+    """Return all sweeps, the last given first."""
+    found = [SweepFolder(path.parent) for path in sweeps.glob("*/sweep.json")]
+    return sorted(found, key=lambda sweep: sweep.read()["given"], reverse=True)
+
+
+def differences(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return of each run's overrides those that not all runs share."""
+    shared = set.intersection(*(set(own) for own in overrides)) if len(overrides) > 1 else set()
+    return [[override for override in own if override not in shared] for own in overrides]

@@ -1,0 +1,113 @@
+"""A sweep of training runs: what is new is started, what is under way is looked after."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import filelock
+from hydra.core.utils import JobReturn, JobStatus
+
+from mergerexp.console import console
+from mergerexp.errors import UserError
+from mergerexp.files import read_json
+from mergerexp.sweep.job import Job
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST
+from mergerexp.sweep.options import Options
+from mergerexp.sweep.plan import PlannedRun
+from mergerexp.sweep.runner import run_jobs
+from mergerexp.sweep.schedulers import make_scheduler
+from mergerexp.sweep.snapshot import snapshot
+from mergerexp.sweep.states import job_state
+from mergerexp.sweep.sweep_folder import SweepFolder, differences
+from mergerexp.sweep.view import failure_table
+
+log = logging.getLogger(__name__)
+TARGET = "mergerexp.training.job:train_run"
+
+
+class TrainSweep:
+    """The runs of one command line.
+
+    Parameters
+    ----------
+    runs
+        In the order of the command line.
+    options
+        What ``hydra.launcher`` says.
+    """
+
+    def __init__(self, runs: Sequence[PlannedRun], options: Options) -> None:
+        self.all, self.options = runs, options
+        self.runs = list({run.folder.path: run for run in runs}.values())  # 1e-3 and 0.001 are one run
+        own = differences([run.overrides for run in self.runs])
+        self.differences = own
+        self.labels = {str(run.folder.path): " ".join(mine) for run, mine in zip(self.runs, own, strict=True)}
+        sweeps = Path(self.runs[0].cfg.paths.sweeps)
+        self.sweeps = sweeps
+        self.folder = SweepFolder.of(sweeps, [run.folder for run in self.runs])
+        self.waited = True
+
+    def run(self) -> Sequence[JobReturn]:
+        """Start what is to be started and look on; the results are those of `runs`, in their order.
+
+        Raises
+        ------
+        UserError
+            If another process looks after this very sweep.
+        """
+        try:
+            with self.folder.lock().acquire(timeout=0):
+                self._run()
+        except filelock.Timeout:
+            raise UserError(
+                f"another process looks after sweep {self.folder.name}; watch it with "
+                "python -m mergerexp.status --watch"
+            ) from None
+        return [_returned(run) for run in self.all]
+
+    def _run(self) -> None:
+        folders = [run.folder for run in self.runs]
+        self.folder.write(folders, self.differences)
+        scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
+        self.waited = scheduler.waits
+        under_way = scheduler.active(folders)
+        active = [run for run in self.runs if run.folder.path in under_way]
+        new = [run for run in self.runs if run.folder.path not in under_way and self._wanted(run)]
+        done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
+        log.info(
+            "sweep %s: %d runs, %d done before, %d to start", self.folder.name, len(folders), done, len(new)
+        )
+        for run in new:
+            run.write(again=self.options.rerun == "all")
+        new.sort(key=lambda run: -run.cost)  # the longest first, or the last one keeps all waiting
+        run_jobs(scheduler, _jobs(new), _jobs(active), self.labels, f"sweep {self.folder.name}")
+
+    def _wanted(self, run: PlannedRun) -> bool:
+        if self.options.rerun == "all":
+            return True
+        if run.folder.is_done():
+            return False
+        return self.options.rerun == "failed" or run.folder.status().get("state") not in (FAILED, LOST)
+
+    def tell_failures(self) -> int:
+        """Show which runs are not done and why; return the exit code."""
+        states = [job_state(run.folder, self.labels[str(run.folder.path)]) for run in self.runs]
+        if table := failure_table(states):
+            console.print(table)
+            console.print("The same command tries these again.")
+            return 1
+        return 0
+
+
+def _jobs(runs: Sequence[PlannedRun]) -> list[Job]:
+    return [Job(TARGET, run.folder.path) for run in runs]
+
+
+def _returned(run: PlannedRun) -> JobReturn:
+    """Return the validation error for a sweeper that optimises it; a failed run has none."""
+    result = JobReturn(overrides=list(run.overrides), status=JobStatus.COMPLETED)
+    state = run.folder.status().get("state")
+    result.return_value = read_json(run.folder.metrics)["val/error"] if state == DONE else None
+    return result

@@ -1,0 +1,106 @@
+"""A sweep on the terminal: a live table, or log lines where there is no terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from rich.live import Live
+from rich.table import Table
+
+from mergerexp.console import LOG_EVERY_S, console
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
+from mergerexp.sweep.states import JobState, counts
+
+log = logging.getLogger(__name__)
+STYLES = {DONE: "green", RUNNING: "cyan", FAILED: "red", LOST: "red", STOPPED: "yellow", QUEUED: "dim"}
+COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "restarts", "time", "reason")
+
+
+def state_table(states: Sequence[JobState], title: str) -> Table:
+    """Show every job on a line; columns that are empty for all of them are left out."""
+    rows = [_cells(state) for state in states]
+    used = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(row[i] for row in rows)]
+    table = Table(title=f"{title}: {counts(states)}", title_justify="left")
+    for i in used:
+        right = COLUMNS[i] in ("best acc.", "restarts", "time")
+        table.add_column(COLUMNS[i], justify="right" if right else "left", overflow="fold")
+    for state, row in zip(states, rows, strict=True):
+        table.add_row(*(row[i] for i in used), style=STYLES.get(state.state))
+    return table
+
+
+def failure_table(states: Sequence[JobState]) -> Table | None:
+    """Show the jobs that are not done, with the reasons; None if all are."""
+    rest = [state for state in states if state.state != DONE]
+    if not rest:
+        return None
+    table = Table(title=f"not done: {counts(rest)}", title_justify="left")
+    for column in ("run", "state", "job", "reason"):
+        table.add_column(column, overflow="fold")
+    for state in rest:
+        table.add_row(state.label or state.name, state.state, state.job or "", state.error or "")
+    return table
+
+
+class View:
+    """Shows a sweep while it goes on.
+
+    Parameters
+    ----------
+    title
+        Of the table.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._live: Live | None = None
+        self._said, self._told, self._next = "", set[str](), 0.0
+
+    def __enter__(self) -> View:
+        if console.is_terminal:
+            self._live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, states: Sequence[JobState]) -> None:
+        """Bring the display up to date."""
+        if self._live is not None:
+            # The moving ones on top: a long sweep is taller than the screen.
+            ordered = sorted(
+                states, key=lambda state: (state.state != RUNNING, state.state in (QUEUED, DONE))
+            )
+            self._live.update(state_table(ordered, self.title), refresh=True)
+            return
+        for state in states:
+            if state.state in (FAILED, LOST) and state.name not in self._told:
+                self._told.add(state.name)
+                log.error("%s %s: %s", state.label or state.name, state.state, state.error)
+        said = counts(states)
+        if said != self._said and time.monotonic() >= self._next:
+            self._said, self._next = said, time.monotonic() + LOG_EVERY_S
+            log.info("%s: %s", self.title, said)
+
+
+def _cells(state: JobState) -> tuple[str, ...]:
+    epoch = "" if state.epoch is None else f"{state.stage} {state.epoch + 1}"
+    accuracy = "" if state.best_accuracy is None else f"{state.best_accuracy:.3f}"
+    minutes, seconds = divmod(round(state.seconds or 0), 60)
+    took = "" if state.seconds is None else f"{minutes}:{seconds:02d}"
+    reason = state.error or ""
+    return (
+        state.label or state.name,
+        state.state,
+        state.job or "",
+        state.node or "",
+        epoch,
+        accuracy,
+        str(state.restarts or ""),
+        took,
+        reason if len(reason) <= 90 else f"{reason[:89]}…",
+    )

@@ -1,0 +1,51 @@
+"""One planned run, from its folder alone: what a job of a sweep calls, here or on another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from mergerexp.config.schema import TrainConfig
+from mergerexp.config.validate import typed
+from mergerexp.console import set_up_logging
+from mergerexp.data.store import Dataset
+from mergerexp.errors import DataError, WeightsError
+from mergerexp.files import read_json
+from mergerexp.models.weights import WeightsFile
+from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.training.run import run_training
+
+
+def train_run(path: Path) -> float:
+    """Train a run to its end from where it stands; return its validation error.
+
+    The caller holds the run's lock.
+
+    Parameters
+    ----------
+    path
+        Run folder, with its frozen config and inputs.
+
+    Raises
+    ------
+    DataError, WeightsError
+        If the data set or the weights are no longer those that the run was planned with.
+    """
+    set_up_logging()
+    folder = RunFolder(path)
+    config = OmegaConf.load(folder.config)
+    assert isinstance(config, DictConfig)
+    cfg = typed(config, TrainConfig)
+    inputs = read_json(folder.inputs)
+    dataset = Dataset.open(inputs["dataset"]["path"])
+    if dataset.content_hash != inputs["dataset"]["content_hash"]:
+        raise DataError(f"{dataset.path} has changed since the run was planned; give the same command again")
+    weights = None
+    if inputs["weights"] is not None:
+        known = inputs["weights"]
+        weights = WeightsFile(Path(known["path"]), known["sha256"], known["origin"])
+        if not weights.path.is_file():
+            raise WeightsError(f"{weights.path} is gone; give the same command again")
+    run_training(cfg, dataset, weights, folder, inputs)
+    return float(read_json(folder.metrics)["val/error"])
