@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
-from mergerexp.config.app import compose_cell, set_up_logging
+from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import OptimizerConfig, TrainConfig
+from mergerexp.console import set_up_logging
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.loaders import Batch, ImageBatches, ImageEvaluation
 from mergerexp.data.splits import split_dataset

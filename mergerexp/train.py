@@ -13,6 +13,7 @@ import filelock
 from hydra.core.utils import JobReturn
 
 from mergerexp.config.app import run_app
+from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import TrainConfig
 from mergerexp.console import console
 from mergerexp.report.run_table import run_table
@@ -38,9 +39,17 @@ class Training:
         """Plan all runs before any of them starts; see `Planner.plan` for what may be raised."""
         self.planned = {run.overrides: run for run in self.planner.plan(cells)}
 
+    def plan(self, overrides: Sequence[str]) -> PlannedRun:
+        """Return the plan of a run, made now if a sweeper of its own mind (Optuna's) asks for the run."""
+        key = tuple(overrides)
+        if key not in self.planned:
+            cfg = compose_cell("train", overrides, TrainConfig)
+            self.planned[key] = self.planner.plan([(overrides, cfg)])[0]
+        return self.planned[key]
+
     def run(self, overrides: list[str]) -> float | None:
         """Skip, resume or start one run in this process; a failure is told and the next run goes on."""
-        run = self.planned[tuple(overrides)]
+        run = self.plan(overrides)
         self.begun += 1
         where, folder = f"[{self.begun}/{len(self.planned)}] {run.folder.name}", run.folder
         if folder.is_done():
@@ -66,7 +75,7 @@ class Training:
 
     def launch(self, options: Options, job_overrides: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
         """Do a sweep with one of our launchers."""
-        self.sweep = TrainSweep([self.planned[tuple(overrides)] for overrides in job_overrides], options)
+        self.sweep = TrainSweep([self.plan(overrides) for overrides in job_overrides], options)
         return self.sweep.run()
 
     def finish(self) -> int:

@@ -71,7 +71,7 @@ def run_verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Verb:
 
 @pytest.fixture
 def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
-    """Run the train verb on the blobs with a tiny network; a sweep too, unless told otherwise, in this process."""
+    """Run the train verb on the blobs with a tiny network; sweeps too are run in this process by default."""
     import mergerexp.train
 
     def run(*overrides: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -64,6 +65,13 @@ class LocalLauncher(_OurLauncher):
 
 class SlurmLauncher(_OurLauncher):
     """``hydra/launcher=slurm``."""
+
+
+class CheckedSweeper(BasicSweeper):
+    """Hydra's basic sweeper without its own check of every config: ours has composed all of them before."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave it at that."""
 
 
 class MergerexpSearchPath(SearchPathPlugin):

@@ -25,6 +25,7 @@ from mergerexp.sweep.options import SlurmOptions
 
 log = logging.getLogger(__name__)
 
+QUEUE_EVERY_S = 5.0  # a cluster's controller has others to answer too
 GRACE_S = 10.0  # out of the queue without a last word for so long: the job is lost
 ANSWER_S = 30  # for a Slurm command
 # Not the run's fault: submitted again by whoever waits, where the site did not requeue.
@@ -44,7 +45,7 @@ class Slurm:
         Put first on the jobs' ``PYTHONPATH``.
     """
 
-    interval_s = 2.0
+    interval_s = 1.0
 
     def __init__(self, options: SlurmOptions, folder: Path, code: Path | None) -> None:
         self.options, self.folder, self.code = options, folder, code
@@ -52,6 +53,7 @@ class Slurm:
         self._jobs: dict[Path, Job] = {}
         self._gone: dict[Path, float] = {}
         self._again: dict[Path, int] = {}
+        self._asked = 0.0
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
         """Return the folders whose jobs are in Slurm's queue already."""
@@ -117,6 +119,9 @@ class Slurm:
 
     def poll(self) -> None:
         """Look for jobs that have left the queue without a last word."""
+        if time.monotonic() - self._asked < QUEUE_EVERY_S:
+            return
+        self._asked = time.monotonic()
         known = queue()
         if known is None:
             return  # the controller does not answer: nothing is known

@@ -61,7 +61,9 @@ def software() -> dict[str, str]:
 
 def command_line() -> str:
     """Return the command that started this process."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name] if spec is not None else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _git(*arguments: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mergerexp.config.app import compose_cell
+from mergerexp.config.compose import compose_cell
 from mergerexp.config.fingerprint import fingerprint, identity
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import PrepareConfig, TrainConfig

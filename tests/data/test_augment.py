@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mergerexp.config.app import compose_cell
+from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import AugmentConfig, TrainConfig
 from mergerexp.data.augment import (
     draw_transforms,

@@ -1,0 +1,43 @@
+"""A real Slurm on this machine, for the tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+SANDBOX = REPOSITORY / "launchers" / "slurm_sandbox"
+# Small jobs that come and go quickly.
+JOBS = (
+    "hydra.launcher.gpus=0",
+    "hydra.launcher.cpus=1",
+    "hydra.launcher.mem=2GB",
+    "hydra.launcher.timeout=5",
+    "hydra.launcher.signal_lead=10",
+)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """Start the sandbox; return the environment that reaches it."""
+    folder = Path(os.environ.get("SLURM_SANDBOX_DIR", "/tmp/slurm-sandbox-tests"))
+    environment = {**os.environ, "SLURM_SANDBOX_DIR": str(folder), "SLURM_SANDBOX_PORT": "16850"}
+    environment |= {"SLURM_SANDBOX_GRACE": "10"}
+    started = subprocess.run([SANDBOX / "start.sh"], env=environment, capture_output=True, text=True)
+    if started.returncode != 0:
+        pytest.skip(f"no Slurm here: {(started.stderr or started.stdout).strip().splitlines()[-1]}")
+    yield {**environment, "SLURM_CONF": str(folder / "slurm.conf"), "MERGEREXP_LAUNCHER": "slurm"}
+    subprocess.run([SANDBOX / "stop.sh"], env=environment, capture_output=True)
+
+
+@pytest.fixture
+def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Let this process use the sandbox."""
+    for key, value in cluster.items():
+        monkeypatch.setenv(key, value)
+    return cluster
