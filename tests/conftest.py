@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,18 @@ def galaxies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared data sets that all tests share."""
     return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture
+def hydra_as_its_tests_expect() -> Iterator[None]:
+    """Give Hydra's own tests the version base that they were written for."""
+    from hydra import version
+    from hydra.core.singleton import Singleton
+
+    state = Singleton.get_state()
+    version.setbase("1.1")
+    yield
+    Singleton.set_state(state)
 
 
 Verb = Callable[..., int]

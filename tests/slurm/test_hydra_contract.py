@@ -7,7 +7,10 @@ from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, Launche
 
 from tests.slurm.conftest import JOBS
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("slurm")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("slurm", "hydra_as_its_tests_expect"),
+]
 
 
 @pytest.mark.parametrize("launcher_name, overrides", [("slurm", list(JOBS))])

@@ -7,7 +7,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Hydra's tests are not written for warnings as errors
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Hydra's tests are not written for warnings as errors
+    pytest.mark.usefixtures("hydra_as_its_tests_expect"),
+]
 
 
 def test_hydra_finds_the_launchers():
