@@ -15,11 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from mergerexp.files import written
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import DONE, QUEUED, JobFolder
+from mergerexp.sweep.job_folder import DONE, JobFolder
 from mergerexp.sweep.runner import Scheduler, run_jobs
 
 TARGET = "mergerexp.sweep.hydra_task:run_saved"
@@ -58,14 +58,12 @@ def launch(
         with open_dict(cfg):
             cfg.hydra.job.id = f"{number}"
             cfg.hydra.job.num = number
-        OmegaConf.to_container(cfg, resolve=False)
         job = JobFolder((folder / f"{number:04d}").absolute())
         job.path.mkdir(parents=True, exist_ok=True)
         HydraConfig.instance().set_config(cfg)
         state = {"singletons": Singleton.get_state(), "context": context, "task": task, "config": cfg}
         with written(job.path / "call.pkl") as partial, partial.open("wb") as file:
             cloudpickle.dump(state, file)
-        job.set_state(QUEUED, error=None)
         jobs.append(Job(TARGET, job.path))
         labels[str(job.path)] = " ".join(overrides)
     run_jobs(scheduler, jobs, [], labels, str(config.hydra.job.name))

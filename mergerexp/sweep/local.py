@@ -100,6 +100,10 @@ class Local:
             )
         self._running[Path(job.folder)] = (job, process, slot)
 
+    def idle(self) -> bool:
+        """Tell whether no process of ours is left, nor a job in line."""
+        return not (self._running or self._waiting)
+
     def interrupt(self) -> str:
         """Stop the jobs between two steps, with their checkpoints; return what to tell the user."""
         self._waiting.clear()

@@ -21,7 +21,7 @@ from mergerexp.data.splits import n_balanced, split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.files import write_json, write_text
 from mergerexp.models.weights import WeightsFile, find_weights
-from mergerexp.sweep.job_folder import QUEUED
+from mergerexp.sweep.job_folder import STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 
@@ -61,11 +61,11 @@ class PlannedRun:
             Forget how far the run has come.
         """
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        if again:
-            self.folder.checkpoint.unlink(missing_ok=True)
         write_text(self.folder.config, OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
         write_json(self.folder.inputs, self.inputs)
-        self.folder.set_state(QUEUED, error=None, overrides=list(self.overrides))
+        if again:
+            self.folder.set_state(STOPPED)
+            self.folder.checkpoint.unlink(missing_ok=True)
 
 
 class Planner:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import JobFolder
+from mergerexp.sweep.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.states import all_over, job_state
 from mergerexp.sweep.view import View
 
@@ -33,6 +33,9 @@ class Scheduler(Protocol):
 
     def poll(self) -> None:
         """See how the jobs are, start or restart what should be."""
+
+    def idle(self) -> bool:
+        """Tell whether no job is in its hands any more."""
 
     def interrupt(self) -> str:
         """Stop or leave the jobs; return what to tell the user."""
@@ -68,6 +71,8 @@ def run_jobs(
     if active:
         log.info("%d jobs are under way already", len(active))
         scheduler.watch(active)
+    for job in new:
+        JobFolder(Path(job.folder)).set_state(QUEUED, error=None)
     if new:
         scheduler.submit(new)
     jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))
@@ -79,7 +84,7 @@ def run_jobs(
                 scheduler.poll()
                 states = [job_state(JobFolder(Path(job.folder)), labels[job.folder]) for job in jobs]
                 view.show(states)
-                if all_over(states):
+                if all_over(states) and scheduler.idle():
                     break
                 time.sleep(scheduler.interval_s)
     except KeyboardInterrupt:

@@ -158,6 +158,10 @@ class Slurm:
         """Look after jobs that were submitted before."""
         self._jobs.update({Path(job.folder): job for job in jobs})
 
+    def idle(self) -> bool:
+        """Slurm cleans up by itself."""
+        return True
+
     def interrupt(self) -> str:
         """Leave the jobs to Slurm; return what to tell the user."""
         return "Detached: the jobs go on in Slurm. The same command looks at them again; "

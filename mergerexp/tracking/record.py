@@ -22,6 +22,7 @@ from mergerexp.sweep.job_folder import DONE, FAILED, LOST, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # A server that is down must not hold up training: we try again ourselves.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -120,7 +121,11 @@ def open_store(tracking: TrackingConfig) -> tuple[MlflowClient, str]:
         client = MlflowClient(uri)
         if client.get_experiment_by_name(tracking.experiment) is None:
             artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
-            client.create_experiment(tracking.experiment, artifact_location=artifacts)
+            try:
+                client.create_experiment(tracking.experiment, artifact_location=artifacts)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
+                    raise
     return client, uri
 
 

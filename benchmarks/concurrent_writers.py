@@ -1,0 +1,174 @@
+"""Let many runs write to one MLflow store at once: count what is there, and time it.
+
+python benchmarks/concurrent_writers.py --writers 40 --store sqlite
+python benchmarks/concurrent_writers.py --writers 40 --store server
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from mergerexp.config.schema import TrackingConfig
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep.job_folder import DONE, RUNNING
+from mergerexp.sweep.run_folder import RunFolder
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EPOCHS = 150  # with four metrics each
+SETTINGS = 30
+EXPERIMENT = "writers"
+
+
+def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
+    """Be one run: grow epoch by epoch, end, and note how long MLflow kept us."""
+    from mergerexp.tracking import record
+
+    record.EVERY_S = 0.5  # more often than any run would
+    folder = RunFolder(root / "runs" / f"run-{number:03d}")
+    folder.path.mkdir(parents=True)
+    settings = "\n".join(f"setting_{i}: {i}" for i in range(SETTINGS))
+    folder.config.write_text(settings, encoding="utf-8")
+    write_json(folder.inputs, {"fingerprint": folder.name})
+    write_json(folder.provenance, {"git": {"commit": "0" * 40, "dirty": False}})
+    tracking = TrackingConfig(uri=uri, experiment=EXPERIMENT, artifacts=artifacts, retry_s=1.0)
+    mine = record.Record(folder, tracking)
+    (root / f"ready-{number}").touch()
+    while not (root / "go").exists():
+        time.sleep(0.01)
+    waited, rows = 0.0, []
+    for epoch in range(EPOCHS):
+        scores = {"train_loss": 1 / (epoch + 1), "val_loss": 0.5, "val_accuracy": 0.9, "seconds": 0.1}
+        stamp = int(time.time() * 1000)
+        rows.append({"stage": "finetune", "epoch": epoch, "timestamp_ms": stamp, **scores})
+        write_json(folder.history, rows)
+        folder.set_state(RUNNING)
+        started = time.perf_counter()
+        mine.update()
+        waited += time.perf_counter() - started
+    for path in folder.artifacts():
+        if not path.exists():
+            write_json(path, {"test/error": 0.25})
+    folder.set_state(DONE)
+    started = time.perf_counter()
+    complete = mine.update(final=True)
+    waited += time.perf_counter() - started
+    write_json(root / f"result-{number}.json", {"waited": waited, "complete": complete})
+
+
+def free_port() -> int:
+    """Return a port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def server(folder: Path, port: int) -> Iterator[str]:
+    """Run ``launchers/mlflow_server.sh``; give its address."""
+    command = [str(REPOSITORY / "launchers" / "mlflow_server.sh"), "--dir", str(folder), "--port", str(port)]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with (folder.parent / "server.log").open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {folder.parent / 'server.log'}")
+            time.sleep(0.1)
+        yield address
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def count(uri: str, writers: int) -> list[str]:
+    """Return what is missing in the store."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=10 * writers)
+    missing = [] if len(runs) == writers else [f"{len(runs)} runs instead of {writers}"]
+    for run in runs:
+        name = run.info.run_name
+        if run.info.status != "FINISHED":
+            missing.append(f"{name} is {run.info.status}")
+        if len(run.data.params) != SETTINGS:
+            missing.append(f"{name}: {len(run.data.params)} of {SETTINGS} parameters")
+        for metric in ("train_loss", "val_loss", "val_accuracy", "seconds"):
+            points = client.get_metric_history(run.info.run_id, f"finetune/{metric}")
+            if [point.step for point in points] != list(range(EPOCHS)):
+                missing.append(f"{name}: {len(points)} of {EPOCHS} points of {metric}")
+        artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+        if len(artifacts) != len(RunFolder(Path(name)).artifacts()):
+            missing.append(f"{name}: artifacts {sorted(artifacts)}")
+    return missing
+
+
+def measure(root: Path, writers: int, uri: str, artifacts: str | None) -> list[str]:
+    """Let the writers loose at once; print what they waited, and return what is missing."""
+    command = [sys.executable, __file__, "--root", str(root), "--uri", uri, "--artifacts", artifacts or ""]
+    processes = [subprocess.Popen([*command, "--writer", str(i)]) for i in range(writers)]
+    while len(list(root.glob("ready-*"))) < writers:
+        if any(process.poll() for process in processes):
+            raise RuntimeError("a writer died before it began")
+        time.sleep(0.05)
+    started = time.perf_counter()
+    (root / "go").touch()
+    codes = [process.wait() for process in processes]
+    seconds = time.perf_counter() - started
+    missing = [f"writer {i} died with {code}" for i, code in enumerate(codes) if code]
+    results = [read_json(path) for path in root.glob("result-*.json")]
+    waited = sorted(result["waited"] for result in results)
+    late = sum(not result["complete"] for result in results)
+    points = writers * EPOCHS * 4
+    print(f"{writers} writers, {points} points in {seconds:.1f} s; records left to complete later: {late}")
+    print(f"a writer waited {waited[0]:.1f} / {statistics.median(waited):.1f} / {waited[-1]:.1f} s")
+    return missing + count(uri, writers)
+
+
+def main() -> int:
+    """Print the figures; the exit code is 1 if anything is missing."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--writers", type=int, default=40)
+    parser.add_argument("--store", choices=("sqlite", "server"), default="sqlite")
+    for internal in ("--writer", "--root", "--uri", "--artifacts"):
+        parser.add_argument(internal, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.writer is not None:
+        write(Path(arguments.root), int(arguments.writer), arguments.uri, arguments.artifacts or None)
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        if arguments.store == "sqlite":
+            uri = f"sqlite:///{root / 'mlflow.db'}"
+            missing = measure(root, arguments.writers, uri, str(root / "artifacts"))
+        else:
+            with server(root / "server", free_port()) as uri:
+                missing = measure(root, arguments.writers, uri, None)
+    print("nothing is missing" if not missing else "\n".join(missing))
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Stand-ins for training: jobs of a second, that fail as real ones do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep import stop
+from mergerexp.sweep.job_folder import DONE, RUNNING, JobFolder
+
+TARGET = "tests.sweep.tasks:work"
+
+
+def work(path: Path) -> None:
+    """Count steps from where the checkpoint stands; ``plan.json`` says how many, and what goes wrong."""
+    plan, folder, checkpoint = read_json(path / "plan.json"), JobFolder(path), path / "checkpoint.json"
+    step = read_json(checkpoint)["step"] if checkpoint.exists() else 0
+    with (path / "starts.txt").open("a") as file:
+        file.write(f"{step} {os.environ.get('OMP_NUM_THREADS')}\n")
+    write_json(path / "interval.json", [time.time(), None])
+    while step < plan["steps"]:
+        time.sleep(0.1)
+        step += 1
+        folder.set_state(RUNNING, stage="finetune", epoch=step)
+        if step == plan.get("fails_at") and not (path.parent / "mended").exists():
+            fail(plan["how"])
+        if stop.wants_checkpoint() or plan.get("every_step"):
+            write_json(checkpoint, {"step": step})
+            stop.checkpoint_written()
+    write_json(path / "interval.json", [read_json(path / "interval.json")[0], time.time()])
+    folder.set_state(DONE)
+
+
+def fail(how: str) -> None:
+    """Fail in one of the ways of real jobs."""
+    if how == "raise":
+        raise ValueError("bad seed")
+    if how == "exit":
+        os._exit(3)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "memory":
+        hoard = [b"x" * 10_000_000 for _ in range(30)]
+        time.sleep(60)
+        del hoard
+
+
+def make(root: Path, name: str, steps: int, **plan: object) -> JobFolder:
+    """Make the folder of a job."""
+    folder = JobFolder(root / name)
+    folder.path.mkdir(parents=True)
+    write_json(folder.path / "plan.json", {"steps": steps, **plan})
+    return folder

@@ -1,0 +1,151 @@
+"""Jobs in processes of this machine: bounded, told apart when they die, stopped and taken up again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mergerexp.files import read_json
+from mergerexp.sweep.job import Job
+from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.local import Local
+from mergerexp.sweep.options import LocalOptions
+from mergerexp.sweep.runner import Interrupted, run_jobs
+from tests.conftest import REPOSITORY
+from tests.sweep.tasks import TARGET, make
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the jobs' processes find the tests."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+
+def run(folders: list[JobFolder], n_jobs: int = 2) -> Local:
+    local = Local(LocalOptions(n_jobs=n_jobs, rerun="failed"), code=None)
+    under_way = local.active(folders)
+    new = [Job(TARGET, folder.path) for folder in folders if folder.path not in under_way]
+    active = [Job(TARGET, folder.path) for folder in folders if folder.path in under_way]
+    labels = {str(folder.path): folder.name for folder in folders}
+    run_jobs(local, new, active, labels, "test")
+    return local
+
+
+def starts(folder: JobFolder) -> list[int]:
+    return [int(line.split()[0]) for line in (folder.path / "starts.txt").read_text().splitlines()]
+
+
+def test_so_many_at_once_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("mergerexp.sweep.local.usable_cores", lambda: 8)
+    folders = [make(tmp_path, f"job{i}", steps=5) for i in range(7)]
+    run(folders, n_jobs=3)
+    moments = []
+    for folder in folders:
+        assert folder.status()["state"] == DONE
+        begin, end = read_json(folder.path / "interval.json")
+        moments += [(begin, 1), (end, -1)]
+        assert (folder.path / "starts.txt").read_text().split() == ["0", "2"]  # 8 cores for 3 jobs
+    together, most = 0, 0
+    for _, change in sorted(moments):
+        together += change
+        most = max(most, together)
+    assert most == 3
+
+
+def test_each_gpu_in_turn(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    local = Local(LocalOptions(n_jobs=None, rerun="failed"), code=None)
+    assert (local.n_jobs, local.gpus) == (2, ["3", "5"])
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raise", "ValueError: bad seed"),
+        ("exit", "exit code 3"),
+        ("kill", "killed by SIGKILL: out of memory?"),
+    ],
+)
+def test_one_dies_and_the_others_go_on(how, reason, tmp_path):
+    folders = [make(tmp_path, f"job{i}", steps=3) for i in range(3)]
+    bad = make(tmp_path, "bad", steps=3, fails_at=2, how=how)
+    run([folders[0], bad, *folders[1:]])
+    assert [folder.status()["state"] for folder in folders] == [DONE] * 3
+    assert bad.status()["state"] == FAILED
+    assert reason in bad.status()["error"]
+    (tmp_path / "mended").touch()
+    run([bad])
+    assert bad.status()["state"] == DONE
+
+
+def test_interrupted_and_taken_up(tmp_path, monkeypatch):
+    folders = [make(tmp_path, f"job{i}", steps=30) for i in range(3)]
+
+    def interrupt_when_running(local: Local) -> None:
+        real_poll(local)
+        if all(folder.status().get("epoch", 0) > 3 for folder in folders[:2]):
+            raise KeyboardInterrupt
+
+    real_poll = Local.poll
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "poll", interrupt_when_running)
+        with pytest.raises(Interrupted, match="goes on where this one stopped"):
+            run(folders)
+    assert [folder.status()["state"] for folder in folders] == [STOPPED, STOPPED, "queued"]
+    assert not any(folder.is_held() for folder in folders)
+    run(folders)
+    assert [folder.status()["state"] for folder in folders] == [DONE] * 3
+    for folder in folders[:2]:
+        first, second = starts(folder)
+        assert first == 0
+        assert second > 3  # the checkpoint that was asked for
+
+
+def test_children_stop_when_their_parent_is_killed(tmp_path):
+    folder = make(tmp_path, "job", steps=1000)
+    code = (
+        "from pathlib import Path; from tests.sweep.test_local import run; "
+        f"from mergerexp.sweep.job_folder import JobFolder; run([JobFolder(Path({str(folder.path)!r}))])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    wait_for(lambda: folder.status().get("epoch", 0) > 2)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: folder.status()["state"] == STOPPED)
+    assert not folder.is_held()
+
+
+def test_a_job_of_another_process_is_watched_and_inherited(tmp_path):
+    folder = make(tmp_path, "job", steps=40, every_step=True)
+    other = subprocess.Popen([sys.executable, "-m", "mergerexp.sweep.job", TARGET, str(folder.path)])
+    wait_for(lambda: folder.status().get("state") == RUNNING and folder.status().get("epoch", 0) > 2)
+    killer = subprocess.Popen(["sh", "-c", f"sleep 1; kill -9 {other.pid}"])
+    run([folder])
+    assert killer.wait() == 0
+    assert other.wait() == -signal.SIGKILL
+    assert folder.status()["state"] == DONE
+    assert len(starts(folder)) == 2
+    assert starts(folder)[1] > 2
+
+
+def test_two_processes_never_do_the_same_job(tmp_path):
+    folder = make(tmp_path, "job", steps=20)
+    command = [sys.executable, "-m", "mergerexp.sweep.job", TARGET, str(folder.path)]
+    first = subprocess.Popen(command)
+    wait_for(lambda: folder.status().get("epoch", 0) > 0)
+    second = subprocess.run(command, timeout=60)
+    assert (second.returncode, first.wait()) in ((75, 0), (0, 0))  # the second may find it done
+    assert folder.status()["state"] == DONE
+    assert os.environ["PYTHONPATH"] == str(REPOSITORY)
+
+
+def wait_for(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
