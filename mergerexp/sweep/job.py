@@ -82,6 +82,8 @@ class Job:
             return self._run(folder, where)
 
     def _run(self, folder: JobFolder, where: dict[str, Any]) -> Any:
+        if folder.is_done():  # before Slurm, which wanted to requeue it, could end it
+            return None
         folder.set_state(RUNNING, job_started=round(time.time(), 3), error=None, **where)
         module, _, function = self.target.partition(":")
         try:

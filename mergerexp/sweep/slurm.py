@@ -7,20 +7,23 @@ and ``sacct``, which some sites lack, why it is not. submitit's own waiting is n
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.job_folder import LOST, OVER, QUEUED, STOPPED, JobFolder
 from mergerexp.sweep.options import SlurmOptions
 
 log = logging.getLogger(__name__)
@@ -150,7 +153,8 @@ class Slurm:
                 folder.set_state(QUEUED, error=None)
                 again.append(self._jobs[folder.path])
             else:
-                folder.set_state(LOST, error=f"Slurm: {reason}")
+                state, error = verdict(folder, reason)
+                folder.set_state(state, error=error)
         if again:
             self.submit(again)
 
@@ -206,32 +210,33 @@ def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, 
 
 
 def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[Path, str]:
-    """Return the ids of the jobs that were submitted, ``ARRAY_INDEX``.
+    """Return the ids of the jobs that were submitted, ``ARRAY_INDEX``, or ``ID`` for a single one.
 
     Where the submitting process died before it could note the array's id, the queue knows it by name.
     """
-    arrays: dict[str, str | None] = {}
+    records: dict[str, dict[str, Any]] = {}
     ids = {}
     for folder in folders:
         if not folder.submission.is_file():
             continue
         mine = read_json(folder.submission)
-        if mine["record"] not in arrays:
-            arrays[mine["record"]] = _array_of(Path(mine["record"]), queued)
-        if array := arrays[mine["record"]]:
-            ids[folder.path] = f"{array}_{mine['index']}"
+        if mine["record"] not in records:
+            records[mine["record"]] = _record(Path(mine["record"]), queued)
+        record = records[mine["record"]]
+        if record.get("array"):  # a single job is no array
+            ids[folder.path] = record["array"] + (f"_{mine['index']}" if len(record["jobs"]) > 1 else "")
     return ids
 
 
-def _array_of(path: Path, queued: Queue | None) -> str | None:
+def _record(path: Path, queued: Queue | None) -> dict[str, Any]:
     try:
-        record = read_json(path)
+        record: dict[str, Any] = read_json(path)
     except (FileNotFoundError, ValueError):
-        return None
+        return {}
     if record["array"] is None and queued is not None and record["name"] in queued.arrays:
         record["array"] = queued.arrays[record["name"]]
         write_json(path, record)
-    return record["array"]  # type: ignore[no-any-return]
+    return record
 
 
 def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
@@ -245,7 +250,28 @@ def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
     for line in (listed or "").splitlines():
         job, state, code = line.split("|")
         ended[job] = f"{state} (exit code {code})"
-    return {path: ended[job] for path, job in ids.items() if job in ended}
+    return {path: f"{ended[job]}{_for_memory(path, job)}" for path, job in ids.items() if job in ended}
+
+
+def verdict(folder: JobFolder, reason: str) -> tuple[str, str]:
+    """Return the state of a job that has left the queue without a last word, and what to say of it."""
+    if folder.status().get("cancelled") or reason.startswith("CANCELLED"):
+        return STOPPED, "cancelled"
+    return LOST, f"Slurm: {reason}"
+
+
+def log_file(folder: JobFolder, job: str) -> Path:
+    """Return where a job's output goes."""
+    return Path(read_json(folder.submission)["record"]).parent / "slurm" / f"{job}_0_log.out"
+
+
+def _for_memory(path: Path, job: str) -> str:
+    """Say so if a job was killed for its memory: without cgroups the accounts only know that it failed."""
+    with contextlib.suppress(OSError), log_file(JobFolder(path), job).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+        if re.search(rb"exceeded memory limit|Exceeded job memory|oom.kill", file.read(), re.IGNORECASE):
+            return ", killed for memory: see hydra.launcher.mem"
+    return ""
 
 
 def cancel(folders: Sequence[JobFolder]) -> int:
@@ -262,8 +288,9 @@ def cancel(folders: Sequence[JobFolder]) -> int:
         raise UserError("scancel does not answer; try again")
     for path in ids:
         folder = JobFolder(path)
-        if folder.status().get("state") in (QUEUED, RUNNING):
-            folder.set_state(STOPPED, error="cancelled")
+        state = folder.status().get("state")
+        # A running job may have a word to say yet: what becomes of it is seen when it has left the queue.
+        folder.set_state(STOPPED if state == QUEUED else str(state), error="cancelled", cancelled=True)
     return len(ids)
 
 

@@ -86,12 +86,12 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str]) -> list[JobStat
         if folder.path in ids:
             if queued is None:
                 continue  # Slurm does not answer: believe what the job wrote
-            reason = f"Slurm: {reasons.get(folder.path, 'left the queue without a word')}"
+            verdict, reason = slurm.verdict(folder, reasons.get(folder.path, "left the queue without a word"))
         elif state.state == QUEUED:
             continue  # in line for a process of this machine, or never started
         else:
-            reason = "its process is gone"
-        states[i] = JobState(**{**state.as_dict(), "state": LOST, "error": reason})
+            verdict, reason = LOST, "its process is gone"
+        states[i] = JobState(**{**state.as_dict(), "state": verdict, "error": reason})
     return states
 
 

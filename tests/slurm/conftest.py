@@ -27,7 +27,7 @@ def cluster() -> Iterator[dict[str, str]]:
     """Start the sandbox; return the environment that reaches it."""
     folder = Path(os.environ.get("SLURM_SANDBOX_DIR", "/tmp/slurm-sandbox-tests"))
     environment = {**os.environ, "SLURM_SANDBOX_DIR": str(folder), "SLURM_SANDBOX_PORT": "16850"}
-    environment |= {"SLURM_SANDBOX_GRACE": "10"}
+    environment |= {"SLURM_SANDBOX_GRACE": "10", "SLURM_SANDBOX_OOM": "1"}
     started = subprocess.run([SANDBOX / "start.sh"], env=environment, capture_output=True, text=True)
     if started.returncode != 0:
         pytest.skip(f"no Slurm here: {(started.stderr or started.stdout).strip().splitlines()[-1]}")

@@ -1,0 +1,233 @@
+"""Jobs on a real Slurm: what ends them, what takes them up again, and what is said about them."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mergerexp.errors import UserError
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep import slurm as scheduler
+from mergerexp.sweep.job import Job
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.options import SlurmOptions
+from mergerexp.sweep.runner import run_jobs
+from mergerexp.sweep.slurm import Slurm
+from mergerexp.sweep.states import collect
+from tests.conftest import REPOSITORY
+from tests.sweep.tasks import TARGET, make
+
+pytestmark = pytest.mark.usefixtures("slurm")
+
+
+@pytest.fixture(autouse=True)
+def clean_queue(slurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the jobs find the tests, and leave none behind."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setattr(scheduler, "QUEUE_EVERY_S", 1.0)
+    monkeypatch.setattr(scheduler, "GRACE_S", 3.0)
+    yield
+    subprocess.run(["scancel", "--user=root", "--full"])
+
+
+def options(**changed: object) -> SlurmOptions:
+    values: dict = {
+        "partition": None,
+        "account": None,
+        "qos": None,
+        "gpus": 0,
+        "gpu_type": None,
+        "cpus": 1,
+        "mem": "500MB",
+        "timeout": 5,
+        "parallel": 8,
+        "max_requeues": 5,
+        "signal_lead": 10,
+        "setup": [],
+        "extra": {},
+        "rerun": "failed",
+        "wait": True,
+    }
+    return SlurmOptions(**{**values, **changed})
+
+
+def run(folders: list[JobFolder], **changed: object) -> None:
+    slurm = Slurm(options(**changed), sweep_of(folders), code=None)
+    under_way = slurm.active(folders)
+    new = [Job(TARGET, folder.path) for folder in folders if folder.path not in under_way]
+    active = [Job(TARGET, folder.path) for folder in folders if folder.path in under_way]
+    run_jobs(slurm, new, active, {str(folder.path): folder.name for folder in folders}, "test")
+
+
+def sweep_of(folders: list[JobFolder]) -> Path:
+    sweep = folders[0].path.parent / "sweep"
+    sweep.mkdir(exist_ok=True)
+    return sweep
+
+
+def meanwhile(act: Callable[[], object], folder: JobFolder, epoch: int = 5) -> threading.Thread:
+    """Do something once the job has come so far."""
+
+    def wait_and_act() -> None:
+        while folder.status().get("epoch", 0) < epoch or folder.status()["state"] != RUNNING:
+            time.sleep(0.05)
+        act()
+
+    thread = threading.Thread(target=wait_and_act, daemon=True)
+    thread.start()
+    return thread
+
+
+def job_id(folder: JobFolder) -> str:
+    return str(folder.status()["job"])
+
+
+def starts(folder: JobFolder) -> list[int]:
+    return [int(line.split()[0]) for line in (folder.path / "starts.txt").read_text().splitlines()]
+
+
+def command(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def test_one_array(tmp_path):
+    folders = [make(tmp_path, f"job{i}", steps=2) for i in range(5)]
+    run(folders, gpus=1, extra={"comment": "a word"}, setup=["export SAID=hello"])
+    assert {folder.status()["state"] for folder in folders} == {DONE}
+    (array,) = {job_id(folder).split("_")[0] for folder in folders}
+    said = command("scontrol", "show", "job", f"{array}_0")
+    assert "Comment=a_word" in said or "Comment=a word" in said
+    assert "gres:gpu:1" in said or "gpu:1" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "state", "reason"),
+    [
+        ("raise", FAILED, "ValueError: bad seed"),
+        ("exit", LOST, "Slurm: FAILED (exit code 3:0)"),
+        ("memory", LOST, "killed for memory"),
+    ],
+)
+def test_one_dies_and_the_others_go_on(how, state, reason, tmp_path):
+    folders = [make(tmp_path, f"job{i}", steps=3) for i in range(2)]
+    bad = make(tmp_path, "bad", steps=3, fails_at=2, how=how)
+    run([folders[0], bad, folders[1]], mem="150MB")
+    assert [folder.status()["state"] for folder in folders] == [DONE] * 2
+    assert bad.status()["state"] == state
+    assert reason in bad.status()["error"]
+    (tmp_path / "mended").touch()
+    run([bad])
+    assert bad.status()["state"] == DONE
+
+
+def test_site_without_accounting(tmp_path, monkeypatch):
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "sacct").write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    (fake / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake), prepend=":")
+    bad = make(tmp_path, "bad", steps=3, fails_at=2, how="exit")
+    run([bad])
+    assert bad.status()["error"] == "Slurm: left the queue without a word"
+
+
+def preempt() -> None:
+    command("sbatch", "-p", "urgent", "-N4", "--exclusive", "--wrap", "sleep 2", "-o", "/dev/null")
+
+
+def test_preempted_by_an_urgent_job(tmp_path):
+    folder = make(tmp_path, "job", steps=40)
+    meanwhile(preempt, folder)
+    run([folder])
+    assert folder.status()["state"] == DONE
+    first, second = starts(folder)
+    assert (first, second > 4) == (0, True)  # it went on from the step that it was at
+
+
+def test_out_of_time_is_requeued_and_goes_on(tmp_path):
+    folder = make(tmp_path, "job", steps=120)
+    run([folder], timeout=1, signal_lead=54)
+    assert folder.status()["state"] == DONE
+    assert len(starts(folder)) > 1
+    assert starts(folder)[1] > 4
+
+
+def test_out_of_time_too_often(tmp_path):
+    folder = make(tmp_path, "job", steps=10_000)
+    run([folder], timeout=1, signal_lead=54, max_requeues=0)
+    assert folder.status()["state"] == FAILED
+    assert "max_requeues" in folder.status()["error"]
+
+
+@pytest.mark.parametrize("event", ["requeue", "node down"])
+def test_taken_away_and_given_back(event, tmp_path):
+    folder = make(tmp_path, "job", steps=100, every_step=True)
+
+    def strike() -> None:
+        if event == "requeue":
+            command("scontrol", "requeue", job_id(folder))
+        else:
+            node = folder.status()["node"]
+            command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+            time.sleep(5)
+            # by then it may have come back by itself
+            subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
+
+    thread = meanwhile(strike, folder)
+    run([folder])
+    thread.join()
+    assert folder.status()["state"] == DONE
+    assert starts(folder)[-1] > 4
+
+
+def test_cancelled_and_taken_up_again(tmp_path):
+    folder = make(tmp_path, "job", steps=60)
+    meanwhile(lambda: scheduler.cancel([folder]), folder)
+    run([folder])
+    assert folder.status()["state"] == STOPPED
+    (state,) = collect([folder], ["job"])
+    assert (state.state, state.error) == (STOPPED, "cancelled")
+    run([folder])
+    assert folder.status()["state"] == DONE
+    assert starts(folder)[-1] > 4  # a checkpoint was written when SIGTERM came
+
+
+def test_submitted_and_left_then_looked_at_again(tmp_path):
+    folders = [make(tmp_path, f"job{i}", steps=30) for i in range(2)]
+    run(folders, wait=False)
+    assert {state.state for state in collect(folders, ["a", "b"])} <= {QUEUED, RUNNING}
+    run(folders)  # nothing is submitted twice
+    assert {folder.status()["state"] for folder in folders} == {DONE}
+    assert all(len(starts(folder)) == 1 for folder in folders)
+
+
+def test_the_submitting_process_died_before_it_knew_the_array(tmp_path):
+    folder = make(tmp_path, "job", steps=30)
+    run([folder], wait=False)
+    (record,) = sweep_of([folder]).glob("array-*.json")
+    write_json(record, {**read_json(record), "array": None})
+    run([folder])
+    assert folder.status()["state"] == DONE
+    assert len(starts(folder)) == 1
+    assert read_json(record)["array"] is not None
+
+
+def test_refused_submission_leaves_nothing(tmp_path):
+    folder = make(tmp_path, "job", steps=2)
+    with pytest.raises(UserError, match="Slurm refuses the jobs"):
+        run([folder], partition="nowhere")
+    assert not folder.submission.exists()
+    assert not list(sweep_of([folder]).glob("array-*.json"))
+
+
+def test_launched_from_inside_a_job(tmp_path, monkeypatch):
+    for key, value in {"SLURM_JOB_ID": "1", "SLURM_CPUS_PER_TASK": "99", "SBATCH_PARTITION": "none"}.items():
+        monkeypatch.setenv(key, value)
+    folder = make(tmp_path, "job", steps=2)
+    run([folder])
+    assert folder.status()["state"] == DONE
