@@ -150,7 +150,7 @@ def test_preempted_by_an_urgent_job(tmp_path):
 
 
 def test_out_of_time_is_requeued_and_goes_on(tmp_path):
-    folder = make(tmp_path, "job", steps=120)
+    folder = make(tmp_path, "job", steps=300)
     run([folder], timeout=1, signal_lead=54)
     assert folder.status()["state"] == DONE
     assert len(starts(folder)) > 1
