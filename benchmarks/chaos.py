@@ -25,13 +25,8 @@ from concurrent_writers import free_port, server
 from mergerexp.files import read_json
 from mergerexp.sweep.job_folder import DONE, RUNNING
 
-JOB = (
-    "hydra.launcher.gpus=0",
-    "hydra.launcher.cpus=1",
-    "hydra.launcher.mem=3GB",
-    "hydra.launcher.timeout=10",
-)
-SIGNALS = ("hydra.launcher.signal_lead=30", "hydra.launcher.parallel=2")
+SLURM = {"gpus": 0, "cpus": 1, "mem": "3GB", "timeout": 10, "signal_lead": 30, "parallel": 2}
+JOBS = ["hydra/launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value in SLURM.items())]
 
 
 class Sweep:
