@@ -1,0 +1,159 @@
+"""The train verb's sweeps in processes of this machine, and the status verb that looks at them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mergerexp import status
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep.job_folder import FAILED, QUEUED, RUNNING
+from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.sweep.sweep_folder import SweepFolder, differences, find_sweeps
+from tests.conftest import TINY
+
+SWEEP = ("-m", "init=imagenet,random", "init.weights=random", "fold=0,1", "trainer.max_epochs=1")
+LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
+
+
+@pytest.fixture
+def runs(tmp_path) -> Path:
+    return tmp_path / "runs"
+
+
+def predictions(runs: Path) -> dict[str, pd.DataFrame]:
+    return {path.parent.name: pd.read_parquet(path) for path in runs.glob("*/predictions.parquet")}
+
+
+def test_local_processes_give_what_one_process_gives(train, tmp_path, runs, capsys):
+    assert train(*SWEEP, *LOCAL) == 0
+    apart = predictions(runs)
+    assert len(apart) == 4
+    first = {path: path.stat().st_mtime_ns for path in runs.glob("*/status.json")}
+    assert train(*SWEEP, *LOCAL) == 0
+    assert "4 done before, 0 to start" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+
+    assert train(*SWEEP, f"paths.root={tmp_path / 'together'}") == 0
+    together = predictions(tmp_path / "together" / "runs")
+    assert apart.keys() == together.keys()
+    assert all(apart[run].equals(together[run]) for run in apart)
+
+    (sweep,) = find_sweeps(tmp_path / "sweeps")
+    assert len(sweep.read()["runs"]) == 4
+    assert read_json(next(runs.iterdir()) / "inputs.json")["command"].endswith(" ".join(LOCAL))
+    code = next((tmp_path / "sweeps").glob("code-*"))
+    assert (code / "mergerexp" / "train.py").is_file()
+    assert (code / "conf" / "train.yaml").is_file()
+
+
+def test_rerun(train, runs, capsys):
+    run = ("-m", "fold=0", "trainer.max_epochs=1", "tracking=none", *LOCAL)
+    assert train(*run) == 0
+    (folder,) = runs.iterdir()
+    before = read_json(folder / "status.json")
+    assert train(*run, "hydra.launcher.rerun=all") == 0
+    after = read_json(folder / "status.json")
+    assert after["updated"] > before["updated"]
+
+    RunFolder(folder).set_state(FAILED, error="ValueError: bad luck")
+    assert train(*run, "hydra.launcher.rerun=none") == 1
+    assert "bad luck" in capsys.readouterr().err
+    assert train(*run) == 0
+
+
+def test_all_wrong_cells_are_named_and_nothing_starts(train, tmp_path, capsys):
+    assert train("-m", "fold=0,1,2,3", "subset=0.5,1.0,1.5,0,-1", *LOCAL) == 2
+    assert [line.split(":")[1].strip() for line in capsys.readouterr().err.splitlines()] == [
+        "subset=1.5",
+        "subset=0.0",
+        "subset=-1.0",
+    ]
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0: must be at least 1"),
+        ("hydra.launcher.n_job=2", "hydra.launcher.n_job: unknown key; did you mean hydra.launcher.n_jobs"),
+        ("hydra.launcher.n_jobs=two", "hydra.launcher.n_jobs"),
+        ("hydra.launcher.rerun=some", "hydra.launcher.rerun=some: choose one of failed, none, all"),
+        ("hydra/launcher=cloud", "hydra/launcher=cloud: choose one of"),
+    ],
+)
+def test_wrong_launcher_options(override, said, train, capsys):
+    assert train("-m", "fold=0,1", "hydra/launcher=local", override) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+
+
+def test_the_line_goes_on_after_ctrl_c(galaxies, datasets, tmp_path, runs):
+    data = ["data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}", "tracking=none"]
+    tiny = [override for override in TINY if not override.startswith("trainer.max_epochs")]
+    long = ["trainer.max_epochs=100000", "trainer.patience=100000"]
+    line = [sys.executable, "-m", "mergerexp.train", "-m", *data, *tiny, *long, "fold=0,1", *LOCAL]
+    environment = {**os.environ, "MERGEREXP_ROOT": str(tmp_path)}
+    process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(runs.glob("*/last.ckpt"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in shown
+    for folder in runs.iterdir():
+        assert read_json(folder / "status.json")["state"] == "stopped"
+        assert (folder / "last.ckpt").is_file()
+
+
+def test_overrides_that_tell_runs_apart():
+    assert differences([["a=1", "fold=0"], ["a=1", "fold=1"]]) == [["fold=0"], ["fold=1"]]
+    assert differences([["a=1", "fold=0"]]) == [["a=1", "fold=0"]]
+
+
+@pytest.fixture
+def sweep(tmp_path) -> SweepFolder:
+    """Four hundred runs, none of which is at work."""
+    runs = [RunFolder(tmp_path / "runs" / f"run-{i:03d}") for i in range(400)]
+    for run in runs[:-1]:
+        run.set_state(RUNNING, epoch=3, stage="finetune", best_accuracy=0.9, seconds=65.0)
+    runs[0].set_state(FAILED, error="ValueError: bad luck")
+    runs[1].set_state(QUEUED)
+    sweep = SweepFolder.of(tmp_path / "sweeps", runs)
+    sweep.write(runs, [[f"fold={i}"] for i in range(400)])
+    return sweep
+
+
+def test_status(sweep, tmp_path, capsys, monkeypatch):
+    def ask(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path), *arguments])
+        code = status.main()
+        return (code, *capsys.readouterr())
+
+    code, shown, _ = ask("--json")
+    states = json.loads(shown)["runs"]
+    assert code == 1
+    assert [states[0]["state"], states[1]["state"], states[2]["state"]] == ["failed", "queued", "lost"]
+    assert states[2]["error"] == "its process is gone"
+    assert states[399]["state"] == "new"
+    code, shown, _ = ask(sweep.name[:3])
+    assert "fold=2 " in shown
+    assert "397 lost" in shown
+    code, shown, _ = ask("--list")
+    assert (code, sweep.name in shown) == (0, True)
+    assert ask("nonsense")[::2] == (2, f"error: nonsense: no such sweep; there are {sweep.name}\n")
+    write_json(sweep.path / "sweep.json", {})
+    monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path / "elsewhere")])
+    assert status.main() == 2
+    assert "MERGEREXP_ROOT" in capsys.readouterr().err
