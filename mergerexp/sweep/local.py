@@ -100,6 +100,10 @@ class Local:
             )
         self._running[Path(job.folder)] = (job, process, slot)
 
+    def in_queue(self, folder: Path) -> str | None:
+        """No queue but ours."""
+        return None
+
     def idle(self) -> bool:
         """Tell whether no process of ours is left, nor a job in line."""
         return not (self._running or self._waiting)

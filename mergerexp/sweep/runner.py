@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import QUEUED, JobFolder
-from mergerexp.sweep.states import all_over, job_state
+from mergerexp.sweep.states import JobState, all_over, job_state
 from mergerexp.sweep.view import View
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ class Scheduler(Protocol):
 
     def poll(self) -> None:
         """See how the jobs are, start or restart what should be."""
+
+    def in_queue(self, folder: Path) -> str | None:
+        """Return the state of a job in a queue that is not ours, if it is in one."""
 
     def idle(self) -> bool:
         """Tell whether no job is in its hands any more."""
@@ -82,10 +85,15 @@ def run_jobs(
         with View(title) as view:
             while True:
                 scheduler.poll()
-                states = [job_state(JobFolder(Path(job.folder)), labels[job.folder]) for job in jobs]
+                states = [_state(job, labels[job.folder], scheduler) for job in jobs]
                 view.show(states)
                 if all_over(states) and scheduler.idle():
                     break
                 time.sleep(scheduler.interval_s)
     except KeyboardInterrupt:
         raise Interrupted(scheduler.interrupt()) from None
+
+
+def _state(job: Job, label: str, scheduler: Scheduler) -> JobState:
+    path = Path(job.folder)
+    return job_state(JobFolder(path), label, in_queue=scheduler.in_queue(path))

@@ -57,6 +57,7 @@ class Slurm:
         self._gone: dict[Path, float] = {}
         self._again: dict[Path, int] = {}
         self._asked = 0.0
+        self._there: dict[Path, str] = {}
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
         """Return the folders whose jobs are in Slurm's queue already."""
@@ -129,7 +130,7 @@ class Slurm:
         if known is None:
             return  # the controller does not answer: nothing is known
         folders = [JobFolder(path) for path in self._jobs]
-        there = find_jobs(folders, known)
+        self._there = there = find_jobs(folders, known)
         lost: list[JobFolder] = []
         for folder in folders:
             if folder.path in there or folder.status().get("state") in OVER:
@@ -161,6 +162,10 @@ class Slurm:
     def watch(self, jobs: Sequence[Job]) -> None:
         """Look after jobs that were submitted before."""
         self._jobs.update({Path(job.folder): job for job in jobs})
+
+    def in_queue(self, folder: Path) -> str | None:
+        """Return Slurm's state of a job, as of the last look at the queue."""
+        return self._there.get(folder)
 
     def idle(self) -> bool:
         """Slurm cleans up by itself."""

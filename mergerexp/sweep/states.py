@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mergerexp.sweep import slurm
@@ -55,13 +55,28 @@ class JobState:
         return asdict(self)
 
 
-def job_state(folder: JobFolder, label: str, job: str | None = None, now: float | None = None) -> JobState:
-    """Return how a job stands by its own word."""
+def job_state(folder: JobFolder, label: str, job: str | None = None, in_queue: str | None = None) -> JobState:
+    """Return how a job stands.
+
+    Parameters
+    ----------
+    folder
+        Where the job writes its own word.
+    label
+        What tells it apart.
+    job
+        Its id in Slurm.
+    in_queue
+        Its state in Slurm's queue; None where it is not there, or not on Slurm.
+    """
     status = folder.status()
     state = status.get("state", "new")
+    if in_queue is not None and state not in (DONE, FAILED):
+        # About to be requeued, or requeued, it may have said that it stopped.
+        state = QUEUED if in_queue in ("PENDING", "REQUEUED", "REQUEUE_HOLD") else RUNNING
     seconds = status.get("seconds")
     if state == RUNNING and "job_started" in status:
-        seconds = (seconds or 0.0) + max(0.0, (now or time.time()) - status.get("updated", 0.0))
+        seconds = (seconds or 0.0) + max(0.0, time.time() - status.get("updated", 0.0))
     known = {key: status.get(key) for key in ("node", "stage", "epoch", "best_accuracy", "restarts", "error")}
     return JobState(folder.name, label, state, job or status.get("job"), seconds=seconds, **known)
 
@@ -70,10 +85,10 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str]) -> list[JobStat
     """Return how jobs stand; those that neither Slurm nor a process of this machine knows are lost."""
     on_slurm = [folder for folder in folders if folder.submission.is_file()]
     queued = slurm.queue() if on_slurm else None  # asked first: a job writes its last word before it leaves
-    there = slurm.find_jobs(on_slurm, queued)
-    ids = slurm.job_ids(on_slurm)
+    there, ids = slurm.find_jobs(on_slurm, queued), slurm.job_ids(on_slurm)
     states = [
-        job_state(folder, label, ids.get(folder.path)) for folder, label in zip(folders, labels, strict=True)
+        job_state(folder, label, ids.get(folder.path), there.get(folder.path))
+        for folder, label in zip(folders, labels, strict=True)
     ]
     unclear = [
         i
@@ -91,7 +106,7 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str]) -> list[JobStat
             continue  # in line for a process of this machine, or never started
         else:
             verdict, reason = LOST, "its process is gone"
-        states[i] = JobState(**{**state.as_dict(), "state": verdict, "error": reason})
+        states[i] = replace(state, state=verdict, error=reason)
     return states
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +154,18 @@ class LastCheckpoint(pl.Callback):
             os.fsync(file.fileno())
         partial.replace(self.path)
         self._last = time.monotonic()
+
+
+class OwnSignals(pl.Callback):
+    """Keep the SIGTERM handler that was there: with Lightning's, a request to save would end the run."""
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put it back; Lightning has set its own a moment ago."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 class EpochProgress(pl.Callback):

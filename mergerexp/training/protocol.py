@@ -31,7 +31,7 @@ from mergerexp.data.store import Dataset
 from mergerexp.models.classifier import Classifier, create_classifier, input_scaling
 from mergerexp.models.features import FrozenFeatures
 from mergerexp.models.weights import WeightsFile
-from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, Row
+from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, OwnSignals, Row
 from mergerexp.training.machine import Machine
 from mergerexp.training.stage import Stage, balanced_scores
 
@@ -192,7 +192,7 @@ class Protocol:
             **self.machine.lightning,
             devices=1,
             max_epochs=epochs,
-            callbacks=[*callbacks, shown, self.history, saving],
+            callbacks=[OwnSignals(), *callbacks, shown, self.history, saving],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
