@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The lesion study on a Slurm cluster: two initialisations x five training-set sizes x four folds, 40 runs in
+# one array. Give it again to go on after anything; further arguments are overrides, e.g.
+#
+#   launchers/lesion_study.sh hydra.launcher.partition=gpu hydra.launcher.account=abc123
+#   launchers/lesion_study.sh seed=0,1,2 model.backbone=tf_efficientnet_lite0,resnet50
+#   launchers/lesion_study.sh data=folder data.root=/data/lenses data.name=lenses
+#
+# Adapt once, in the lines below or in your shell's start-up file:
+#   MERGEREXP_ROOT        a folder that login and compute nodes share: data sets, features, runs
+#   MLFLOW_TRACKING_URI   of launchers/mlflow_server.sh; without it each run is in its folder alone, until
+#                         python -m mergerexp.status --sync tells a server
+set -euo pipefail
+: "${MERGEREXP_ROOT:=$PWD}"
+export MERGEREXP_ROOT
+
+site=(
+    # hydra.launcher.partition=gpu      # sinfo -s                     lists the partitions
+    # hydra.launcher.account=abc123     # sacctmgr show assoc user=$USER   the accounts
+    # hydra.launcher.gpu_type=a100      # sinfo -o '%P %G'             the GPU types
+    # "hydra.launcher.setup=[module load cuda/12.4]"
+    hydra.launcher.cpus=8
+    hydra.launcher.mem=32GB
+    hydra.launcher.timeout=240
+)
+tracking=none
+[[ -z ${MLFLOW_TRACKING_URI:-} ]] || tracking=server
+
+exec python -m mergerexp.train -m hydra/launcher=slurm "${site[@]}" tracking=$tracking \
+    init=imagenet,random subset=0.1,0.17,0.3,0.5,1.0 fold=0,1,2,3 "$@"
