@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
@@ -22,7 +21,6 @@ from mergerexp.sweep import stop
 from mergerexp.sweep.job_folder import FAILED, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 
 SLURM_SIGNALS = {signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT}
-PR_SET_PDEATHSIG = 1
 LOCK_WAIT_S = 5.0  # somebody may be looking whether it is free
 HELD = 75  # exit code: another process is at work on the job
 PATIENCE_S = 20  # how long a step may take when the job is to stop
@@ -130,16 +128,8 @@ def keep_signals_from_children() -> None:
     )
 
 
-def die_with_parent() -> None:
-    """Be asked to stop when the process that started this one is killed (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def main() -> int:
-    """Run a job on this machine: ``python -m mergerexp.sweep.job TARGET FOLDER``."""
-    target, folder = sys.argv[1:]
-    die_with_parent()
+def run_here(target: str, folder: str) -> int:
+    """Run a job in this process of its own on this machine; return the exit code."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         stop.stop_on(signum, PATIENCE_S, _interrupt)
     try:
@@ -157,7 +147,3 @@ def main() -> int:
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import platform
 import signal
-import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mergerexp.cores import usable_cores, visible_gpus
-from mergerexp.sweep.job import HELD, PATIENCE_S, Job
+from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
 from mergerexp.sweep.job_folder import FAILED, OVER, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.options import LocalOptions
 
@@ -45,7 +47,9 @@ class Local:
         self.threads = max(1, cores // self.n_jobs)
         self._slots = deque(range(self.n_jobs))
         self._waiting: deque[Job] = deque()
-        self._running: dict[Path, tuple[Job, subprocess.Popen[bytes], int]] = {}
+        self._running: dict[Path, tuple[Job, BaseProcess, int]] = {}
+        # Processes are forked from one that has loaded everything: that is seconds of each short run.
+        self._nursery = multiprocessing.get_context("forkserver")
         self._others: dict[Path, Job] = {}
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
@@ -54,6 +58,7 @@ class Local:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Put jobs in line."""
+        self._nursery.set_forkserver_preload(sorted({job.target.partition(":")[0] for job in jobs}))
         self._waiting.extend(jobs)
         log.info("%d runs, %d at a time with %d threads each", len(jobs), self.n_jobs, self.threads)
 
@@ -63,14 +68,15 @@ class Local:
 
     def poll(self) -> None:
         """See which jobs have ended, and start the next ones."""
-        for path, (_, process, _) in list(self._running.items()):
-            if process.poll() is not None:
-                job, _, slot = self._running.pop(path)
+        for path, (job, process, slot) in list(self._running.items()):
+            if process.exitcode is not None:
+                process.join()
+                del self._running[path]
                 self._slots.append(slot)
-                if process.returncode == HELD:
+                if process.exitcode == HELD:
                     self._others[path] = job
                 else:
-                    _note_sudden_end(JobFolder(path), process.returncode)
+                    _note_sudden_end(JobFolder(path), process.exitcode)
         for path, job in list(self._others.items()):
             folder = JobFolder(path)
             if not folder.is_held():
@@ -81,23 +87,13 @@ class Local:
             self._start(self._waiting.popleft(), self._slots.popleft())
 
     def _start(self, job: Job, slot: int) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        environment = {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        if self.code is not None:
-            environment["PYTHONPATH"] = os.pathsep.join(
-                [str(self.code), *filter(None, [os.environ.get("PYTHONPATH")])]
-            )
-        command = [sys.executable, "-m", "mergerexp.sweep.job", job.target, job.folder]
-        with (Path(job.folder) / "log.txt").open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for us; we tell them
-            )
+        arguments = (job.target, job.folder, environment)
+        process = self._nursery.Process(target=_child, args=arguments, name=Path(job.folder).name)
+        with _first_on_path(self.code):
+            process.start()
         self._running[Path(job.folder)] = (job, process, slot)
 
     def in_queue(self, folder: Path) -> str | None:
@@ -113,21 +109,52 @@ class Local:
         self._waiting.clear()
         processes = {path: process for path, (_, process, _) in self._running.items()}
         for process in processes.values():
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
         deadline = time.monotonic() + PATIENCE_S + 5
         try:
-            while any(process.poll() is None for process in processes.values()):
+            while any(process.is_alive() for process in processes.values()):
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
         except KeyboardInterrupt:
             pass  # asked twice: at once
         for path, process in processes.items():
-            if process.poll() is None:
+            if process.is_alive():
                 process.kill()
-                process.wait()
+                process.join()
                 JobFolder(path).set_state(STOPPED)
-        return "Stopped: the same command goes on where this one stopped; "
+        return "Stopped: the same command goes on where this one stopped."
+
+
+def _child(target: str, folder: str, environment: dict[str, str]) -> None:
+    """Be the process of a job, with its log for output; Ctrl-C is for our parent, which tells us."""
+    os.setsid()
+    output = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.environ.update(environment)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    sys.exit(run_here(target, folder))
+
+
+def _stop_with_parent() -> None:
+    """Ask this process to stop when the one that runs the sweep has been killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _first_on_path(code: Path | None) -> Iterator[None]:
+    """Let processes that start now import the sweep's copy of the code."""
+    before = list(sys.path)
+    if code is not None:
+        sys.path.insert(0, str(code))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _note_sudden_end(folder: JobFolder, code: int) -> None:

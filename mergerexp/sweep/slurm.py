@@ -173,7 +173,10 @@ class Slurm:
 
     def interrupt(self) -> str:
         """Leave the jobs to Slurm; return what to tell the user."""
-        return "Detached: the jobs go on in Slurm. The same command looks at them again; "
+        return (
+            "Detached: the jobs go on in Slurm. The same command looks at them again; "
+            "so does python -m mergerexp.status"
+        )
 
 
 @dataclass(frozen=True)
