@@ -84,7 +84,7 @@ class Training:
         if self.sweep is not None and not self.sweep.waited:
             console.print("The jobs are submitted. How they stand: python -m mergerexp.status")
             return 0
-        complete_records([run for run in self.planned.values() if run.folder.is_done()])
+        complete_records([folder for folder in folders if folder.is_done()])
         console.print(run_table(folders))
         if self.sweep is not None:
             return self.sweep.tell_failures()

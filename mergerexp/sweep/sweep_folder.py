@@ -65,6 +65,11 @@ class SweepFolder:
         except (FileNotFoundError, ValueError) as error:
             raise UserError(f"{self.path}: no sweep ({error})") from error
 
+    def members(self) -> tuple[list[RunFolder], list[str]]:
+        """Return the run folders and what to call them; see `read` for what may be raised."""
+        runs = self.read()["runs"]
+        return [RunFolder(Path(run["folder"])) for run in runs], [" ".join(run["overrides"]) for run in runs]
+
     def lock(self) -> FileLock:
         """Return the lock of whoever starts jobs of the sweep."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -75,6 +80,26 @@ def find_sweeps(sweeps: Path) -> list[SweepFolder]:
     """Return all sweeps, the last given first."""
     found = [SweepFolder(path.parent) for path in sweeps.glob("*/sweep.json")]
     return sorted(found, key=lambda sweep: sweep.read()["given"], reverse=True)
+
+
+def choose_sweep(sweeps: Path, beginning: str | None) -> SweepFolder:
+    """Return the sweep whose id begins so, or the last one given.
+
+    Raises
+    ------
+    UserError
+        If there is none, or several.
+    """
+    known = find_sweeps(sweeps)
+    if not known:
+        raise UserError(f"no sweep in {sweeps}; --root, or MERGEREXP_ROOT, says where to look")
+    if beginning is None:
+        return known[0]
+    found = [sweep for sweep in known if sweep.name.startswith(beginning)]
+    if len(found) != 1:
+        names = ", ".join(sweep.name for sweep in found or known)
+        raise UserError(f"{beginning}: {'which of' if found else 'no such sweep; there are'} {names}")
+    return found[0]
 
 
 def differences(overrides: Sequence[Sequence[str]]) -> list[list[str]]:

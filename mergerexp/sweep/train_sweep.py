@@ -9,12 +9,13 @@ from pathlib import Path
 import filelock
 from hydra.core.utils import JobReturn, JobStatus
 
+from mergerexp.config.paths import SQLITE
 from mergerexp.console import console
 from mergerexp.errors import UserError
 from mergerexp.files import read_json
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
-from mergerexp.sweep.options import Options
+from mergerexp.sweep.options import Options, SlurmOptions
 from mergerexp.sweep.plan import PlannedRun
 from mergerexp.sweep.runner import run_jobs
 from mergerexp.sweep.schedulers import make_scheduler
@@ -72,6 +73,10 @@ class TrainSweep:
         self.folder.write(folders, self.differences)
         scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
         self.waited = scheduler.waits
+        if isinstance(self.options, SlurmOptions) and str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
+            log.warning(
+                "SQLite locks up on a shared file system: use tracking=server, or none and --sync later"
+            )
         under_way = scheduler.active(folders)
         active = [run for run in self.runs if run.folder.path in under_way]
         new = [run for run in self.runs if run.folder.path not in under_way and self._wanted(run)]
@@ -96,7 +101,11 @@ class TrainSweep:
         states = [job_state(run.folder, self.labels[str(run.folder.path)]) for run in self.runs]
         if table := failure_table(states):
             console.print(table)
-            console.print("The same command tries these again.")
+            console.print(
+                "The same command tries these again. Logs: traceback.txt and log.txt in the run's folder, "
+                f"those of Slurm in {self.folder.path / 'slurm'}",
+                soft_wrap=True,
+            )
             return 1
         return 0
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from mergerexp.console import LOG_EVERY_S, console
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
-from mergerexp.sweep.states import JobState, counts
+from mergerexp.sweep.states import JobState, all_over, counts
 
 log = logging.getLogger(__name__)
 STYLES = {DONE: "green", RUNNING: "cyan", FAILED: "red", LOST: "red", STOPPED: "yellow", QUEUED: "dim"}
+WATCH_EVERY_S = 2.0
 COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "restarts", "time", "reason")
 
 
@@ -29,6 +32,19 @@ def state_table(states: Sequence[JobState], title: str) -> Table:
     for state, row in zip(states, rows, strict=True):
         table.add_row(*(row[i] for i in used), style=STYLES.get(state.state))
     return table
+
+
+def watch(console: Console, title: str, look: Callable[[], Sequence[JobState]]) -> Sequence[JobState]:
+    """Keep a table up to date until every job is over, or Ctrl-C; return the last states."""
+    states = look()
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(state_table(states, title), refresh=True)
+            if all_over(states):
+                break
+            time.sleep(WATCH_EVERY_S)
+            states = look()
+    return states
 
 
 def failure_table(states: Sequence[JobState]) -> Table | None:

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
-from mergerexp.config.schema import TrackingConfig, TrainConfig
+from omegaconf import OmegaConf
+
+from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import read_json
 from mergerexp.sweep.run_folder import RunFolder
-
-
-class TrackedRun(Protocol):
-    """A run folder and its config."""
-
-    @property
-    def folder(self) -> RunFolder:
-        """The run."""
-
-    @property
-    def cfg(self) -> TrainConfig:
-        """Its config, with absolute paths."""
 
 
 def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
@@ -33,17 +23,37 @@ def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
     return same_store and note["closed"] is not None and note["closed"] == folder.status().get("updated")
 
 
-def complete_records(runs: Sequence[TrackedRun]) -> int:
-    """Tell MLflow what it has missed of runs that are over; return how many it still lacks.
+def complete_records(folders: Sequence[RunFolder], uri: str | None = None) -> tuple[int, int]:
+    """Tell MLflow what it has missed of runs that have begun.
 
     A store that does not answer is asked once.
-    """
-    pending = [run for run in runs if not is_recorded(run.folder, run.cfg.tracking)]
-    if not pending:
-        return 0
-    from mergerexp.tracking.record import Record
 
-    for done, run in enumerate(pending):
-        if run.folder.provenance.is_file() and not Record(run.folder, run.cfg.tracking).update(final=True):
-            return len(pending) - done
-    return 0
+    Parameters
+    ----------
+    folders
+        The runs.
+    uri
+        Of another store than the one in the runs' configs.
+
+    Returns
+    -------
+    tuple of int
+        How many runs have begun, and how many of them MLflow still lacks.
+    """
+    begun = [folder for folder in folders if folder.provenance.is_file()]
+    pending = [
+        (folder, tracking)
+        for folder in begun
+        if not is_recorded(folder, tracking := _tracking_of(folder, uri))
+    ]
+    for done, (folder, tracking) in enumerate(pending):
+        from mergerexp.tracking.record import Record
+
+        if not Record(folder, tracking).update(final=True):
+            return len(begun), len(pending) - done
+    return len(begun), 0
+
+
+def _tracking_of(folder: RunFolder, uri: str | None) -> TrackingConfig:
+    own: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(folder.config).tracking)  # type: ignore[assignment]
+    return TrackingConfig(**(own if uri is None else {**own, "uri": uri, "artifacts": None}))
