@@ -26,6 +26,7 @@ from mergerexp.files import read_json
 from mergerexp.sweep.job_folder import DONE, RUNNING
 
 SLURM = {"gpus": 0, "cpus": 1, "mem": "3GB", "timeout": 10, "signal_lead": 30, "parallel": 2}
+KINDS = ("kill", "scancel", "requeue", "preempt", "time limit", "node down", "server", "submitter")
 JOBS = ["hydra/launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value in SLURM.items())]
 
 
@@ -68,16 +69,19 @@ class Faults:
 
     def __init__(self, sweep: Sweep, rng: random.Random, restart_server: Callable[[], None]) -> None:
         self.sweep, self.rng, self.restart_server = sweep, rng, restart_server
+        self.next: list[str] = []
         self.kills_of_submitter = 1  # each costs one repetition of the command line
         self.count: Counter[str] = Counter()
 
     def strike(self) -> None:
         """Let something go wrong, if there is something that can."""
-        kinds = ["kill", "scancel", "requeue", "preempt", "time limit", "node down", "server"]
-        if self.kills_of_submitter and self.sweep.process.poll() is None:
-            kinds.append("submitter")
-        kind, jobs = self.rng.choice(kinds), self.sweep.running()
+        if not self.next:  # every kind once, then every kind again
+            self.next = self.rng.sample(KINDS, len(KINDS))
+        kind, jobs = self.next[-1], self.sweep.running()
         if not jobs and kind in ("kill", "scancel", "requeue", "time limit", "node down"):
+            return
+        self.next.pop()
+        if kind == "submitter" and (not self.kills_of_submitter or self.sweep.process.poll() is not None):
             return
         job = self.rng.choice(jobs) if jobs else {}
         if kind == "kill":
