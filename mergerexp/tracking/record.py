@@ -37,6 +37,7 @@ for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
 
 IDENTITY = "mergerexp.fingerprint"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on language models
 CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
 EVERY_S = 10.0  # between updates within a run
 PER_BATCH = 900  # metrics; MLflow takes 1000 at once
@@ -122,7 +123,7 @@ def open_store(tracking: TrackingConfig) -> tuple[MlflowClient, str]:
         if client.get_experiment_by_name(tracking.experiment) is None:
             artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
             try:
-                client.create_experiment(tracking.experiment, artifact_location=artifacts)
+                client.create_experiment(tracking.experiment, artifacts, KIND)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
                     raise
