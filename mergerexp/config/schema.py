@@ -128,7 +128,7 @@ class ModelConfig:
     pretrained: str = setting()  # hub | wheel | path of a .safetensors/.pth/.bin file
     head_units: int = setting(1, 65_536)
     normalization: str = setting(choices=("backbone", "raw"))  # timm's mean/std, or 0-255 as it is
-    feature_batch: int = setting(1, 65_536, identity=False)
+    feature_batch: int = setting(1, 65_536)  # images in one pass of the frozen backbone; decides its rounding
 
 
 @dataclass

@@ -16,7 +16,7 @@ from mergerexp.data.augment import is_exact, training_views, transform, view_tra
 from mergerexp.data.images import ImageStore
 from mergerexp.models.bank import FeatureBank
 
-VERSION = 1  # raise it when the features of the same image change
+VERSION = 2  # raise it when the features of the same image change
 
 
 class FrozenFeatures:
@@ -58,6 +58,7 @@ class FrozenFeatures:
             {
                 "version": VERSION,
                 "weights": weights_id,
+                "batch": batch,
                 "data": content_hash,
                 "scaling": [images.scaling.mean, images.scaling.std, images.scaling.scale],
                 "views": [
@@ -93,6 +94,11 @@ class FrozenFeatures:
             pixels = self.images.pixels(some)
             if view:
                 pixels = transform(pixels, matrices[torch.from_numpy(some)], is_exact(self.augment))
-            parts.append(self.backbone(self.images.scaled(pixels)).float().cpu().numpy())
+            # Rounding depends on a batch's shape, and which rows are missing on what other runs have done:
+            # all batches have one shape, so that an image's features are the same whoever computes them.
+            spare = self.batch - len(some)
+            pixels = torch.cat([pixels, pixels[:1].expand(spare, *pixels.shape[1:])]) if spare else pixels
+            features = self.backbone(self.images.scaled(pixels))[: len(some)]
+            parts.append(features.float().cpu().numpy())
         self.passes += len(rows)
         return np.concatenate(parts)
