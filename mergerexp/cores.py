@@ -1,4 +1,4 @@
-"""What of this machine is ours: cores and GPUs."""
+"""What of this machine is ours: cores, memory and GPUs."""
 
 import os
 import shutil
@@ -15,6 +15,11 @@ def usable_cores() -> int:
         if os.environ.get(limit, "").isdigit():
             cores = min(cores, int(os.environ[limit]))
     return max(1, cores)
+
+
+def memory_gb() -> float:
+    """Return the machine's memory in GB."""
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9)
 
 
 def visible_gpus() -> list[str]:

@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from mergerexp.cores import usable_cores, visible_gpus
+from mergerexp.cores import memory_gb, usable_cores, visible_gpus
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
 from mergerexp.sweep.job_folder import FAILED, OVER, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.options import LocalOptions
 
 log = logging.getLogger(__name__)
-CORES_PER_RUN = 2  # of a small network; more cores are better used by more runs
+RUN_GB = 4.0  # what a run of the default study takes
 
 
 class Local:
@@ -43,7 +43,9 @@ class Local:
         self.code = code
         self.gpus = visible_gpus()
         cores = usable_cores()
-        self.n_jobs = options.n_jobs or len(self.gpus) or max(1, cores // CORES_PER_RUN)
+        # Cores are better used by more runs than by more threads of one: 1.3 times quicker on two.
+        self.n_jobs = options.n_jobs or len(self.gpus) or max(1, min(cores, int(memory_gb() / RUN_GB)))
+        # Of the machine alone, not of how many runs are left: rounding depends on it.
         self.threads = max(1, cores // self.n_jobs)
         self._slots = deque(range(self.n_jobs))
         self._waiting: deque[Job] = deque()

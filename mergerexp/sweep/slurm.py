@@ -258,7 +258,7 @@ def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
     for line in (listed or "").splitlines():
         job, state, code = line.split("|")
         ended[job] = f"{state} (exit code {code})"
-    return {path: f"{ended[job]}{_for_memory(path, job)}" for path, job in ids.items() if job in ended}
+    return {path: f"{ended[job]}{_last_word(path, job)}" for path, job in ids.items() if job in ended}
 
 
 def verdict(folder: JobFolder, reason: str) -> tuple[str, str]:
@@ -273,12 +273,22 @@ def log_file(folder: JobFolder, job: str) -> Path:
     return Path(read_json(folder.submission)["record"]).parent / "slurm" / f"{job}_0_log.out"
 
 
-def _for_memory(path: Path, job: str) -> str:
-    """Say so if a job was killed for its memory: without cgroups the accounts only know that it failed."""
+def _last_word(path: Path, job: str) -> str:
+    """Return what the end of a job's log adds to the accounts.
+
+    Without cgroups those do not know that a job was killed for its memory.
+    """
     with contextlib.suppress(OSError), log_file(JobFolder(path), job).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
-        if re.search(rb"exceeded memory limit|Exceeded job memory|oom.kill", file.read(), re.IGNORECASE):
+        lines = file.read().decode(errors="replace").splitlines()
+        if any(re.search(r"exceeded (job )?memory|oom.kill", line, re.IGNORECASE) for line in lines):
             return ", killed for memory: see hydra.launcher.mem"
+        said = [
+            line
+            for line in lines
+            if line.strip() and not line.startswith(("srun:", "slurmstepd", "submitit"))
+        ]
+        return f", its last word: {said[-1].strip()[:200]}" if said else ""
     return ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import resource
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from mergerexp.config.schema import TrainerConfig
-from mergerexp.cores import usable_cores
+from mergerexp.cores import memory_gb, usable_cores
 from mergerexp.errors import ConfigError
 
 LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -81,7 +80,7 @@ def hardware() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cores": usable_cores(),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "memory_gb": round(memory_gb(), 1),
         "gpu": gpu,
     }
 
