@@ -109,7 +109,7 @@ def test_one_array(tmp_path):
     ("how", "state", "reason"),
     [
         ("raise", FAILED, "ValueError: bad seed"),
-        ("exit", LOST, "Slurm: FAILED (exit code 3:0)"),
+        ("exit", LOST, "Slurm: FAILED (exit code 3:0), its last word: seven more steps"),
         ("memory", LOST, "killed for memory"),
     ],
 )

@@ -39,6 +39,7 @@ def fail(how: str) -> None:
     if how == "raise":
         raise ValueError("bad seed")
     if how == "exit":
+        print("seven more steps", flush=True)
         os._exit(3)
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
