@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError
-from mergerexp.sweep import local, slurm
+from mergerexp.sweep import slurm
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
 from mergerexp.sweep.states import collect
 from mergerexp.sweep.sweep_folder import SweepFolder, choose_sweep, find_sweeps
@@ -55,7 +55,8 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
     """Do what is asked for one sweep; return the exit code."""
     folders, labels = sweep.members()
     if args.cancel:
-        console.print(f"{slurm.cancel(folders) + local.cancel(folders)} runs cancelled")
+        stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
+        console.print(f"{slurm.cancel(folders)} Slurm jobs cancelled{stopped}")
     if args.sync:
         begun, missing = complete_records(folders, os.environ.get("MLFLOW_TRACKING_URI"))
         console.print(f"MLflow has {begun - missing} of {begun} runs that have begun")

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import platform
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
-from mergerexp.sweep.job_folder import FAILED, OVER, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.options import LocalOptions
 
 log = logging.getLogger(__name__)
@@ -170,16 +169,3 @@ def _note_sudden_end(folder: JobFolder, code: int) -> None:
     else:
         reason = f"ended without a word, exit code {code}"
     folder.set_state(FAILED, error=f"{reason} (see {folder.path / 'log.txt'})")
-
-
-def cancel(folders: Sequence[JobFolder]) -> int:
-    """Ask the processes of this machine that are at work on jobs to stop; return how many there were."""
-    asked = 0
-    for folder in folders:
-        status = folder.status()
-        here = status.get("host") == platform.node() and not status.get("job")
-        if status.get("state") == RUNNING and here and folder.is_held():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(int(status["pid"]), signal.SIGTERM)
-                asked += 1
-    return asked

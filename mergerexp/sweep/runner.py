@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from mergerexp.sweep.job import Job
@@ -82,7 +86,7 @@ def run_jobs(
     if not scheduler.waits or not jobs:
         return
     try:
-        with View(title) as view:
+        with _sigterm_as_ctrl_c(), View(title) as view:
             while True:
                 scheduler.poll()
                 states = [_state(job, labels[job.folder], scheduler) for job in jobs]
@@ -92,6 +96,23 @@ def run_jobs(
                 time.sleep(scheduler.interval_s)
     except KeyboardInterrupt:
         raise Interrupted(scheduler.interrupt()) from None
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Answer ``kill`` as Ctrl-C, which a shell's background jobs do not get."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _state(job: Job, label: str, scheduler: Scheduler) -> JobState:

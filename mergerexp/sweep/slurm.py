@@ -133,7 +133,7 @@ class Slurm:
         self._there = there = find_jobs(folders, known)
         lost: list[JobFolder] = []
         for folder in folders:
-            if folder.path in there or folder.status().get("state") in OVER:
+            if folder.path in there or folder.status().get("state") in OVER or folder.is_held():
                 self._gone.pop(folder.path, None)
             elif time.monotonic() - self._gone.setdefault(folder.path, time.monotonic()) >= GRACE_S:
                 lost.append(folder)
@@ -156,8 +156,13 @@ class Slurm:
             else:
                 state, error = verdict(folder, reason)
                 folder.set_state(state, error=error)
-        if again:
+        if not again:
+            return
+        try:
             self.submit(again)
+        except UserError as error:
+            for job in again:
+                JobFolder(Path(job.folder)).set_state(LOST, error=str(error))
 
     def watch(self, jobs: Sequence[Job]) -> None:
         """Look after jobs that were submitted before."""

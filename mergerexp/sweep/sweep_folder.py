@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mergerexp.config.fingerprint import digest
 from mergerexp.errors import UserError
@@ -45,6 +48,7 @@ class SweepFolder:
         content = {
             "command": command_line(),
             "given": round(time.time(), 3),
+            "launcher": {"host": platform.node(), "pid": os.getpid()},
             "runs": [
                 {"folder": str(run.path), "overrides": list(own)}
                 for run, own in zip(runs, differences, strict=True)
@@ -74,6 +78,25 @@ class SweepFolder:
         """Return the lock of whoever starts jobs of the sweep."""
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / ".lock")
+
+    def stop_launcher(self) -> bool:
+        """Ask the process of this machine that looks after the sweep to stop; tell whether there is one.
+
+        Its runs in local processes stop with it; those in Slurm's hands go on.
+        """
+        launcher = self.read()["launcher"]
+        if launcher["host"] != platform.node() or not self.is_looked_after():
+            return False
+        os.kill(launcher["pid"], signal.SIGTERM)
+        return True
+
+    def is_looked_after(self) -> bool:
+        """Tell whether a process that this machine knows of looks after the sweep."""
+        try:
+            with self.lock().acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
 
 
 def find_sweeps(sweeps: Path) -> list[SweepFolder]:

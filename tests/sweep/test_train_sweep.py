@@ -97,7 +97,8 @@ def test_wrong_launcher_options(override, said, train, capsys):
     assert line.startswith(f"error: {said}")
 
 
-def test_the_line_goes_on_after_ctrl_c(galaxies, datasets, tmp_path, runs):
+@pytest.mark.parametrize("how", ["ctrl-c", "status --cancel"])
+def test_stopped_with_checkpoints(how, galaxies, datasets, tmp_path, runs):
     data = ["data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}", "tracking=none"]
     tiny = [override for override in TINY if not override.startswith("trainer.max_epochs")]
     long = ["trainer.max_epochs=100000", "trainer.patience=100000"]
@@ -108,7 +109,12 @@ def test_the_line_goes_on_after_ctrl_c(galaxies, datasets, tmp_path, runs):
     while len(list(runs.glob("*/last.ckpt"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    if how == "ctrl-c":
+        process.send_signal(signal.SIGINT)
+    else:
+        cancel = [sys.executable, "-m", "mergerexp.status", "--cancel"]
+        said = subprocess.run(cancel, env=environment, capture_output=True, text=True).stdout
+        assert "told to stop" in said
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in shown
