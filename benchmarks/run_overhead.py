@@ -1,0 +1,101 @@
+"""Time a run from the start of its process to its first training step, part by part.
+
+python benchmarks/run_overhead.py data=simulated_small init=random
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class FirstStep(BaseException):
+    """Ends the run that is timed."""
+
+
+def child(folder: str) -> None:
+    """Be the run's process: time the parts up to the first step and print them as JSON."""
+    spent: dict[str, float] = defaultdict(float)
+
+    def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[part] += time.perf_counter() - started
+
+        return wrapper
+
+    started = time.time()
+    from mergerexp.tracking.record import Record
+    from mergerexp.training import job, protocol, run, stage
+
+    spent["imports"] = time.time() - started
+    Record.update = timed("MLflow", Record.update)  # type: ignore[method-assign]
+    protocol.create_classifier = timed("network", protocol.create_classifier)
+    job.Dataset.open = timed("data set and split", job.Dataset.open)  # type: ignore[method-assign]
+    run.split_dataset = timed("data set and split", run.split_dataset)
+
+    def first_step(self: Any, batch: Any, batch_idx: int) -> None:
+        raise FirstStep
+
+    stage.Stage.training_step = first_step  # type: ignore[assignment]
+    began = time.perf_counter()
+    with contextlib.suppress(FirstStep):
+        job.train_run(Path(folder))
+    total = time.perf_counter() - began
+    parts = {part: spent[part] for part in ("imports", "data set and split", "network", "MLflow")}
+    parts["everything else"] = total - sum(parts.values()) + parts["imports"]
+    print(json.dumps({**parts, "began": started}))
+
+
+def main() -> None:
+    """Print the median of each part."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", help="as for mergerexp.train")
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["MERGEREXP_ROOT"] = name
+        from mergerexp.config.compose import compose_cell
+        from mergerexp.config.schema import TrainConfig
+        from mergerexp.sweep.plan import Planner
+
+        cfg = compose_cell("train", arguments.overrides, TrainConfig)
+        (run,) = Planner().plan([(arguments.overrides, cfg)])
+        run.write()
+        rows = []
+        for _ in range(arguments.repeat):
+            started = time.time()
+            command = [sys.executable, __file__, "--child", str(run.folder.path)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            parts = json.loads(done.stdout.splitlines()[-1])
+            began = parts.pop("began")
+            rows.append({"Python": began - started, **parts})
+    print(f"{arguments.repeat} runs, seconds: median (lowest to highest)")
+    for part in rows[0]:
+        values = sorted(row[part] for row in rows)
+        print(f"{part:20} {statistics.median(values):6.2f} ({values[0]:.2f} to {values[-1]:.2f})")
+    totals = sorted(sum(row.values()) for row in rows)
+    print(f"{'to the first step':20} {statistics.median(totals):6.2f} ({totals[0]:.2f} to {totals[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()
