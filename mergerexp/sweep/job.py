@@ -86,6 +86,10 @@ class Job:
         module, _, function = self.target.partition(":")
         try:
             return getattr(importlib.import_module(module), function)(folder.path)
+        except (stop.StopRequested, KeyboardInterrupt):
+            if folder.status().get("state") not in OVER:
+                folder.set_state(STOPPED)
+            raise
         except Exception as error:
             with contextlib.suppress(OSError):  # the folder may be what failed
                 write_text(folder.traceback, traceback.format_exc())
@@ -101,7 +105,8 @@ class Job:
         except SystemExit:
             pass
         except (OSError, subprocess.SubprocessError) as error:
-            folder.set_state(STOPPED, error=f"this site refuses to requeue ({describe(error)})")
+            refused = f"the site refuses to requeue ({describe(error)})"
+            folder.set_state(QUEUED, error=refused, requeue_refused=True)  # whoever waits submits it again
         except Exception as error:  # submitit's: out of time too often
             folder.set_state(FAILED, error=f"{describe(error)} See hydra.launcher.max_requeues and timeout.")
         sys.stderr.flush()
@@ -137,7 +142,6 @@ def run_here(target: str, folder: str) -> int:
     except filelock.Timeout:
         return HELD
     except (stop.StopRequested, KeyboardInterrupt):
-        JobFolder(Path(folder)).set_state(STOPPED)
         return 130
     except Exception:
         traceback.print_exc()

@@ -79,7 +79,7 @@ def run_jobs(
         log.info("%d jobs are under way already", len(active))
         scheduler.watch(active)
     for job in new:
-        JobFolder(Path(job.folder)).set_state(QUEUED, error=None, cancelled=None)
+        JobFolder(Path(job.folder)).set_state(QUEUED, error=None, cancelled=None, requeue_refused=None)
     if new:
         scheduler.submit(new)
     jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))

@@ -148,10 +148,11 @@ class Slurm:
             self._gone.pop(folder.path)
             reason = reasons.get(folder.path, "left the queue without a word")
             tries = self._again.get(folder.path, 0)
-            if reason.startswith(SITE_ENDED_IT) and tries < self.options.max_requeues:
+            by_site = reason.startswith(SITE_ENDED_IT) or folder.status().get("requeue_refused")
+            if by_site and tries < self.options.max_requeues:
                 self._again[folder.path] = tries + 1
                 log.warning("%s: %s; submitted again", folder.name, reason)
-                folder.set_state(QUEUED, error=None)
+                folder.set_state(QUEUED, error=None, requeue_refused=None)
                 again.append(self._jobs[folder.path])
             else:
                 state, error = verdict(folder, reason)

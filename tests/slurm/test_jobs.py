@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 import time
@@ -147,6 +148,22 @@ def test_preempted_by_an_urgent_job(tmp_path):
     assert folder.status()["state"] == DONE
     first, second = starts(folder)
     assert (first, second > 4) == (0, True)  # it went on from the step that it was at
+
+
+def test_site_that_refuses_to_requeue(tmp_path, monkeypatch):
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    real = shutil.which("scontrol")
+    (fake / "scontrol").write_text(f'#!/bin/sh\n[ "$1" = requeue ] && exit 1\nexec {real} "$@"\n')
+    (fake / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake), prepend=":")
+    folder = make(tmp_path, "job", steps=40)
+    meanwhile(lambda: command("scancel", "--signal=USR2", job_id(folder)), folder)
+    run([folder])
+    assert folder.status()["state"] == DONE
+    first, second = starts(folder)
+    assert (first, second > 4) == (0, True)
+    assert len(list(sweep_of([folder]).glob("array-*.json"))) == 2
 
 
 def test_out_of_time_is_requeued_and_goes_on(tmp_path):
