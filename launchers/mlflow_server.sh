@@ -22,15 +22,17 @@ set -euo pipefail
 dir=./mlflow-server host=127.0.0.1 port=5000 workers=4 backend=''
 while [[ $# -gt 0 ]]; do
     case $1 in
+        -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+        *) [[ $# -ge 2 ]] || { echo "$1 needs a value, see --help" >&2; exit 2; } ;;
+    esac
+    case $1 in
         --dir) dir=$2 ;;
         --host) host=$2 ;;
         --port) port=$2 ;;
         --workers) workers=$2 ;;
         --backend) backend=$2 ;;
-        -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "$1: unknown option, see --help" >&2; exit 2 ;;
     esac
-    [[ $# -ge 2 ]] || { echo "$1 needs a value" >&2; exit 2; }
     shift 2
 done
 command -v mlflow >/dev/null || { echo "mlflow is not on the PATH: activate the environment first" >&2; exit 2; }
@@ -48,7 +50,7 @@ case $host in
     127.* | localhost | ::1) ;;
     *)
         python -c 'import flask_wtf' 2>/dev/null ||
-            { echo "a server with a password needs: pip install 'mlflow[auth]'" >&2; exit 2; }
+            { echo "a server with a password needs: pip install 'mergerexp[server]'" >&2; exit 2; }
         secret() { python -c 'import secrets; print(secrets.token_urlsafe(24))'; }
         [[ -s $dir/password ]] || secret >"$dir/password"
         [[ -s $dir/session-key ]] || secret >"$dir/session-key"
@@ -63,7 +65,7 @@ INI
         export MLFLOW_AUTH_CONFIG_PATH=$dir/auth.ini
         MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat "$dir/session-key")
         export MLFLOW_FLASK_SERVER_SECRET_KEY
-        options+=(--app-name basic-auth --allowed-hosts "$host:$port,$(hostname -f):$port,$(hostname -s):$port,localhost:$port")
+        options+=(--app-name basic-auth --allowed-hosts "$host:$port,$(hostname -f):$port,$(hostname -s):$port,localhost:$port,127.0.0.1:$port")
         echo "user admin, password in $dir/password"
         ;;
 esac

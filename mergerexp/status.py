@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError
 from mergerexp.sweep import slurm
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
-from mergerexp.sweep.states import collect
+from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.sweep_folder import SweepFolder, choose_sweep, find_sweeps
 from mergerexp.sweep.view import state_table, watch
 from mergerexp.tracking.pending import complete_records
@@ -61,7 +60,11 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
         begun, missing = complete_records(folders, os.environ.get("MLFLOW_TRACKING_URI"))
         console.print(f"MLflow has {begun - missing} of {begun} runs that have begun")
         return 1 if missing else 0
-    title, look = f"sweep {sweep.name}", functools.partial(collect, folders, labels)
+
+    def look() -> list[JobState]:
+        return collect(folders, labels, sweep.is_looked_after())
+
+    title = f"sweep {sweep.name}"
     states = watch(console, title, look) if args.watch else look()
     if args.json:
         print(json.dumps({"sweep": sweep.name, "runs": [state.as_dict() for state in states]}, indent=1))
@@ -79,7 +82,7 @@ def main() -> int:
             list_sweeps(args.root / "sweeps")
             return 0
         return show(choose_sweep(args.root / "sweeps", args.sweep), args)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -93,6 +93,8 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SlurmdParameters=config_overrides
 ReturnToService=2
+# loopback alone
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 JobRequeue=$JOB_REQUEUE
 KillWait=$KILL_WAIT
 MinJobAge=3600

@@ -58,6 +58,8 @@ class JobFolder:
                 return False
         except Timeout:
             return True
+        except OSError:  # not ours to lock
+            return False
 
     def status(self) -> dict[str, Any]:
         """Return the last written status; empty for a job that never started, or if it is damaged."""

@@ -12,10 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus
+from mergerexp.errors import UserError
+from mergerexp.sweep import slurm
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
 from mergerexp.sweep.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.options import LocalOptions
@@ -54,7 +57,20 @@ class Local:
         self._others: dict[Path, Job] = {}
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
-        """Return the folders that another process is at work on."""
+        """Return the folders that another process is at work on.
+
+        Raises
+        ------
+        UserError
+            If jobs are in Slurm's queue.
+        """
+        submitted = [folder for folder in folders if folder.submission.is_file()]
+        queued = slurm.find_jobs(submitted, slurm.queue())
+        if queued:
+            raise UserError(
+                f"{len(queued)} runs are in Slurm's queue: look after them with hydra/launcher=slurm, or "
+                "cancel them with python -m mergerexp.status --cancel"
+            )
         return {folder.path for folder in folders if folder.is_held()}
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -93,7 +109,9 @@ class Local:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         arguments = (job.target, job.folder, environment)
         process = self._nursery.Process(target=_child, args=arguments, name=Path(job.folder).name)
+        JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)  # no Slurm job any more
         with _first_on_path(self.code):
+            forkserver.ensure_running()  # it knows its modules from the environment alone
             process.start()
         self._running[Path(job.folder)] = (job, process, slot)
 
@@ -107,6 +125,8 @@ class Local:
 
     def interrupt(self) -> str:
         """Stop the jobs between two steps, with their checkpoints; return what to tell the user."""
+        for job in self._waiting:
+            JobFolder(Path(job.folder)).set_state(STOPPED)
         self._waiting.clear()
         processes = {path: process for path, (_, process, _) in self._running.items()}
         for process in processes.values():
@@ -149,13 +169,20 @@ def _stop_with_parent() -> None:
 @contextlib.contextmanager
 def _first_on_path(code: Path | None) -> Iterator[None]:
     """Let processes that start now import the sweep's copy of the code."""
-    before = list(sys.path)
+    path, environment = list(sys.path), dict(os.environ)
     if code is not None:
         sys.path.insert(0, str(code))
+        others = filter(None, [os.environ.get("PYTHONPATH")])
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *others])
+        os.environ["PYTHONSAFEPATH"] = "1"  # not the working directory
     try:
         yield
     finally:
-        sys.path[:] = before
+        sys.path[:] = path
+        for key in ("PYTHONPATH", "PYTHONSAFEPATH"):
+            os.environ.pop(key, None)
+            if key in environment:
+                os.environ[key] = environment[key]
 
 
 def _note_sudden_end(folder: JobFolder, code: int) -> None:

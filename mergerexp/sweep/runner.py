@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from mergerexp.errors import UserError
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import QUEUED, JobFolder
+from mergerexp.sweep.job_folder import QUEUED, STOPPED, JobFolder
 from mergerexp.sweep.states import JobState, all_over, job_state
 from mergerexp.sweep.view import View
 
@@ -80,8 +81,13 @@ def run_jobs(
         scheduler.watch(active)
     for job in new:
         JobFolder(Path(job.folder)).set_state(QUEUED, error=None, cancelled=None, requeue_refused=None)
-    if new:
-        scheduler.submit(new)
+    try:
+        if new:
+            scheduler.submit(new)
+    except UserError:
+        for job in new:
+            JobFolder(Path(job.folder)).set_state(STOPPED)
+        raise
     jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))
     if not scheduler.waits or not jobs:
         return

@@ -8,10 +8,11 @@ and ``sacct``, which some sites lack, why it is not. submitit's own waiting is n
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
 import os
 import re
+import secrets
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -60,8 +61,15 @@ class Slurm:
         self._there: dict[Path, str] = {}
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
-        """Return the folders whose jobs are in Slurm's queue already."""
-        return set(find_jobs(folders, queue()))
+        """Return the folders whose jobs are in Slurm's queue already.
+
+        Raises
+        ------
+        UserError
+            If Slurm does not answer: then nobody knows.
+        """
+        submitted = [folder for folder in folders if folder.submission.is_file()]
+        return set(find_jobs(submitted, surely_queue())) if submitted else set()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Submit all jobs as one array.
@@ -74,14 +82,14 @@ class Slurm:
         self._jobs.update({Path(job.folder): job for job in jobs})
         number = len(list(self.folder.glob("array-*.json"))) + 1
         record = self.folder / f"array-{number:03d}.json"
-        name = f"mergerexp-{self.folder.name}-{number}"
+        name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"  # nobody else's
         # Written before the jobs exist: if this process dies in between, the name finds the array again.
         write_json(record, {"name": name, "array": None, "jobs": [job.folder for job in jobs]})
         for index, job in enumerate(jobs):
             write_json(JobFolder(Path(job.folder)).submission, {"record": str(record), "index": index})
         try:
             array = self._sbatch(name, jobs)
-        except BaseException:
+        except UserError:  # only then is it sure that there is no array
             for job in jobs:
                 JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)
             record.unlink()
@@ -95,7 +103,10 @@ class Slurm:
         o = self.options
         gres = {"gres": f"gpu:{o.gpu_type}:{o.gpus}" if o.gpu_type else f"gpu:{o.gpus}"} if o.gpus else {}
         named = {"partition": o.partition, "account": o.account, "qos": o.qos}
-        code = [f"export PYTHONPATH={self.code}${{PYTHONPATH:+:$PYTHONPATH}}"] if self.code else []
+        code = []
+        if self.code is not None:  # ahead of all else, the working directory included
+            first = f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+            code = [first, "export PYTHONSAFEPATH=1"]
         with outside_of_any_job():
             executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=o.max_requeues)
             executor.update_parameters(
@@ -117,7 +128,7 @@ class Slurm:
             try:
                 with executor.batch():  # one array
                     submitted = [executor.submit(job) for job in jobs]
-            except Exception as error:
+            except submitit.core.utils.FailedJobError as error:
                 raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}") from error
         return submitted[0].job_id.split("_")[0]
 
@@ -146,6 +157,8 @@ class Slurm:
         again = []
         for folder in lost:
             self._gone.pop(folder.path)
+            if folder.status().get("state") in OVER:  # its last word came late
+                continue
             reason = reasons.get(folder.path, "left the queue without a word")
             tries = self._again.get(folder.path, 0)
             by_site = reason.startswith(SITE_ENDED_IT) or folder.status().get("requeue_refused")
@@ -203,13 +216,27 @@ class Queue:
 
 def queue() -> Queue | None:
     """Ask for the queue; None where Slurm does not answer."""
-    listed = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i %T %j")
+    listed = _slurm("squeue", "-h", "-r", "-a", "--me", "-o", "%i|%T|%j")
     if listed is None:
         return None
-    jobs = [line.split(maxsplit=2) for line in listed.splitlines()]
+    jobs = [line.split("|", 2) for line in listed.splitlines()]
     return Queue(
         {job: state for job, state, _ in jobs}, {name: job.partition("_")[0] for job, _, name in jobs}
     )
+
+
+def surely_queue() -> Queue:
+    """Ask for the queue.
+
+    Raises
+    ------
+    UserError
+        If Slurm does not answer.
+    """
+    queued = queue()
+    if queued is None:
+        raise UserError("squeue does not answer, so nobody knows which jobs are under way; try again later")
+    return queued
 
 
 def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, str]:
@@ -231,9 +258,10 @@ def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[P
     records: dict[str, dict[str, Any]] = {}
     ids = {}
     for folder in folders:
-        if not folder.submission.is_file():
+        try:
+            mine = read_json(folder.submission)
+        except (FileNotFoundError, ValueError):  # never submitted, or a note that was cut off
             continue
-        mine = read_json(folder.submission)
         if mine["record"] not in records:
             records[mine["record"]] = _record(Path(mine["record"]), queued)
         record = records[mine["record"]]
@@ -306,7 +334,8 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     UserError
         If Slurm does not answer.
     """
-    there = find_jobs(folders, queue())
+    submitted = [folder for folder in folders if folder.submission.is_file()]
+    there = find_jobs(submitted, surely_queue()) if submitted else {}
     ids = {path: job for path, job in job_ids(folders).items() if path in there}
     if ids and _slurm("scancel", *ids.values()) is None:
         raise UserError("scancel does not answer; try again")

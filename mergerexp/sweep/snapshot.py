@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from pathlib import Path
 
 from mergerexp.config.paths import conf_dir
-from mergerexp.files import write_json, write_text
+from mergerexp.files import write_json
 from mergerexp.tracking.provenance import git_diff, git_state
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -29,20 +30,27 @@ def snapshot(folder: Path) -> Path:
     """
     ours = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     files = {Path("mergerexp") / path.relative_to(PACKAGE): path for path in ours}
-    files |= {Path("conf") / path.relative_to(conf_dir()): path for path in conf_dir().rglob("*.yaml")}
+    configs = sorted(conf_dir().rglob("*.yaml"))
+    files |= {Path("conf") / path.relative_to(conf_dir()): path for path in configs}
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes())
     copy = folder / f"code-{digest.hexdigest()[:12]}"
     if copy.is_dir():
         return copy
-    partial = copy.with_name(f".{copy.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder, prefix=".code-"))
     for name, path in files.items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, partial / name)
     write_json(partial / "git.json", git_state())
     if diff := git_diff():
-        write_text(partial / "git.diff", diff)
-    partial.replace(copy)
+        (partial / "git.diff").write_bytes(diff)
+    partial.chmod(0o755)
+    try:
+        partial.rename(copy)
+    except OSError:  # another sweep of the same code was quicker
+        shutil.rmtree(partial)
+        if not copy.is_dir():
+            raise
     return copy

@@ -81,8 +81,16 @@ def job_state(folder: JobFolder, label: str, job: str | None = None, in_queue: s
     return JobState(folder.name, label, state, job or status.get("job"), seconds=seconds, **known)
 
 
-def collect(folders: Sequence[JobFolder], labels: Sequence[str]) -> list[JobState]:
-    """Return how jobs stand; those that neither Slurm nor a process of this machine knows are lost."""
+def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: bool = True) -> list[JobState]:
+    """Return how jobs stand; those that neither Slurm nor a process of this machine knows are lost.
+
+    Parameters
+    ----------
+    folders, labels
+        The jobs, and what to call them.
+    looked_after
+        False: no process is there that would start those in line.
+    """
     on_slurm = [folder for folder in folders if folder.submission.is_file()]
     queued = slurm.queue() if on_slurm else None  # asked first: a job writes its last word before it leaves
     there, ids = slurm.find_jobs(on_slurm, queued), slurm.job_ids(on_slurm)
@@ -93,7 +101,7 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str]) -> list[JobStat
     unclear = [
         i
         for i, (folder, state) in enumerate(zip(folders, states, strict=True))
-        if state.state in (QUEUED, RUNNING) and folder.path not in there and not folder.is_held()
+        if state.state in (QUEUED, RUNNING, "new") and folder.path not in there and not folder.is_held()
     ]
     reasons = slurm.accounting([folders[i] for i in unclear if folders[i].path in ids])
     for i in unclear:
@@ -102,8 +110,10 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str]) -> list[JobStat
             if queued is None:
                 continue  # Slurm does not answer: believe what the job wrote
             verdict, reason = slurm.verdict(folder, reasons.get(folder.path, "left the queue without a word"))
-        elif state.state == QUEUED:
-            continue  # in line for a process of this machine, or never started
+        elif state.state in (QUEUED, "new"):
+            if looked_after:
+                continue  # in line
+            verdict, reason = STOPPED, "not started"
         else:
             verdict, reason = LOST, "its process is gone"
         states[i] = replace(state, state=verdict, error=reason)

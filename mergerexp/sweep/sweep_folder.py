@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import platform
 import signal
@@ -18,6 +20,8 @@ from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,10 @@ class SweepFolder:
         launcher = self.read()["launcher"]
         if launcher["host"] != platform.node() or not self.is_looked_after():
             return False
-        os.kill(launcher["pid"], signal.SIGTERM)
-        return True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(launcher["pid"], signal.SIGTERM)
+            return True
+        return False
 
     def is_looked_after(self) -> bool:
         """Tell whether a process that this machine knows of looks after the sweep."""
@@ -97,12 +103,20 @@ class SweepFolder:
                 return False
         except Timeout:
             return True
+        except OSError:  # not ours to lock
+            return False
 
 
 def find_sweeps(sweeps: Path) -> list[SweepFolder]:
-    """Return all sweeps, the last given first."""
-    found = [SweepFolder(path.parent) for path in sweeps.glob("*/sweep.json")]
-    return sorted(found, key=lambda sweep: sweep.read()["given"], reverse=True)
+    """Return all sweeps, the last given first; a damaged one is told and left out."""
+    given = {}
+    for path in sweeps.glob("*/sweep.json"):
+        sweep = SweepFolder(path.parent)
+        try:
+            given[sweep] = sweep.read()["given"]
+        except (UserError, KeyError) as error:
+            log.warning("%s", error)
+    return sorted(given, key=lambda sweep: given[sweep], reverse=True)
 
 
 def choose_sweep(sweeps: Path, beginning: str | None) -> SweepFolder:

@@ -59,7 +59,7 @@ class TrainSweep:
             If another process looks after this very sweep.
         """
         try:
-            with self.folder.lock().acquire(timeout=0):
+            with self.folder.lock().acquire(timeout=2):  # status may be looking
                 self._run()
         except filelock.Timeout:
             raise UserError(

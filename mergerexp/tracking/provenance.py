@@ -35,17 +35,17 @@ def git_state() -> dict[str, Any]:
     """
     if (ROOT / "git.json").is_file():
         return dict(read_json(ROOT / "git.json"))
-    commit = _git("rev-parse", "HEAD")
-    if commit is None or not (ROOT / ".git").exists():
+    commit = (_git("rev-parse", "HEAD") or b"").decode().strip()
+    if not commit or not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
 
 
-def git_diff() -> str:
+def git_diff() -> bytes:
     """Return how the checkout differs from its commit, tracked files only; empty where it does not."""
     if (ROOT / "git.diff").is_file():
-        return (ROOT / "git.diff").read_text(encoding="utf-8")
-    return _git("diff", "HEAD", "--binary") or "" if (ROOT / ".git").exists() else ""
+        return (ROOT / "git.diff").read_bytes()
+    return _git("diff", "HEAD", "--binary") or b"" if (ROOT / ".git").exists() else b""
 
 
 def software() -> dict[str, str]:
@@ -66,11 +66,11 @@ def command_line() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str) -> bytes | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout

@@ -113,7 +113,7 @@ def open_store(tracking: TrackingConfig) -> tuple[MlflowClient, str]:
     assert tracking.uri is not None
     uri, lock = tracking.uri, nullcontext()
     if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).resolve()
+        path = Path(uri.removeprefix("sqlite:///")).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         uri = f"sqlite:///{path}"
         lock = FileLock(path.with_name(f"{path.name}.lock"))  # type: ignore[assignment]

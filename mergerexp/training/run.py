@@ -15,7 +15,7 @@ from mergerexp.config.schema import TrainConfig
 from mergerexp.data.splits import Split, n_balanced, split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.errors import describe
-from mergerexp.files import write_json, write_text, written
+from mergerexp.files import write_json, written
 from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
@@ -79,7 +79,8 @@ def run_training(
         provenance = _provenance(cfg, dataset, weights, machine, inputs["command"])
         write_json(folder.provenance, provenance)
         if diff := git_diff():
-            write_text(folder.diff, diff)
+            with written(folder.diff) as partial:
+                partial.write_bytes(diff)
         record.update()
         outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
         _write_results(cfg, dataset, split, outcome, folder, seconds())

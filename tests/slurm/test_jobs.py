@@ -234,6 +234,34 @@ def test_the_submitting_process_died_before_it_knew_the_array(tmp_path):
     assert read_json(record)["array"] is not None
 
 
+def test_nothing_is_submitted_while_slurm_does_not_answer(tmp_path, monkeypatch):
+    folder = make(tmp_path, "job", steps=20)
+    run([folder], wait=False)
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    (fake / "squeue").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(fake), prepend=":")
+        with pytest.raises(UserError, match="squeue does not answer"):
+            run([folder])
+        with pytest.raises(UserError, match="squeue does not answer"):
+            scheduler.cancel([folder])
+    run([folder])
+    assert len(starts(folder)) == 1
+
+
+def test_other_jobs_do_not_matter(tmp_path, monkeypatch):
+    """Nameless ones, and those of an array of the same sweep below another root."""
+    command("sbatch", "-J", "", "--wrap", "sleep 20", "-o", "/dev/null")
+    monkeypatch.setenv("LOGNAME", "nobody")
+    there, here = make(tmp_path / "a", "job", steps=60), make(tmp_path / "b", "job", steps=2)
+    run([there], wait=False)
+    run([here])
+    assert here.status()["state"] == DONE
+    assert there.status()["state"] in (QUEUED, RUNNING)
+
+
 def test_refused_submission_leaves_nothing(tmp_path):
     folder = make(tmp_path, "job", steps=2)
     with pytest.raises(UserError, match="Slurm refuses the jobs"):

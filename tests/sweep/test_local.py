@@ -15,6 +15,7 @@ from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.local import Local
 from mergerexp.sweep.options import LocalOptions
 from mergerexp.sweep.runner import Interrupted, run_jobs
+from mergerexp.sweep.snapshot import snapshot
 from tests.conftest import REPOSITORY
 from tests.sweep.tasks import TARGET, make
 
@@ -64,6 +65,23 @@ def test_so_many_at_once_and_no_more(tmp_path, monkeypatch):
     assert most == 3
 
 
+def test_the_copy_of_the_code_is_what_runs(tmp_path, monkeypatch):
+    """Also where the launcher is started in the checkout, as most are."""
+    monkeypatch.chdir(REPOSITORY)
+    folder = make(tmp_path, "job", steps=1)
+    code = snapshot(tmp_path / "sweeps")
+    script = (
+        "from pathlib import Path; from mergerexp.sweep.local import Local; "
+        "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import run_jobs; "
+        "from mergerexp.sweep.options import LocalOptions; "
+        f"job = Job('tests.sweep.tasks:where_from', Path({str(folder.path)!r})); "
+        f"local = Local(LocalOptions(n_jobs=1, rerun='failed'), Path({str(code)!r})); "
+        "run_jobs(local, [job], [], {job.folder: 'job'}, 'test')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert read_json(folder.path / "from.json") == str(code / "mergerexp")
+
+
 def test_each_gpu_in_turn(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     local = Local(LocalOptions(n_jobs=None, rerun="failed"), code=None)
@@ -103,7 +121,7 @@ def test_interrupted_and_taken_up(tmp_path, monkeypatch):
         patch.setattr(Local, "poll", interrupt_when_running)
         with pytest.raises(Interrupted, match="goes on where this one stopped"):
             run(folders)
-    assert [folder.status()["state"] for folder in folders] == [STOPPED, STOPPED, "queued"]
+    assert [folder.status()["state"] for folder in folders] == [STOPPED] * 3
     assert not any(folder.is_held() for folder in folders)
     run(folders)
     assert [folder.status()["state"] for folder in folders] == [DONE] * 3
