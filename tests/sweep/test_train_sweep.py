@@ -150,9 +150,9 @@ def test_status(sweep, tmp_path, capsys, monkeypatch):
     code, shown, _ = ask("--json")
     states = json.loads(shown)["runs"]
     assert code == 1
-    assert [states[0]["state"], states[1]["state"], states[2]["state"]] == ["failed", "queued", "lost"]
+    assert [states[0]["state"], states[1]["state"], states[2]["state"]] == ["failed", "stopped", "lost"]
     assert states[2]["error"] == "its process is gone"
-    assert states[399]["state"] == "new"
+    assert [states[1]["error"], states[399]["error"]] == ["not started"] * 2  # nobody is there to do so
     code, shown, _ = ask(sweep.name[:3])
     assert "fold=2 " in shown
     assert "397 lost" in shown
