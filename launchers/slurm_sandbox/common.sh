@@ -5,6 +5,7 @@ DIR=${SLURM_SANDBOX_DIR:-/tmp/slurm-sandbox}
 export PATH=$PATH:/usr/sbin:/sbin
 
 say() { echo "slurm sandbox: $*"; }
+cannot() { say "$*" >&2; exit 77; } # this machine is not made for it; all else is a failure
 die() { say "$*" >&2; exit 1; }
 
 [[ $DIR == /?* ]] || die "SLURM_SANDBOX_DIR=$DIR: an absolute path is needed"

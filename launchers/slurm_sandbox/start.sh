@@ -29,7 +29,7 @@ install_packages() {
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     [[ ${#missing[@]} -gt 0 ]] || return 0
-    command -v apt-get >/dev/null || die "needs Debian's packages ${missing[*]}, and there is no apt-get"
+    command -v apt-get >/dev/null || cannot "needs Debian's packages ${missing[*]}, and there is no apt-get"
     say "installing ${missing[*]}"
     local policy=/usr/sbin/policy-rc.d log made=0 failed=0
     log=$(mktemp)
@@ -39,7 +39,7 @@ install_packages() {
     { apt-get update && DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || failed=1
     [[ $made == 0 ]] || rm -f $policy
-    [[ $failed == 0 ]] || { tail -n 20 "$log" >&2; die "apt-get failed; its log is $log"; }
+    [[ $failed == 0 ]] || { tail -n 20 "$log" >&2; cannot "apt-get failed; its log is $log"; }
     rm -f "$log"
 }
 
@@ -198,7 +198,7 @@ all_nodes_up() {
     [[ $(sinfo -h -N -p main -o '%N %T' | grep -cE ' (idle|mixed|allocated|completing)$') == "$NODES" ]]
 }
 
-[[ $(id -u) == 0 ]] || die "must run as root"
+[[ $(id -u) == 0 ]] || cannot "must run as root"
 install_packages
 up=0 all=0
 for name in $(daemons); do

@@ -17,6 +17,17 @@ QUEUED, RUNNING, STOPPED, DONE, FAILED, LOST = "queued", "running", "stopped", "
 OVER = (STOPPED, DONE, FAILED, LOST)  # nothing happens any more unless somebody starts the job again
 
 
+def is_locked(lock: FileLock) -> bool:
+    """Tell whether a process that this machine knows of holds a lock; False where it is not ours to ask."""
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class JobFolder:
     """The folder of one job of a sweep.
@@ -53,13 +64,7 @@ class JobFolder:
         """Tell whether a process of this machine is at work on the job."""
         if not (self.path / ".lock").exists():
             return False
-        try:
-            with self.lock().acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # not ours to lock
-            return False
+        return is_locked(self.lock())
 
     def status(self) -> dict[str, Any]:
         """Return the last written status; empty for a job that never started, or if it is damaged."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from mergerexp.config.fingerprint import digest
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+from mergerexp.sweep.job_folder import is_locked
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 
@@ -98,13 +99,7 @@ class SweepFolder:
 
     def is_looked_after(self) -> bool:
         """Tell whether a process that this machine knows of looks after the sweep."""
-        try:
-            with self.lock().acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # not ours to lock
-            return False
+        return is_locked(self.lock())
 
 
 def find_sweeps(sweeps: Path) -> list[SweepFolder]:
