@@ -23,8 +23,7 @@ site=(
     hydra.launcher.mem=32GB
     hydra.launcher.timeout=240
 )
-tracking=none
-[[ -z ${MLFLOW_TRACKING_URI:-} ]] || tracking=server
+[[ -n ${MLFLOW_TRACKING_URI:-} ]] || site+=(tracking=none)
 
-exec python -m mergerexp.train -m hydra/launcher=slurm "${site[@]}" tracking=$tracking \
+exec python -m mergerexp.train -m hydra/launcher=slurm "${site[@]}" \
     init=imagenet,random subset=0.1,0.17,0.3,0.5,1.0 fold=0,1,2,3 "$@"

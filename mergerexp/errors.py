@@ -1,5 +1,13 @@
 """Mistakes that the user can mend; their message is shown as it is, without a traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 
 class UserError(ValueError):
     """Base of them."""
@@ -21,3 +29,37 @@ def describe(error: BaseException) -> str:
     """Return an error's type and message in one line, for a status file or a table."""
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}"[:2000] if message else type(error).__name__
+
+
+def try_all(
+    do: Callable[[Item], Result], items: Iterable[Item], label: Callable[[Item], str] | None = None
+) -> list[Result]:
+    """Call a function with each item, and refuse all together if it refuses one.
+
+    Parameters
+    ----------
+    do
+        The function.
+    items
+        What to call it with.
+    label
+        What tells an item apart, put before its mistake.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each item that was refused; one line if all of them were for the same reason.
+    """
+    results: list[Result] = []
+    mistakes: list[tuple[str, str]] = []
+    for item in items:
+        try:
+            results.append(do(item))
+        except ValueError as mistake:
+            mistakes.append((label(item) if label else "", str(mistake)))
+    if not mistakes:
+        return results
+    reasons = dict.fromkeys(reason for _, reason in mistakes)
+    if label is None or (len(reasons) == 1 and not results):
+        raise ConfigError("\n".join(reasons))
+    raise ConfigError("\n".join(f"{name}: {reason}" if name else reason for name, reason in mistakes))

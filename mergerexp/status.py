@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError
-from mergerexp.sweep import slurm
+from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
 from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.sweep_folder import SweepFolder, choose_sweep, find_sweeps
@@ -55,7 +55,7 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
     folders, labels = sweep.members()
     if args.cancel:
         stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
-        console.print(f"{slurm.cancel(folders)} Slurm jobs cancelled{stopped}")
+        console.print(f"{slurm_queue.cancel(folders)} Slurm jobs cancelled{stopped}")
     if args.sync:
         begun, missing = complete_records(folders, os.environ.get("MLFLOW_TRACKING_URI"))
         console.print(f"MLflow has {begun - missing} of {begun} runs that have begun")

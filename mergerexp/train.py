@@ -20,6 +20,7 @@ from mergerexp.report.run_table import run_table
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.options import Options
 from mergerexp.sweep.plan import PlannedRun, Planner
+from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.train_sweep import TARGET, TrainSweep
 from mergerexp.tracking.pending import complete_records
 
@@ -81,8 +82,8 @@ class Training:
     def finish(self) -> int:
         """Show what came out, and return the exit code."""
         folders = [run.folder for run in self.planned.values()]
-        if self.sweep is not None and not self.sweep.waited:
-            console.print("The jobs are submitted. How they stand: python -m mergerexp.status")
+        if self.sweep is not None and not self.sweep.waited and not all(map(RunFolder.is_done, folders)):
+            console.print("Not waiting. How the jobs stand: python -m mergerexp.status")
             return 0
         complete_records([folder for folder in folders if folder.is_done()])
         console.print(run_table(folders))

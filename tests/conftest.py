@@ -15,6 +15,8 @@ from PIL import Image
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a model hub
+for ours in ("MLFLOW_TRACKING_URI", "MERGEREXP_TRACKING"):  # no test writes to a user's server
+    os.environ.pop(ours, None)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = (

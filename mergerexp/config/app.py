@@ -52,7 +52,10 @@ def run_app(config_name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
         What to do.
     """
     set_up_logging()
+    # What conf/train.yaml's defaults are on this machine.
     os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")
+    has_server = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
+    os.environ.setdefault("MERGEREXP_TRACKING", "server" if has_server else "sqlite")
     args = get_args_parser().parse_args()
     if not _only_shows(args):
         extra = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import PrepareConfig, TrainConfig
 from mergerexp.config.validate import validate
-from mergerexp.errors import ConfigError
+from mergerexp.errors import ConfigError, try_all
 from mergerexp.sweep.options import SCHEMAS, read_options
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
@@ -105,10 +105,8 @@ def compose_all(
     Raises
     ------
     ConfigError
-        With a line for each distinct mistake.
+        With a line for each wrong cell; see `try_all`.
     """
-    typed: list[tuple[list[str], Schema]] = []
-    mistakes: dict[str, None] = {}  # in the order of the cells, each once
     hydras = [override for override in overrides if re.match(r"[+~]*hydra[./]", override)]
     own = [override for override in overrides if override not in hydras]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -119,14 +117,18 @@ def compose_all(
         except HydraException as error:
             raise ConfigError(one_line(error, config_name)) from error
         composer = Composer(config_name)
-        for cell in cells:
-            try:
-                typed.append((cell, compose_cell(config_name, hydras + cell, schema, composer)))
-            except ConfigError as mistake:
-                mistakes[str(mistake)] = None
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-    return typed
+        own_of = {tuple(cell): " ".join(mine) for cell, mine in zip(cells, differences(cells), strict=True)}
+
+        def typed(cell: list[str]) -> tuple[list[str], Schema]:
+            return cell, compose_cell(config_name, hydras + cell, schema, composer)
+
+        return try_all(typed, cells, lambda cell: own_of[tuple(cell)] if multirun else "")
+
+
+def differences(cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return of each cell's overrides those that not all cells share."""
+    shared = set.intersection(*(set(cell) for cell in cells)) if len(cells) > 1 else set()
+    return [[override for override in cell if override not in shared] for cell in cells]
 
 
 def _check_launcher(config_name: str, overrides: list[str]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus
 from mergerexp.errors import UserError
-from mergerexp.sweep import slurm
+from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
 from mergerexp.sweep.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.options import LocalOptions
@@ -65,7 +65,7 @@ class Local:
             If jobs are in Slurm's queue.
         """
         submitted = [folder for folder in folders if folder.submission.is_file()]
-        queued = slurm.find_jobs(submitted, slurm.queue())
+        queued = slurm_queue.find_jobs(submitted, slurm_queue.queue(submitted))
         if queued:
             raise UserError(
                 f"{len(queued)} runs are in Slurm's queue: look after them with hydra/launcher=slurm, or "

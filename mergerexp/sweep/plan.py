@@ -13,15 +13,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from mergerexp.config.compose import differences
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.paths import absolute_paths
 from mergerexp.config.schema import TrainConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.splits import n_balanced, split_dataset
 from mergerexp.data.store import Dataset
+from mergerexp.errors import try_all
 from mergerexp.files import write_json, write_text
 from mergerexp.models.weights import WeightsFile, find_weights
-from mergerexp.sweep.job_folder import STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 
@@ -58,14 +59,13 @@ class PlannedRun:
         Parameters
         ----------
         again
-            Forget how far the run has come.
+            Forget how far the run has come; MLflow will have a new record instead of the old one.
         """
         self.folder.path.mkdir(parents=True, exist_ok=True)
+        if again:
+            self.folder.forget()
         write_text(self.folder.config, OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
         write_json(self.folder.inputs, self.inputs)
-        if again:
-            self.folder.set_state(STOPPED)
-            self.folder.checkpoint.unlink(missing_ok=True)
 
 
 class Planner:
@@ -84,12 +84,15 @@ class Planner:
 
         Raises
         ------
-        WeightsError, DataError, ValueError
-            If one can't be had, or the data can't be split as asked.
+        ConfigError
+            If one can't be had, or the data can't be split as asked, with a line for each such cell.
         """
-        for _, cfg in cells:
-            self._weights(cfg)
-        return [self._plan(overrides, cfg) for overrides, cfg in cells]
+        weights = {(cfg.model.backbone, cfg.model.pretrained, cfg.init.weights): cfg for _, cfg in cells}
+        try_all(self._weights, weights.values())
+        try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
+        own = differences([overrides for overrides, _ in cells])
+        labels = {id(cell): " ".join(mine) for cell, mine in zip(cells, own, strict=True)}
+        return try_all(lambda cell: self._plan(*cell), cells, lambda cell: labels[id(cell)])
 
     def _plan(self, overrides: Sequence[str], cfg: TrainConfig) -> PlannedRun:
         dataset, weights = self._dataset(cfg), self._weights(cfg)
@@ -114,8 +117,12 @@ class Planner:
 
     def _dataset(self, cfg: TrainConfig) -> Dataset:
         """Return a config's data set, preparing it if it is not there."""
-        key = repr((cfg.data, cfg.paths.datasets))
+        key = _data_key(cfg)
         if key not in self.datasets:
             path = prepare_dataset(cfg.data, cfg.paths.datasets, cfg.trainer.progress)
             self.datasets[key] = Dataset.open(path)
         return self.datasets[key]
+
+
+def _data_key(cfg: TrainConfig) -> str:
+    return repr((cfg.data, cfg.paths.datasets))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergerexp.config.schema import TrainConfig
-from mergerexp.files import read_json
+from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import JobFolder
 
 
@@ -86,6 +86,13 @@ class RunFolder(JobFolder):
             self.predictions,
             *model,
         ]
+
+    def forget(self) -> None:
+        """Let the run start from nothing, its record in MLflow included."""
+        if self.record.is_file():
+            write_json(self.record, {**read_json(self.record), "superseded": True})
+        for path in (self.path / "status.json", self.checkpoint, self.history):
+            path.unlink(missing_ok=True)
 
     def is_done(self) -> bool:
         """Tell whether the run is finished and its results are there."""

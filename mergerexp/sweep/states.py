@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mergerexp.sweep import slurm
+from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 
 ORDER = (RUNNING, QUEUED, STOPPED, FAILED, LOST, DONE, "new")
@@ -92,8 +92,8 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
         False: no process is there that would start those in line.
     """
     on_slurm = [folder for folder in folders if folder.submission.is_file()]
-    queued = slurm.queue() if on_slurm else None  # asked first: a job writes its last word before it leaves
-    there, ids = slurm.find_jobs(on_slurm, queued), slurm.job_ids(on_slurm)
+    queued = slurm_queue.queue(on_slurm)  # asked first: a job writes its last word before it leaves
+    there, ids = slurm_queue.find_jobs(on_slurm, queued), slurm_queue.job_ids(on_slurm)
     states = [
         job_state(folder, label, ids.get(folder.path), there.get(folder.path))
         for folder, label in zip(folders, labels, strict=True)
@@ -103,13 +103,14 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
         for i, (folder, state) in enumerate(zip(folders, states, strict=True))
         if state.state in (QUEUED, RUNNING, "new") and folder.path not in there and not folder.is_held()
     ]
-    reasons = slurm.accounting([folders[i] for i in unclear if folders[i].path in ids])
+    reasons = slurm_queue.accounting([folders[i] for i in unclear if folders[i].path in ids])
     for i in unclear:
         folder, state = folders[i], states[i]
         if folder.path in ids:
-            if queued is None:
-                continue  # Slurm does not answer: believe what the job wrote
-            verdict, reason = slurm.verdict(folder, reasons.get(folder.path, "left the queue without a word"))
+            told = reasons.get(folder.path)
+            if queued is None or (told is None and not folder.is_ours()):
+                continue  # Slurm is silent, or keeps others' jobs from us: believe what the job wrote
+            verdict, reason = slurm_queue.verdict(folder, told or "left the queue without a word")
         elif state.state in (QUEUED, "new"):
             if looked_after:
                 continue  # in line

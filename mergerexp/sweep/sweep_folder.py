@@ -132,9 +132,3 @@ def choose_sweep(sweeps: Path, beginning: str | None) -> SweepFolder:
         names = ", ".join(sweep.name for sweep in found or known)
         raise UserError(f"{beginning}: {'which of' if found else 'no such sweep; there are'} {names}")
     return found[0]
-
-
-def differences(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return of each run's overrides those that not all runs share."""
-    shared = set.intersection(*(set(own) for own in overrides)) if len(overrides) > 1 else set()
-    return [[override for override in own if override not in shared] for own in overrides]

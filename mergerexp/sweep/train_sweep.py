@@ -9,6 +9,7 @@ from pathlib import Path
 import filelock
 from hydra.core.utils import JobReturn, JobStatus
 
+from mergerexp.config.compose import differences
 from mergerexp.config.paths import SQLITE
 from mergerexp.console import console
 from mergerexp.errors import UserError
@@ -21,7 +22,7 @@ from mergerexp.sweep.runner import run_jobs
 from mergerexp.sweep.schedulers import make_scheduler
 from mergerexp.sweep.snapshot import snapshot
 from mergerexp.sweep.states import job_state
-from mergerexp.sweep.sweep_folder import SweepFolder, differences
+from mergerexp.sweep.sweep_folder import SweepFolder
 from mergerexp.sweep.view import failure_table
 
 log = logging.getLogger(__name__)

@@ -89,6 +89,8 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
     note: dict[str, Any] = read_json(folder.record) if folder.record.is_file() else {}
     if {key: note.get(key) for key in store} != store:
         note = {**store, "run_id": None, "rows": 0, "closed": None}
+    if note.pop("superseded", False) and _existing(client, note["run_id"]):  # rerun=all: one record a run
+        client.delete_run(note["run_id"])  # MLflow keeps it restorable
     if _existing(client, note["run_id"]) is None:
         note |= {"run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
         write_json(folder.record, note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,24 @@ def cluster() -> Iterator[dict[str, str]]:
     assert started.returncode == 0, said
     yield {**environment, "SLURM_CONF": str(folder / "slurm.conf"), "MERGEREXP_LAUNCHER": "slurm"}
     subprocess.run([SANDBOX / "stop.sh"], env=environment, capture_output=True)
+
+
+@pytest.fixture
+def site(cluster: dict[str, str]) -> Iterator[Callable[[str, str], None]]:
+    """Let a test change what its site has set, by a substitution in slurm.conf."""
+    conf = Path(cluster["SLURM_CONF"])
+    usual = conf.read_text()
+
+    def write(text: str) -> None:
+        conf.write_text(text)
+        subprocess.run(["scontrol", "reconfigure"], env=cluster, check=True)
+
+    def change(old: str, new: str) -> None:
+        assert old in conf.read_text()
+        write(conf.read_text().replace(old, new))
+
+    yield change
+    write(usual)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOP
 from mergerexp.sweep.options import SlurmOptions
 from mergerexp.sweep.runner import run_jobs
 from mergerexp.sweep.slurm import Slurm
+from mergerexp.sweep.slurm_queue import cancel
 from mergerexp.sweep.states import collect
 from tests.conftest import REPOSITORY
 from tests.sweep.tasks import TARGET, make
@@ -150,6 +152,52 @@ def test_preempted_by_an_urgent_job(tmp_path):
     assert (first, second > 4) == (0, True)  # it went on from the step that it was at
 
 
+def test_site_that_cancels_what_it_preempts(tmp_path, site):
+    """Whoever waits submits the job again; nobody does, and it is named with the reason."""
+    site(" PreemptMode=REQUEUE GraceTime=10", " PreemptMode=CANCEL GraceTime=10")
+    folder = make(tmp_path, "job", steps=40)
+    meanwhile(preempt, folder)
+    run([folder])
+    assert folder.status()["state"] == DONE
+    assert (starts(folder)[0], starts(folder)[-1] > 4) == (0, True)
+
+
+def test_site_that_does_not_requeue_unless_told(tmp_path, site):
+    site("JobRequeue=1", "JobRequeue=0")
+    folder = make(tmp_path, "job", steps=40)
+    meanwhile(preempt, folder)
+    run([folder])
+    assert folder.status()["state"] == DONE
+    first, second = starts(folder)
+    assert (first, second > 4) == (0, True)
+    assert len(list(sweep_of([folder]).glob("array-*.json"))) == 1
+
+
+def test_a_colleague_looks(tmp_path):
+    """Another user's status finds the jobs, and where the site hides them believes what they wrote."""
+    folder = make(tmp_path, "job", steps=60)
+    run([folder], wait=False)
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    look = (
+        "import os, pathlib; from mergerexp.sweep.states import collect; "
+        "from mergerexp.sweep.job_folder import JobFolder; os.setuid(65534); "
+        f"state, = collect([JobFolder(pathlib.Path({str(folder.path)!r}))], ['job']); print(state.state)"
+    )
+
+    def seen() -> str:
+        done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    while folder.status()["state"] != RUNNING:
+        time.sleep(0.1)
+    assert seen() == RUNNING
+    (record,) = sweep_of([folder]).glob("array-*.json")
+    write_json(record, {**read_json(record), "name": "hidden", "array": "999999"})
+    assert seen() == RUNNING
+
+
 def test_site_that_refuses_to_requeue(tmp_path, monkeypatch):
     fake = tmp_path / "bin"
     fake.mkdir()
@@ -204,7 +252,7 @@ def test_taken_away_and_given_back(event, tmp_path):
 
 def test_cancelled_and_taken_up_again(tmp_path):
     folder = make(tmp_path, "job", steps=60)
-    meanwhile(lambda: scheduler.cancel([folder]), folder)
+    meanwhile(lambda: cancel([folder]), folder)
     run([folder])
     assert folder.status()["state"] == STOPPED
     (state,) = collect([folder], ["job"])
@@ -246,7 +294,7 @@ def test_nothing_is_submitted_while_slurm_does_not_answer(tmp_path, monkeypatch)
         with pytest.raises(UserError, match="squeue does not answer"):
             run([folder])
         with pytest.raises(UserError, match="squeue does not answer"):
-            scheduler.cancel([folder])
+            cancel([folder])
     run([folder])
     assert len(starts(folder)) == 1
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from mergerexp import status
+from mergerexp.config.compose import differences
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import FAILED, QUEUED, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
-from mergerexp.sweep.sweep_folder import SweepFolder, differences, find_sweeps
+from mergerexp.sweep.sweep_folder import SweepFolder, find_sweeps
 from tests.conftest import TINY
 
 SWEEP = ("-m", "init=imagenet,random", "init.weights=random", "fold=0,1", "trainer.max_epochs=1")
@@ -55,14 +57,20 @@ def test_local_processes_give_what_one_process_gives(train, tmp_path, runs, caps
     assert (code / "conf" / "train.yaml").is_file()
 
 
-def test_rerun(train, runs, capsys):
-    run = ("-m", "fold=0", "trainer.max_epochs=1", "tracking=none", *LOCAL)
+def test_rerun(train, tmp_path, runs, capsys):
+    run = ("-m", "fold=0", "trainer.max_epochs=1", *LOCAL)
     assert train(*run) == 0
     (folder,) = runs.iterdir()
-    before = read_json(folder / "status.json")
+    before, record = read_json(folder / "status.json"), read_json(folder / "mlflow.json")
     assert train(*run, "hydra.launcher.rerun=all") == 0
     after = read_json(folder / "status.json")
     assert after["updated"] > before["updated"]
+    assert after["restarts"] == 0
+    again = read_json(folder / "mlflow.json")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert client.get_run(record["run_id"]).info.lifecycle_stage == "deleted"  # one record a run
+    assert client.get_run(again["run_id"]).info.status == "FINISHED"
+    assert len(client.get_metric_history(again["run_id"], "finetune/val_loss")) == 1
 
     RunFolder(folder).set_state(FAILED, error="ValueError: bad luck")
     assert train(*run, "hydra.launcher.rerun=none") == 1
@@ -71,14 +79,28 @@ def test_rerun(train, runs, capsys):
 
 
 def test_all_wrong_cells_are_named_and_nothing_starts(train, tmp_path, capsys):
-    assert train("-m", "fold=0,1,2,3", "subset=0.5,1.0,1.5,0,-1", *LOCAL) == 2
-    assert [line.split(":")[1].strip() for line in capsys.readouterr().err.splitlines()] == [
-        "subset=1.5",
-        "subset=0.0",
-        "subset=-1.0",
+    assert train("-m", "split.folds=3,4", "fold=2,3", "subset=0.5,1.0,1.5", *LOCAL) == 2
+    assert [
+        line.removeprefix("error: ").split(": ")[:2] for line in capsys.readouterr().err.splitlines()
+    ] == [
+        ["split.folds=3 fold=2 subset=1.5", "subset=1.5"],
+        ["split.folds=3 fold=3 subset=0.5", "fold=3"],
+        ["split.folds=3 fold=3 subset=1.0", "fold=3"],
+        ["split.folds=3 fold=3 subset=1.5", "subset=1.5"],
+        ["split.folds=4 fold=2 subset=1.5", "subset=1.5"],
+        ["split.folds=4 fold=3 subset=1.5", "subset=1.5"],
     ]
+    assert train("-m", "fold=0,1,2,3", "trainer.patience=0", *LOCAL) == 2  # the same for all: once
+    assert capsys.readouterr().err == "error: trainer.patience=0: must be at least 1 and at most 1e+06\n"
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "sweeps").exists()
+
+
+def test_cells_that_the_data_can_not_be_split_for(train, tmp_path, capsys):
+    assert train("-m", "split.folds=4,48", "fold=0,1", *LOCAL) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["split.folds=48 fold=0", "split.folds=48 fold=1"]
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

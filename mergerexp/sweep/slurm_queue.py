@@ -1,0 +1,191 @@
+"""What Slurm says of the jobs that a sweep has submitted: ``squeue``, and where a site has it ``sacct``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergerexp.errors import UserError
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep.job_folder import LOST, QUEUED, STOPPED, JobFolder
+
+ANSWER_S = 30  # for a Slurm command
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Those jobs of ours that are in Slurm's queue.
+
+    Attributes
+    ----------
+    states
+        Job id, ``ARRAY_INDEX``, -> Slurm's state.
+    arrays
+        Job name -> array id.
+    """
+
+    states: dict[str, str]
+    arrays: dict[str, str]
+
+
+def queue(folders: Sequence[JobFolder]) -> Queue | None:
+    """Ask which of the arrays that jobs were submitted with are in the queue; None where Slurm is silent.
+
+    They are asked for by name, whoever submitted them: a colleague may look at a shared sweep, and a single
+    id that Slurm has forgotten would be an error.
+    """
+    names = sorted({record["name"] for record in _records(folders).values() if record})
+    if not names:
+        return Queue({}, {})
+    listed = _slurm("squeue", "-h", "-r", "-a", "-n", ",".join(names), "-o", "%i|%T|%j")
+    if listed is None:
+        return None
+    jobs = [line.split("|", 2) for line in listed.splitlines()]
+    return Queue(
+        {job: state for job, state, _ in jobs}, {name: job.partition("_")[0] for job, _, name in jobs}
+    )
+
+
+def surely_queue(folders: Sequence[JobFolder]) -> Queue:
+    """Ask as `queue` does.
+
+    Raises
+    ------
+    UserError
+        If Slurm does not answer.
+    """
+    queued = queue(folders)
+    if queued is None:
+        raise UserError("squeue does not answer, so nobody knows which jobs are under way; try again later")
+    return queued
+
+
+def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, str]:
+    """Return the Slurm state of those jobs that are in the queue."""
+    if queued is None:
+        return {}
+    found = {}
+    for path, job in job_ids(folders, queued).items():
+        if job in queued.states:
+            found[path] = queued.states[job]
+    return found
+
+
+def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[Path, str]:
+    """Return the ids of the jobs that were submitted, ``ARRAY_INDEX``, or ``ID`` for a single one.
+
+    Where the submitting process died before it could note the array's id, the queue knows it by name.
+    """
+    records, ids = _records(folders, queued), {}
+    for folder in folders:
+        mine = _submission(folder)
+        record = records[mine["record"]] if mine else {}
+        if record.get("array"):  # a single job is no array
+            ids[folder.path] = record["array"] + (f"_{mine['index']}" if len(record["jobs"]) > 1 else "")
+    return ids
+
+
+def _records(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[str, dict[str, Any]]:
+    """Return the records of the arrays that jobs were submitted with, by their files' names."""
+    paths = {mine["record"] for folder in folders if (mine := _submission(folder))}
+    return {path: _record(Path(path), queued) for path in paths}
+
+
+def _submission(folder: JobFolder) -> dict[str, Any]:
+    try:
+        return dict(read_json(folder.submission))
+    except (FileNotFoundError, ValueError):  # never submitted, or a note that was cut off
+        return {}
+
+
+def _record(path: Path, queued: Queue | None) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = read_json(path)
+    except (FileNotFoundError, ValueError):
+        return {}
+    if record["array"] is None and queued is not None and record["name"] in queued.arrays:
+        record["array"] = queued.arrays[record["name"]]
+        with contextlib.suppress(PermissionError):  # a colleague is looking
+            write_json(path, record)
+    return record
+
+
+def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
+    """Return how jobs ended, as far as the site keeps accounts: state and exit code."""
+    ids = job_ids(folders)
+    if not ids:
+        return {}
+    arrays = ",".join(sorted({job.split("_")[0] for job in ids.values()}))
+    listed = _slurm("sacct", "-a", "-X", "-n", "-P", "-j", arrays, "-o", "JobID,State,ExitCode")
+    ended = {}
+    for line in (listed or "").splitlines():
+        job, state, code = line.split("|")
+        ended[job] = f"{state} (exit code {code})"
+    return {path: f"{ended[job]}{_last_word(path, job)}" for path, job in ids.items() if job in ended}
+
+
+def verdict(folder: JobFolder, reason: str) -> tuple[str, str]:
+    """Return the state of a job that has left the queue without a last word, and what to say of it."""
+    if folder.status().get("cancelled") or reason.startswith("CANCELLED"):
+        return STOPPED, "cancelled"
+    return LOST, f"Slurm: {reason}"
+
+
+def log_file(folder: JobFolder, job: str) -> Path:
+    """Return where a job's output goes."""
+    return Path(read_json(folder.submission)["record"]).parent / "slurm" / f"{job}_0_log.out"
+
+
+def _last_word(path: Path, job: str) -> str:
+    """Return what the end of a job's log adds to the accounts.
+
+    Without cgroups those do not know that a job was killed for its memory.
+    """
+    with contextlib.suppress(OSError), log_file(JobFolder(path), job).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+        lines = file.read().decode(errors="replace").splitlines()
+        if any(re.search(r"exceeded (job )?memory|oom.kill", line, re.IGNORECASE) for line in lines):
+            return ", killed for memory: see hydra.launcher.mem"
+        said = [
+            line
+            for line in lines
+            if line.strip() and not line.startswith(("srun:", "slurmstepd", "submitit"))
+        ]
+        return f", its last word: {said[-1].strip()[:200]}" if said else ""
+    return ""
+
+
+def cancel(folders: Sequence[JobFolder]) -> int:
+    """Cancel the jobs that are in the queue; return how many there were.
+
+    Raises
+    ------
+    UserError
+        If Slurm does not answer.
+    """
+    submitted = [folder for folder in folders if folder.submission.is_file()]
+    there = find_jobs(submitted, surely_queue(submitted)) if submitted else {}
+    ids = {path: job for path, job in job_ids(folders).items() if path in there}
+    if ids and _slurm("scancel", *ids.values()) is None:
+        raise UserError("scancel does not answer; try again")
+    for path in ids:
+        folder = JobFolder(path)
+        state = folder.status().get("state")
+        # A running job may have a word to say yet: what becomes of it is seen when it has left the queue.
+        folder.set_state(STOPPED if state == QUEUED else str(state), error="cancelled", cancelled=True)
+    return len(ids)
+
+
+def _slurm(*command: str) -> str | None:
+    """Return what a Slurm command prints; None where it is missing, fails or does not answer."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout if done.returncode == 0 else None
