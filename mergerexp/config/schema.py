@@ -50,6 +50,7 @@ class PathsConfig:
     weights: str = setting(identity=False)
     runs: str = setting(identity=False)
     sweeps: str = setting(identity=False)
+    studies: str = setting(identity=False)
 
 
 @dataclass
@@ -216,6 +217,22 @@ class TrainConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
     subset: float = setting(high=1.0, above=0.0)
     fold: int = setting(0, 99)
+    seed: int = setting(0, 2**31 - 1)
+
+
+@dataclass
+class AggregateConfig:
+    """Root of ``python -m mergerexp.aggregate``."""
+
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    name: str | None = setting()  # of the study's folder; null: the experiment's
+    sweep: str | None = setting()  # beginning of a sweep's id: only its runs
+    where: dict[str, Any] = setting()  # only runs with these settings; tags.NAME for a tag
+    compare: list[str] | None = setting()  # [arm, arm]: does the first have the smaller error?
+    allow_partial: bool = setting()  # go on although the study has gaps
+    prevalence: float = setting(high=0.99, above=0.0)  # of mergers in the sky
+    draws: int = setting(100, 1_000_000)  # of each bootstrap
     seed: int = setting(0, 2**31 - 1)
 
 

@@ -14,16 +14,18 @@ from omegaconf.errors import OmegaConfBaseException
 from mergerexp.config.backbone_names import check_backbone
 from mergerexp.config.schema import (
     DATA_SOURCES,
+    AggregateConfig,
     DataConfig,
     FolderDataConfig,
     ModelConfig,
     PrepareConfig,
     SimulatedDataConfig,
+    TrackingConfig,
     TrainConfig,
 )
 from mergerexp.errors import ConfigError
 
-Schema = TypeVar("Schema", PrepareConfig, TrainConfig)
+Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig)
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -45,6 +47,9 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     """
     checked = typed(cfg, schema)
     check_bounds(checked, "")
+    if isinstance(checked, AggregateConfig):
+        _check_study(checked)
+        return checked
     _check_data(checked.data)
     if isinstance(checked, TrainConfig):
         _check_run(checked)
@@ -60,11 +65,13 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
         On an unknown or missing key, or a value of the wrong type.
     """
     source = OmegaConf.select(cfg, "data.source", throw_on_missing=False)
-    if source not in DATA_SOURCES:
+    has_data = any(field.name == "data" for field in dataclasses.fields(schema))
+    if has_data and source not in DATA_SOURCES:
         raise ConfigError(f"data.source={source}: choose one of {', '.join(DATA_SOURCES)}")
     try:
         node = OmegaConf.structured(schema)
-        node.data = OmegaConf.structured(DATA_SOURCES[source])
+        if has_data:
+            node.data = OmegaConf.structured(DATA_SOURCES[source])
         node.merge_with(cfg)
         missing = sorted(OmegaConf.missing_keys(node))
         if missing:
@@ -130,12 +137,28 @@ def _check_run(cfg: TrainConfig) -> None:
         raise ConfigError(f"augment.zoom={zoom}: [low, high] is needed, with low <= high")
     if cfg.trainer.device == "cpu" and cfg.trainer.precision == "16":
         raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32 or bf16 with trainer.device=cpu")
-    if not cfg.tracking.experiment.strip():
-        raise ConfigError("tracking.experiment: a name is needed")
+    _check_experiment(cfg.tracking)
     if problem := check_backbone(cfg.model.backbone):
         raise ConfigError(f"model.backbone={cfg.model.backbone}: {problem}")
     if cfg.init.weights == "pretrained":
         _check_pretrained(cfg.model)
+
+
+def _check_experiment(tracking: TrackingConfig) -> None:
+    if not tracking.experiment.strip():
+        raise ConfigError("tracking.experiment: a name is needed")
+
+
+def _check_study(cfg: AggregateConfig) -> None:
+    _check_experiment(cfg.tracking)
+    if cfg.tracking.uri is None:
+        raise ConfigError(
+            "tracking=none: a study is read from MLflow: use sqlite or server"
+        )
+    if cfg.name is not None:
+        _check_file_name("name", cfg.name)
+    if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):
+        raise ConfigError(f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]")
 
 
 def _check_pretrained(model: ModelConfig) -> None:

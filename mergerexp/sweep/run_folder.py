@@ -70,6 +70,22 @@ class RunFolder(JobFolder):
         return self.path / "git.diff"
 
     @property
+    def examples(self) -> Path:
+        """Small images of some test galaxies."""
+        return self.path / "examples.parquet"
+
+    @property
+    def sweeps(self) -> list[str]:
+        """The sweeps that the run is part of."""
+        path = self.path / "sweeps.json"
+        return list(read_json(path)) if path.is_file() else []
+
+    def join(self, sweep: str) -> None:
+        """Make the run part of a sweep."""
+        if sweep not in (known := self.sweeps):
+            write_json(self.path / "sweeps.json", [*known, sweep])
+
+    @property
     def record(self) -> Path:
         """What MLflow has been told."""
         return self.path / "mlflow.json"
@@ -84,6 +100,7 @@ class RunFolder(JobFolder):
             self.history,
             self.metrics,
             self.predictions,
+            self.examples,
             *model,
         ]
 

@@ -87,6 +87,8 @@ class TrainSweep:
         )
         for run in new:
             run.write(again=self.options.rerun == "all")
+        for folder in folders:
+            folder.join(self.folder.name)
         new.sort(key=lambda run: -run.cost)  # the longest first, or the last one keeps all waiting
         run_jobs(scheduler, _jobs(new), _jobs(active), self.labels, f"sweep {self.folder.name}")
 

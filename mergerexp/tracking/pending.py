@@ -20,7 +20,8 @@ def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
         return False
     note = read_json(folder.record)
     same_store = (note["uri"], note["experiment"]) == (tracking.uri, tracking.experiment)
-    return same_store and note["closed"] is not None and note["closed"] == folder.status().get("updated")
+    over = note["closed"] is not None and note["closed"] == folder.status().get("updated")
+    return same_store and over and note.get("sweeps", []) == folder.sweeps
 
 
 def complete_records(folders: Sequence[RunFolder], uri: str | None = None) -> tuple[int, int]:

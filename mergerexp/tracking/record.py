@@ -17,6 +17,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
+from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
@@ -37,6 +38,7 @@ for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
 
 IDENTITY = "mergerexp.fingerprint"
+SWEEP = "mergerexp.sweep."  # and its id: a tag for each sweep that the run is part of
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on language models
 CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
 EVERY_S = 10.0  # between updates within a run
@@ -92,7 +94,11 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
     if note.pop("superseded", False) and _existing(client, note["run_id"]):  # rerun=all: one record a run
         client.delete_run(note["run_id"])  # MLflow keeps it restorable
     if _existing(client, note["run_id"]) is None:
-        note |= {"run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
+        note = {**store, "run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
+        write_json(folder.record, note)
+    if note.get("sweeps", []) != folder.sweeps:
+        client.log_batch(note["run_id"], tags=[RunTag(f"{SWEEP}{name}", "member") for name in folder.sweeps])
+        note["sweeps"] = folder.sweeps
         write_json(folder.record, note)
     _send_history(client, folder, note)
     status = folder.status()
@@ -107,15 +113,29 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
         write_json(folder.record, note)
 
 
-def open_store(tracking: TrackingConfig) -> tuple[MlflowClient, str]:
+def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowClient, str]:
     """Open the store and make sure the experiment exists; return the client and the store's full URI.
 
     Many processes may do so at once on a fresh SQLite file: the first one makes the tables.
+
+    Parameters
+    ----------
+    tracking
+        Which store and experiment.
+    create
+        Make what is not there.
+
+    Raises
+    ------
+    UserError
+        If store or experiment are not there and are not to be made.
     """
     assert tracking.uri is not None
     uri, lock = tracking.uri, nullcontext()
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///")).absolute()
+        if not create and not path.is_file():
+            raise UserError(f"{path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is")
         path.parent.mkdir(parents=True, exist_ok=True)
         uri = f"sqlite:///{path}"
         lock = FileLock(path.with_name(f"{path.name}.lock"))  # type: ignore[assignment]
@@ -123,13 +143,20 @@ def open_store(tracking: TrackingConfig) -> tuple[MlflowClient, str]:
         mlflow.set_tracking_uri(uri)
         client = MlflowClient(uri)
         if client.get_experiment_by_name(tracking.experiment) is None:
-            artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
-            try:
-                client.create_experiment(tracking.experiment, artifacts, KIND)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
-                    raise
+            if not create:
+                known = ", ".join(experiment.name for experiment in client.search_experiments())
+                raise UserError(f"no experiment {tracking.experiment} in {uri}; there are {known}")
+            _create_experiment(client, tracking)
     return client, uri
+
+
+def _create_experiment(client: MlflowClient, tracking: TrackingConfig) -> None:
+    artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
+    try:
+        client.create_experiment(tracking.experiment, artifacts, KIND)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
+            raise
 
 
 def _existing(client: MlflowClient, run_id: str | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mergerexp.analysis.metrics import summary
+from mergerexp.config.fingerprint import PROTOCOL_VERSION
 from mergerexp.config.schema import TrainConfig
 from mergerexp.data.splits import Split, n_balanced, split_dataset
 from mergerexp.data.store import Dataset
@@ -23,6 +24,7 @@ from mergerexp.sweep.stop import StopRequested
 from mergerexp.tracking.provenance import git_diff, git_state, software
 from mergerexp.tracking.record import Record
 from mergerexp.training.callbacks import Row
+from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, hardware, peak_memory_gb
 from mergerexp.training.predictions import predict_split, save_model
 from mergerexp.training.protocol import Outcome, Protocol
@@ -111,6 +113,7 @@ def _provenance(
         "device": str(machine.device),
         "precision": machine.precision,
         "software": software(),
+        "protocol": PROTOCOL_VERSION,
     }
 
 
@@ -120,6 +123,9 @@ def _write_results(
     predictions = predict_split(outcome.classifier, outcome.images, dataset, split, cfg.trainer.eval_batch)
     with written(folder.predictions) as partial:
         predictions.to_parquet(partial, index=False)
+    examples = run_examples(predictions, dataset.images, dataset.objids, cfg.split.seed)
+    with written(folder.examples) as partial:
+        examples.to_parquet(partial, index=False)
     save_model(folder.path, outcome.classifier, outcome.images, cfg)
     # The figures come from the file that is kept, as anyone else would compute them.
     metrics = fold_metrics(pd.read_parquet(folder.predictions))

@@ -1,0 +1,215 @@
+"""Which of the runs that MLflow has make a study: one protocol, one run a cell, all cells of the grid."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Run
+
+from mergerexp.errors import UserError
+from mergerexp.tracking.arms import CELL, arm_of, name_arms, protocol
+from mergerexp.tracking.record import IDENTITY, SWEEP
+
+REQUIRED = ("subset", "fold", "seed", "init.name", "split.folds")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that keeps a study from being whole.
+
+    Attributes
+    ----------
+    kind
+        missing, unfinished, failed, duplicate, foreign or damaged.
+    what
+        The cell or run, and what is wrong with it.
+    """
+
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
+def of_sweep(runs: Sequence[Run], beginning: str) -> list[Run]:
+    """Return the runs of the one sweep whose id begins so; refuse it if there are none or several."""
+    ids = {tag.removeprefix(SWEEP) for run in runs for tag in run.data.tags if tag.startswith(SWEEP)}
+    chosen = sorted(name for name in ids if name.startswith(beginning))
+    if len(chosen) != 1:
+        what = "which of" if chosen else "no such sweep in MLflow; there are"
+        raise UserError(f"sweep={beginning}: {what} {', '.join(chosen or sorted(ids)) or 'none'}")
+    return [run for run in runs if f"{SWEEP}{chosen[0]}" in run.data.tags]
+
+
+def with_setting(runs: Sequence[Run], key: str, value: Any) -> list[Run]:
+    """Return the runs that have a setting, or a tag (``tags.NAME``), of this value or one of these values.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+
+    def of(run: Run) -> str | None:
+        if key.startswith("tags."):
+            return run.data.tags.get(key.removeprefix("tags."))
+        return run.data.params.get(key)
+
+    known = {own for run in runs if (own := of(run)) is not None}
+    if not known:
+        raise UserError(f"where.{key}: no run has such a setting; the keys are those of a run's config.yaml")
+    wanted = value if isinstance(value, list) else [value]
+    chosen = [run for run in runs if any(_same(of(run), one) for one in wanted)]
+    if not chosen:
+        raise UserError(f"where.{key}={value}: no such run; there are {', '.join(sorted(known))}")
+    return chosen
+
+
+def _same(own: str | None, wanted: Any) -> bool:
+    if own is None:
+        return False
+    try:
+        return float(own) == float(wanted)
+    except (TypeError, ValueError):
+        return own == str(wanted)
+
+
+def select(found: Sequence[Run]) -> tuple[pd.DataFrame, list[Gap]]:
+    """Keep the finished runs of one protocol, the newest of each cell, and name all that is amiss.
+
+    Returns
+    -------
+    DataFrame
+        A row a run, see `mergerexp.tracking.study.Study`.
+    list of Gap
+        What was left out, or is not there.
+
+    Raises
+    ------
+    UserError
+        If nothing is left.
+    """
+    ours = [run for run in found if _is_ours(run)]
+    gaps = [Gap("foreign", f"{_who(run)} is no run of mergerexp") for run in found if not _is_ours(run)]
+    kinds = Counter(_protocol_key(run) for run in ours)
+    if not kinds:
+        raise UserError("none of the chosen runs is one of mergerexp's")
+    usual = max(kinds, key=lambda key: kinds[key])
+    # Methods without training have a smaller protocol, which must be a part of the networks'.
+    biggest = max(kinds, key=lambda key: (len(key), kinds[key]))
+    reference = dict(biggest if set(usual) <= set(biggest) else usual)
+    study = []
+    for run in ours:
+        own = dict(_protocol_key(run))
+        differs = [f"{key}={own[key]}" for key in own if reference.get(key) != own[key]]
+        if differs:
+            gaps.append(Gap("foreign", f"{_who(run)} has {', '.join(differs)}; {_rest(reference, differs)}"))
+        else:
+            study.append(run)
+    rows = _rows(study)
+    return _one_a_cell(rows, gaps)
+
+
+def _rest(reference: Mapping[str, str], differs: Sequence[str]) -> str:
+    keys = [each.partition("=")[0] for each in differs]
+    return "the study has " + ", ".join(f"{key}={reference.get(key)}" for key in keys)
+
+
+def _is_ours(run: Run) -> bool:
+    return IDENTITY in run.data.tags and all(key in run.data.params for key in REQUIRED)
+
+
+def _protocol_key(run: Run) -> tuple[tuple[str, str], ...]:
+    content_hash = run.data.tags.get("mergerexp.data.content_hash", "unknown")
+    return tuple(sorted(protocol(run.data.params, content_hash[:12]).items()))
+
+
+def _who(run: Run) -> str:
+    return f"{run.info.run_name} ({run.info.run_id[:8]})"
+
+
+def _rows(runs: Sequence[Run]) -> pd.DataFrame:
+    arms = name_arms([arm_of(run.data.params) for run in runs])
+    rows = [
+        {
+            "arm": arm,
+            "subset": float(run.data.params["subset"]),
+            "seed": int(run.data.params["seed"]),
+            "fold": int(run.data.params["fold"]),
+            "n_train": run.data.metrics.get("train/n_balanced"),
+            "run_id": run.info.run_id,
+            "run_name": run.info.run_name,
+            "status": run.info.status,
+            "started": run.info.start_time,
+            "ended": run.info.end_time,
+            "seconds": run.data.metrics.get("run/seconds"),
+            "epochs": run.data.metrics.get("run/epochs"),
+            "commit": run.data.tags.get("mergerexp.git.commit"),
+            "device": run.data.tags.get("mergerexp.device"),
+            "error": run.data.tags.get("mergerexp.error", ""),
+            "folds": int(run.data.params["split.folds"]),
+        }
+        for run, arm in zip(runs, arms, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _one_a_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFrame, list[Gap]]:
+    """Keep the newest finished run of each cell, and hold the cells against the grid."""
+    cell = ["arm", *CELL]
+    kept = []
+    for key, group in rows.groupby(cell):
+        name = cell_name(dict(zip(cell, key, strict=True)))
+        finished = group[group["status"] == "FINISHED"].sort_values("ended")
+        if len(finished) > 1:
+            ids = ", ".join(run_id[:8] for run_id in finished["run_id"])
+            gaps.append(Gap("duplicate", f"{name} was finished {len(finished)} times (runs {ids})"))
+        if len(finished):
+            kept.append(finished.iloc[-1])
+            continue
+        last = group.sort_values("started").iloc[-1]
+        failed = last["status"] in ("FAILED", "KILLED")
+        reason = f": {last['error']}" if last["error"] else ""
+        kind, state = ("failed", last["status"].lower()) if failed else ("unfinished", "not finished")
+        gaps.append(Gap(kind, f"{name} is {state} (run {last['run_id'][:8]}){reason}"))
+    present = {tuple(key) for key, _ in rows.groupby(cell)}
+    gaps += [
+        Gap("missing", f"{cell_name(expected)} was never trained")
+        for expected in _grid(rows)
+        if tuple(expected[column] for column in cell) not in present
+    ]
+    if not kept:
+        raise UserError("none of the chosen runs is finished:\n" + "\n".join(map(str, gaps)))
+    order = ["arm", "subset", "seed", "fold"]
+    runs = pd.DataFrame(kept).sort_values(order, ascending=[True, False, True, True])
+    return runs.drop(columns=["status", "error", "folds"]).reset_index(drop=True), gaps
+
+
+def _grid(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the cells that a study with these runs should have.
+
+    Every arm has all folds and its own seeds. An arm that was trained at more than one size should have
+    the sizes of all such arms; one at a single size has that alone.
+    """
+    sizes = {arm: set(group["subset"]) for arm, group in rows.groupby("arm")}
+    studied = set().union(*(own for own in sizes.values() if len(own) > 1))
+    folds = range(int(rows["folds"].max()))
+    cells = []
+    for arm, group in rows.groupby("arm"):
+        own = studied if len(sizes[arm]) > 1 else sizes[arm]
+        for subset, fold, seed in itertools.product(
+            sorted(own, reverse=True), folds, sorted(set(group["seed"]))
+        ):
+            cells.append({"arm": arm, "subset": subset, "fold": fold, "seed": seed})
+    return cells
+
+
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """Name a cell in the words of the command line."""
+    return f"{cell['arm']} subset={cell['subset']:g} fold={cell['fold']} seed={cell['seed']}"

@@ -1,0 +1,205 @@
+"""A study as MLflow has it: which runs belong to it, what is missing, and their stored predictions."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Run
+
+from mergerexp.config.schema import TrackingConfig
+from mergerexp.console import ProgressReport
+from mergerexp.errors import UserError, describe
+from mergerexp.tracking.arms import CELL
+from mergerexp.tracking.record import open_store
+from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_setting
+
+log = logging.getLogger(__name__)
+DOWNLOADS = 8  # at once
+COLUMNS = {"objid", "split", "label", "p_m"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a study.
+
+    Attributes
+    ----------
+    name, uri, experiment_id
+        The experiment's.
+    runs
+        A row a finished run: arm, subset, seed, fold, n_train, run_id, run_name, started, seconds, epochs,
+        commit, device.
+    gaps
+        What is missing or was left out.
+    settings, tags
+        Of each run, by run_id.
+    predictions
+        A row a galaxy and run: arm, subset, n_train, seed, fold, split, objid, label, p_m.
+    """
+
+    name: str
+    uri: str
+    experiment_id: str
+    runs: pd.DataFrame
+    gaps: list[Gap]
+    settings: dict[str, dict[str, str]]
+    tags: dict[str, dict[str, str]]
+    predictions: pd.DataFrame
+
+    @property
+    def has_page(self) -> bool:
+        """Tell whether the runs have addresses that a browser can open."""
+        return self.uri.startswith("http")
+
+
+class StudyReader:
+    """Reads a study from an MLflow store.
+
+    Parameters
+    ----------
+    tracking
+        The store, and the experiment.
+    """
+
+    def __init__(self, tracking: TrackingConfig) -> None:
+        self.tracking = tracking
+        try:
+            self.client, self.uri = open_store(tracking, create=False)
+        except UserError:
+            raise
+        except Exception as error:  # whatever the store's drivers raise
+            raise UserError(f"{tracking.uri}: MLflow does not answer ({describe(error)})") from error
+
+    def find(self, sweep: str | None = None, where: Mapping[str, Any] | None = None) -> Study:
+        """Choose the runs of a study, and say what it lacks; predictions are empty.
+
+        Parameters
+        ----------
+        sweep
+            Beginning of a sweep's id: only its runs.
+        where
+            Only runs with these settings, or one of a list of values; ``tags.NAME`` asks for a tag.
+
+        Raises
+        ------
+        UserError
+            If there is no such experiment, sweep, setting or run.
+        """
+        experiment = self.client.get_experiment_by_name(self.tracking.experiment)
+        assert experiment is not None  # open_store looked
+        found = self._search(experiment.experiment_id)
+        if not found:
+            raise UserError(f"experiment {self.tracking.experiment} in {self.uri} has no runs")
+        if sweep is not None:
+            found = of_sweep(found, sweep)
+        for key, value in (where or {}).items():
+            found = with_setting(found, str(key), value)
+        runs, gaps = select(found)
+        return Study(
+            name=self.tracking.experiment,
+            uri=self.uri,
+            experiment_id=experiment.experiment_id,
+            runs=runs,
+            gaps=gaps,
+            settings={run.info.run_id: dict(run.data.params) for run in found},
+            tags={run.info.run_id: dict(run.data.tags) for run in found},
+            predictions=pd.DataFrame(),
+        )
+
+    def with_predictions(self, study: Study) -> Study:
+        """Read the predictions of a study's runs; runs whose predictions can't be used become gaps."""
+        content = self.artifacts(study.runs, "predictions.parquet", read_predictions)
+        parts, gaps = [], list(study.gaps)
+        truth: dict[int, int] = {}
+        for row in _records(study.runs):
+            found = content[row["run_id"]]
+            problem = found if isinstance(found, Exception) else _contradiction(found, truth)
+            if problem is not None:
+                why = describe(problem) if isinstance(problem, Exception) else problem
+                gaps.append(Gap("damaged", f"{cell_name(row)} (run {row['run_id'][:8]}): {why}"))
+                continue
+            own = {key: row[key] for key in ("arm", "subset", "n_train", "seed", "fold")}
+            parts.append(found.assign(**own))
+        if not parts:
+            raise UserError("no run has predictions that can be read:\n" + "\n".join(map(str, gaps)))
+        predictions = pd.concat(parts, ignore_index=True)
+        read = predictions[["arm", *CELL]].drop_duplicates()
+        runs = study.runs.merge(read, on=["arm", *CELL])
+        return replace(study, runs=runs, gaps=gaps, predictions=predictions)
+
+    def artifacts(self, runs: pd.DataFrame, name: str, read: Callable[[Path], Any]) -> dict[str, Any]:
+        """Download a file of each run and read it.
+
+        Returns
+        -------
+        dict
+            By run_id; an exception instead of the content where a run lacks the file or it is damaged.
+        """
+
+        def fetch(run_id: str) -> tuple[str, Any]:
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    return run_id, read(Path(self.client.download_artifacts(run_id, name, folder)))
+            except Exception as error:  # the store's drivers and parsers raise many kinds
+                return run_id, error
+
+        with (
+            ThreadPoolExecutor(DOWNLOADS) as pool,
+            ProgressReport(f"reading {name}", len(runs)) as progress,
+        ):
+            content = {}
+            for run_id, value in pool.map(fetch, runs["run_id"]):
+                content[run_id] = value
+                progress.advance(1)
+        return content
+
+    def _search(self, experiment_id: str) -> list[Run]:
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([experiment_id], max_results=1000, page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                return found
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read the predictions of a run.
+
+    Raises
+    ------
+    UserError
+        If columns are missing or values are out of range.
+    """
+    predictions = pd.read_parquet(path)
+    if missing := COLUMNS - set(predictions.columns):
+        raise UserError(f"predictions.parquet lacks the columns {', '.join(sorted(missing))}")
+    if not predictions["p_m"].between(0, 1).all() or not predictions["label"].isin((0, 1)).all():
+        raise UserError("predictions.parquet has p_m outside [0, 1] or labels other than 0 and 1")
+    if set(predictions["split"]) != {"val", "test"}:
+        raise UserError("predictions.parquet needs rows of the splits val and test, and no others")
+    if predictions["objid"].duplicated().any():
+        raise UserError("predictions.parquet rates an object twice")
+    return predictions[["objid", "split", "label", "p_m"]]
+
+
+def _contradiction(predictions: pd.DataFrame, truth: dict[int, int]) -> str | None:
+    """Tell how a run's labels disagree with those of the runs before it, if they do."""
+    own = dict(zip(predictions["objid"].tolist(), predictions["label"].tolist(), strict=True))
+    wrong = [objid for objid, label in own.items() if truth.get(objid, label) != label]
+    if wrong:
+        return f"the label of object {wrong[0]} is not that of other runs ({len(wrong)} such objects)"
+    truth.update(own)
+    return None
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
