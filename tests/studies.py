@@ -1,0 +1,121 @@
+"""Studies without training: run folders as the train verb leaves them, with made-up predictions, in a real MLflow."""
+
+from __future__ import annotations
+
+import functools
+import io
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
+from PIL import Image
+
+from mergerexp.config.compose import Composer, compose_cell
+from mergerexp.config.fingerprint import digest
+from mergerexp.config.paths import absolute_paths
+from mergerexp.config.schema import TrainConfig
+from mergerexp.data.splits import make_split, n_balanced
+from mergerexp.files import write_json
+from mergerexp.sweep.job_folder import DONE
+from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.tracking.record import sync
+from mergerexp.training.run import fold_metrics
+
+COMPOSER = Composer("train")
+SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits, at the largest size
+
+
+@functools.cache
+def empty_store() -> Path:
+    """Make the tables of an MLflow database once: that takes seconds."""
+    path = Path(tempfile.mkdtemp()) / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def galaxies(n_mergers: int = 60, n_others: int = 140) -> tuple[np.ndarray, np.ndarray]:
+    """Return objids and labels."""
+    labels = np.repeat([1, 0], [n_mergers, n_others]).astype(np.int8)
+    return 5_870_000_000_000_000_000 + np.arange(len(labels)), labels
+
+
+def rate(labels: np.ndarray, skill: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw overconfident p_m: calibrated logits times 1.8."""
+    logit = 2 * skill**2 * (2 * labels - 1) + 2 * skill * rng.normal(size=len(labels))
+    return 1 / (1 + np.exp(-1.8 * logit))
+
+
+def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = "c" * 64) -> RunFolder:
+    """Make one run's folder and its MLflow record."""
+    if not (root / "mlflow.db").exists():
+        shutil.copy(empty_store(), root / "mlflow.db")
+    cell = (f"paths.root={root}", "data=simulated_small", *overrides)
+    cfg = absolute_paths(compose_cell("train", cell, TrainConfig, COMPOSER))
+    objids, labels = galaxies()
+    split = make_split(
+        labels, np.arange(len(labels)), fold=cfg.fold, folds=cfg.split.folds, subset=cfg.subset,
+        subset_of="all", negatives="all", seed=0,
+    )  # fmt: skip
+    identity = digest([*map(str, overrides), content_hash, len(list(root.glob("runs/*")))])
+    folder = RunFolder(root / "runs" / f"study-{cfg.init.name}-{cfg.subset:g}-{cfg.fold}-{identity}")
+    folder.path.mkdir(parents=True)
+    folder.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(cfg)))
+    write_json(folder.inputs, {"fingerprint": identity})
+    provenance = {"git": {"commit": "0123abc", "dirty": False}, "device": "cpu", "command": "train"}
+    data = {"name": cfg.data.name, "content_hash": content_hash, "objects": len(labels)}
+    write_json(folder.provenance, {**provenance, "data": data, "software": {"python": "3.11"}})
+    write_json(folder.history, [])
+    folder.join("5weep000")
+    if state == DONE:
+        rng = np.random.default_rng([cfg.fold, cfg.seed, round(100 * cfg.subset)])
+        skill = SKILL[cfg.init.name] * cfg.subset**0.15
+        parts = [
+            pd.DataFrame(
+                {
+                    "objid": objids[rows],
+                    "split": name,
+                    "label": labels[rows],
+                    "p_m": rate(labels[rows], skill, rng),
+                }
+            )
+            for name, rows in (("val", split.val), ("test", split.test))
+        ]
+        predictions = pd.concat(parts, ignore_index=True)
+        predictions.to_parquet(folder.predictions)
+        images = [jpeg(label) for label in parts[1]["label"]]
+        pd.DataFrame({"objid": parts[1]["objid"], "jpeg": images}).to_parquet(folder.examples)
+        size = {"train/n_balanced": float(n_balanced(labels[split.train])), "run/seconds": 60.0}
+        write_json(folder.metrics, {**fold_metrics(predictions), **size, "run/epochs": 12.0})
+        for name in ("model.safetensors", "model.json"):
+            write_json(folder.path / name, {})
+    folder.set_state(state, error=None if state == DONE else "ValueError: bad luck")
+    sync(folder, cfg.tracking)
+    return folder
+
+
+def jpeg(label: int) -> bytes:
+    """Return a picture of one or two blobs."""
+    y, x = np.mgrid[:48, :48]
+    light = sum(np.exp(-((x - cx) ** 2 + (y - 24) ** 2) / 30) for cx in ((16, 32) if label else (24,)))
+    buffer = io.BytesIO()
+    Image.fromarray(np.uint8(np.clip(200 * light[..., None] * (1, 0.8, 0.7), 0, 255))).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def add_study(
+    root: Path,
+    inits: Sequence[str] = ("imagenet", "random"),
+    subsets: Sequence[float] = (0.3, 0.5, 1.0),
+    folds: Sequence[int] = (0, 1, 2, 3),
+    *overrides: str,
+) -> None:
+    """Make all cells of a study."""
+    for init in inits:
+        for subset in subsets:
+            for fold in folds:
+                add_run(root, f"init={init}", f"subset={subset}", f"fold={fold}", *overrides)

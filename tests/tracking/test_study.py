@@ -1,0 +1,148 @@
+"""Reading a study back from MLflow: which runs make it, what is missing, and predictions as they were stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mergerexp.config.schema import TrackingConfig
+from mergerexp.errors import UserError
+from mergerexp.sweep.job_folder import FAILED, RUNNING
+from mergerexp.tracking.arms import name_arms
+from mergerexp.tracking.study import Study, StudyReader
+from tests.studies import add_run, add_study
+
+
+def reader(root: Path, experiment: str = "mergerexp") -> StudyReader:
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    return StudyReader(TrackingConfig(uri=uri, experiment=experiment, artifacts=None, retry_s=0.0))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    add_study(root, subsets=(0.5, 1.0))
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Half of a study: what is wrong with it is up to the test."""
+    add_study(tmp_path, ["imagenet"], [1.0])
+    return tmp_path
+
+
+def gaps(study: Study) -> list[tuple[str, str]]:
+    return [(gap.kind, gap.what) for gap in study.gaps]
+
+
+def test_whole_study(whole):
+    study = reader(whole).find()
+    assert study.gaps == []
+    assert len(study.runs) == 16
+    assert set(study.runs["arm"]) == {"imagenet", "random"}
+    assert dict(study.runs.groupby("subset")["n_train"].first()) == {0.5: 32.0, 1.0: 60.0}
+    study = reader(whole).with_predictions(study)
+    for folder in (whole / "runs").iterdir():
+        stored = pd.read_parquet(folder / "predictions.parquet")
+        run_id = study.runs.loc[study.runs["run_name"] == folder.name].iloc[0]
+        ours = study.predictions
+        for key in ("arm", "subset", "fold"):
+            ours = ours[ours[key] == run_id[key]]
+        assert (ours["p_m"].to_numpy() == stored["p_m"].to_numpy()).all()
+        assert (ours["objid"].to_numpy() == stored["objid"].to_numpy()).all()
+
+
+def test_missing_and_failed_and_unfinished(root):
+    add_run(root, "init=random", "fold=0")
+    add_run(root, "init=random", "fold=1", state=FAILED)
+    add_run(root, "init=random", "fold=2", state=RUNNING)
+    kinds = dict(gaps(reader(root).find()))
+    assert kinds["missing"] == "random subset=1 fold=3 seed=0 was never trained"
+    assert kinds["failed"].startswith("random subset=1 fold=1 seed=0 is failed (run ")
+    assert kinds["failed"].endswith("bad luck")
+    assert kinds["unfinished"].startswith("random subset=1 fold=2 seed=0 is not finished")
+    assert len(kinds) == 3
+
+
+def test_duplicate_and_foreign(root):
+    again = add_run(root, "init=imagenet", "fold=2")
+    add_run(root, "init=imagenet", "fold=2", content_hash="d" * 64)
+    add_run(root, "init=imagenet", "fold=1", "trainer.patience=3")
+    study = reader(root).find()
+    (duplicate,) = (what for kind, what in gaps(study) if kind == "duplicate")
+    assert duplicate.startswith("imagenet subset=1 fold=2 seed=0 was finished 2 times")
+    assert again.path.name in set(study.runs["run_name"])  # the newest
+    foreign = [what for kind, what in gaps(study) if kind == "foreign"]
+    assert any("data=dddddddddddd; the study has data=cccccccccccc" in what for what in foreign)
+    assert any("trainer.patience=3; the study has trainer.patience=12" in what for what in foreign)
+    assert len(study.runs) == 4
+
+
+def test_arms_of_different_sizes(root):
+    """An arm at one size has that alone; arms of several sizes should have the same ones."""
+    add_study(root, ["random"], [1.0])
+    assert reader(root).find().gaps == []
+    add_study(root, ["random"], [0.5], [0])
+    missing = [what for _, what in gaps(reader(root).find())]
+    assert missing == [f"random subset=0.5 fold={fold} seed=0 was never trained" for fold in (1, 2, 3)]
+
+
+def test_choosing(root):
+    add_run(root, "init=imagenet", "fold=0", "seed=1", "tracking.experiment=other")
+    add_study(root, ["imagenet"], [1.0], (0, 1, 2, 3), "seed=7")
+    assert len(reader(root).find(where={"seed": 7}).runs) == 4
+    assert len(reader(root).find(where={"seed": [0, 7], "fold": "0"}).runs) == 2
+    assert len(reader(root).find(sweep="5weep").runs) == 8
+    with pytest.raises(UserError, match="sweep=nope: no such sweep in MLflow; there are 5weep000"):
+        reader(root).find(sweep="nope")
+    with pytest.raises(UserError, match=r"where.seed=3: no such run; there are 0, 7"):
+        reader(root).find(where={"seed": 3})
+    with pytest.raises(UserError, match="where.sead: no run has such a setting"):
+        reader(root).find(where={"sead": 3})
+    with pytest.raises(UserError, match="no experiment nothing in .* there are .*mergerexp"):
+        reader(root, "nothing")
+    with pytest.raises(UserError, match="no MLflow store"):
+        reader(root / "elsewhere")
+
+
+def test_damaged_predictions_are_named(root):
+    runs = reader(root).find().runs
+    broken = runs[runs["fold"] == 1].iloc[0]
+    (stored,) = (root / "mlartifacts").glob(f"**/{broken['run_id']}/artifacts/predictions.parquet")
+    stored.write_bytes(stored.read_bytes()[:100])
+    other = runs[runs["fold"] == 3].iloc[0]  # the run of fold 2 has rated its galaxies too
+    (stored,) = (root / "mlartifacts").glob(f"**/{other['run_id']}/artifacts/predictions.parquet")
+    frame = pd.read_parquet(stored)
+    frame.assign(label=1 - frame["label"]).to_parquet(stored)
+    study = reader(root).with_predictions(reader(root).find())
+    damaged = [what for kind, what in gaps(study) if kind == "damaged"]
+    assert len(damaged) == 2
+    assert any("fold=1" in what and broken["run_id"][:8] in what for what in damaged)
+    assert any("fold=3" in what and "is not that of other runs" in what for what in damaged)
+    assert set(study.runs["fold"]) == {0, 2}
+
+
+def arm(**settings: str) -> dict[str, str]:
+    base = {"init.name": "imagenet", "model.backbone": "tf_lite0", "model.pretrained": "wheel"}
+    return {**base, **{key.replace("__", "."): value for key, value in settings.items()}}
+
+
+def test_names_of_arms():
+    assert name_arms([arm(), arm(init__name="random", init__weights="random"), arm()]) == [
+        "imagenet",
+        "random",
+        "imagenet",
+    ]
+    assert name_arms([arm(), arm(model__backbone="legacy_xception", model__pretrained="hub")]) == [
+        "imagenet, lite0",
+        "imagenet, xception",
+    ]
+    assert name_arms([arm(optimizer__lr="0.1"), arm(optimizer__lr="0.2")]) == [
+        "imagenet, lr=0.1",
+        "imagenet, lr=0.2",
+    ]
+    rule = {"model.kind": "nonparametric", "model.method": "gini_m20", "init.name": "random"}
+    assert name_arms([arm(), rule]) == ["imagenet", "gini_m20"]
