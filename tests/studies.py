@@ -88,7 +88,7 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
         predictions = pd.concat(parts, ignore_index=True)
         predictions.to_parquet(folder.predictions)
         images = [jpeg(label) for label in parts[1]["label"]]
-        pd.DataFrame({"objid": parts[1]["objid"], "jpeg": images}).to_parquet(folder.examples)
+        pd.DataFrame({"objid": parts[1]["objid"], "drawn": True, "jpeg": images}).to_parquet(folder.examples)
         size = {"train/n_balanced": float(n_balanced(labels[split.train])), "run/seconds": 60.0}
         write_json(folder.metrics, {**fold_metrics(predictions), **size, "run/epochs": 12.0})
         for name in ("model.safetensors", "model.json"):

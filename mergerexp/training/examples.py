@@ -20,7 +20,7 @@ CONFIDENT = 8  # most confident mistakes of each kind
 BIN = 2  # of each class in each tenth of p_m
 
 
-def choose_examples(predictions: pd.DataFrame, seed: int) -> NDArray[np.int64]:
+def choose_examples(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Choose test galaxies to show, the same ones in different runs as far as their p_m allow.
 
     Parameters
@@ -32,27 +32,52 @@ def choose_examples(predictions: pd.DataFrame, seed: int) -> NDArray[np.int64]:
 
     Returns
     -------
-    ndarray
-        Sorted objids, int64.
+    DataFrame
+        objid (int64, ascending) and drawn (bool): chosen at random from its outcome, the others for their
+        p_m.
     """
     test = predictions[predictions["split"] == "test"]
-    order = [np.random.default_rng([seed, objid]).random() for objid in test["objid"].abs()]
+    order = [np.random.default_rng([seed, abs(objid)]).random() for objid in test["objid"].tolist()]
     test = test.assign(order=order).sort_values("order")
     called = test["p_m"] >= 0.5
     wrong = test[called != (test["label"] == 1)]
     doubt = (wrong["p_m"] - 0.5).abs()
     tenth = (test["p_m"] * 10).astype(int).clip(upper=9)
+    drawn = test.groupby(["label", called]).head(OUTCOME)["objid"]
     parts = [
-        test.groupby(["label", called]).head(OUTCOME),
-        wrong.assign(doubt=doubt).sort_values("doubt", ascending=False).groupby("label").head(CONFIDENT),
-        test.groupby(["label", tenth]).head(BIN),
+        drawn,
+        wrong.assign(doubt=doubt)
+        .sort_values("doubt", ascending=False)
+        .groupby("label")
+        .head(CONFIDENT)["objid"],
+        test.groupby(["label", tenth]).head(BIN)["objid"],
     ]
-    return np.unique(np.concatenate([part["objid"].to_numpy() for part in parts]))
+    chosen = np.unique(np.concatenate([part.to_numpy() for part in parts]))
+    return pd.DataFrame({"objid": chosen, "drawn": np.isin(chosen, drawn)})
 
 
-def encode_examples(objids: NDArray[np.int64], images: NDArray[np.uint8]) -> pd.DataFrame:
-    """Return objid and jpeg (bytes) of images, uint8 of shape (n, H, W, 3), made small where they are not."""
-    return pd.DataFrame({"objid": objids, "jpeg": [_jpeg(image) for image in images]})
+def run_examples(
+    predictions: pd.DataFrame, images: NDArray[np.uint8], objids: NDArray[np.int64], split_seed: int
+) -> pd.DataFrame:
+    """Choose the examples of a run and make them small.
+
+    Parameters
+    ----------
+    predictions
+        As stored.
+    images, objids
+        Of the data set; uint8 of shape (N, H, W, 3), and (N,).
+    split_seed
+        What the draw depends on, besides the predictions.
+
+    Returns
+    -------
+    DataFrame
+        objid, drawn (see `choose_examples`), jpeg (bytes).
+    """
+    chosen = choose_examples(predictions, seed_for(split_seed, "examples"))
+    row_of = pd.Series(np.arange(len(objids)), index=objids)
+    return chosen.assign(jpeg=[_jpeg(images[row]) for row in row_of[chosen["objid"]]])
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -61,22 +86,3 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
-
-
-def run_examples(
-    predictions: pd.DataFrame, images: NDArray[np.uint8], objids: NDArray[np.int64], split_seed: int
-) -> pd.DataFrame:
-    """Choose and encode the examples of a run.
-
-    Parameters
-    ----------
-    predictions
-        As stored.
-    images, objids
-        Of the data set; shapes (N, H, W, 3) and (N,).
-    split_seed
-        What the draw depends on, besides the predictions.
-    """
-    chosen = choose_examples(predictions, seed_for(split_seed, "examples"))
-    rows = np.flatnonzero(np.isin(objids, chosen))
-    return encode_examples(objids[rows], images[rows])

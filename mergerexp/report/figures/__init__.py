@@ -1,0 +1,1 @@
+"""One module a kind of figure; each function draws one and returns it."""

@@ -1,0 +1,90 @@
+"""Pictures of galaxies that were rated right and wrong (Ackermann et al. 2018, Figs 8 to 11)."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mergerexp.report.figures.style import LOOK
+
+COLUMNS = 8
+# name, title, label, called a merger
+OUTCOMES = (
+    ("fig08_true_positives", "True positives", 1, True),
+    ("fig09_false_positives", "False positives", 0, True),
+    ("fig10_true_negatives", "True negatives", 0, False),
+    ("fig11_false_negatives", "False negatives", 1, False),
+)
+SHOWN = 16
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small image with what the network made of it."""
+
+    objid: int
+    label: int
+    p_m: float
+    jpeg: bytes
+
+
+def draw_lots(examples: pd.DataFrame, seed: int) -> dict[str, list[Picture]]:
+    """Draw galaxies of each outcome at random.
+
+    Parameters
+    ----------
+    examples
+        Galaxies whose images are at hand: objid, label, p_m, jpeg, random (True for those that were
+        drawn at random from their outcome, see `mergerexp.training.examples`).
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    dict
+        By the name of the gallery; empty lists where there is none.
+    """
+    lots = {}
+    for name, _, label, called in OUTCOMES:
+        of_kind = (examples["label"] == label) & ((examples["p_m"] >= 0.5) == called)
+        own = examples[of_kind & examples["drawn"]]
+        order = np.random.default_rng([seed, label, called]).permutation(len(own))[:SHOWN]
+        lots[name] = _pictures(own.iloc[order].sort_values("p_m", ascending=False))
+    return lots
+
+
+def most_confident_mistakes(examples: pd.DataFrame) -> list[Picture]:
+    """Return the galaxies that were rated most surely and wrongly, the worst first."""
+    wrong = examples[(examples["p_m"] >= 0.5) != (examples["label"] == 1)]
+    worst = (wrong["p_m"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:SHOWN]
+    return _pictures(wrong.loc[worst])
+
+
+def draw_gallery(pictures: list[Picture]) -> Figure:
+    """Draw pictures in rows, p_m below each."""
+    rows = max(1, -(-len(pictures) // COLUMNS))
+    with mpl.rc_context(LOOK):
+        made = Figure(figsize=(COLUMNS * 0.95, rows * 1.13), layout="constrained")
+        FigureCanvasAgg(made)
+        grid = made.subplots(rows, COLUMNS, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, picture in zip(grid.flat, pictures, strict=False):
+            axes.imshow(np.asarray(Image.open(io.BytesIO(picture.jpeg))))
+            axes.text(
+                0.5, -0.04, f"{picture.p_m:.3f}", transform=axes.transAxes, ha="center", va="top", fontsize=8
+            )
+        return made
+
+
+def _pictures(rows: pd.DataFrame) -> list[Picture]:
+    return [
+        Picture(int(row.objid), int(row.label), float(row.p_m), bytes(row.jpeg)) for row in rows.itertuples()
+    ]

@@ -1,0 +1,56 @@
+"""Test error against the size of the training set (Ackermann et al. 2018, Fig. 2)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from mergerexp.report.figures.style import colour_of, figure, marker_of
+from mergerexp.report.published import published
+from mergerexp.report.results import Results
+
+
+def draw_lesion(results: Results, with_published: bool = True) -> Figure:
+    """Draw each arm's mean test error over folds with its SEM, and fitted power laws.
+
+    Parameters
+    ----------
+    results
+        Of a study.
+    with_published
+        Mark the two published errors.
+    """
+    with figure(height=4.1) as (made, axes):
+        for arm in results.arms:
+            own = results.learning[results.learning["arm"] == arm].sort_values("n_train")
+            colour = colour_of(results.arms, arm)
+            axes.errorbar(
+                own["n_train"],
+                own["error"],
+                yerr=own["sem"],
+                fmt=marker_of(results.arms, arm),
+                color=colour,
+                capsize=3,
+                label=arm,
+            )
+            if law := results.power_laws.get(arm):
+                sizes = np.geomspace(own["n_train"].min(), own["n_train"].max(), 100)
+                band = law.predict(sizes)
+                axes.plot(sizes, band.error, color=colour, linewidth=1)
+                axes.fill_between(sizes, band.low, band.high, color=colour, alpha=0.13, linewidth=0)
+        if with_published:
+            errors, size = published()["lesion"]["error"], max(published()["lesion"]["sizes"])
+            for name, colour in (("transfer", "#666666"), ("random", "#b0b0b0")):
+                label = f"Ackermann et al. 2018, {name}"
+                axes.plot([size], [errors[name]], "*", color=colour, markersize=10, label=label)
+        sizes = sorted(set(results.learning["n_train"]))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(sizes + ([size] if with_published else [])))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("training images, equally many of each class")
+        axes.set_ylabel("test error, classes weighed alike")
+        axes.legend()
+        return made

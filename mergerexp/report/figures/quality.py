@@ -1,0 +1,115 @@
+"""Histogram of p_m, calibration, ROC and precision-recall (Ackermann et al. 2018, Figs 3 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mergerexp.analysis.calibration import calibration_curve
+from mergerexp.analysis.curves import precision_recall, roc
+from mergerexp.analysis.metrics import auroc
+from mergerexp.report.figures.style import MERGER, OTHER, colour_of, figure
+from mergerexp.report.published import published
+from mergerexp.report.quality import BALANCED
+from mergerexp.report.results import Results, largest
+
+
+def draw_histogram(test: pd.DataFrame, column: str = "p_m") -> Figure:
+    """Draw how p_m is distributed for mergers and for others, each class with a total of one."""
+    with figure() as (made, axes):
+        edges = np.linspace(0, 1, 21)
+        for label, name, colour in ((0, "non-interacting", OTHER), (1, "mergers", MERGER)):
+            p = test.loc[test["label"] == label, column]
+            weights = np.full(len(p), 1 / len(p))
+            axes.hist(p, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
+            axes.hist(p, edges, weights=weights, histtype="step", color=colour, label=name, linewidth=1.6)
+        axes.set_yscale("log")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel(r"$p_m$" if column == "p_m" else r"recalibrated $p_m$")
+        axes.set_ylabel("fraction of the class")
+        axes.legend(loc="upper center")
+        return made
+
+
+def draw_calibration(test: pd.DataFrame, column: str = "p_m") -> Figure:
+    """Draw the fraction of mergers in ten bins of p_m, with 2-sigma Jeffreys intervals."""
+    with figure(width=4.4, height=4.3) as (made, axes):
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="perfectly calibrated")
+        for kind, colour, marker, shift in (("width", MERGER, "o", 0.0), ("mass", OTHER, ".", 0.004)):
+            curve = calibration_curve(test["label"], test[column], kind=kind, prevalence=BALANCED)  # type: ignore[arg-type]
+            curve = curve[curve["n"] > 0]
+            off = [
+                curve["fraction"] - curve["fraction_low"],
+                curve["fraction_high"] - curve["fraction"],
+            ]
+            own = [curve["mean_p"] - curve["low"], curve["high"] - curve["mean_p"]]
+            axes.errorbar(
+                curve["mean_p"] + shift,
+                curve["fraction"],
+                yerr=off,
+                xerr=own if kind == "width" else None,
+                fmt=marker,
+                color=colour,
+                elinewidth=1,
+                alpha=1.0 if kind == "width" else 0.7,
+                label={"width": "bins of equal width", "mass": "bins of equal number"}[kind],
+            )
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        axes.set_xlabel(
+            r"mean $p_m$ in the bin" if column == "p_m" else r"mean recalibrated $p_m$ in the bin"
+        )
+        axes.set_ylabel("fraction of mergers, classes weighed alike")
+        axes.legend(loc="upper left")
+        return made
+
+
+def draw_roc(results: Results) -> Figure:
+    """Draw the receiver operating characteristic of every arm at its largest size."""
+    with figure(width=4.6, height=4.3) as (made, axes):
+        for arm in results.arms:
+            test = largest(results.study.predictions, arm)
+            curve = roc(test["label"], test["p_m"])
+            area = auroc(test["label"], test["p_m"])
+            axes.plot(curve.fpr, curve.tpr, color=colour_of(results.arms, arm), label=f"{arm}: {area:.4f}")
+        axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        axes.set_xlabel("false positive rate")
+        axes.set_ylabel("true positive rate, completeness")
+        title = f"AUROC (published: {published()['auroc']})"
+        axes.legend(loc="lower right", title=title, title_fontsize=9)
+        return made
+
+
+def draw_precision_recall(results: Results) -> Figure:
+    """Draw purity against completeness at equal numbers and in a survey."""
+    survey = results.settings.prevalence
+    with figure(height=4.1) as (made, axes):
+        for arm in results.arms:
+            test = largest(results.study.predictions, arm)
+            for prevalence, line in ((BALANCED, "-"), (survey, ":")):
+                curve = precision_recall(test["label"], test["p_m"], prevalence)
+                label = f"{arm}, {prevalence:.0%} mergers"
+                colour = colour_of(results.arms, arm)
+                axes.plot(curve.recall, curve.precision, line, color=colour, label=label)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
+        axes.set_xlabel("completeness (recall)")
+        axes.set_ylabel("purity (precision)")
+        axes.legend(fontsize=8)
+        return made
+
+
+def all_quality_figures(results: Results) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each figure of the headline arm, by its file's name."""
+    quality = results.quality[results.headline]
+    calibrated = quality.recalibrated["isotonic"]
+    return {
+        "fig03_histogram": lambda: draw_histogram(quality.test),
+        "fig04_calibration": lambda: draw_calibration(quality.test),
+        "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, "p_cal"),
+        "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, "p_cal"),
+        "fig07_roc": lambda: draw_roc(results),
+        "precision_recall": lambda: draw_precision_recall(results),
+    }

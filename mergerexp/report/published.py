@@ -1,0 +1,16 @@
+"""The published numbers, from the one file that has them."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+
+@functools.cache
+def published() -> dict[str, Any]:
+    """Return the contents of ``published.yaml``."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml")))
+    return dict(content)

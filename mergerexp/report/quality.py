@@ -1,0 +1,125 @@
+"""How far an arm's probabilities can be trusted: calibration, recalibration, and the shift to a survey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mergerexp.analysis.calibration import ece_null, prior_shift, spiegelhalter
+from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores
+from mergerexp.analysis.recalibration import Calibrator, recalibrate
+
+METHODS = ("isotonic", "platt")
+QUALITIES = ("ece", "brier", "log_loss", "auroc")
+REFITS = 1000  # bootstrap draws, at most, where each one fits calibrators anew
+BALANCED = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an aggregation can be told about its numbers.
+
+    Attributes
+    ----------
+    compare
+        Two arms: does the first have the smaller error? None: pretrained against random weights.
+    prevalence
+        Of mergers in a survey.
+    draws
+        Of each bootstrap.
+    seed
+        Of bootstraps, of the thirds that calibrators are fitted on, and of galleries.
+    """
+
+    compare: tuple[str, str] | None = None
+    prevalence: float = 0.02
+    draws: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How far the probabilities of one arm can be trusted; of its largest size and first seed.
+
+    Attributes
+    ----------
+    test
+        Pooled test predictions: fold, seed, split, objid, label, p_m.
+    recalibrated
+        The scored two thirds by method: p_m, p_cal for equally many mergers and others.
+    calibrators
+        By method and fold.
+    scores
+        A row for each of raw, isotonic and platt, at equal numbers, at the survey's prevalence with the
+        probabilities as they are, and there with the prior shifted.
+    """
+
+    test: pd.DataFrame
+    recalibrated: dict[str, pd.DataFrame]
+    calibrators: dict[str, dict[tuple[int, int], Calibrator]]
+    scores: pd.DataFrame
+
+
+def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
+    """Calibrate by a third of each test fold, and score the rest, uncalibrated probabilities too.
+
+    Parameters
+    ----------
+    test
+        Test predictions of one arm at one size; of several seeds the first is used.
+    settings
+        What was asked for.
+    """
+    test = test[test["seed"] == test["seed"].min()]
+    recalibrated, calibrators = {}, {}
+    for method in METHODS:
+        frame, calibrators[method] = recalibrate(test, method, settings.seed, BALANCED)
+        recalibrated[method] = frame
+    raw = recalibrated["isotonic"]  # the same galaxies with every method
+    survey = settings.prevalence
+    shifted = raw.assign(p_m=prior_shift(raw["p_m"], BALANCED, survey))
+    rows = [
+        {"p": "as trained", **_fixed(raw, "p_m", BALANCED, settings)},
+        *(_refitted(test, method, BALANCED, settings) for method in METHODS),
+        {"p": "as trained", **_fixed(raw, "p_m", survey, settings)},
+        {"p": "isotonic", **_fixed(raw, "p_cal", survey, settings)},
+        {"p": "as trained, prior shifted", **_fixed(shifted, "p_m", survey, settings)},
+        *(_refitted(test, method, survey, settings) for method in METHODS),
+    ]
+    return Quality(test, recalibrated, calibrators, pd.DataFrame(rows))
+
+
+def _fixed(frame: pd.DataFrame, column: str, prevalence: float, settings: Settings) -> dict[str, Any]:
+    """Score given probabilities as if they were meant for a prevalence."""
+    table = bootstrap_scores(
+        frame["label"], frame[column], frame["fold"], prevalence, seed=settings.seed, draws=settings.draws
+    )
+    return _row(table, frame, column, prevalence, settings)
+
+
+def _refitted(test: pd.DataFrame, method: str, prevalence: float, settings: Settings) -> dict[str, Any]:
+    """Score calibrated probabilities for a prevalence; the intervals hold the calibrators' own noise."""
+    draws = min(settings.draws, REFITS)
+    table = bootstrap_recalibrated(test, method, prevalence, seed=settings.seed, draws=draws)
+    frame, _ = recalibrate(test, method, settings.seed, prevalence)
+    name = method if prevalence == BALANCED else f"{method}, prior shifted"
+    return {"p": name, **_row(table, frame, "p_cal", prevalence, settings)}
+
+
+def _row(
+    table: pd.DataFrame, frame: pd.DataFrame, column: str, prevalence: float, settings: Settings
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"prevalence": prevalence}
+    for own in table[table["metric"].isin(QUALITIES)].itertuples():
+        row |= {own.metric: own.value, f"{own.metric}_low": own.low, f"{own.metric}_high": own.high}
+    null = ece_null(frame["label"], frame[column], prevalence=prevalence, seed=settings.seed, draws=REFITS)
+    at_hand = prior_shift(frame[column], prevalence, frame["label"].mean())
+    z, p_value = spiegelhalter(frame["label"], at_hand)
+    return row | {
+        "ece_null": null["mean"],
+        "ece_p": null["p_value"],
+        "spiegelhalter_z": z,
+        "spiegelhalter_p": p_value,
+    }

@@ -1,0 +1,200 @@
+"""All numbers of a study, computed from its stored predictions by `mergerexp.analysis`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from mergerexp.analysis.intervals import bootstrap_scores, mean_sem
+from mergerexp.analysis.learning_curve import PowerLaw, fit_power_law
+from mergerexp.analysis.lesion import Comparison, compare_arms, learning_table
+from mergerexp.analysis.metrics import auroc, scores
+from mergerexp.errors import UserError
+from mergerexp.report.quality import BALANCED, Quality, Settings, measure_quality
+from mergerexp.tracking.arms import is_network
+from mergerexp.tracking.study import Study
+
+SCORES = ("recall", "precision", "f1", "error", "auroc")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the tables, figures and pages of a study show.
+
+    Attributes
+    ----------
+    study, settings
+        What they were computed from.
+    arms
+        Names, the compared ones first.
+    networks
+        Those that are networks.
+    compared
+        The two arms of the lesion study's tests; None where there are no such two.
+    scores
+        arm, n_train, prevalence, metric, mean, sem, folds, pooled, low, high: at each arm's largest size.
+    learning
+        See `mergerexp.analysis.lesion.learning_table`.
+    comparison
+        See `mergerexp.analysis.lesion.compare_arms`.
+    power_laws
+        Fitted learning curves, by arm.
+    quality
+        By arm.
+    robustness
+        Degraded test images, see `mergerexp.analysis.robustness`; None where it was not measured.
+    """
+
+    study: Study
+    settings: Settings
+    arms: list[str]
+    networks: list[str]
+    compared: tuple[str, str] | None
+    scores: pd.DataFrame
+    learning: pd.DataFrame
+    comparison: Comparison | None
+    power_laws: dict[str, PowerLaw]
+    quality: dict[str, Quality]
+    robustness: pd.DataFrame | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        """The arm that the study is about."""
+        return self.arms[0]
+
+
+def compute(study: Study, settings: Settings, step: Callable[[str], None] = lambda what: None) -> Results:
+    """Compute everything from a study with predictions.
+
+    Parameters
+    ----------
+    study
+        With predictions.
+    settings
+        What was asked for.
+    step
+        Told what is being computed, for a progress report.
+
+    Raises
+    ------
+    UserError
+        If the arms to compare are not there.
+    """
+    networks = _networks(study)
+    compared = _compared(study, settings.compare, networks)
+    every = list(study.runs["arm"].unique())
+    first = list(compared or networks[:1])
+    arms = first + [arm for arm in every if arm not in first]
+    step("the lesion study")
+    learning = learning_table(study.predictions)
+    comparison = (
+        compare_arms(study.predictions, *compared, seed=settings.seed, draws=settings.draws)
+        if compared
+        else None
+    )
+    laws, notes = _power_laws(learning, networks)
+    step("scores and their intervals")
+    scores = pd.concat([_scores(study, arm, settings) for arm in arms], ignore_index=True)
+    quality = {}
+    for arm in (arm for arm in arms if arm in networks):
+        step(f"calibration of {arm}")
+        quality[arm] = measure_quality(largest(study.predictions, arm), settings)
+    return Results(
+        study=study,
+        settings=settings,
+        arms=arms,
+        networks=[arm for arm in arms if arm in networks],
+        compared=compared,
+        scores=scores,
+        learning=learning,
+        comparison=comparison,
+        power_laws=laws,
+        quality=quality,
+        notes=notes,
+    )
+
+
+def largest(predictions: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Return the test predictions of an arm at its largest size, all seeds."""
+    own = predictions[(predictions["arm"] == arm) & (predictions["split"] == "test")]
+    return own[own["subset"] == own["subset"].max()]
+
+
+def _networks(study: Study) -> list[str]:
+    first = study.runs.drop_duplicates("arm")
+    return [row.arm for row in first.itertuples() if is_network(study.settings[row.run_id])]
+
+
+def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) -> tuple[str, str] | None:
+    known = list(study.runs["arm"].unique())
+    if asked is not None:
+        for arm in asked:
+            if arm not in known:
+                raise UserError(f"compare: no arm {arm}; there are {', '.join(known)}")
+        return asked
+    weights = {
+        row.arm: study.settings[row.run_id].get("init.weights")
+        for row in study.runs.drop_duplicates("arm").itertuples()
+    }
+    pretrained = [arm for arm in networks if weights[arm] == "pretrained"]
+    random = [arm for arm in networks if weights[arm] == "random"]
+    if len(pretrained) == len(random) == 1:
+        return pretrained[0], random[0]
+    if {"imagenet", "random"} <= set(networks):
+        return "imagenet", "random"
+    return (networks[0], networks[1]) if len(networks) == 2 else None
+
+
+def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, PowerLaw], list[str]]:
+    laws, notes = {}, []
+    for arm in arms:
+        own = learning[learning["arm"] == arm]
+        try:
+            laws[arm] = fit_power_law(own["n_train"], own["error"], own["sem"])
+        except ValueError as reason:
+            notes.append(f"no power law for {arm}: {reason}")
+    return laws, notes
+
+
+def _scores(study: Study, arm: str, settings: Settings) -> pd.DataFrame:
+    """Score an arm at its largest size: mean and SEM over folds, and pooled with bootstrap intervals."""
+    test = largest(study.predictions, arm)
+    truth = test["label"].mean()
+    parts = []
+    for name, prevalence in (("balanced", BALANCED), ("data set", None), ("survey", settings.prevalence)):
+        folds = [
+            {"fold": fold, **_fold_scores(part, prevalence)}
+            for (fold, _), part in test.groupby(["fold", "seed"])
+        ]
+        by_fold = pd.DataFrame(folds).groupby("fold").mean()  # the seeds of a fold are one measurement
+        pooled = bootstrap_scores(
+            test["label"],
+            test["p_m"],
+            test["fold"],
+            prevalence,
+            seed=settings.seed,
+            draws=settings.draws,
+            unit=test["objid"] if test["objid"].duplicated().any() else None,
+        ).set_index("metric")
+        for metric in SCORES:
+            mean, sem = mean_sem(by_fold[metric])
+            value, low, high = pooled.loc[metric, ["value", "low", "high"]]
+            row = {"arm": arm, "n_train": round(test["n_train"].mean()), "at": name}
+            row |= {"prevalence": truth if prevalence is None else prevalence, "metric": metric}
+            row |= {
+                "mean": mean,
+                "sem": sem,
+                "folds": len(by_fold),
+                "pooled": value,
+                "low": low,
+                "high": high,
+            }
+            parts.append(row)
+    return pd.DataFrame(parts)
+
+
+def _fold_scores(part: pd.DataFrame, prevalence: float | None) -> dict[str, float]:
+    return {**scores(part["label"], part["p_m"], prevalence), "auroc": auroc(part["label"], part["p_m"])}
