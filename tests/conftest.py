@@ -100,6 +100,27 @@ def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
     return run
 
 
+@pytest.fixture(scope="session")
+def study_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with an MLflow store of 24 finished runs: two arms, three sizes, four folds."""
+    from tests.studies import add_study
+
+    root = tmp_path_factory.mktemp("study")
+    add_study(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_study(study_root: Path) -> Path:
+    """The folder of that study as `mergerexp.aggregate` writes it."""
+    from mergerexp.aggregate import aggregate
+    from mergerexp.config.compose import compose_cell
+    from mergerexp.config.schema import AggregateConfig
+
+    overrides = [f"paths.root={study_root}", "draws=500"]
+    return aggregate(compose_cell("aggregate", overrides, AggregateConfig)).parent
+
+
 @pytest.fixture
 def only_run(tmp_path: Path) -> Callable[[], Path]:
     """Return the folder of the one run below tmp_path."""

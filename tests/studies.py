@@ -1,4 +1,4 @@
-"""Studies without training: run folders as the train verb leaves them, with made-up predictions, in a real MLflow."""
+"""Studies without training: run folders as training leaves them, predictions made up, in a real MLflow."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def imports(folder: str) -> set[str]:
 
 
 def test_analysis_is_a_library_in_its_own_right():
-    allowed = {"__future__", "collections", "dataclasses", "math", "typing", "numpy", "scipy", "pandas"}
+    allowed = {*sys.stdlib_module_names, "numpy", "scipy", "pandas"}
     for name in imports("analysis"):
         assert name.split(".")[0] in allowed or name.startswith("mergerexp.analysis"), name
 
@@ -40,7 +40,16 @@ def test_data_and_config_know_no_models():
 
 @pytest.mark.parametrize(
     "module",
-    ["train", "prepare", "status", "sweep.train_sweep", "sweep.hydra_task", "config.app", "report.run_table"],
+    [
+        "train",
+        "prepare",
+        "aggregate",
+        "status",
+        "sweep.train_sweep",
+        "sweep.hydra_task",
+        "config.app",
+        "report.run_table",
+    ],
 )
 def test_no_torch_at_the_top(module):
     """Composing and checking a sweep on a login node takes seconds."""
@@ -61,5 +70,22 @@ def test_files_and_functions_stay_short():
 
 
 def test_every_verb_is_thin():
-    for verb in ("train", "prepare", "status"):
+    for verb in ("train", "prepare", "aggregate", "status"):
         assert (PACKAGE / f"{verb}.py").read_text().count("\n") <= 120
+
+
+def test_a_study_can_be_aggregated_without_torch():
+    """The base installation has none: a laptop against a cluster's server."""
+    script = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "timm", "pytorch_lightning", "safetensors", "sklearn"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NotInstalled())
+import mergerexp.report.study_folder, mergerexp.report.examples, mergerexp.tracking.study
+import mergerexp.aggregate, mergerexp.status, mergerexp.train
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

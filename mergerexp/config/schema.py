@@ -228,7 +228,7 @@ class AggregateConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
     name: str | None = setting()  # of the study's folder; null: the experiment's
     sweep: str | None = setting()  # beginning of a sweep's id: only its runs
-    where: dict[str, Any] = setting()  # only runs with these settings; tags.NAME for a tag
+    where: dict[str, Any] | None = setting()  # only runs with these settings; tags.NAME for a tag
     compare: list[str] | None = setting()  # [arm, arm]: does the first have the smaller error?
     allow_partial: bool = setting()  # go on although the study has gaps
     prevalence: float = setting(high=0.99, above=0.0)  # of mergers in the sky

@@ -152,9 +152,7 @@ def _check_experiment(tracking: TrackingConfig) -> None:
 def _check_study(cfg: AggregateConfig) -> None:
     _check_experiment(cfg.tracking)
     if cfg.tracking.uri is None:
-        raise ConfigError(
-            "tracking=none: a study is read from MLflow: use sqlite or server"
-        )
+        raise ConfigError("tracking=none: a study is read from MLflow: use sqlite or server")
     if cfg.name is not None:
         _check_file_name("name", cfg.name)
     if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):

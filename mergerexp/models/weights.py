@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
 
 from mergerexp.errors import WeightsError
 
@@ -70,6 +69,8 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
     if not path.is_file():
         raise WeightsError(f"model.pretrained={pretrained}: no such file")
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
         try:
             with safe_open(path, framework="numpy") as tensors:
                 tensors.keys()

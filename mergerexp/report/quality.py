@@ -10,6 +10,7 @@ import pandas as pd
 from mergerexp.analysis.calibration import ece_null, prior_shift, spiegelhalter
 from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores
 from mergerexp.analysis.recalibration import Calibrator, recalibrate
+from mergerexp.frames import records
 
 METHODS = ("isotonic", "platt")
 QUALITIES = ("ece", "brier", "log_loss", "auroc")
@@ -112,8 +113,9 @@ def _row(
     table: pd.DataFrame, frame: pd.DataFrame, column: str, prevalence: float, settings: Settings
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"prevalence": prevalence}
-    for own in table[table["metric"].isin(QUALITIES)].itertuples():
-        row |= {own.metric: own.value, f"{own.metric}_low": own.low, f"{own.metric}_high": own.high}
+    for own in records(table[table["metric"].isin(QUALITIES)]):
+        name = own["metric"]
+        row |= {name: own["value"], f"{name}_low": own["low"], f"{name}_high": own["high"]}
     null = ece_null(frame["label"], frame[column], prevalence=prevalence, seed=settings.seed, draws=REFITS)
     at_hand = prior_shift(frame[column], prevalence, frame["label"].mean())
     z, p_value = spiegelhalter(frame["label"], at_hand)

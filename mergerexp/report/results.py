@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from mergerexp.analysis.intervals import bootstrap_scores, mean_sem
-from mergerexp.analysis.learning_curve import PowerLaw, fit_power_law
+from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms, learning_table
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.errors import UserError
+from mergerexp.frames import records
 from mergerexp.report.quality import BALANCED, Quality, Settings, measure_quality
 from mergerexp.tracking.arms import is_network
 from mergerexp.tracking.study import Study
@@ -55,7 +56,7 @@ class Results:
     scores: pd.DataFrame
     learning: pd.DataFrame
     comparison: Comparison | None
-    power_laws: dict[str, PowerLaw]
+    power_laws: dict[str, LearningCurve]
     quality: dict[str, Quality]
     robustness: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
@@ -66,7 +67,12 @@ class Results:
         return self.arms[0]
 
 
-def compute(study: Study, settings: Settings, step: Callable[[str], None] = lambda what: None) -> Results:
+def compute(
+    study: Study,
+    settings: Settings,
+    degraded: pd.DataFrame | None = None,
+    step: Callable[[str], None] = lambda what: None,
+) -> Results:
     """Compute everything from a study with predictions.
 
     Parameters
@@ -75,6 +81,8 @@ def compute(study: Study, settings: Settings, step: Callable[[str], None] = lamb
         With predictions.
     settings
         What was asked for.
+    degraded
+        Ratings of degraded test images, see `mergerexp.report.examples.read_robustness`.
     step
         Told what is being computed, for a progress report.
 
@@ -120,12 +128,13 @@ def compute(study: Study, settings: Settings, step: Callable[[str], None] = lamb
 def largest(predictions: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Return the test predictions of an arm at its largest size, all seeds."""
     own = predictions[(predictions["arm"] == arm) & (predictions["split"] == "test")]
-    return own[own["subset"] == own["subset"].max()]
+    largest_size: pd.DataFrame = own[own["subset"] == own["subset"].max()]
+    return largest_size
 
 
 def _networks(study: Study) -> list[str]:
-    first = study.runs.drop_duplicates("arm")
-    return [row.arm for row in first.itertuples() if is_network(study.settings[row.run_id])]
+    first = records(study.runs.drop_duplicates("arm"))
+    return [row["arm"] for row in first if is_network(study.settings[row["run_id"]])]
 
 
 def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) -> tuple[str, str] | None:
@@ -136,8 +145,8 @@ def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) 
                 raise UserError(f"compare: no arm {arm}; there are {', '.join(known)}")
         return asked
     weights = {
-        row.arm: study.settings[row.run_id].get("init.weights")
-        for row in study.runs.drop_duplicates("arm").itertuples()
+        row["arm"]: study.settings[row["run_id"]].get("init.weights")
+        for row in records(study.runs.drop_duplicates("arm"))
     }
     pretrained = [arm for arm in networks if weights[arm] == "pretrained"]
     random = [arm for arm in networks if weights[arm] == "random"]
@@ -148,12 +157,12 @@ def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) 
     return (networks[0], networks[1]) if len(networks) == 2 else None
 
 
-def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, PowerLaw], list[str]]:
+def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, LearningCurve], list[str]]:
     laws, notes = {}, []
     for arm in arms:
         own = learning[learning["arm"] == arm]
         try:
-            laws[arm] = fit_power_law(own["n_train"], own["error"], own["sem"])
+            laws[arm] = fit_learning_curve(own["n_train"], own["error"], own["sem"])
         except ValueError as reason:
             notes.append(f"no power law for {arm}: {reason}")
     return laws, notes

@@ -142,7 +142,7 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
             "subset": float(run.data.params["subset"]),
             "seed": int(run.data.params["seed"]),
             "fold": int(run.data.params["fold"]),
-            "n_train": run.data.metrics.get("train/n_balanced"),
+            "n_train": int(run.data.metrics.get("train/n_balanced", 0)),
             "run_id": run.info.run_id,
             "run_name": run.info.run_name,
             "status": run.info.status,

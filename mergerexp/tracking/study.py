@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.console import ProgressReport
 from mergerexp.errors import UserError, describe
+from mergerexp.frames import records
 from mergerexp.tracking.arms import CELL
 from mergerexp.tracking.record import open_store
 from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_setting
@@ -118,7 +119,7 @@ class StudyReader:
         content = self.artifacts(study.runs, "predictions.parquet", read_predictions)
         parts, gaps = [], list(study.gaps)
         truth: dict[int, int] = {}
-        for row in _records(study.runs):
+        for row in records(study.runs):
             found = content[row["run_id"]]
             problem = found if isinstance(found, Exception) else _contradiction(found, truth)
             if problem is not None:
@@ -199,7 +200,3 @@ def _contradiction(predictions: pd.DataFrame, truth: dict[int, int]) -> str | No
         return f"the label of object {wrong[0]} is not that of other runs ({len(wrong)} such objects)"
     truth.update(own)
     return None
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mergerexp.frames import records
 from mergerexp.report.figures.style import LOOK
 
 COLUMNS = 8
@@ -85,6 +86,4 @@ def draw_gallery(pictures: list[Picture]) -> Figure:
 
 
 def _pictures(rows: pd.DataFrame) -> list[Picture]:
-    return [
-        Picture(int(row.objid), int(row.label), float(row.p_m), bytes(row.jpeg)) for row in rows.itertuples()
-    ]
+    return [Picture(row["objid"], row["label"], row["p_m"], row["jpeg"]) for row in records(rows)]

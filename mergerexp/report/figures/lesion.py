@@ -36,17 +36,17 @@ def draw_lesion(results: Results, with_published: bool = True) -> Figure:
             )
             if law := results.power_laws.get(arm):
                 sizes = np.geomspace(own["n_train"].min(), own["n_train"].max(), 100)
-                band = law.predict(sizes)
-                axes.plot(sizes, band.error, color=colour, linewidth=1)
-                axes.fill_between(sizes, band.low, band.high, color=colour, alpha=0.13, linewidth=0)
+                error, low, high = law.predict(sizes)
+                axes.plot(sizes, error, color=colour, linewidth=1)
+                axes.fill_between(sizes, low, high, color=colour, alpha=0.13, linewidth=0)
         if with_published:
             errors, size = published()["lesion"]["error"], max(published()["lesion"]["sizes"])
             for name, colour in (("transfer", "#666666"), ("random", "#b0b0b0")):
                 label = f"Ackermann et al. 2018, {name}"
                 axes.plot([size], [errors[name]], "*", color=colour, markersize=10, label=label)
-        sizes = sorted(set(results.learning["n_train"]))
+        ticks = sorted(set(results.learning["n_train"]))
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(sizes + ([size] if with_published else [])))
+        axes.xaxis.set_major_locator(FixedLocator(ticks + ([size] if with_published else [])))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_ylim(bottom=0)

@@ -20,7 +20,7 @@ from mergerexp.report.results import Results, largest
 def draw_histogram(test: pd.DataFrame, column: str = "p_m") -> Figure:
     """Draw how p_m is distributed for mergers and for others, each class with a total of one."""
     with figure() as (made, axes):
-        edges = np.linspace(0, 1, 21)
+        edges = np.linspace(0, 1, 21).tolist()
         for label, name, colour in ((0, "non-interacting", OTHER), (1, "mergers", MERGER)):
             p = test.loc[test["label"] == label, column]
             weights = np.full(len(p), 1 / len(p))
@@ -30,7 +30,7 @@ def draw_histogram(test: pd.DataFrame, column: str = "p_m") -> Figure:
         axes.set_xlim(0, 1)
         axes.set_xlabel(r"$p_m$" if column == "p_m" else r"recalibrated $p_m$")
         axes.set_ylabel("fraction of the class")
-        axes.legend(loc="upper center")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         return made
 
 

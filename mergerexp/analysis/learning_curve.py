@@ -1,0 +1,136 @@
+"""The learning curve: error(N) = a + b N^-c, fitted to the mean errors of several training-set sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar, nnls
+
+from mergerexp.analysis.metrics import Floats
+
+STEEPEST = 10.0  # c above: a step, whose height alone can be fitted
+SHALLOWEST = 0.01  # c below: a straight line in log N, which a and b fit in many ways
+
+
+@dataclass(frozen=True, eq=False)
+class LearningCurve:
+    """A fitted curve.
+
+    Attributes
+    ----------
+    a, b, c
+        Error(N) = a + b N^-c.
+    covariance
+        Of (a, b, c), shape (3, 3); zero in a's row and column where a is fixed at 0.
+    chi2, dof
+        Weighted sum of squared residuals, and its degrees of freedom.
+    """
+
+    a: float
+    b: float
+    c: float
+    covariance: Floats
+    chi2: float
+    dof: int
+
+    def predict(self, n_train: ArrayLike, sigma: float = 1.0) -> tuple[Floats, Floats, Floats]:
+        """Return the error at some sizes with its band, by propagation of the covariance.
+
+        Parameters
+        ----------
+        n_train
+            Training-set sizes, of any shape.
+        sigma
+            Half-width of the band in standard deviations; 1 holds 68 %.
+
+        Returns
+        -------
+        tuple of ndarray
+            Error and the limits of its band, of the shape of n_train; the lower one is not below 0.
+
+        Raises
+        ------
+        ValueError
+            If a size is not positive.
+        """
+        n = np.asarray(n_train, dtype=np.float64)
+        if not ((n > 0) & np.isfinite(n)).all():
+            raise ValueError("n_train must be positive and finite")
+        power = n**-self.c
+        gradient = np.stack([np.ones_like(n), power, -self.b * np.log(n) * power], axis=-1)
+        variance = np.einsum("...i,ij,...j->...", gradient, self.covariance, gradient)
+        error = self.a + self.b * power
+        half = sigma * np.sqrt(np.maximum(variance, 0))
+        return error, np.maximum(error - half, 0), error + half
+
+
+def fit_learning_curve(n_train: ArrayLike, error: ArrayLike, sem: ArrayLike) -> LearningCurve:
+    """Fit error(N) = a + b N^-c with a >= 0 by weighted least squares.
+
+    a, the error that no number of galaxies of this kind would mend, is fixed at 0 where there are three
+    sizes only, where the error does not fall with the size, and where the fit ends at that limit. Its
+    covariance is that of the two other parameters then, and the band does not know of another a.
+
+    Parameters
+    ----------
+    n_train
+        Training-set sizes, each once; shape (k,).
+    error
+        Mean test error at each size; shape (k,).
+    sem
+        Its standard error, positive, which the residuals are divided by; shape (k,).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three sizes, or shapes or values are wrong.
+    """
+    n, y, s = _checked(n_train, error, sem)
+    centre = float(np.exp(np.log(n).mean()))  # where the curve's level is least correlated with c
+    x = np.log(n / centre)
+    fit = _fit(x, y, s, -STEEPEST, floor=False)
+    if len(n) > 3 and fit.c > SHALLOWEST:
+        with_floor = _fit(x, y, s, SHALLOWEST, floor=True)
+        if with_floor.a > 0 and with_floor.chi2 < fit.chi2:
+            fit = with_floor
+    b = fit.b * centre**fit.c
+    jacobian = np.array([[1, 0, 0], [0, centre**fit.c, b * np.log(centre)], [0, 0, 1]])
+    return replace(fit, b=b, covariance=jacobian @ fit.covariance @ jacobian.T)
+
+
+def _fit(x: Floats, y: Floats, s: Floats, lowest: float, floor: bool) -> LearningCurve:
+    """Fit a + b exp(-c x), c from ``lowest`` on; a and b are solved for at each c, which is then searched."""
+
+    def columns(c: float) -> Floats:
+        return np.stack([np.full(len(x), float(floor)), np.exp(-c * x)], axis=1)
+
+    def misfit(c: float) -> float:
+        return float(nnls(columns(c) / s[:, None], y / s)[1])
+
+    grid = np.linspace(lowest, STEEPEST, 60)
+    at = int(np.argmin([misfit(c) for c in grid]))
+    bounds = (grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)])
+    c = float(minimize_scalar(misfit, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
+    (a, b), norm = nnls(columns(c) / s[:, None], y / s)
+    gradient = np.column_stack([columns(c), -b * x * np.exp(-c * x)]) / s[:, None]
+    free = [0, 1, 2] if floor else [1, 2]
+    covariance = np.zeros((3, 3))
+    covariance[np.ix_(free, free)] = np.linalg.pinv(gradient[:, free].T @ gradient[:, free], hermitian=True)
+    return LearningCurve(float(a), float(b), c, covariance, float(norm**2), len(x) - len(free))
+
+
+def _checked(n_train: ArrayLike, error: ArrayLike, sem: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    n, y, s = (np.asarray(values, dtype=np.float64) for values in (n_train, error, sem))
+    if n.ndim != 1 or not n.shape == y.shape == s.shape:
+        raise ValueError(f"n_train, error and sem must be lists alike, not {n.shape}, {y.shape}, {s.shape}")
+    if not ((n > 0) & np.isfinite(n)).all() or len(np.unique(n)) < len(n):
+        raise ValueError("n_train must be positive and finite, each size once")
+    if len(n) < 3:
+        raise ValueError(f"a learning curve needs three training-set sizes at least, not {len(n)}")
+    if not ((y >= 0) & np.isfinite(y)).all() or not y.any():
+        raise ValueError("error must be finite, nowhere negative, and not 0 at all sizes")
+    if not ((s > 0) & np.isfinite(s)).all():
+        raise ValueError("sem must be positive and finite: two folds at least, whose errors differ")
+    return n, y, s

@@ -1,0 +1,386 @@
+"""The lesion study: how the error falls with the training set, and whether one arm's is the smaller one.
+
+Everything is computed from a frame of predictions with a row a galaxy and run, and the columns arm (str),
+subset (float), n_train (int, size of the balanced training set), seed (int), fold (int), split ("val" or
+"test"), objid (int), label (0 or 1) and p_m (in [0, 1]). Only rows of the split "test" are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from mergerexp.analysis.intervals import mean_sem
+from mergerexp.analysis.metrics import Floats, _weights, scores
+from mergerexp.analysis.significance import (
+    bootstrap_outcome,
+    corrected_t,
+    correlated_bayes_t,
+    mcnemar,
+    paired_t,
+    resample_sums,
+    shorthand,
+    stouffer,
+    welch,
+)
+
+COLUMNS = ("arm", "subset", "n_train", "seed", "fold", "split", "objid", "label", "p_m")
+RUN = ["arm", "subset", "seed", "fold"]
+CELL = ["subset", "fold"]
+PER_SIZE = ["subset", "n_train", "folds", "objects", "test", "difference", "statistic", "df", "p_value"]
+PER_SIZE += ["low", "high", "p_better", "p_equal", "p_worse", "only_better_wrong", "only_worse_wrong"]
+COMBINED = ["test", "combination", "sizes", "statistic", "df", "p_value", "difference", "low", "high"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether one arm's error is smaller than another's.
+
+    Attributes
+    ----------
+    better, worse
+        The arms; all tests are one-tailed, with the alternative that ``better`` has the smaller error.
+    per_size
+        A row a size and test: subset, n_train, folds and objects (that both arms have), test (a key of
+        `significance.ASSUMES`), difference (error of ``worse`` less that of ``better``), statistic, df,
+        p_value; low and high (95 % interval) of the bootstrap; p_better, p_equal and p_worse of the
+        Bayesian t; only_better_wrong and only_worse_wrong (objects) of McNemar's test, whose difference
+        weighs all objects alike. NaN where a test has no such number.
+    combined
+        A row a combined test: test, combination (``stouffer``, ``strube`` or ``mean_over_sizes``), sizes
+        (how many), statistic (Z, or t of a mean), df, p_value, difference (mean over the sizes), low and
+        high (of the bootstrap).
+    correlation
+        Of the sizes' bootstrapped differences, negative ones as 0, which ``strube`` takes for that of the
+        z; a row and a column for each subset.
+    left_out
+        A sentence for everything of the two arms that was not compared.
+    """
+
+    better: str
+    worse: str
+    per_size: pd.DataFrame
+    combined: pd.DataFrame
+    correlation: pd.DataFrame
+    left_out: tuple[str, ...]
+
+
+def fold_errors(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd.DataFrame:
+    """Score every run.
+
+    Parameters
+    ----------
+    predictions
+        See the module.
+    prevalence
+        Fraction of mergers that errors are weighed to, as for `metrics.scores`.
+
+    Returns
+    -------
+    DataFrame
+        arm, subset, seed, fold, n_train, error: a row a run, in the order of the first four.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, there is no test row, a run rates an object twice or has two n_train, an
+        object has two labels, or as `metrics.scores` does.
+    """
+    runs = []
+    for cell, part in _test_rows(predictions).groupby(RUN):
+        n_train = part["n_train"].iloc[0]
+        if (part["n_train"] != n_train).any():
+            raise ValueError(f"n_train must be one number in a run, unlike in {_name(RUN, cell)}")
+        try:
+            error = scores(part["label"], part["p_m"], prevalence)["error"]
+        except ValueError as mistake:
+            raise ValueError(f"{_name(RUN, cell)}: {mistake}") from mistake
+        runs.append((*cell, n_train, error))
+    return pd.DataFrame(runs, columns=[*RUN, "n_train", "error"])
+
+
+def learning_table(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd.DataFrame:
+    """Average the error of each arm and size over the folds, and over the seeds within a fold first.
+
+    Parameters and errors as for `fold_errors`.
+
+    Returns
+    -------
+    DataFrame
+        arm, subset, n_train (mean over folds, rounded), error, sem (s/√K; NaN for one fold), folds (K),
+        seeds, runs (fewer than folds times seeds where some are missing), text (as "0.038±1").
+    """
+    table = []
+    for (arm, subset), part in fold_errors(predictions, prevalence).groupby(["arm", "subset"]):
+        of_fold = part.groupby("fold")[["error", "n_train"]].mean()
+        error, sem = mean_sem(of_fold["error"])
+        row = {"arm": arm, "subset": subset, "n_train": round(of_fold["n_train"].mean())}
+        row |= {"error": error, "sem": sem, "folds": len(of_fold), "seeds": part["seed"].nunique()}
+        table.append({**row, "runs": len(part), "text": shorthand(error, sem)})
+    return pd.DataFrame(table)
+
+
+def compare_arms(
+    predictions: pd.DataFrame,
+    better: str,
+    worse: str,
+    prevalence: float | None = 0.5,
+    *,
+    seed: int,
+    draws: int = 10_000,
+    test_to_train: float = 0.5,
+    rope: float = 0.001,
+) -> Comparison:
+    """Test at each size, and over all, whether one arm's error is smaller than another's.
+
+    Paper mode is Welch's test on each size's folds, combined by Stouffer's unweighted Z. Paired tests take
+    the objects that both arms rated in the same fold. Several seeds are averaged within a fold first; only
+    McNemar's test takes the lowest seed that each arm has of the fold. All sizes are resampled together: an
+    object is drawn as often in one subset as in the others that hold it. How often each test errs where
+    the arms are equal is what benchmarks/type_one_error.py measures.
+
+    Parameters
+    ----------
+    predictions
+        See the module.
+    better, worse
+        Names of two arms.
+    prevalence
+        Fraction of mergers that errors are weighed to; None for the data's own.
+    seed, draws
+        Of the bootstrap.
+    test_to_train
+        n_test / n_train, as for `corrected_t`; the Bayesian t takes ρ = n_test / (n_test + n_train).
+    rope
+        As for `correlated_bayes_t`.
+
+    Raises
+    ------
+    ValueError
+        As `fold_errors` does; or if an arm is absent, the arms share nothing, or an object is in the test
+        folds of two numbers.
+    """
+    rows = _rows_of_arms(predictions, better, worse)
+    runs = fold_errors(rows, prevalence)
+    pairs, left_out = _pair(rows, better, worse, prevalence)
+    folds = _fold_table(runs, pairs, better, worse)
+    drawn = _resample(pairs, np.random.default_rng(seed), draws)
+
+    table = []
+    for (subset, part), of_draws in zip(pairs.groupby("subset"), drawn.T, strict=True):
+        of_size = folds.loc[[subset]]
+        size = {"subset": subset, "n_train": round(of_size["n_train"].mean())}
+        size |= {"folds": len(of_size), "objects": len(part)}
+        table += [{**size, **test} for test in _tests_over_folds(of_size, test_to_train, rope)]
+        table += [{**size, **test} for test in _tests_over_objects(part, of_draws)]
+        if len(of_size) == 1:
+            left_out.append(f"subset {subset:g}: the arms share one fold only, so no test over folds")
+    per_size = pd.DataFrame(table).reindex(columns=PER_SIZE)
+
+    subsets = folds.index.unique("subset")
+    sizes_of_fold = folds.groupby("fold").size()
+    left_out += [
+        f"fold {fold}: not shared at every size, so not in the corrected t of the mean over sizes"
+        for fold in sizes_of_fold.index[sizes_of_fold < len(subsets)]
+    ]
+    correlation = pd.DataFrame(_correlation(drawn), index=subsets, columns=subsets)
+    combined = [
+        *_combined_p(per_size, correlation),
+        *_means_over_sizes(folds, per_size, drawn, test_to_train),
+    ]
+    return Comparison(
+        better,
+        worse,
+        per_size,
+        pd.DataFrame(combined).reindex(columns=COMBINED),
+        correlation,
+        tuple(left_out),
+    )
+
+
+def _test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
+    if missing := [name for name in COLUMNS if name not in predictions]:
+        raise ValueError(f"predictions lack the columns {', '.join(missing)}")
+    rows = predictions[predictions["split"] == "test"]
+    if rows.empty:
+        raise ValueError("predictions have no row of the split 'test'")
+    if (blank := rows[[*RUN, "objid"]].isna().any()).any():
+        raise ValueError(f"predictions lack values in {', '.join(blank.index[blank])}")
+    if (twice := rows.duplicated([*RUN[:3], "objid"])).any():
+        row = rows[twice].iloc[0]
+        raise ValueError(f"{_name(RUN[:3], row[RUN[:3]])} tests object {row['objid']} twice")
+    labels = rows[["objid", "label"]].drop_duplicates()
+    if (twice := labels["objid"].duplicated()).any():
+        raise ValueError(f"object {labels['objid'][twice].iloc[0]} has two labels")
+    return rows
+
+
+def _rows_of_arms(predictions: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
+    if better == worse:
+        raise ValueError(f"better and worse must be two arms, not {better!r} twice")
+    rows = _test_rows(predictions)
+    for arm in (better, worse):
+        if not (rows["arm"] == arm).any():
+            raise ValueError(f"arm {arm!r} has no test predictions; there are {sorted(set(rows['arm']))}")
+    return rows[rows["arm"].isin([better, worse])]
+
+
+def _pair(
+    rows: pd.DataFrame, better: str, worse: str, prevalence: float | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Pair the arms' answers about the objects that both rated in the same fold.
+
+    Returns a row an object and size: subset, fold, objid, label; wrong_a and wrong_b, 1 for wrong, averaged
+    over seeds; once_a and once_b, of the lowest seed; in_fold and in_size, the object's weight in the error
+    of its fold and of its size. And a sentence for everything that is left out.
+    """
+    wrong = ((rows["p_m"] >= 0.5) != (rows["label"] == 1)).astype(float)
+    by_seed = rows.assign(wrong=wrong).sort_values("seed", kind="stable")
+    key = [*CELL, "objid", "label"]
+    of_a, of_b = (
+        by_seed[by_seed["arm"] == arm].groupby(key)["wrong"].agg(["mean", "first"]).set_axis(names, axis=1)
+        for arm, names in ((better, ["wrong_a", "once_a"]), (worse, ["wrong_b", "once_b"]))
+    )
+    either = of_a.join(of_b, how="outer").reset_index()
+    left_out: list[str] = []
+    parts = []
+    for subset, of_size in either.groupby("subset"):
+        where = f"subset {subset:g}"
+        if (only := _only_one(of_size, better, worse)) is not None:
+            left_out.append(f"{where}: only {only} has it")
+            continue
+        for fold, cell in of_size.groupby("fold"):
+            both = cell.dropna()
+            if (only := _only_one(cell, better, worse)) is not None:
+                left_out.append(f"{where}, fold {fold}: only {only} has it")
+            elif both["label"].nunique() < 2:
+                left_out.append(f"{where}, fold {fold}: the arms share no objects of both classes")
+            else:
+                parts.append(both)
+                if len(both) < len(cell):
+                    n = len(cell) - len(both)
+                    left_out.append(
+                        f"{where}, fold {fold}: {n} objects that only one arm rated are not paired"
+                    )
+    if not parts:
+        raise ValueError(f"{better} and {worse} can't be compared: " + "; ".join(left_out))
+    pairs = pd.concat(parts, ignore_index=True)
+    folds_of = pairs[["objid", "fold"]].drop_duplicates()["objid"]
+    if (twice := folds_of.duplicated()).any():
+        raise ValueError(f"object {folds_of[twice].iloc[0]} is in the test folds of two numbers")
+
+    def weight(label: pd.Series) -> Floats:
+        return _weights(label.to_numpy() == 1, prevalence)
+
+    in_fold = pairs.groupby(CELL)["label"].transform(weight)
+    in_size = pairs.groupby("subset")["label"].transform(weight)
+    return pairs.assign(in_fold=in_fold, in_size=in_size), left_out
+
+
+def _only_one(part: pd.DataFrame, better: str, worse: str) -> str | None:
+    """Return the arm that alone has these rows."""
+    if part["wrong_b"].isna().all():
+        return better
+    return worse if part["wrong_a"].isna().all() else None
+
+
+def _fold_table(runs: pd.DataFrame, pairs: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
+    """Return errors of shared folds: own_a and own_b of all an arm's objects, a and b of the paired ones."""
+    own = runs.groupby(["arm", *CELL])[["error", "n_train"]].mean()
+    of_a, of_b = own.loc[better], own.loc[worse]
+    weighed = {side: pairs["in_fold"] * pairs[f"wrong_{side}"] for side in ("a", "b")}
+    paired = pairs.assign(**weighed).groupby(CELL)[["a", "b"]].sum()
+    n_train = (of_a["n_train"] + of_b["n_train"]) / 2
+    return paired.assign(own_a=of_a["error"], own_b=of_b["error"], n_train=n_train)
+
+
+def _tests_over_folds(folds: pd.DataFrame, test_to_train: float, rope: float) -> Iterator[dict[str, object]]:
+    if len(folds) < 2:
+        return
+    own_a, own_b, a, b = (folds[name].to_numpy() for name in ("own_a", "own_b", "a", "b"))
+    rho = test_to_train / (1 + test_to_train)
+    yield {"test": "welch", "difference": own_b.mean() - own_a.mean(), **asdict(welch(own_a, own_b))}
+    for name, outcome in (
+        ("paired_t", paired_t(a, b)),
+        ("corrected_t", corrected_t(a, b, test_to_train)),
+        ("correlated_bayes_t", correlated_bayes_t(a, b, rho, rope)),
+    ):
+        yield {"test": name, "difference": (b - a).mean(), **asdict(outcome)}
+
+
+def _tests_over_objects(pairs: pd.DataFrame, drawn: Floats) -> Iterator[dict[str, object]]:
+    counted = mcnemar(pairs["once_a"], pairs["once_b"])
+    yield {
+        "test": "mcnemar",
+        "difference": (counted.only_b_wrong - counted.only_a_wrong) / len(pairs),
+        "p_value": counted.p_value,
+        "only_better_wrong": counted.only_a_wrong,
+        "only_worse_wrong": counted.only_b_wrong,
+    }
+    difference = float((pairs["in_size"] * (pairs["wrong_b"] - pairs["wrong_a"])).sum())
+    yield {"test": "paired_bootstrap", **asdict(bootstrap_outcome(difference, drawn))}
+
+
+def _resample(pairs: pd.DataFrame, rng: np.random.Generator, draws: int) -> Floats:
+    """Bootstrap the difference of errors at all sizes together, shape (draws, sizes).
+
+    Strata are the fold, the class and the subsets that hold an object, so that every draw has as many
+    objects of each fold and class at each size as there are.
+    """
+    objid, first, row = np.unique(pairs["objid"], return_index=True, return_inverse=True)
+    subsets, column = np.unique(pairs["subset"], return_inverse=True)
+    rated = np.zeros((len(objid), len(subsets)), dtype=np.int64)
+    rated[row, column] = 1
+    values = np.zeros(rated.shape)
+    values[row, column] = pairs["in_size"] * (pairs["wrong_b"] - pairs["wrong_a"])
+    design = np.column_stack([rated, pairs[["fold", "label"]].to_numpy()[first]])
+    _, stratum = np.unique(design, axis=0, return_inverse=True)
+    return resample_sums(values, stratum.reshape(-1), draws, rng)
+
+
+def _correlation(drawn: Floats) -> Floats:
+    """Return the correlation of the columns, at least 0; one without spread has none with the others.
+
+    Sharing objects can't make sizes disagree: a negative estimate is chance, and would add to significance.
+    """
+    centred = drawn - drawn.mean(axis=0)
+    sd = np.sqrt((centred**2).mean(axis=0))
+    unit = np.where(sd > 1e-12, centred / np.maximum(sd, 1e-12), 0) / len(drawn) ** 0.5
+    correlation: Floats = (unit.T @ unit).clip(0, 1)
+    np.fill_diagonal(correlation, 1)
+    return correlation
+
+
+def _combined_p(per_size: pd.DataFrame, correlation: pd.DataFrame) -> Iterator[dict[str, object]]:
+    for test in ("welch", "paired_t", "corrected_t"):
+        sizes = per_size[per_size["test"] == test]
+        if sizes.empty:
+            continue
+        shared = {"test": test, "sizes": len(sizes), "difference": sizes["difference"].mean()}
+        known = correlation.loc[sizes["subset"], sizes["subset"]]
+        yield {**shared, "combination": "stouffer", **asdict(stouffer(sizes["p_value"]))}
+        corrected = stouffer(sizes["p_value"], correlation=known)
+        yield {**shared, "combination": "strube", **asdict(corrected)}
+
+
+def _means_over_sizes(
+    folds: pd.DataFrame, per_size: pd.DataFrame, drawn: Floats, test_to_train: float
+) -> Iterator[dict[str, object]]:
+    """Test the mean over the sizes: on the folds shared at all of them, and by the joint bootstrap."""
+    shared = {"combination": "mean_over_sizes", "sizes": drawn.shape[1]}
+    complete = folds[folds.groupby("fold")["a"].transform("size") == drawn.shape[1]]
+    of_fold = complete.groupby("fold")[["a", "b"]].mean()
+    if len(of_fold) > 1:
+        outcome = corrected_t(of_fold["a"], of_fold["b"], test_to_train)
+        difference = (of_fold["b"] - of_fold["a"]).mean()
+        yield {"test": "corrected_t", **shared, "difference": difference, **asdict(outcome)}
+    difference = per_size.loc[per_size["test"] == "paired_bootstrap", "difference"].mean()
+    bootstrap = bootstrap_outcome(difference, drawn.mean(axis=1))
+    yield {"test": "paired_bootstrap", **shared, **asdict(bootstrap)}
+
+
+def _name(keys: list[str], values: Iterable[object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in zip(keys, values, strict=True))

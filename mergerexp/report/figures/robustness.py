@@ -1,0 +1,48 @@
+"""Test error against the strength of a degradation of the test images."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mergerexp.report.figures.style import LOOK, colour_of, marker_of
+from mergerexp.report.results import Results
+
+COLUMNS = 3
+
+
+def draw_robustness(results: Results) -> Figure:
+    """Draw a panel for each degradation, the first strength of each being none."""
+    assert results.robustness is not None
+    kinds = list(dict.fromkeys(results.robustness["degradation"]))
+    rows = -(-len(kinds) // COLUMNS)
+    with mpl.rc_context(LOOK):
+        made = Figure(figsize=(9.0, 2.7 * rows), layout="constrained")
+        FigureCanvasAgg(made)
+        grid = made.subplots(rows, COLUMNS, squeeze=False, sharey=True)
+        for axes in grid.flat[len(kinds) :]:
+            axes.set_axis_off()
+        for axes, kind in zip(grid.flat, kinds, strict=False):
+            own = results.robustness[results.robustness["degradation"] == kind]
+            strengths = list(dict.fromkeys(own["strength"]))  # from harmless to ruinous, as they were given
+            for arm in results.arms:
+                row = own[own["arm"] == arm].set_index("strength").reindex(strengths)
+                axes.errorbar(
+                    range(len(strengths)),
+                    row["error"],
+                    yerr=row["sem"],
+                    fmt=f"-{marker_of(results.arms, arm)}",
+                    color=colour_of(results.arms, arm),
+                    markersize=4,
+                    capsize=2,
+                    label=arm,
+                )
+            axes.axhline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
+            axes.set_xticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
+            axes.set_title(kind)
+            axes.set_ylim(0, 0.6)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("test error")
+        grid.flat[0].legend()
+        return made

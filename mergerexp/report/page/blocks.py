@@ -1,0 +1,170 @@
+"""Figures, tables and galleries as the templates want them: numbered, embedded, their cells as text."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import pandas as pd
+
+from mergerexp.report.page.content import Gallery, Item, Report, TableBlock, Thumb
+from mergerexp.report.page.explorer import CELLS, cells_of
+from mergerexp.report.page.images import Embedded, embed
+
+NOTHING = "–"
+LONG = 28  # characters of a cell that may be broken into lines
+
+
+class Column(NamedTuple):
+    """A column's heading, and how it is set: "number" (flush right), "long" (on several lines) or ""."""
+
+    name: str
+    kind: str
+
+
+class Small(NamedTuple):
+    """An image of a gallery, and its p_m as shown."""
+
+    src: str
+    alt: str
+    objid: str
+    shown: str
+
+
+class Block(NamedTuple):
+    """An item as the template wants it; of the rest, what its kind needs."""
+
+    kind: str
+    item: Item
+    anchor: str
+    label: str
+    image: Embedded | None = None
+    pdf: str | None = None
+    columns: Sequence[Column] = ()
+    rows: Sequence[tuple[list[str], str | None]] = ()
+    groups: Sequence[tuple[str, list[Small]]] = ()
+
+
+class Part(NamedTuple):
+    """A section with its items."""
+
+    anchor: str
+    title: str
+    paragraphs: list[str]
+    blocks: list[Block]
+
+
+class _Numbering:
+    """Counts figures and tables, and refuses a name that was there before."""
+
+    def __init__(self) -> None:
+        self._count = {"Figure": 0, "Table": 0}
+        self._anchors: set[str] = set()
+
+    def anchor(self, kind: str, name: str) -> str:
+        slug = re.sub(r"\W+", "-", name.lower()).strip("-")
+        anchor = f"{kind}-{slug}"
+        if anchor in self._anchors:
+            raise ValueError(f"{kind} {name!r}: another {kind} of the page has that name")
+        self._anchors.add(anchor)
+        return anchor
+
+    def label(self, kind: str) -> str:
+        self._count[kind] += 1
+        return f"{kind} {self._count[kind]}"
+
+
+def blocks(report: Report, folder: Path) -> tuple[list[Part], Block | None]:
+    """Return the sections and the table of runs, numbered, with links relative to a folder.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `render.write_page` does.
+    """
+    numbering = _Numbering()
+    parts = [
+        Part(
+            numbering.anchor("section", section.id),
+            section.title,
+            [paragraph for paragraph in re.split(r"\n\s*\n", section.intro.strip()) if paragraph],
+            [_block(item, numbering, folder) for item in section.items],
+        )
+        for section in report.sections
+    ]
+    return parts, _block(report.runs, numbering, folder) if report.runs else None
+
+
+def _block(item: Item, numbering: _Numbering, folder: Path) -> Block:
+    if isinstance(item, TableBlock):
+        anchor = numbering.anchor("table", item.name)
+        return _table(item, anchor, numbering.label("Table"))
+    anchor, label = numbering.anchor("figure", item.name), numbering.label("Figure")
+    if isinstance(item, Gallery):
+        groups = [(heading, [_small(thumb) for thumb in thumbs]) for heading, thumbs in item.groups]
+        return Block("gallery", item, anchor, label, groups=groups)
+    content, pdf = item.png.read_bytes(), item.png.with_suffix(".pdf")
+    image = embed(content, str(item.png))
+    link = quote(Path(os.path.relpath(pdf, folder)).as_posix()) if pdf.is_file() else None
+    return Block("figure", item, anchor, label, image=image, pdf=link)
+
+
+def _small(thumb: Thumb) -> Small:
+    shown = f"{cells_of([thumb.p_m])[0] / CELLS:.3f}"
+    truth = "merger" if thumb.label else "not a merger"
+    alt = f"{truth}, p_m {shown}, object {thumb.objid}"
+    return Small(embed(thumb.image, f"object {thumb.objid}").src, alt, str(thumb.objid), shown)
+
+
+def _table(table: TableBlock, anchor: str, label: str) -> Block:
+    frame, links = table.frame, table.links or [None] * len(table.frame)
+    if len(links) != len(frame):
+        raise ValueError(f"table {table.name!r} has {len(frame)} rows and {len(links)} links")
+    for link in links:
+        if link and urlsplit(link).scheme not in ("http", "https"):
+            raise ValueError(f"table {table.name!r}: {link!r} is not an http(s) address")
+    texts = [_texts(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    columns = [Column(str(name), _kind(cells)) for name, cells in zip(frame.columns, texts, strict=True)]
+    rows = list(zip(map(list, zip(*texts, strict=True)), links, strict=True))
+    return Block("table", table, anchor, label, columns=columns, rows=rows)
+
+
+def _texts(column: pd.Series) -> list[str]:
+    """Return a column's cells, its numbers with the same decimals, four at most."""
+    texts = [_text(value) for value in column]
+    if not pd.api.types.is_float_dtype(column) or any("e" in text for text in texts):
+        return texts
+    decimals = min(4, max((len(text.partition(".")[2]) for text in texts), default=0))
+    return [
+        text if text == NOTHING else f"{value:.{decimals}f}"
+        for text, value in zip(texts, column, strict=True)
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return NOTHING
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return f"{number:.0f}" if math.isfinite(number) and abs(number) >= 1000 else f"{number:.4g}"
+    return str(value)
+
+
+def _kind(cells: list[str]) -> str:
+    if _all_numbers(cells):
+        return "number"
+    return "long" if max(map(len, cells), default=0) > LONG else ""
+
+
+def _all_numbers(cells: Iterable[str]) -> bool:
+    """Tell whether there are numbers and no words, be they with errors, signs or exponents."""
+    text = re.sub(r"(?<=\d)e(?=[-+]?\d)", "", "".join(cells))
+    return bool(re.search(r"\d", text)) and not re.search(r"[^\W\d_]", text)

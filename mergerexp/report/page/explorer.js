@@ -1,0 +1,180 @@
+"use strict";
+// Thresholds are counted in cells of 1/data.cells; an arm's arrays have an entry for each of them.
+{
+  const MARGIN = { left: 44, right: 12, top: 10, bottom: 26 };
+  const HEIGHT = 240;
+  const MANTISSAS = [1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9];
+
+  const data = JSON.parse(document.getElementById("explorer-data").textContent);
+  const $ = (name) => document.getElementById(`explorer-${name}`);
+  // round numbers that are evenly spaced on a log scale, from 0.1 % to 50 %
+  const prevalences = [0.001, 0.01, 0.1]
+    .flatMap((decade) => MANTISSAS.map((mantissa) => Number((decade * mantissa).toPrecision(3))))
+    .filter((value) => value <= 0.5);
+  const state = { arm: data.arms[0], cell: data.cells / 2, prevalence: 0.5 };
+
+  const threshold = () => (state.cell / data.cells).toFixed(3);
+  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
+  const short = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
+  const range = ([low, high], digits = 1) => `2σ: ${(100 * low).toFixed(digits)}–${percent(high, digits)}`;
+  const count = (number) =>
+    number < 10 && !Number.isInteger(number) ? number.toFixed(1) : Math.round(number).toLocaleString("en");
+  const purityOf = (completeness, fpr) => {
+    const right = state.prevalence * completeness;
+    const called = right + (1 - state.prevalence) * fpr;
+    return called > 0 ? right / called : NaN;
+  };
+
+  /** The scores at a cell; purity is NaN where nothing is called a merger. */
+  function scores(cell) {
+    const { tp, fp, mergers, others, limits } = state.arm;
+    const completeness = tp[cell] / mergers;
+    const fpr = fp[cell] / others;
+    const purity = purityOf(completeness, fpr);
+    const f1 = tp[cell] > 0 ? (2 * purity * completeness) / (purity + completeness) : 0;
+    const [completenessLimits, fprLimits] = [limits.completeness, limits.fpr].map(([low, high]) => [low[cell], high[cell]]);
+    const purityLimits = [0, 1].map((end) => purityOf(completenessLimits[end], fprLimits[1 - end]));
+    return { completeness, fpr, purity, f1, completenessLimits, fprLimits, purityLimits };
+  }
+
+  function showScores(now) {
+    const none = Number.isNaN(now.purity);
+    $("completeness").textContent = percent(now.completeness);
+    $("completeness-limits").textContent = range(now.completenessLimits);
+    $("purity").textContent = none ? "—" : percent(now.purity);
+    $("purity-limits").textContent = none ? "nothing is called" : range(now.purityLimits);
+    $("fpr").textContent = percent(now.fpr, 2);
+    $("fpr-limits").textContent = range(now.fprLimits, 2);
+    $("f1").textContent = now.f1.toFixed(3);
+    $("f1-limits").textContent = "harmonic mean of the first two";
+  }
+
+  function fill(table, tp, fp, mergers, others) {
+    const cells = { tp, fp, mergers, others, fn: mergers - tp, tn: others - fp };
+    for (const [name, value] of Object.entries(cells)) {
+      table.querySelector(`[data-cell=${name}]`).textContent = count(value);
+    }
+  }
+
+  function showCounts(now) {
+    const { tp, fp, mergers, others } = state.arm;
+    fill($("test"), tp[state.cell], fp[state.cell], mergers, others);
+    const [rare, rest] = [1e4 * state.prevalence, 1e4 * (1 - state.prevalence)];
+    fill($("survey"), rare * now.completeness, rest * now.fpr, rare, rest);
+    const called = rare * now.completeness + rest * now.fpr;
+    $("summary").textContent =
+      `Of 10,000 galaxies, ${count(rare)} of them mergers, ${count(called)} would be called mergers: ` +
+      `${count(rare * now.completeness)} rightly, ${count(rest * now.fpr)} wrongly.`;
+  }
+
+  function draw(name, attributes, text = "") {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    node.textContent = text;
+    return node;
+  }
+
+  function curve(values, x, y) {
+    let path = "";
+    values.forEach((value, cell) => {
+      if (!Number.isNaN(value)) path += `${path ? "L" : "M"}${x(cell).toFixed(1)} ${y(value).toFixed(1)}`;
+    });
+    return path;
+  }
+
+  function showPlot(now) {
+    const plot = $("plot");
+    const width = plot.clientWidth;
+    const x = (cell) => MARGIN.left + (cell / data.cells) * (width - MARGIN.left - MARGIN.right);
+    const y = (share) => MARGIN.top + (1 - share) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+    const all = Array.from({ length: data.cells + 1 }, (_, cell) => scores(cell));
+    const nodes = [];
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+      nodes.push(draw("line", { class: "grid", x1: x(0), x2: x(data.cells), y1: y(share), y2: y(share) }));
+      nodes.push(draw("text", { x: x(0) - 8, y: y(share) + 4, "text-anchor": "end" }, percent(share, 0)));
+      nodes.push(draw("text", { x: x(share * data.cells), y: HEIGHT - 6, "text-anchor": "middle" }, String(share)));
+    }
+    nodes.push(draw("line", { class: "now", x1: x(state.cell), x2: x(state.cell), y1: y(1), y2: y(0) }));
+    for (const name of ["completeness", "purity"]) {
+      nodes.push(draw("path", { class: name, d: curve(all.map((one) => one[name]), x, y) }));
+      if (!Number.isNaN(now[name])) nodes.push(draw("circle", { class: name, cx: x(state.cell), cy: y(now[name]), r: 5 }));
+    }
+    plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    plot.setAttribute("height", HEIGHT);
+    plot.replaceChildren(...nodes);
+  }
+
+  /** A list item for each image of an arm, most merger-like first. */
+  function makeSamples(arm) {
+    return arm.samples.map(({ image, objid, merger, cell }) => {
+      const item = document.createElement("li");
+      const [picture, p, mark] = ["img", "span", "span"].map((name) => document.createElement(name));
+      p.textContent = (cell / data.cells).toFixed(3);
+      picture.src = data.images[image];
+      picture.alt = `${merger ? "merger" : "not a merger"}, p_m ${p.textContent}, object ${objid}`;
+      picture.title = objid;
+      mark.className = "mark";
+      item.append(picture, p, mark);
+      return { item, mark, merger, cell };
+    });
+  }
+
+  function showSamples() {
+    const groups = { called: [], rest: [] };
+    const wrong = { called: 0, rest: 0 };
+    for (const { item, mark, merger, cell } of state.samples) {
+      const group = cell >= state.cell ? "called" : "rest";
+      const right = (group === "called") === merger;
+      mark.textContent = right ? "✓ right" : "✗ wrong";
+      item.classList.toggle("wrong", !right);
+      wrong[group] += right ? 0 : 1;
+      groups[group].push(item);
+    }
+    for (const [name, items] of Object.entries(groups)) {
+      $(name).replaceChildren(...items);
+      $(`${name}-note`).textContent = `${items.length} of ${state.samples.length} images, ${wrong[name]} wrong`;
+    }
+    $("images").hidden = state.samples.length === 0;
+  }
+
+  function show() {
+    const now = scores(state.cell);
+    const nearest = prevalences.reduce((best, value, index) => {
+      const distance = (at) => Math.abs(Math.log(prevalences[at] / state.prevalence));
+      return distance(index) < distance(best) ? index : best;
+    }, 0);
+    $("threshold").value = state.cell;
+    $("threshold").setAttribute("aria-valuetext", threshold());
+    $("threshold-shown").textContent = threshold();
+    $("prevalence").value = nearest;
+    $("prevalence").setAttribute("aria-valuetext", short(state.prevalence));
+    $("prevalence-shown").textContent = short(state.prevalence);
+    showScores(now);
+    showCounts(now);
+    showPlot(now);
+    showSamples();
+  }
+
+  function change(values) {
+    Object.assign(state, values);
+    show();
+  }
+
+  function chooseArm() {
+    const arm = data.arms[Number($("arm").value)];
+    change({ arm, samples: makeSamples(arm) });
+  }
+
+  $("prevalence").max = prevalences.length - 1;
+  $("threshold").addEventListener("input", (event) => change({ cell: Number(event.target.value) }));
+  $("prevalence").addEventListener("input", (event) => change({ prevalence: prevalences[event.target.value] }));
+  $("arm").addEventListener("change", chooseArm);
+  for (const button of document.querySelectorAll("#explorer button")) {
+    const { prevalence, threshold: cut } = button.dataset;
+    const values = cut ? { cell: Math.round(Number(cut) * data.cells) } : { prevalence: Number(prevalence) };
+    button.addEventListener("click", () => change(values));
+  }
+  $("body").hidden = false;
+  chooseArm();
+  new ResizeObserver(() => showPlot(scores(state.cell))).observe($("plot"));
+}

@@ -1,0 +1,74 @@
+"""What the threshold explorer needs to know of the predictions: counts at each threshold it offers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mergerexp.analysis.calibration import jeffreys
+from mergerexp.analysis.metrics import auroc
+from mergerexp.report.page.content import Arm, Explorer, Thumb
+from mergerexp.report.page.images import embed
+
+CELLS = 1000  # thresholds that the explorer offers, in [0, 1]
+
+
+def cells_of(p_m: ArrayLike) -> NDArray[np.int64]:
+    """Round down to a multiple of 1/CELLS: p_m reaches a threshold on that grid exactly if this does.
+
+    Raises
+    ------
+    ValueError
+        If p_m is outside [0, 1].
+    """
+    p = np.asarray(p_m, dtype=np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p_m must lie in [0, 1], without NaN")
+    cells: NDArray[np.int64] = np.searchsorted(np.arange(CELLS + 1) / CELLS, p, side="right") - 1
+    return cells
+
+
+def explorer_data(explorer: Explorer) -> dict[str, Any]:
+    """Return what the templates need, of which "data" is for the script.
+
+    Raises
+    ------
+    ValueError
+        If there is no arm, or the prevalence, predictions or images are wrong.
+    """
+    if not 0 < explorer.prevalence < 1:
+        raise ValueError(f"explorer: prevalence must lie between 0 and 1, not {explorer.prevalence}")
+    if not explorer.arms:
+        raise ValueError("explorer: there is no arm to explore")
+    images: dict[bytes, tuple[int, str]] = {}  # their place in the list, and their source
+    arms = [_arm(arm, images) for arm in explorer.arms]
+    sources = [source for _, source in images.values()]
+    data = {"cells": CELLS, "prevalence": explorer.prevalence, "arms": arms, "images": sources}
+    return {"data": data, "note": explorer.note, "own": f"{100 * explorer.prevalence:.3g} %"}
+
+
+def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
+    """Return an arm's counts at p_m >= cell / CELLS, with their 2σ Jeffreys limits, and its samples."""
+    try:
+        area = auroc(arm.label, arm.p_m)
+    except ValueError as error:
+        raise ValueError(f"explorer, {arm.name}: {error}") from error
+    truth, cells = np.asarray(arm.label) == 1, cells_of(arm.p_m)
+    counts, limits = {}, {}
+    for name, share, part in (("tp", "completeness", cells[truth]), ("fp", "fpr", cells[~truth])):
+        reached = np.bincount(part, minlength=CELLS + 1)[::-1].cumsum()[::-1]
+        counts[name] = reached.tolist()
+        limits[share] = [values.round(5).tolist() for values in jeffreys(reached, len(part))]
+    samples = [_sample(thumb, images) for thumb in sorted(arm.samples, key=lambda thumb: -thumb.p_m)]
+    sizes = {"mergers": int(truth.sum()), "others": int((~truth).sum())}
+    return {"name": arm.name, "auroc": area, **counts, **sizes, "limits": limits, "samples": samples}
+
+
+def _sample(thumb: Thumb, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
+    if thumb.image not in images:
+        images[thumb.image] = (len(images), embed(thumb.image, f"object {thumb.objid}").src)
+    place, _ = images[thumb.image]
+    cell = int(cells_of([thumb.p_m])[0])
+    return {"image": place, "objid": str(thumb.objid), "merger": bool(thumb.label), "cell": cell}

@@ -1,0 +1,94 @@
+"""The page from its content, by templates; whatever stands in the content is text, never markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from mergerexp.files import write_text
+from mergerexp.report.page.blocks import Part, blocks
+from mergerexp.report.page.content import Report
+from mergerexp.report.page.explorer import explorer_data
+
+TEMPLATES = Path(__file__).parent
+SHOWN_GAPS = 12  # the others are folded away
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Write the page, whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If two sections or items have one name, an image is not a PNG or JPEG, a link is not http(s), or
+        predictions are wrong.
+    OSError
+        If a figure's file can't be read.
+    """
+    write_text(path, render(report, path.parent))
+
+
+def render(report: Report, folder: Path) -> str:
+    """Return the page as it would stand in a folder, to which links to PDFs are relative.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `write_page` does.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["marked"] = _marked
+    css, js = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "explorer.js"))
+    sections, runs = blocks(report, folder)
+    page = environment.get_template("report.html.jinja").render(
+        report=report,
+        sections=sections,
+        runs=runs,
+        explorer=explorer_data(report.explorer) if report.explorer else None,
+        contents=_contents(report, sections),
+        css=Markup(css),
+        js=Markup(js),
+        policy=_policy(css, js),
+        shown_gaps=SHOWN_GAPS,
+    )
+    return page + "\n"
+
+
+def _policy(css: str, js: str) -> str:
+    """Return the content security policy: nothing but our own style and script, and embedded images."""
+    style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, js))
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _marked(text: object) -> Markup:
+    """Escape a text, set p_m as a symbol, and keep numbers and their percent signs together."""
+    escaped = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", str(escape(text)))
+    return Markup(re.sub(r"\bp_m\b", "<i>p</i><sub>m</sub>", escaped))
+
+
+def _contents(report: Report, sections: list[Part]) -> list[tuple[str, str]]:
+    others = {
+        "explorer": ("Choose a threshold", report.explorer),
+        "errata": ("Errata of the published paper", report.errata),
+        "runs": ("Runs", report.runs),
+        "provenance": ("Provenance", report.provenance),
+    }
+    return [
+        *([("headline", "At a glance")] if report.headline else []),
+        *((section.anchor, section.title) for section in sections),
+        *((anchor, title) for anchor, (title, content) in others.items() if content),
+    ]

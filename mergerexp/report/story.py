@@ -1,0 +1,263 @@
+"""What the report of a study says, and in which order."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from mergerexp.analysis.lesion import Comparison, fold_errors
+from mergerexp.frames import records
+from mergerexp.report.figures.galleries import OUTCOMES, Picture, draw_lots, most_confident_mistakes
+from mergerexp.report.page import (
+    Arm,
+    Explorer,
+    Figure,
+    Gallery,
+    Headline,
+    Item,
+    Report,
+    Section,
+    TableBlock,
+    Thumb,
+)
+from mergerexp.report.published import published
+from mergerexp.report.results import Results, largest
+from mergerexp.report.tables import Table
+
+IN_A_TENTH = 4  # images of each class in the threshold explorer
+
+
+def tell(
+    results: Results,
+    tables: list[Table],
+    figures: dict[str, Path],
+    examples: dict[str, pd.DataFrame],
+    provenance: dict[str, Any],
+) -> Report:
+    """Return the report of a study.
+
+    Parameters
+    ----------
+    results
+        All numbers.
+    tables, figures
+        As they were written; figures by name.
+    examples
+        Galaxies to show, by arm.
+    provenance
+        Where everything came from.
+    """
+    shown = {table.name: table for table in tables}
+    study = results.study
+    return Report(
+        title=f"{study.name}: {' and '.join(results.compared or results.arms[:2])}",
+        subtitle=_subtitle(results),
+        headline=_headline(results),
+        gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
+        sections=_sections(results, shown, figures, examples),
+        errata=published()["errata"],
+        runs=_runs(results),
+        provenance=provenance,
+        explorer=_explorer(results, examples),
+    )
+
+
+def _subtitle(results: Results) -> str:
+    study = results.study
+    name = next(iter(study.tags.values())).get("mergerexp.data.name", "data")
+    galaxies = study.predictions["objid"].nunique()
+    return (
+        f"{len(study.runs)} runs on {galaxies:,} galaxies of {name}, after {published()['source']}. "
+        "Every number here is computed from the stored predictions of the test folds."
+    )
+
+
+def _headline(results: Results) -> list[Headline]:
+    scores = results.scores[
+        (results.scores["arm"] == results.headline) & (results.scores["at"] == "balanced")
+    ]
+    by = scores.set_index("metric")
+    paper, ours = published(), results.headline
+
+    def of(metric: str, digits: int = 3) -> str:
+        row = by.loc[metric]
+        return f"{row['mean']:.{digits}f}" + (f" ± {row['sem']:.{digits}f}" if row["folds"] > 1 else "")
+
+    size = f"{ours}, N = {by['n_train'].iloc[0]:.0f}"
+    first = [
+        Headline(
+            "test error", of("error"), paper["lesion"]["error_text"]["transfer"], f"{size}; classes alike"
+        ),
+        Headline("AUROC", of("auroc"), f"{paper['auroc']}", size),
+        Headline("F1 at p_m ≥ 0.5", of("f1"), f"{paper['table1'][0]['f1']:.2f}", size),
+    ]
+    if results.comparison is None or results.compared is None:
+        return first
+    welch = combined_test(results.comparison, "stouffer", "welch")
+    joint = combined_test(results.comparison, "mean_over_sizes", "paired_bootstrap")
+    better, worse = results.compared
+    what = f"{better} better than {worse}? All sizes, one-tailed"
+    paired = f"error smaller by {joint['difference']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]"
+    return [
+        *first,
+        Headline("p, as published", f"{welch['p_value']:.2g}", f"{paper['lesion']['combined_p']:.2f}", what),
+        Headline("p, paired bootstrap", f"{joint['p_value']:.2g}", None, paired),
+    ]
+
+
+def _sections(
+    results: Results, tables: dict[str, Table], figures: dict[str, Path], examples: dict[str, pd.DataFrame]
+) -> list[Section]:
+    words = {"survey": f"{100 * results.settings.prevalence:.3g} %", "headline": results.headline}
+
+    def pick(*names: str) -> list[Item]:
+        items: list[Item] = []
+        for name in names:
+            if name in figures:
+                items.append(_figure(name, figures[name], words))
+            elif name in tables:
+                items.append(_block(tables[name]))
+        return items
+
+    items: dict[str, list[Item]] = {
+        "lesion": pick("fig02_lesion", "lesion_errors", "lesion_tests", "lesion_combined"),
+        "scores": pick("table1_scores", "scores_by_prevalence", "fig07_roc", "precision_recall"),
+        "calibration": pick(
+            "fig03_histogram",
+            "fig04_calibration",
+            "fig05_histogram_recalibrated",
+            "fig06_calibration_recalibrated",
+            "calibration",
+        ),
+        "galleries": _galleries(results, examples),
+        "robustness": pick("robustness"),
+    }
+    said = _texts()["sections"]
+    filled = {**words, "verdict": _verdict(results)}
+    return [
+        Section(name, said[name]["title"], said[name]["intro"].format(**filled), own)
+        for name, own in items.items()
+        if own
+    ]
+
+
+def _verdict(results: Results) -> str:
+    """Say in words what the tests say."""
+    said = _texts()["verdict"]
+    if results.comparison is None or results.compared is None:
+        return str(said["none"])
+    better, worse = results.compared
+    joint = combined_test(results.comparison, "mean_over_sizes", "paired_bootstrap")
+    p = joint["p_value"]
+    which = "better" if p < 0.05 else "worse" if p > 0.95 else "unclear"
+    words = {
+        "better": better,
+        "worse": worse,
+        "p": p,
+        **{key: joint[key] for key in ("difference", "low", "high")},
+    }
+    sentence = said["joint"].format(said=said[which].format(**words), **words)
+    return f"{sentence}\n\n{said['published']}"
+
+
+def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any]:
+    """Return a row of `Comparison.combined`."""
+    table = comparison.combined
+    (row,) = records(table[(table["combination"] == combination) & (table["test"] == test)])
+    return row
+
+
+@functools.cache
+def _texts() -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("texts.yaml")))
+    return dict(content)
+
+
+def _figure(name: str, png: Path, words: dict[str, str]) -> Figure:
+    said = _texts()["figures"][name]
+    return Figure(name, said["title"], said["caption"].format(**words), said["alt"], png)
+
+
+def _block(table: Table) -> TableBlock:
+    return TableBlock(table.name, table.title, table.caption, table.shown)
+
+
+def _galleries(results: Results, examples: dict[str, pd.DataFrame]) -> list[Item]:
+    if results.headline not in examples:
+        return []
+    own = examples[results.headline]
+    lots = draw_lots(own, results.settings.seed)
+    groups = [(title, [_thumb(picture) for picture in lots[name]]) for name, title, _, _ in OUTCOMES]
+    worst = [_thumb(picture) for picture in most_confident_mistakes(own)]
+    return [
+        Gallery(
+            "outcomes", "Random draws of each outcome (Figs 8 to 11)", "p_m is below each image.", groups
+        ),
+        Gallery("mistakes", "The most confident mistakes", "The worst first.", [("Mistakes", worst)]),
+    ]
+
+
+def _thumb(picture: Picture) -> Thumb:
+    return Thumb(picture.jpeg, picture.p_m, picture.objid, picture.label)
+
+
+def _explorer(results: Results, examples: dict[str, pd.DataFrame]) -> Explorer:
+    arms = []
+    for arm in results.arms:
+        test = largest(results.study.predictions, arm)
+        test = test[test["seed"] == test["seed"].min()]
+        own = examples.get(arm, pd.DataFrame())
+        samples = [
+            Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"]) for row in records(_spread(own))
+        ]
+        arms.append(Arm(arm, test["label"].to_numpy(), test["p_m"].to_numpy(), samples))
+    test = largest(results.study.predictions, results.headline)
+    return Explorer(
+        arms,
+        float(test["label"].mean()),
+        "The pooled test folds of each method at its largest training set.",
+    )
+
+
+def _spread(examples: pd.DataFrame) -> pd.DataFrame:
+    """Return some galaxies of each class in each tenth of p_m."""
+    if examples.empty:
+        return examples
+    tenth = (examples["p_m"] * 10).astype(int).clip(upper=9)
+    return examples.groupby(["label", tenth]).head(IN_A_TENTH)
+
+
+def _runs(results: Results) -> TableBlock:
+    study = results.study
+    runs = study.runs
+    errors = study.predictions[study.predictions["split"] == "test"]
+    frame = pd.DataFrame(
+        {
+            "run": runs["run_name"],
+            "arm": runs["arm"],
+            "subset": runs["subset"].map("{:g}".format),
+            "N": runs["n_train"].astype(str),
+            "fold": runs["fold"].astype(str),
+            "seed": runs["seed"].astype(str),
+            "test error": _errors_of(runs, errors),
+            "epochs": runs["epochs"].map("{:.0f}".format),
+            "minutes": (runs["seconds"] / 60).map("{:.1f}".format),
+            "commit": runs["commit"].fillna("").str[:7],
+        }
+    )
+    links = [
+        f"{study.uri}/#/experiments/{study.experiment_id}/runs/{run_id}" if study.has_page else None
+        for run_id in runs["run_id"]
+    ]
+    caption = "" if study.has_page else f"In MLflow: mlflow ui --backend-store-uri {study.uri}"
+    return TableBlock("runs", "All runs", caption, frame, links)
+
+
+def _errors_of(runs: pd.DataFrame, test: pd.DataFrame) -> list[str]:
+    errors = fold_errors(test).set_index(["arm", "subset", "seed", "fold"])["error"]
+    cells = zip(runs["arm"], runs["subset"], runs["seed"], runs["fold"], strict=True)
+    return [f"{errors[cell]:.4f}" for cell in cells]

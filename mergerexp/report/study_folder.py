@@ -1,0 +1,168 @@
+"""A study on disk: tables, figures, calibrators, all numbers, and the report; whole, or as it was before."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mergerexp.errors import UserError
+from mergerexp.files import write_json
+from mergerexp.frames import records
+from mergerexp.report.figures.galleries import draw_gallery, draw_lots, most_confident_mistakes
+from mergerexp.report.figures.lesion import draw_lesion
+from mergerexp.report.figures.quality import all_quality_figures
+from mergerexp.report.figures.robustness import draw_robustness
+from mergerexp.report.figures.style import save
+from mergerexp.report.page import write_page
+from mergerexp.report.results import Results
+from mergerexp.report.story import tell
+from mergerexp.report.tables import all_tables
+from mergerexp.tracking.provenance import command_line, git_state, software
+
+log = logging.getLogger(__name__)
+MARK = "study.json"  # what makes a folder one of ours, to be replaced
+
+
+def write_study(results: Results, examples: dict[str, pd.DataFrame], folder: Path) -> Path:
+    """Write everything, beside the folder first, and then in its place.
+
+    Parameters
+    ----------
+    results
+        All numbers.
+    examples
+        By arm: objid, label, p_m, drawn, jpeg of galaxies to show, of its largest size.
+    folder
+        Of the study; what an earlier aggregation left there is replaced.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    UserError
+        If the folder holds something else.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise UserError(f"{folder} is there and holds no study: choose another name=NAME")
+    draft = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    tables = all_tables(results)
+    for table in tables:
+        table.write(draft / "tables")
+    figures = _figures(results, examples.get(results.headline, pd.DataFrame()), draft / "figures")
+    results.study.predictions.to_parquet(draft / "predictions.parquet", index=False)
+    write_json(draft / "calibrators.json", _calibrators(results))
+    provenance = _provenance(results)
+    write_json(draft / MARK, _study_json(results, provenance))
+    write_page(tell(results, tables, figures, examples, provenance), draft / "report.html")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder / "report.html"
+
+
+def _figures(results: Results, examples: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    """Draw all figures; return their PNG files by name."""
+    drawers: dict[str, Callable[[], Figure]] = {"fig02_lesion": lambda: draw_lesion(results)}
+    if results.headline in results.quality:
+        drawers |= all_quality_figures(results)
+    if results.robustness is not None:
+        drawers["robustness"] = lambda: draw_robustness(results)
+    if len(examples):
+        lots = draw_lots(examples, results.settings.seed)
+        lots["most_confident_mistakes"] = most_confident_mistakes(examples)
+        drawers |= {name: partial(draw_gallery, own) for name, own in lots.items() if own}
+    return {name: save(draw(), folder, name) for name, draw in drawers.items()}
+
+
+def _calibrators(results: Results) -> list[dict[str, Any]]:
+    """List the calibrator of each fold: what a survey's p_m go through."""
+    return [
+        {"arm": arm, "method": method, "seed": seed, "fold": fold, "calibrator": calibrator.to_dict()}
+        for arm, quality in results.quality.items()
+        for method, calibrators in quality.calibrators.items()
+        for (seed, fold), calibrator in calibrators.items()
+    ]
+
+
+def _provenance(results: Results) -> dict[str, Any]:
+    """Collect where the runs came from, and this aggregation."""
+    tags = [results.study.tags[run_id] for run_id in results.study.runs["run_id"]]
+
+    def values(key: str) -> list[str]:
+        return sorted({own[f"mergerexp.{key}"] for own in tags if f"mergerexp.{key}" in own})
+
+    versions = sorted({key.removeprefix("mergerexp.") for own in tags for key in own if ".software." in key})
+    ended = pd.to_datetime(results.study.runs["ended"], unit="ms", utc=True)
+    return {
+        "data": {key: values(f"data.{key}") for key in ("name", "content_hash", "objects")},
+        "runs": {
+            "commit": values("git.commit"),
+            "with changes of their own": values("git.dirty"),
+            "from": str(ended.min().date()),
+            "to": str(ended.max().date()),
+            "device": values("device"),
+            "cpu": values("hardware.cpu"),
+            "gpu": values("hardware.gpu"),
+            "command": values("command"),
+        },
+        "versions of the runs": {key.removeprefix("software."): values(key) for key in versions},
+        "this aggregation": {
+            "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "command": command_line(),
+            **git_state(),
+            **software(),
+        },
+    }
+
+
+def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
+    comparison = results.comparison
+    frames = {
+        "scores": results.scores,
+        "learning": results.learning,
+        "tests": None if comparison is None else comparison.per_size,
+        "combined_tests": None if comparison is None else comparison.combined,
+        "calibration": pd.concat([q.scores.assign(arm=arm) for arm, q in results.quality.items()]),
+        "robustness": results.robustness,
+        "runs": results.study.runs,
+    }
+    return {
+        "name": results.study.name,
+        "arms": results.arms,
+        "compared": results.compared,
+        "settings": vars(results.settings),
+        "gaps": [vars(gap) for gap in results.study.gaps],
+        **{name: None if frame is None else _plain_records(frame) for name, frame in frames.items()},
+        "power_laws": {
+            arm: {"a": law.a, "b": law.b, "c": law.c, "covariance": law.covariance.tolist()}
+            for arm, law in results.power_laws.items()
+        },
+        "provenance": provenance,
+    }
+
+
+def _plain_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows for JSON, which knows no NaN."""
+    return [{key: _plain(value) for key, value in row.items()} for row in records(frame)]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

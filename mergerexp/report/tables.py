@@ -1,0 +1,267 @@
+"""The tables of a study, ours beside the published ones; each also goes to CSV and Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mergerexp.analysis.significance import ASSUMES, shorthand
+from mergerexp.files import write_text
+from mergerexp.frames import records
+from mergerexp.report.published import published
+from mergerexp.report.results import Results
+
+PAPER = "published"
+NAMES = {
+    "welch": "Welch",
+    "paired_t": "paired t",
+    "corrected_t": "corrected t",
+    "correlated_bayes_t": "Bayesian t",
+    "mcnemar": "McNemar",
+    "paired_bootstrap": "paired bootstrap",
+    "stouffer": "Stouffer",
+    "strube": "Strube",
+    "mean_over_sizes": "mean over sizes",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a study.
+
+    Attributes
+    ----------
+    name
+        Of its files.
+    title, caption
+        What it is, and what to see in it.
+    numbers
+        With all digits, for the CSV file.
+    shown
+        Ready to read, for Markdown and the report.
+    """
+
+    name: str
+    title: str
+    caption: str
+    numbers: pd.DataFrame
+    shown: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Write ``<name>.csv`` and ``<name>.md``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / f"{self.name}.csv", self.numbers.to_csv(index=False))
+        text = f"# {self.title}\n\n{markdown(self.shown)}\n\n{self.caption}\n"
+        write_text(folder / f"{self.name}.md", text)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """Return a frame of strings as a Markdown table."""
+    rows = [list(map(str, frame.columns)), *frame.astype(str).to_numpy().tolist()]
+    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]])
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Return the tables of a study, the most important first."""
+    tables = [scores_table(results), prevalence_table(results), learning_table(results)]
+    if results.comparison is not None:
+        tables += [tests_table(results), combined_table(results)]
+    tables.append(quality_table(results))
+    if results.robustness is not None:
+        tables.append(robustness_table(results))
+    return tables
+
+
+def scores_table(results: Results) -> Table:
+    """Table 1: recall, precision and F1 of every method, and the published ones."""
+    scores = results.scores[results.scores["at"] == "balanced"]
+    rows = []
+    for arm in results.arms:
+        own = records(scores[scores["arm"] == arm])
+        row: dict[str, Any] = {"method": arm, "N": f"{own[0]['n_train']:.0f}"}
+        row |= {score["metric"]: _mean(score) for score in own}
+        pooled = {score["metric"]: _pooled(score) for score in own}
+        rows.append(row | {"error, pooled": pooled["error"], "AUROC, pooled": pooled["auroc"]})
+    for own in published()["table1"]:
+        row = {key: f"{own[key]:.2f}" for key in ("recall", "precision", "f1")}
+        rows.append({"method": f"{own['method']} ({PAPER})", **row})
+    error = published()["lesion"]["error_text"]["transfer"]
+    paper = next(row for row in rows if row["method"].startswith("Ackermann"))
+    paper |= {"N": str(max(published()["lesion"]["sizes"])), "error": error}
+    paper["auroc"] = f"{published()['auroc']}"
+    columns = ["method", "N", "recall", "precision", "f1", "error", "auroc", "error, pooled", "AUROC, pooled"]
+    return Table(
+        "table1_scores",
+        "Scores at p_m ≥ 0.5 on the test folds, as many mergers as others (Table 1 of the paper)",
+        "Mean over the folds ± its standard error; last, the pooled test folds with 2σ bootstrap intervals. "
+        "N: training images, equally many of each class.",
+        scores.drop(columns="at"),
+        pd.DataFrame(rows)[columns].fillna("").rename(columns={"f1": "F1", "auroc": "AUROC"}),
+    )
+
+
+def prevalence_table(results: Results) -> Table:
+    """Return error, precision and F1 at equal numbers, the data set's own ratio and a survey's."""
+    scores = results.scores[results.scores["metric"].isin(("error", "precision", "recall", "f1"))]
+    rows = []
+    for (arm, at), own in scores.groupby(["arm", "at"], sort=False):
+        by = {score["metric"]: score for score in records(own)}
+        row = {"method": arm, "mergers among the galaxies": f"{_percent(own['prevalence'].iloc[0])} ({at})"}
+        rows.append(row | {name: _mean(by[name]) for name in ("error", "precision", "recall", "f1")})
+    return Table(
+        "scores_by_prevalence",
+        "The same scores where mergers are rarer",
+        "Recall does not depend on how many mergers there are; precision does, and falls steeply where few "
+        "galaxies merge. An error of a few per cent says little there: calling nothing a merger does too.",
+        scores,
+        pd.DataFrame(rows).rename(columns={"f1": "F1"}),
+    )
+
+
+def learning_table(results: Results) -> Table:
+    """Return the test error of every arm at every size, the paper's notation (Fig. 2)."""
+    learning = results.learning
+    wide = learning.set_index(["n_train", "arm"])["text"].unstack()  # noqa: PD010
+    wide = wide.reindex(columns=[arm for arm in results.arms if arm in wide]).fillna("")
+    wide = wide.sort_index(ascending=False).reset_index().rename(columns={"n_train": "N"})
+    wide["N"] = wide["N"].map("{:.0f}".format)
+    errors, sizes = published()["lesion"]["error_text"], published()["lesion"]["sizes"]
+    row = {"N": f"{max(sizes)} ({PAPER})"}
+    if results.compared:
+        row |= dict(zip(results.compared, (errors["transfer"], errors["random"]), strict=True))
+    shown = pd.concat([wide, pd.DataFrame([row])], ignore_index=True).fillna("").astype(str)
+    return Table(
+        "lesion_errors",
+        "Test error against the size of the training set (Fig. 2 of the paper)",
+        "Mean over the folds, ± its standard error in units of the last digit.",
+        learning,
+        shown,
+    )
+
+
+def tests_table(results: Results) -> Table:
+    """Return the tests at each size, one-tailed: and whether the first arm has the smaller error."""
+    assert results.comparison is not None and results.compared is not None
+    sizes = results.comparison.per_size.assign(shown=lambda table: [_outcome(row) for row in records(table)])
+    wide = sizes.set_index(["n_train", "test"])["shown"].unstack()  # noqa: PD010
+    names = list(dict.fromkeys(sizes["test"]))
+    wide = wide[names].rename(columns=NAMES).sort_index(ascending=False)
+    shown = wide.reset_index().rename(columns={"n_train": "N"}).astype({"N": int})
+    own = dict(zip(published()["lesion"]["sizes"], published()["lesion"]["p_values"], strict=True))
+    paper = pd.DataFrame(
+        {"N": [f"{size} ({PAPER})" for size in own], NAMES["welch"]: [f"{p:.2f}" for p in own.values()]}
+    )
+    better, worse = results.compared
+    return Table(
+        "lesion_tests",
+        f"Has {better} the smaller error than {worse}? One-tailed p-values at each size",
+        "Small where it has. " + " ".join(f"{NAMES[name]}: {ASSUMES[name]}" for name in names),
+        results.comparison.per_size,
+        pd.concat([shown.astype(str), paper], ignore_index=True).fillna(""),
+    )
+
+
+def combined_table(results: Results) -> Table:
+    """Return the tests over all sizes together."""
+    assert results.comparison is not None
+    combined = results.comparison.combined
+    shown = pd.DataFrame(
+        {
+            "test": combined["test"].map(NAMES) + ", " + combined["combination"].map(NAMES),
+            "p": combined["p_value"].map(_p_value),
+            "assumes": [f"{ASSUMES[row['test']]} {ASSUMES[row['combination']]}" for row in records(combined)],
+        }
+    )
+    p_value = f"{published()['lesion']['combined_p']:.2f}"
+    paper = {"test": f"Welch, Stouffer ({PAPER})", "p": p_value, "assumes": ""}
+    return Table(
+        "lesion_combined",
+        "All sizes together",
+        "The joint bootstrap is the one to quote: it resamples galaxies over all sizes at once, so that what "
+        "nested subsets share is accounted for.",
+        combined,
+        pd.concat([shown, pd.DataFrame([paper])], ignore_index=True),
+    )
+
+
+def quality_table(results: Results) -> Table:
+    """Return how well the probabilities of each network hold, before and after recalibration."""
+    frames = [quality.scores.assign(arm=arm) for arm, quality in results.quality.items()]
+    numbers = pd.concat(frames, ignore_index=True)
+    rows = [
+        {
+            "method": row["arm"],
+            "p": row["p"],
+            "mergers": _percent(row["prevalence"]),
+            "ECE": f"{row['ece']:.4f} [{row['ece_low']:.4f}, {row['ece_high']:.4f}]",
+            "ECE if p were true": f"{row['ece_null']:.4f} (p = {_p_value(row['ece_p'])})",
+            "Brier": _interval(row, "brier"),
+            "log-loss": _interval(row, "log_loss"),
+            "AUROC": _interval(row, "auroc"),
+            "Spiegelhalter z": f"{row['spiegelhalter_z']:.1f}",
+        }
+        for row in records(numbers)
+    ]
+    first = ["arm", "p", "prevalence"]
+    return Table(
+        "calibration",
+        "Calibration of p_m, before and after recalibration",
+        "Calibrators are fitted on a third of each test fold and scored on the rest; 2σ bootstrap intervals "
+        "refit them. An ECE is positive even for true probabilities: the next column says how large it would "
+        "be then, and how probable one as large as found. Probabilities hold for equally many mergers and "
+        "others; in a survey they must be shifted to its fraction of mergers.",
+        numbers[first + [column for column in numbers if column not in first]],
+        pd.DataFrame(rows),
+    )
+
+
+def robustness_table(results: Results) -> Table:
+    """Return the error on degraded test images."""
+    assert results.robustness is not None
+    numbers = results.robustness
+    rows = []
+    for (degradation, strength), own in numbers.groupby(["degradation", "strength"], sort=False):
+        by = own.set_index("arm")
+        text = {arm: shorthand(*by.loc[arm, ["error", "sem"]]) for arm in results.arms if arm in by.index}
+        rows.append({"degradation": degradation, "strength": f"{strength:g}", **text})
+    return Table(
+        "robustness",
+        "Test error on degraded images",
+        "Mean over the folds, ± its standard error in units of the last digit. The first strength of each "
+        "degradation leaves the images as they are.",
+        numbers,
+        pd.DataFrame(rows).fillna(""),
+    )
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    if row["p_value"] == row["p_value"]:
+        return _p_value(row["p_value"])
+    return f"P(better) = {row['p_better']:.2f}"
+
+
+def _mean(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["folds"] > 1 else "")
+
+
+def _pooled(row: dict[str, Any]) -> str:
+    return f"{row['pooled']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _interval(row: dict[Any, Any], name: str) -> str:
+    return f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"
+
+
+def _p_value(p: float) -> str:
+    if p != p:
+        return ""
+    return "< .0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"

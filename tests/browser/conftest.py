@@ -1,0 +1,63 @@
+"""A real browser without a window, for the tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.selenium_manager import SeleniumManager
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+PACKAGES = ("chromium", "chromium-driver")
+SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",  # Chromium refuses to run as root with it
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def install() -> None:
+    """Install Debian's Chromium where that can be done; skip the tests where it can't."""
+    if CHROMIUM.exists() and DRIVER.exists():
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip(
+            f"Chromium can't be installed here: needs Debian's {' and '.join(PACKAGES)}, or root to do it"
+        )
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+        done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+            pytest.skip(f"Chromium can't be installed here: apt-get {command[0]} failed: {' '.join(last)}")
+    assert CHROMIUM.exists() and DRIVER.exists(), f"{PACKAGES} are installed, but not their programs"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Start Chromium with an empty profile; its console and its requests are logged."""
+    install()
+    options = ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            SeleniumManager, "binary_paths", lambda *_: pytest.fail("selenium looks for a download")
+        )
+        driver = Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()

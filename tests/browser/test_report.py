@@ -1,0 +1,404 @@
+"""The report in a real browser: only what is ours runs, and its numbers are those of `analysis`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
+
+from mergerexp.analysis.calibration import jeffreys
+from mergerexp.analysis.metrics import scores
+from mergerexp.report.page import (
+    Arm,
+    Explorer,
+    Figure,
+    Gallery,
+    Headline,
+    Report,
+    Section,
+    TableBlock,
+    Thumb,
+    write_page,
+)
+from tests.studies import galaxies, jpeg, rate
+
+RUN = "document.documentElement.dataset.hostile = 1"
+HOSTILE = (
+    f"</script><script>{RUN}</script>",
+    f"<!--<script>{RUN}</script>",
+    f'"><img src="x" onerror="{RUN}">',
+    f"'><svg onload='{RUN}'>",
+    f"</style><script>{RUN}</script>{{{{ 7 * 7 }}}}",
+)
+OBJIDS, LABELS = galaxies()
+ARMS = {
+    name: rate(LABELS, skill, np.random.default_rng(seed))
+    for seed, (name, skill) in enumerate([("imagenet", 1.0), ("random" + HOSTILE[0], 0.6)])
+}
+SAMPLES = np.arange(40, 80)  # as many mergers as others
+
+
+def thumbs(p_m: np.ndarray) -> list[Thumb]:
+    return [Thumb(jpeg(LABELS[i]), p_m[i], f"{OBJIDS[i]}{HOSTILE[i % 5]}", LABELS[i]) for i in SAMPLES]
+
+
+def report(folder: Path) -> Report:
+    """All that a page can hold, with hostile text wherever text can be."""
+    png = folder / "roc & <curve>.png"
+    Image.fromarray(np.full((300, 1600, 3), 255, np.uint8)).save(png, dpi=(100, 100))
+    png.with_suffix(".pdf").write_bytes(b"%PDF-")
+    a, b, c, d, e = HOSTILE
+    frame = pd.DataFrame({f"method {a}": [b, c], **{f"p_m {e} {k}": [0.5, 0.25] for k in range(12)}})
+    images = thumbs(ARMS["imagenet"])
+    items = [
+        Figure(f"roc {a}", f"ROC {b}", c, d, png),
+        TableBlock("scores", f"Scores {a}", b, frame),
+        Gallery("examples", f"Examples {c}", d, [(f"group {e}", images[:9]), ("empty", [])]),
+    ]
+    runs = TableBlock("runs", "Runs", a, frame, [f"http://localhost/{c}", None])
+    return Report(
+        title=f"A study {a}",
+        subtitle=f"Ours {b}",
+        headline=[Headline(f"error {c}", f"0.1 {d}", e, a), Headline("AUROC", "0.9")],
+        gaps=[f"fold {k} is missing {b}" for k in range(20)],
+        sections=[
+            Section(f"first {a}", f"First {b}", f"One.\n\nTwo {c}.", items),
+            Section("second", "Second", "", []),
+        ],
+        errata=[d],
+        runs=runs,
+        provenance={a: {b: {c: d}}, "version": e},
+        explorer=Explorer([Arm(name, LABELS, p, thumbs(p)) for name, p in ARMS.items()], 0.3, e),
+    )
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    write_page(report(folder), folder / "report.html")
+    return folder / "report.html"
+
+
+@pytest.fixture
+def page(browser: Chrome, path: Path) -> Iterator[Chrome]:
+    """The page, as on a desk and freshly loaded; after the test, the console must have been silent."""
+    resize(browser, 1280)
+    emulate(browser, "light")
+    browser.get("about:blank")
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get(path.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def resize(browser: Chrome, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def emulate(browser: Chrome, scheme: str) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+
+def find(page: Chrome, name: str) -> WebElement:
+    return page.find_element(By.ID, f"explorer-{name}")
+
+
+def number(element: WebElement) -> float:
+    return float(element.text.replace("%", "").replace(",", ""))
+
+
+def press(element: WebElement, *keys: str) -> None:
+    for key in keys:
+        element.send_keys(key)
+
+
+def table(page: Chrome, name: str) -> dict[str, float]:
+    cells = find(page, name).find_elements(By.CSS_SELECTOR, "[data-cell]")
+    return {str(cell.get_attribute("data-cell")): number(cell) for cell in cells}
+
+
+def check(page: Chrome, p_m: np.ndarray) -> None:
+    """Compare all numbers that the explorer shows with those of `analysis` at what it says is chosen."""
+    threshold = number(find(page, "threshold-shown"))
+    prevalence = number(find(page, "prevalence-shown")) / 100
+    expected = scores(LABELS, p_m, prevalence, threshold)
+    truth, called = LABELS == 1, p_m >= threshold
+    counts = {"tp": truth & called, "fn": truth & ~called, "fp": ~truth & called, "tn": ~truth & ~called}
+    tp, fn, fp, tn = (int(rows.sum()) for rows in counts.values())
+    fpr = fp / (fp + tn)
+    assert number(find(page, "completeness")) == pytest.approx(100 * expected["recall"], abs=0.051)
+    assert number(find(page, "fpr")) == pytest.approx(100 * fpr, abs=0.0051)
+    assert number(find(page, "f1")) == pytest.approx(expected["f1"], abs=0.00051)
+    if tp + fp:
+        assert number(find(page, "purity")) == pytest.approx(100 * expected["precision"], abs=0.051)
+    assert table(page, "test") == {"tp": tp, "fn": fn, "fp": fp, "tn": tn, "mergers": 60, "others": 140}
+    rare, rest = 1e4 * prevalence, 1e4 * (1 - prevalence)
+    survey = {"tp": rare * tp / 60, "fn": rare * fn / 60, "fp": rest * fpr, "tn": rest * (1 - fpr)}
+    survey |= {"mergers": rare, "others": rest}
+    for name, shown in table(page, "survey").items():
+        assert shown == pytest.approx(survey[name], abs=0.051 if survey[name] < 10 else 0.51), name
+    shown_limits = re.fullmatch(r"2σ: ([\d.]+)–([\d.]+) %", find(page, "fpr-limits").text)
+    assert shown_limits
+    for shown, limit in zip(shown_limits.groups(), jeffreys(fp, fp + tn), strict=True):
+        assert float(shown) == pytest.approx(100 * float(limit), abs=0.006)
+
+
+def test_only_ours_runs_and_nothing_is_loaded(page, path):
+    assert page.execute_script("return document.documentElement.dataset.hostile") is None
+    assert page.title == f"A study {HOSTILE[0]}"
+    main = page.find_element(By.TAG_NAME, "body").text
+    for text in (*HOSTILE, "Scores </script>", "random</script>"):
+        assert text in main, text
+    assert {script.get_attribute("type") for script in page.find_elements(By.TAG_NAME, "script")} == {
+        "",
+        "application/json",
+    }
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    urls = {
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    }
+    assert path.as_uri() in urls
+    assert {url for url in urls if not url.startswith("data:")} == {path.as_uri()}
+
+
+def test_the_policy_is_in_force(browser, page):
+    script = """
+        const done = arguments[0], blocked = [];
+        addEventListener("securitypolicyviolation", (event) => {
+            blocked.push(event.effectiveDirective);
+            if (blocked.length === 4) done(blocked.sort());
+        });
+        const add = (name, attributes, text = "") => {
+            const node = Object.assign(document.createElement(name), attributes);
+            node.textContent = text;
+            document.body.append(node);
+        };
+        add("script", {}, "document.documentElement.dataset.hostile = 1");
+        add("style", {}, "body { display: none }");
+        add("img", {src: "http://127.0.0.1:9/pixel.png"});
+        fetch("http://127.0.0.1:9/").catch(() => null);
+    """
+    blocked = browser.execute_async_script(script)
+    assert blocked == ["connect-src", "img-src", "script-src-elem", "style-src-elem"]
+    assert browser.execute_script("return document.documentElement.dataset.hostile") is None
+    browser.get_log("browser")  # what was blocked is told there
+
+
+def test_keyboard_moves_the_threshold(page):
+    check(page, ARMS["imagenet"])
+    threshold = find(page, "threshold")
+    shown = set()
+    for key, steps in ((Keys.ARROW_RIGHT, 3), (Keys.PAGE_UP, 4), (Keys.PAGE_DOWN, 7), (Keys.HOME, 1)):
+        press(threshold, *[key] * steps)
+        shown.add(find(page, "threshold-shown").text)
+        assert threshold.get_attribute("aria-valuetext") == find(page, "threshold-shown").text
+        check(page, ARMS["imagenet"])
+    assert {"0.503", "0.000"} < shown
+    assert len(shown) == 4
+    assert number(find(page, "completeness")) == 100
+
+
+def test_keyboard_moves_the_prevalence(page):
+    prevalence = find(page, "prevalence")
+    assert find(page, "prevalence-shown").text == "50 %"
+    seen = []
+    for key in (Keys.HOME, Keys.PAGE_UP, Keys.PAGE_UP, *[Keys.ARROW_RIGHT] * 3, Keys.END):
+        press(prevalence, key)
+        seen.append(number(find(page, "prevalence-shown")))
+        check(page, ARMS["imagenet"])
+    assert (seen[0], seen[-1]) == (0.1, 50)
+    assert seen == sorted(seen)
+
+
+def test_buttons_and_other_network(page):
+    name = list(ARMS)[1]
+    Select(find(page, "arm")).select_by_index(1)
+    for button in page.find_elements(By.CSS_SELECTOR, "#explorer button"):
+        press(button, Keys.ENTER)
+        check(page, ARMS[name])
+    assert find(page, "threshold-shown").text == "0.990"
+    assert [button.text for button in page.find_elements(By.CSS_SELECTOR, "[data-prevalence]")] == [
+        "50 %",
+        "30 %, as in the data set",
+        "2 %",
+    ]
+
+
+def test_nothing_called(page):
+    press(find(page, "threshold"), Keys.END)
+    assert (ARMS["imagenet"] < 1).all()
+    assert find(page, "purity").text == "—"
+    assert find(page, "purity-limits").text == "nothing is called"
+    assert number(find(page, "f1")) == 0
+    check(page, ARMS["imagenet"])
+
+
+def test_images_move_between_the_groups(page):
+    p_m = ARMS["imagenet"][SAMPLES]
+    for keys in ([], [Keys.PAGE_UP] * 3, [Keys.HOME], [Keys.END]):
+        press(find(page, "threshold"), *keys)
+        threshold = number(find(page, "threshold-shown"))
+        wrong = (p_m >= threshold) != (LABELS[SAMPLES] == 1)
+        for name, rows in (("called", p_m >= threshold), ("rest", p_m < threshold)):
+            items = find(page, name).find_elements(By.TAG_NAME, "li")
+            assert len(items) == rows.sum()
+            assert (
+                find(page, f"{name}-note").text == f"{rows.sum()} of 40 images, {(rows & wrong).sum()} wrong"
+            )
+            assert [item.text.splitlines()[1] for item in items].count("✗ wrong") == (rows & wrong).sum()
+            shown = [float(item.text.splitlines()[0]) for item in items]
+            assert shown == sorted(shown, reverse=True)
+            assert shown == pytest.approx(sorted(p_m[rows], reverse=True), abs=0.001)
+
+
+def test_plot_follows(page):
+    def state() -> tuple[str, float, float]:
+        path, circle = (
+            find(page, "plot").find_element(By.CSS_SELECTOR, name)
+            for name in ("path.purity", "circle.completeness")
+        )
+        return str(path.get_attribute("d")), *(
+            float(circle.get_attribute(name) or 0) for name in ("cx", "cy")
+        )
+
+    before = state()
+    press(find(page, "threshold"), Keys.PAGE_UP)
+    moved = state()
+    assert moved[0] == before[0]
+    assert moved[1] > before[1]
+    assert moved[2] > before[2]
+    press(find(page, "prevalence"), Keys.HOME)
+    assert state()[0] != before[0]
+
+
+@pytest.mark.parametrize("width", [320, 390, 800, 1280, 1900])
+def test_no_page_scrolls_sideways(page, width):
+    resize(page, width)
+    inner, scroll = page.execute_script("return [innerWidth, document.scrollingElement.scrollWidth]")
+    assert scroll <= inner == width
+    if width < 800:  # the wide figure and the wide table have boxes to scroll in
+        boxes = page.find_elements(By.CSS_SELECTOR, ".scroll")
+        assert (
+            sum(
+                page.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", b)
+                for b in boxes
+            )
+            == 3
+        )
+        assert all(box.get_attribute("tabindex") == "0" for box in boxes)
+
+
+def test_print(page):
+    printed = page.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    pages = len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed["data"])))
+    assert 3 <= pages <= 30
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert not find(page, "threshold").is_displayed()
+        assert not page.find_element(By.TAG_NAME, "nav").is_displayed()
+        assert find(page, "threshold-shown").is_displayed()
+        folded = page.find_element(By.CSS_SELECTOR, "details li:last-child")
+        assert page.execute_script("return arguments[0].getBoundingClientRect().height", folded) > 0
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_structure(page):
+    assert page.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
+    for name in ("header", "nav", "main", "footer", "h1"):
+        assert len(page.find_elements(By.TAG_NAME, name)) == 1, name
+    images = page.find_elements(By.CSS_SELECTOR, "img, svg")
+    assert len(images) == 1 + 9 + 40 + 1
+    assert all(image.get_attribute("alt") or image.get_attribute("aria-label") for image in images)
+    loaded = "return [...document.images].every((image) => image.complete && image.naturalWidth > 0)"
+    assert page.execute_script(loaded)
+    headings = page.find_elements(By.CSS_SELECTOR, "h1, h2, h3, h4, h5, h6")
+    levels = [int(heading.tag_name[1]) for heading in headings]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all(heading.text for heading in headings)
+    ids = page.execute_script("return [...document.querySelectorAll('[id]')].map((node) => node.id)")
+    assert len(ids) == len(set(ids))
+    links = page.find_elements(By.CSS_SELECTOR, "nav a")
+    assert len(links) == 7
+    assert {str(link.get_attribute("href")).split("#")[1] for link in links} <= set(ids)
+    fields = page.find_elements(By.CSS_SELECTOR, "#explorer input, #explorer select, #explorer button")
+    assert len(fields) == 3 + 3 + 4
+    assert all(field.accessible_name for field in fields)
+    outputs = page.find_elements(By.CSS_SELECTOR, ".scores output")
+    assert [output.accessible_name for output in outputs] == [
+        "Completeness",
+        "Purity",
+        "False-positive rate",
+        "F1",
+    ]
+    for header in page.find_elements(By.CSS_SELECTOR, "th"):
+        assert header.get_attribute("scope") in ("col", "row")
+
+
+def test_skip_link(page):
+    press(page.find_element(By.TAG_NAME, "body"), Keys.TAB)
+    link = page.switch_to.active_element
+    assert (link.text, link.is_displayed(), link.rect["x"] >= 0) == ("Skip to the results", True, True)
+    press(link, Keys.ENTER)
+    assert page.switch_to.active_element.tag_name == "main"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(page, scheme):
+    """WCAG 2.1, 1.4.3: text stands out from what is behind it by 4.5 to 1 at least; figures stay on white."""
+    emulate(page, scheme)
+    script = """
+        const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number)
+            .map((value) => value / 255)
+            .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+        const behind = (node) => {
+            const colour = getComputedStyle(node).backgroundColor;
+            return colour === "rgba(0, 0, 0, 0)" ? behind(node.parentElement) : colour;
+        };
+        return [...document.body.querySelectorAll("*")]
+            .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
+            .filter((node) => node.checkVisibility())
+            .map((node) => {
+                const style = getComputedStyle(node);
+                const front = node.namespaceURI.endsWith("svg") ? style.fill : style.color;
+                const pair = [front, behind(node)].map(light);
+                return [(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), node.outerHTML.slice(0, 80)];
+            });
+    """
+    ratios = page.execute_script(script)
+    assert len(ratios) > 100
+    assert min(ratios)[0] >= 4.5, min(ratios)
+    card = page.find_element(By.CSS_SELECTOR, ".card")
+    assert card.value_of_css_property("background-color") == "rgba(255, 255, 255, 1)"
+
+
+def test_without_javascript(page, path):
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.get(path.as_uri())
+        text = page.find_element(By.TAG_NAME, "main").text
+    finally:
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert "needs JavaScript" in text
+    assert "Called mergers" not in text
+    assert "Figure 1" in text

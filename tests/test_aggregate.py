@@ -1,0 +1,180 @@
+"""The aggregate verb: from MLflow alone to the study folder, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score, roc_auc_score
+
+import mergerexp.aggregate
+from mergerexp.analysis.recalibration import calibrator_class, calibrator_from_dict, split_test_folds
+from mergerexp.files import read_json
+from mergerexp.sweep.job_folder import FAILED
+from tests.studies import add_run, add_study
+
+FIGURES = {
+    "fig02_lesion", "fig03_histogram", "fig04_calibration", "fig05_histogram_recalibrated",
+    "fig06_calibration_recalibrated", "fig07_roc", "precision_recall", "fig08_true_positives",
+    "fig09_false_positives", "fig10_true_negatives", "fig11_false_negatives", "most_confident_mistakes",
+}  # fmt: skip
+
+
+@pytest.fixture
+def aggregate(run_verb, tmp_path):
+    def run(*overrides: str) -> int:
+        return run_verb(mergerexp.aggregate, "draws=200", *overrides)
+
+    return run
+
+
+def pooled(study: Path, arm: str) -> pd.DataFrame:
+    predictions = pd.read_parquet(study / "predictions.parquet")
+    return predictions[
+        (predictions["arm"] == arm) & (predictions["split"] == "test") & (predictions["subset"] == 1.0)
+    ]
+
+
+def test_everything_is_written(small_study):
+    assert {path.stem for path in (small_study / "figures").glob("*.png")} == FIGURES
+    assert {path.stem for path in (small_study / "figures").glob("*.pdf")} == FIGURES
+    for table in ("table1_scores", "scores_by_prevalence", "lesion_errors", "lesion_tests", "calibration"):
+        assert len(pd.read_csv(small_study / "tables" / f"{table}.csv"))
+        assert (small_study / "tables" / f"{table}.md").read_text().count("|") > 20
+    page = (small_study / "report.html").read_text()
+    assert "0.9922" in page
+    assert page.count("data:image/") > len(FIGURES)
+    study = read_json(small_study / "study.json")
+    assert study["gaps"] == []
+    assert study["provenance"]["runs"]["commit"] == ["0123abc"]
+    assert len(study["runs"]) == 24
+
+
+def test_numbers_are_those_of_the_predictions(small_study):
+    table = pd.read_csv(small_study / "tables" / "table1_scores.csv").set_index(["arm", "metric"])
+    for arm in ("imagenet", "random"):
+        own = pooled(small_study, arm)
+        aurocs = [roc_auc_score(part["label"], part["p_m"]) for _, part in own.groupby("fold")]
+        assert table.loc[(arm, "auroc"), "mean"] == pytest.approx(np.mean(aurocs))
+        assert table.loc[(arm, "auroc"), "sem"] == pytest.approx(stats.sem(aurocs))
+        weight = np.where(own["label"] == 1, 1 / own["label"].sum(), 1 / (1 - own["label"]).sum())
+        f1 = f1_score(own["label"], own["p_m"] >= 0.5, sample_weight=weight)
+        assert table.loc[(arm, "f1"), "pooled"] == pytest.approx(f1)
+    tests = pd.read_csv(small_study / "tables" / "lesion_tests.csv")
+    errors = {arm: balanced_errors(pooled(small_study, arm)) for arm in ("imagenet", "random")}
+    welch = stats.ttest_ind(errors["imagenet"], errors["random"], equal_var=False, alternative="less")
+    ours = tests[(tests["test"] == "welch") & (tests["subset"] == 1.0)]["p_value"].item()
+    assert ours == pytest.approx(welch.pvalue)
+
+
+def balanced_errors(own: pd.DataFrame) -> list[float]:
+    errors = []
+    for _, part in own.groupby("fold"):
+        wrong = (part["p_m"] >= 0.5) != (part["label"] == 1)
+        errors.append(wrong.groupby(part["label"]).mean().mean())
+    return errors
+
+
+def test_calibrators_of_every_fold(small_study):
+    """They are fitted on a third of their own fold's test galaxies, and on nothing else."""
+    entries = read_json(small_study / "calibrators.json")
+    assert len(entries) == 2 * 2 * 4
+    for entry in entries:
+        own = pooled(small_study, entry["arm"])
+        own = own[own["fold"] == entry["fold"]]
+        fitting = split_test_folds(own, seed=0).query("fitting")
+        again = calibrator_class(entry["method"]).fit(fitting["label"], fitting["p_m"])
+        p_m = np.linspace(0, 1, 21)
+        assert (calibrator_from_dict(entry["calibrator"]).apply(p_m) == again.apply(p_m)).all()
+
+
+def test_recalibration_helps_an_overconfident_network(small_study):
+    table = pd.read_csv(small_study / "tables" / "calibration.csv")
+    ours = table[table["arm"] == "imagenet"].set_index(["p", "prevalence"])["ece"]
+    assert ours[("platt", 0.5)] < ours[("as trained", 0.5)]
+    assert ours[("platt, prior shifted", 0.02)] < ours[("isotonic", 0.02)]
+
+
+def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
+    add_study(tmp_path, subsets=(1.0,))
+    add_run(tmp_path, "init=imagenet", "fold=1", "subset=1.0")
+    add_run(tmp_path, "init=imagenet", "fold=1", "subset=1.0", content_hash="d" * 64)
+    add_study(tmp_path, subsets=(0.5,), folds=(0, 1, 2))
+    add_run(tmp_path, "init=imagenet", "fold=3", "subset=0.5", state=FAILED)
+    assert aggregate() == 2
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len([line for line in lines if "duplicate: imagenet subset=1 fold=1" in line]) == 1
+    assert len([line for line in lines if "foreign" in line and "data=dddddddddddd" in line]) == 1
+    assert len([line for line in lines if "missing: random subset=0.5 fold=3" in line]) == 1
+    assert len([line for line in lines if "failed: imagenet subset=0.5 fold=3" in line]) == 1
+    assert "allow_partial=true" in lines[-1]
+    assert len(lines) == 5
+    assert not (tmp_path / "studies").exists()
+    assert aggregate("allow_partial=true") == 0
+    page = (tmp_path / "studies" / "mergerexp" / "report.html").read_text()
+    assert "random subset=0.5 fold=3 seed=0 was never trained" in page
+
+
+def test_an_interrupted_aggregation_leaves_the_old_study(aggregate, study_root, tmp_path, monkeypatch):
+    store = [f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"]
+    assert aggregate(*store) == 0
+    study = tmp_path / "studies" / "mergerexp"
+    before = {path: path.read_bytes() for path in study.rglob("*.csv")}
+    with monkeypatch.context() as patch:
+
+        def fail(*arguments: object) -> None:
+            raise OSError("disk full")
+
+        patch.setattr("mergerexp.report.study_folder.write_page", fail)
+        assert aggregate(*store, "seed=1") == 2
+    assert {path: path.read_bytes() for path in study.rglob("*.csv")} == before
+    assert aggregate(*store) == 0
+    assert {path: path.read_bytes() for path in study.rglob("*.csv")} == before  # the same numbers again
+    assert not list(study.parent.glob(".*"))
+
+
+def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp_path, capsys):
+    (tmp_path / "studies" / "mine").mkdir(parents=True)
+    (tmp_path / "studies" / "mine" / "thesis.tex").write_text("years of work")
+    assert aggregate(f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}", "name=mine") == 2
+    assert "choose another name=NAME" in capsys.readouterr().err
+    assert (tmp_path / "studies" / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sweeep=3", "sweeep: unknown key; did you mean sweep"),
+        ("prevalence=0", "prevalence=0.0: must be above 0 and at most 0.99"),
+        ("compare=[imagenet]", "compare=['imagenet']: two arms are needed"),
+        ("compare=[imagenet,lenses]", "compare: no arm lenses; there are imagenet, random"),
+        ("tracking=none", "tracking=none: a study is read from MLflow"),
+        ("tracking.experiment=lenses", "no experiment lenses"),
+        ("where={data.nam: x}", "where.data.nam: no run has such a setting"),
+        ("sweep=zzz", "sweep=zzz: no such sweep in MLflow; there are 5weep000"),
+        ("name=../x", "name=../x: use letters"),
+    ],
+)
+def test_wrong_overrides(override, said, aggregate, study_root, capsys):
+    store = [] if override.startswith("tracking=") else [f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"]
+    assert aggregate(*store, override) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {said}")
+
+
+def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
+    """One arm has no test, one fold no standard error, one size no curve; the rest is there."""
+    store = f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"
+    only = "where={init.name: random, subset: 1.0, fold: 2}"
+    assert aggregate(store, only, "allow_partial=true") == 0
+    study = json.loads((tmp_path / "studies" / "mergerexp" / "study.json").read_text())
+    assert study["compared"] is None
+    assert study["tests"] is None
+    assert len(study["gaps"]) == 3
+    shutil.rmtree(tmp_path / "studies")
