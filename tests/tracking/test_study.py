@@ -1,4 +1,4 @@
-"""Reading a study back from MLflow: which runs make it, what is missing, and predictions as they were stored."""
+"""Reading a study back from MLflow: which runs make it, what is missing, predictions as they were stored."""
 
 from __future__ import annotations
 
