@@ -100,9 +100,9 @@ def test_choosing(root):
         reader(root).find(sweep="nope")
     with pytest.raises(UserError, match=r"where.seed=3: no such run; there are 0, 7"):
         reader(root).find(where={"seed": 3})
-    with pytest.raises(UserError, match="where.sead: no run has such a setting"):
+    with pytest.raises(UserError, match=r"where\.sead: no run has such a setting"):
         reader(root).find(where={"sead": 3})
-    with pytest.raises(UserError, match="no experiment nothing in .* there are .*mergerexp"):
+    with pytest.raises(UserError, match=r"no experiment nothing in .* there are .*mergerexp"):
         reader(root, "nothing")
     with pytest.raises(UserError, match="no MLflow store"):
         reader(root / "elsewhere")
