@@ -58,7 +58,7 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
     cfg = absolute_paths(compose_cell("train", cell, TrainConfig, COMPOSER))
     objids, labels = galaxies()
     split = make_split(
-        labels, np.arange(len(labels)), fold=cfg.fold, folds=cfg.split.folds, subset=cfg.subset,
+        labels, np.arange(len(labels)) // 2, fold=cfg.fold, folds=cfg.split.folds, subset=cfg.subset,
         subset_of="all", negatives="all", seed=0,
     )  # fmt: skip
     identity = digest([*map(str, overrides), content_hash, len(list(root.glob("runs/*")))])
@@ -78,6 +78,7 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
             pd.DataFrame(
                 {
                     "objid": objids[rows],
+                    "group": rows // 2,  # two images an encounter
                     "split": name,
                     "label": labels[rows],
                     "p_m": rate(labels[rows], skill, rng),

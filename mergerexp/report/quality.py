@@ -95,7 +95,13 @@ def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
 def _fixed(frame: pd.DataFrame, column: str, prevalence: float, settings: Settings) -> dict[str, Any]:
     """Score given probabilities as if they were meant for a prevalence."""
     table = bootstrap_scores(
-        frame["label"], frame[column], frame["fold"], prevalence, seed=settings.seed, draws=settings.draws
+        frame["label"],
+        frame[column],
+        frame["fold"],
+        prevalence,
+        seed=settings.seed,
+        draws=settings.draws,
+        unit=frame["group"],
     )
     return _row(table, frame, column, prevalence, settings)
 
@@ -103,7 +109,7 @@ def _fixed(frame: pd.DataFrame, column: str, prevalence: float, settings: Settin
 def _refitted(test: pd.DataFrame, method: str, prevalence: float, settings: Settings) -> dict[str, Any]:
     """Score calibrated probabilities for a prevalence; the intervals hold the calibrators' own noise."""
     draws = min(settings.draws, REFITS)
-    table = bootstrap_recalibrated(test, method, prevalence, seed=settings.seed, draws=draws)
+    table = bootstrap_recalibrated(test, method, prevalence, seed=settings.seed, draws=draws, unit="group")
     frame, _ = recalibrate(test, method, settings.seed, prevalence)
     name = method if prevalence == BALANCED else f"{method}, prior shifted"
     return {"p": name, **_row(table, frame, "p_cal", prevalence, settings)}

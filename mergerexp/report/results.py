@@ -186,7 +186,7 @@ def _scores(study: Study, arm: str, settings: Settings) -> pd.DataFrame:
             prevalence,
             seed=settings.seed,
             draws=settings.draws,
-            unit=test["objid"] if test["objid"].duplicated().any() else None,
+            unit=test["group"],
         ).set_index("metric")
         for metric in SCORES:
             mean, sem = mean_sem(by_fold[metric])

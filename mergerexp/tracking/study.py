@@ -23,7 +23,7 @@ from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_
 
 log = logging.getLogger(__name__)
 DOWNLOADS = 8  # at once
-COLUMNS = {"objid", "split", "label", "p_m"}
+COLUMNS = ["objid", "group", "split", "label", "p_m"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Study:
     settings, tags
         Of each run, by run_id.
     predictions
-        A row a galaxy and run: arm, subset, n_train, seed, fold, split, objid, label, p_m.
+        A row a galaxy and run: arm, subset, n_train, seed, fold, split, objid, group, label, p_m.
     """
 
     name: str
@@ -181,7 +181,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
         If columns are missing or values are out of range.
     """
     predictions = pd.read_parquet(path)
-    if missing := COLUMNS - set(predictions.columns):
+    if missing := set(COLUMNS) - set(predictions.columns):
         raise UserError(f"predictions.parquet lacks the columns {', '.join(sorted(missing))}")
     if not predictions["p_m"].between(0, 1).all() or not predictions["label"].isin((0, 1)).all():
         raise UserError("predictions.parquet has p_m outside [0, 1] or labels other than 0 and 1")
@@ -189,7 +189,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise UserError("predictions.parquet needs rows of the splits val and test, and no others")
     if predictions["objid"].duplicated().any():
         raise UserError("predictions.parquet rates an object twice")
-    return predictions[["objid", "split", "label", "p_m"]]
+    return predictions[COLUMNS]
 
 
 def _contradiction(predictions: pd.DataFrame, truth: dict[int, int]) -> str | None:

@@ -40,8 +40,8 @@ def predict_split(
     Returns
     -------
     DataFrame
-        One row a galaxy: objid (int64), split (``val`` or ``test``), label, p_m (float64), logit_0,
-        logit_1 (float32).
+        One row a galaxy: objid, group (int64; images of one object or encounter), split (``val`` or
+        ``test``), label, p_m (float64), logit_0, logit_1 (float32).
     """
     parts = []
     for name, rows in (("val", split.val), ("test", split.test)):
@@ -51,6 +51,7 @@ def predict_split(
             pd.DataFrame(
                 {
                     "objid": dataset.objids[rows],
+                    "group": dataset.groups[rows],
                     "split": name,
                     "label": dataset.labels[rows],
                     "p_m": 1 / (1 + np.exp(-margin)),

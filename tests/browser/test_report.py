@@ -270,21 +270,16 @@ def test_images_move_between_the_groups(page):
 
 
 def test_plot_follows(page):
-    def state() -> tuple[str, float, float]:
-        path, circle = (
-            find(page, "plot").find_element(By.CSS_SELECTOR, name)
-            for name in ("path.purity", "circle.completeness")
-        )
-        return str(path.get_attribute("d")), *(
-            float(circle.get_attribute(name) or 0) for name in ("cx", "cy")
-        )
+    def state() -> list[str | None]:
+        wanted = (("path.purity", "d"), ("circle.completeness", "cx"), ("circle.completeness", "cy"))
+        plot = find(page, "plot")
+        return [plot.find_element(By.CSS_SELECTOR, name).get_attribute(key) for name, key in wanted]
 
     before = state()
     press(find(page, "threshold"), Keys.PAGE_UP)
     moved = state()
     assert moved[0] == before[0]
-    assert moved[1] > before[1]
-    assert moved[2] > before[2]
+    assert all(float(moved[place]) > float(before[place]) for place in (1, 2))
     press(find(page, "prevalence"), Keys.HOME)
     assert state()[0] != before[0]
 

@@ -216,7 +216,7 @@ def test_numbers_links_and_contents(tmp_path):
         ],
         errata=["wrong"],
         runs=TableBlock("runs", "R", "", frame),
-        provenance={"commit": "1234"},
+        provenance={"code": {"commit": "1234"}, "cpu": ["here", "there"], "gpu": []},
     )
     page = Page(render(report, tmp_path))
     assert [text.split(".")[0] for text in page.text("b")] == ["Figure 1", "Table 1", "Figure 2", "Table 2"]
@@ -226,7 +226,7 @@ def test_numbers_links_and_contents(tmp_path):
     contents = ["headline", "section-one", "section-two-2", "errata", "runs", "provenance"]
     assert targets == ["main", *contents]
     assert set(targets) <= ids
-    assert {"published 0.99", "not in the paper"} <= set(page.text("dd"))
+    assert {"published 0.99", "not in the paper", "1234", "here, there", "–"} <= set(page.text("dd"))
     assert "Read with care: this study has 1 gap" in page.text("h2")
 
 

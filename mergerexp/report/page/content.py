@@ -146,7 +146,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Arm:
-    """A network whose threshold can be chosen.
+    """A method whose threshold can be chosen.
 
     Attributes
     ----------
@@ -202,7 +202,7 @@ class Report:
     runs
         A row a run, its link that of the run in MLflow.
     provenance
-        Names and values, nested as one likes.
+        Names and values, nested as one likes; lists are set with commas.
     explorer
         None for a page without.
     """
