@@ -43,7 +43,9 @@ def test_whole_study(whole):
     assert study.gaps == []
     assert len(study.runs) == 16
     assert set(study.runs["arm"]) == {"imagenet", "random"}
-    assert dict(study.runs.groupby("subset")["n_train"].first()) == {0.5: 32.0, 1.0: 60.0}
+    sizes = study.runs.groupby("subset")["n_train"].mean()
+    assert sizes[1.0] == 60  # of 60 mergers, half are in the two training folds
+    assert sizes[0.5] == pytest.approx(30, abs=4)
     study = reader(whole).with_predictions(study)
     for folder in (whole / "runs").iterdir():
         stored = pd.read_parquet(folder / "predictions.parquet")
