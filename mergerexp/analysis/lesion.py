@@ -2,7 +2,8 @@
 
 Everything is computed from a frame of predictions with a row a galaxy and run, and the columns arm (str),
 subset (float), n_train (int, size of the balanced training set), seed (int), fold (int), split ("val" or
-"test"), objid (int), label (0 or 1) and p_m (in [0, 1]). Only rows of the split "test" are used.
+"test"), objid (int), label (0 or 1) and p_m (in [0, 1]). Only rows of the split "test" are used. Where a
+column group is there, objects of one group (images of one encounter) are resampled together.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def compare_arms(
     runs = fold_errors(rows, prevalence)
     pairs, left_out = _pair(rows, better, worse, prevalence)
     folds = _fold_table(runs, pairs, better, worse)
-    drawn = _resample(pairs, np.random.default_rng(seed), draws)
+    drawn = _resample(pairs, prevalence, np.random.default_rng(seed), draws)
 
     table = []
     for (subset, part), of_draws in zip(pairs.groupby("subset"), drawn.T, strict=True):
@@ -233,13 +234,14 @@ def _pair(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Pair the arms' answers about the objects that both rated in the same fold.
 
-    Returns a row an object and size: subset, fold, objid, label; wrong_a and wrong_b, 1 for wrong, averaged
-    over seeds; once_a and once_b, of the lowest seed; in_fold and in_size, the object's weight in the error
-    of its fold and of its size. And a sentence for everything that is left out.
+    Returns a row an object and size: subset, fold, objid, group, label; wrong_a and wrong_b, 1 for wrong,
+    averaged over seeds; once_a and once_b, of the lowest seed; in_fold and in_size, the object's weight in
+    the error of its fold and of its size. And a sentence for everything that is left out.
     """
     wrong = ((rows["p_m"] >= 0.5) != (rows["label"] == 1)).astype(float)
     by_seed = rows.assign(wrong=wrong).sort_values("seed", kind="stable")
-    key = [*CELL, "objid", "label"]
+    by_seed = by_seed if "group" in by_seed else by_seed.assign(group=by_seed["objid"])
+    key = [*CELL, "objid", "group", "label"]
     of_a, of_b = (
         by_seed[by_seed["arm"] == arm].groupby(key)["wrong"].agg(["mean", "first"]).set_axis(names, axis=1)
         for arm, names in ((better, ["wrong_a", "once_a"]), (worse, ["wrong_b", "once_b"]))
@@ -324,21 +326,32 @@ def _tests_over_objects(pairs: pd.DataFrame, drawn: Floats) -> Iterator[dict[str
     yield {"test": "paired_bootstrap", **asdict(bootstrap_outcome(difference, drawn))}
 
 
-def _resample(pairs: pd.DataFrame, rng: np.random.Generator, draws: int) -> Floats:
+def _resample(pairs: pd.DataFrame, prevalence: float | None, rng: np.random.Generator, draws: int) -> Floats:
     """Bootstrap the difference of errors at all sizes together, shape (draws, sizes).
 
-    Strata are the fold, the class and the subsets that hold an object, so that every draw has as many
-    objects of each fold and class at each size as there are.
+    What is drawn are the groups' objects of one fold and class. Strata are these and the subsets that hold
+    some of them, so that every draw has as many groups of each fold and class at each size as there are.
     """
-    objid, first, row = np.unique(pairs["objid"], return_index=True, return_inverse=True)
-    subsets, column = np.unique(pairs["subset"], return_inverse=True)
-    rated = np.zeros((len(objid), len(subsets)), dtype=np.int64)
-    rated[row, column] = 1
-    values = np.zeros(rated.shape)
-    values[row, column] = pairs["in_size"] * (pairs["wrong_b"] - pairs["wrong_a"])
-    design = np.column_stack([rated, pairs[["fold", "label"]].to_numpy()[first]])
+    unit, first, row = np.unique(
+        pairs[["fold", "label", "group"]].to_numpy(), axis=0, return_index=True, return_inverse=True
+    )
+    subsets, size = np.unique(pairs["subset"], return_inverse=True)
+    shape = (len(unit), 2, len(subsets))
+    at = np.ravel_multi_index((row.reshape(-1), pairs["label"].to_numpy(), size), shape)
+    # Of each class at each size: how many objects, and how often the worse arm alone is wrong.
+    has = np.bincount(at, minlength=np.prod(shape))
+    more = np.bincount(at, pairs["wrong_b"] - pairs["wrong_a"], np.prod(shape))
+    held = (has.reshape(shape).sum(axis=1) > 0).astype(np.int64)
+    design = np.column_stack([held, pairs[["fold", "label"]].to_numpy()[first]])
     _, stratum = np.unique(design, axis=0, return_inverse=True)
-    return resample_sums(values, stratum.reshape(-1), draws, rng)
+    sums = np.column_stack([has.reshape(len(unit), -1), more.reshape(len(unit), -1)]).astype(np.float64)
+    drawn = resample_sums(sums, stratum.reshape(-1), draws, rng)
+    objects, excess = np.moveaxis(drawn.reshape(draws, 2, 2, len(subsets)), 1, 0)
+    if prevalence is None:
+        everything: Floats = excess.sum(axis=1) / objects.sum(axis=1)
+        return everything
+    weighed: Floats = np.einsum("c,dcs->ds", [1 - prevalence, prevalence], excess / objects)
+    return weighed
 
 
 def _correlation(drawn: Floats) -> Floats:

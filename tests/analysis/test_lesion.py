@@ -309,6 +309,21 @@ def test_swapped_arms_and_shuffled_rows(predictions, comparison):
         assert sum(pair) == pytest.approx(1)
 
 
+def test_images_of_one_encounter_tell_less_than_as_many_galaxies(predictions):
+    """Every galaxy twice is no more evidence than once, if it is known to be the same galaxy."""
+    twice = pd.concat([predictions, predictions.assign(objid=predictions["objid"] + 10**15)])
+    group = twice["objid"] % 10**15
+
+    def width(frame):
+        combined = compare_arms(frame, "imagenet", "random", seed=2, draws=4000).combined
+        found = row(combined, test="paired_bootstrap", combination="mean_over_sizes")
+        return found.high - found.low
+
+    once = width(predictions)
+    assert width(twice.assign(group=group)) == pytest.approx(once, rel=0.06)
+    assert width(twice) == pytest.approx(once / 2**0.5, rel=0.06)
+
+
 def test_type_one_error_over_all_sizes():
     """Without a difference Stouffer's Z spreads by more than 1, for sizes share objects; not so corrected."""
     rng, found = np.random.default_rng(6), []
