@@ -20,12 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.paths import conf_dir
-from mergerexp.config.schema import AggregateConfig, PrepareConfig, TrainConfig
+from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
 from mergerexp.config.validate import validate
 from mergerexp.errors import ConfigError, try_all
 from mergerexp.sweep.options import SCHEMAS, read_options
 
-Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig)
+Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
 
 
 class Composer:

@@ -7,7 +7,7 @@ result and stay out of its fingerprint.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING
@@ -21,6 +21,7 @@ def setting(
     *,
     above: float = -INF,
     choices: tuple[str, ...] = (),
+    none: float | None = None,
     identity: bool = True,
 ) -> Any:
     """Declare a config key without a default: its value must come from YAML or an override.
@@ -33,11 +34,13 @@ def setting(
         Exclusive lower bound.
     choices
         The allowed strings.
+    none
+        Of a list of strengths: the one that changes nothing, which comes first; they go away from it.
     identity
         False if the key cannot change a run's result.
     """
-    bounds = {"low": low, "high": high, "above": above, "choices": choices, "identity": identity}
-    return field(default=MISSING, metadata=bounds)
+    bounds = {"low": low, "high": high, "above": above, "choices": choices, "none": none}
+    return field(default=MISSING, metadata={**bounds, "identity": identity})
 
 
 @dataclass
@@ -221,19 +224,51 @@ class TrainConfig:
 
 
 @dataclass
-class AggregateConfig:
-    """Root of ``python -m mergerexp.aggregate``."""
+class StudyConfig:
+    """Which runs of which store make the study that a verb reads."""
 
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
-    name: str | None = setting()  # of the study's folder; null: the experiment's
     sweep: str | None = setting()  # beginning of a sweep's id: only its runs
     where: dict[str, Any] | None = setting()  # only runs with these settings; tags.NAME for a tag
+
+
+@dataclass
+class AggregateConfig(StudyConfig):
+    """Root of ``python -m mergerexp.aggregate``."""
+
+    name: str | None = setting()  # of the study's folder; null: the experiment's
     compare: list[str] | None = setting()  # [arm, arm]: does the first have the smaller error?
     allow_partial: bool = setting()  # go on although the study has gaps
     prevalence: float = setting(high=0.99, above=0.0)  # of mergers in the sky
     draws: int = setting(100, 1_000_000)  # of each bootstrap
     seed: int = setting(0, 2**31 - 1)
+
+
+@dataclass
+class StrengthsConfig:
+    """Of each degradation, from none to ruinous; see `mergerexp.data.degrade` for what they mean."""
+
+    noise: list[float] = setting(0.0, 255.0, none=0.0)
+    blur: list[float] = setting(0.0, 1000.0, none=0.0)
+    jpeg: list[float] = setting(1.0, 100.0, none=100.0)
+    dimming: list[float] = setting(0.0, 1.0, none=1.0)
+    rotation: list[float] = setting(0.0, 360.0, none=0.0)
+    zoom_out: list[float] = setting(0.05, 1.0, none=1.0)
+    zoom_in: list[float] = setting(1.0, 20.0, none=1.0)
+    star: list[float] = setting(0.0, 1e6, none=0.0)
+
+
+@dataclass
+class RobustnessConfig(StudyConfig):
+    """Root of ``python -m mergerexp.robustness``."""
+
+    subset: list[float] | None = setting(above=0.0, high=1.0)  # null: each arm's largest
+    degradations: list[str] = setting(choices=tuple(each.name for each in fields(StrengthsConfig)))
+    strengths: StrengthsConfig = field(default_factory=StrengthsConfig)
+    device: str = setting(choices=("auto", "cpu", "cuda", "mps"))
+    batch: int = setting(1, 65_536)
+    seed: int = setting(0, 2**31 - 1)  # of noise and stars
 
 
 DATA_SOURCES: dict[str, type[DataConfig]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from pathlib import Path
@@ -19,13 +20,15 @@ from mergerexp.config.schema import (
     FolderDataConfig,
     ModelConfig,
     PrepareConfig,
+    RobustnessConfig,
     SimulatedDataConfig,
+    StudyConfig,
     TrackingConfig,
     TrainConfig,
 )
 from mergerexp.errors import ConfigError
 
-Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig)
+Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -47,7 +50,7 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     """
     checked = typed(cfg, schema)
     check_bounds(checked, "")
-    if isinstance(checked, AggregateConfig):
+    if isinstance(checked, StudyConfig):
         _check_study(checked)
         return checked
     _check_data(checked.data)
@@ -93,6 +96,8 @@ def check_bounds(node: Any, prefix: str) -> None:
         elif field.metadata and value is not None:
             for entry in value if isinstance(value, list) else [value]:
                 _check_value(key, entry, field.metadata)
+            if field.metadata["none"] is not None:
+                _check_strengths(key, value, field.metadata["none"])
 
 
 def _check_value(key: str, value: Any, bounds: Any) -> None:
@@ -106,6 +111,12 @@ def _check_value(key: str, value: Any, bounds: Any) -> None:
         limits = [floor] if max(above, low) > -math.inf else []
         limits += [f"at most {high:g}"] if high < math.inf else []
         raise ConfigError(f"{key}={value}: must be {' and '.join(limits) or 'a finite number'}")
+
+
+def _check_strengths(key: str, strengths: list[float], none: float) -> None:
+    away = [abs(strength - none) for strength in strengths]
+    if len(away) < 2 or away[0] != 0 or any(b <= a for a, b in itertools.pairwise(away)):
+        raise ConfigError(f"{key}={strengths}: must begin with {none:g}, none, and go away from it")
 
 
 def _check_file_name(key: str, value: str) -> None:
@@ -149,14 +160,27 @@ def _check_experiment(tracking: TrackingConfig) -> None:
         raise ConfigError("tracking.experiment: a name is needed")
 
 
-def _check_study(cfg: AggregateConfig) -> None:
+def _check_study(cfg: StudyConfig) -> None:
     _check_experiment(cfg.tracking)
     if cfg.tracking.uri is None:
         raise ConfigError("tracking=none: a study is read from MLflow: use sqlite or server")
+    if isinstance(cfg, AggregateConfig):
+        _check_report(cfg)
+    if isinstance(cfg, RobustnessConfig):
+        _check_list("subset", cfg.subset)
+        _check_list("degradations", cfg.degradations)
+
+
+def _check_report(cfg: AggregateConfig) -> None:
     if cfg.name is not None:
         _check_file_name("name", cfg.name)
     if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):
         raise ConfigError(f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]")
+
+
+def _check_list(key: str, entries: list[Any] | None) -> None:
+    if entries is not None and (not entries or len(set(entries)) < len(entries)):
+        raise ConfigError(f"{key}={entries}: one entry at least is needed, and none twice")
 
 
 def _check_pretrained(model: ModelConfig) -> None:

@@ -28,6 +28,12 @@ class Scaling:
     std: tuple[float, ...]
     scale: float
 
+    def linear(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the scaling as (factor, offset) of x * factor - offset, each of shape (1, 3, 1, 1)."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        factor, offset = 1 / (self.scale * std), mean / std
+        return factor.view(1, 3, 1, 1).to(device), offset.view(1, 3, 1, 1).to(device)
+
 
 RAW = Scaling((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
 
@@ -52,9 +58,7 @@ class ImageStore:
             free, _ = torch.cuda.mem_get_info(device)
             if images.nbytes < RESIDENT_FRACTION * free:
                 self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        shape = (1, 3, 1, 1)
-        self._factor = (1 / (scaling.scale * torch.tensor(scaling.std))).view(shape).to(device)
-        self._offset = (torch.tensor(scaling.mean) / torch.tensor(scaling.std)).view(shape).to(device)
+        self._factor, self._offset = scaling.linear(device)
 
     def __len__(self) -> int:
         return len(self.images)

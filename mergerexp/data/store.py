@@ -115,6 +115,45 @@ class Dataset:
         """Identifier of each image, shape (N,)."""
         return self.catalogue["objid"].to_numpy()
 
+    def rows_of(self, objids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of some objects, shape (n,).
+
+        Raises
+        ------
+        DataError
+            If one is not in the data set.
+        """
+        rows = pd.Index(self.objids).get_indexer(pd.Index(objids)).astype(np.int64)
+        if (rows < 0).any():
+            raise DataError(f"{self.path} has no object {objids[rows < 0][0]}")
+        return rows
+
+
+def find_dataset(root: Path, content_hash: str, name: str) -> Dataset:
+    """Open the data set of a content, whatever its folder is called.
+
+    Parameters
+    ----------
+    root
+        Folder of data sets.
+    content_hash
+        As `Dataset.content_hash`.
+    name
+        What it was called when it was used, for the error.
+
+    Raises
+    ------
+    DataError
+        If it is not there.
+    """
+    for path in sorted(root.glob(f"*/{META}")):
+        if _read_meta(path)["content_hash"] == content_hash:
+            return Dataset.open(path.parent)
+    raise DataError(
+        f"data set {name} of content {content_hash[:12]} is not in {root} (paths.datasets); "
+        "mergerexp.prepare with the run's data settings, as in its config.yaml, makes it"
+    )
+
 
 def verify(path: str | os.PathLike[str]) -> None:
     """Read all of a data set and compare it with its content hash.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import timm
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
@@ -42,6 +45,18 @@ class Classifier(nn.Module):
 def make_head(features: int, units: int) -> nn.Sequential:
     """Return Dense(units, ReLU) -> Dense(2)."""
     return nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Linear(units, 2))
+
+
+def merger_probability(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return p_m, shape (n,), of logits, shape (n, 2): their softmax in double precision."""
+    probability: NDArray[np.float64] = 1 / (1 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
+    return probability
+
+
+def exact_float32() -> AbstractContextManager[None]:
+    """Keep a GPU from convolving in TF32: a p_m must be the same in any batch and on any machine."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return context
 
 
 def feature_size(backbone: nn.Module) -> int:

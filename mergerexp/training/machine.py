@@ -55,21 +55,44 @@ def choose_machine(trainer: TrainerConfig) -> Machine:
     ConfigError
         If the config asks for what the machine lacks.
     """
+    device = choose_device(trainer.device, "trainer.device")
+    precision = trainer.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    if precision == "16" and device.type == "cpu":
+        raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32, bf16 or auto")
+    threads = trainer.threads or usable_cores()
+    set_up_torch(threads)
+    return Machine(device, precision, threads)
+
+
+def choose_device(kind: str, key: str) -> torch.device:
+    """Choose a device.
+
+    Parameters
+    ----------
+    kind
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    key
+        The config's, for the error.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such device.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    kind = trainer.device
     if kind == "auto":
         kind = next(name for name, here in available.items() if here)
     if not available[kind]:
-        raise ConfigError(f"trainer.device={kind}: this machine has no such device; use trainer.device=auto")
-    precision = trainer.precision
-    if precision == "auto":
-        precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32"
-    if precision == "16" and kind == "cpu":
-        raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32, bf16 or auto")
-    threads = trainer.threads or usable_cores()
+        raise ConfigError(f"{key}={kind}: this machine has no such device; use {key}=auto")
+    return torch.device(kind, 0) if kind == "cuda" else torch.device(kind)
+
+
+def set_up_torch(threads: int) -> None:
+    """Let torch use some threads of the CPU, and keep the memory that it frees."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
-    return Machine(torch.device(kind, 0) if kind == "cuda" else torch.device(kind), precision, threads)
 
 
 def hardware() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mergerexp.data.images import ImageStore, Scaling
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
 from mergerexp.files import write_json, written
-from mergerexp.models.classifier import Classifier, backbone_kwargs
+from mergerexp.models.classifier import Classifier, backbone_kwargs, exact_float32, merger_probability
 
 
 @torch.inference_mode()
@@ -25,10 +25,11 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return the logits of some images in float32, shape (n, 2), without augmentation."""
     classifier.eval()
-    logits = [
-        classifier(images.scaled(images.pixels(rows[start : start + batch]))).float().cpu().numpy()
-        for start in range(0, len(rows), batch)
-    ]
+    with exact_float32():
+        logits = [
+            classifier(images.scaled(images.pixels(rows[start : start + batch]))).float().cpu().numpy()
+            for start in range(0, len(rows), batch)
+        ]
     return np.concatenate(logits)
 
 
@@ -46,7 +47,6 @@ def predict_split(
     parts = []
     for name, rows in (("val", split.val), ("test", split.test)):
         logits = predict_logits(classifier, images, rows, batch)
-        margin = logits[:, 1].astype(np.float64) - logits[:, 0]
         parts.append(
             pd.DataFrame(
                 {
@@ -54,7 +54,7 @@ def predict_split(
                     "group": dataset.groups[rows],
                     "split": name,
                     "label": dataset.labels[rows],
-                    "p_m": 1 / (1 + np.exp(-margin)),
+                    "p_m": merger_probability(logits),
                     "logit_0": logits[:, 0],
                     "logit_1": logits[:, 1],
                 }

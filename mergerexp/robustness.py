@@ -1,0 +1,60 @@
+"""``python -m mergerexp.robustness``: a study's networks rate degraded versions of their test images.
+
+The same line again skips the runs that are done.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+from mergerexp.config.app import run_app
+from mergerexp.config.schema import RobustnessConfig
+from mergerexp.console import console
+from mergerexp.errors import UserError
+
+
+class Degrading:
+    """The studies of one call, usually one."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def preflight(self, cells: list[tuple[list[str], RobustnessConfig]]) -> None:
+        """Measure each study.
+
+        Raises
+        ------
+        UserError
+            If torch is not installed; else see `mergerexp.evaluation.robustness.Robustness`.
+        """
+        if importlib.util.find_spec("torch") is None:
+            raise UserError("rating images needs torch, as training does")
+        from mergerexp.evaluation.robustness import Robustness
+
+        for _, cfg in cells:
+            outcome = Robustness(cfg).measure()
+            self.failed |= bool(outcome.problems)
+            done, failed = f"{outcome.rated} networks rated, {outcome.before} before", len(outcome.problems)
+            console.print(f"{cfg.tracking.experiment}: {done}{f', {failed} failed' if failed else ''}")
+
+    def run(self, overrides: list[str]) -> None:
+        """Nothing is left to do."""
+
+    def launch(self, options: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
+        """Nothing is left to do."""
+        return []
+
+    def finish(self) -> int:
+        """Return the exit code: 1 if a run could not be rated."""
+        return 1 if self.failed else 0
+
+
+def main() -> None:
+    """Run the verb."""
+    run_app("robustness", RobustnessConfig, Degrading())
+
+
+if __name__ == "__main__":
+    main()

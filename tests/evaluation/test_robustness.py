@@ -1,0 +1,233 @@
+"""The robustness verb on a tiny study: what it leaves in MLflow, and what it refuses."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+import mergerexp.robustness
+import mergerexp.train
+from mergerexp.analysis.robustness import robustness_curves
+from mergerexp.config.schema import TrackingConfig
+from mergerexp.data.degrade import DEGRADATIONS
+from mergerexp.evaluation import robustness
+from mergerexp.evaluation.robustness import ROBUSTNESS
+from mergerexp.files import write_json
+from mergerexp.models.stored import StoredNetwork
+from mergerexp.tracking.study import Study, StudyReader
+from tests.conftest import TINY
+
+FEW = ("degradations=[noise,jpeg]", "strengths.noise=[0,30]", "strengths.jpeg=[100,40,5]", "batch=7")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, galaxies, datasets) -> Path:
+    """Two folds at two sizes, trained once for all tests."""
+    folder = tmp_path_factory.mktemp("study")
+    data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
+    sweep = ("-m", "hydra/launcher=basic", "subset=0.5,1.0", "fold=0,1", f"paths.root={folder}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", *sweep, *data, *TINY])
+        with pytest.raises(SystemExit) as stopped:
+            mergerexp.train.main()
+    assert not stopped.value.code
+    return folder
+
+
+@pytest.fixture
+def measure(run_verb, root, datasets):
+    """Run the verb on the study."""
+
+    def run(*overrides: str) -> int:
+        own = [f"paths.root={root}", f"paths.datasets={datasets}", *overrides]
+        given = {override.split("=")[0] for override in overrides}
+        return run_verb(
+            mergerexp.robustness, *(one for one in own if one.split("=")[0] not in given), *overrides
+        )
+
+    return run
+
+
+@pytest.fixture
+def reader(root) -> StudyReader:
+    uri = f"sqlite:///{root}/mlflow.db"
+    return StudyReader(TrackingConfig(uri=uri, experiment="mergerexp", artifacts=None, retry_s=0.0))
+
+
+def measured(reader: StudyReader) -> tuple[Study, dict[str, pd.DataFrame]]:
+    """The ratings of the runs that have some."""
+    study = reader.find()
+    found = reader.artifacts(study.runs, ROBUSTNESS, pd.read_parquet)
+    return study, {run_id: own for run_id, own in found.items() if not isinstance(own, Exception)}
+
+
+def forget(reader: StudyReader) -> None:
+    """Take the ratings away again."""
+    for run_id in reader.find().runs["run_id"]:
+        artifacts = Path(reader.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
+        (artifacts / ROBUSTNESS).unlink(missing_ok=True)
+
+
+def test_every_degradation_of_the_largest_subset(measure, reader, capsys):
+    assert measure("strengths.noise=[0,200]") == 0
+    assert "2 networks rated, 0 before" in capsys.readouterr().err
+    study, ratings = measured(reader)
+    largest = study.runs[study.runs["subset"] == 1]
+    assert set(ratings) == set(largest["run_id"])
+    parts = []
+    for run in largest.itertuples():
+        own = ratings[run.run_id]
+        assert own.dtypes.astype(str).to_dict() == {
+            "objid": "int64",
+            "label": "int8",
+            "degradation": "str",
+            "strength": "float64",
+            "p_m": "float64",
+        }
+        assert list(dict.fromkeys(own["degradation"])) == list(DEGRADATIONS)
+        path = reader.client.download_artifacts(run.run_id, "predictions.parquet")
+        test = pd.read_parquet(path).query("split == 'test'").reset_index(drop=True)
+        for _, level in own.groupby(["degradation", "strength"]):
+            assert level["objid"].tolist() == test["objid"].tolist()
+            assert level["label"].tolist() == test["label"].tolist()
+        none = own.groupby("degradation", sort=False).head(len(test))
+        assert np.abs(none["p_m"].to_numpy() - np.tile(test["p_m"], len(DEGRADATIONS))).max() < 1e-5
+        noisy = own.query("degradation == 'noise' and strength == 200")
+        assert np.abs(noisy["p_m"].to_numpy() - test["p_m"]).max() > 1e-3
+        parts.append(own.assign(arm=run.arm, subset=run.subset, seed=run.seed, fold=run.fold))
+    curve = robustness_curves(pd.concat(parts))
+    assert set(curve["folds"]) == {2}
+
+
+def test_goes_on_where_it_stopped_and_then_does_nothing(measure, reader, capsys, monkeypatch):
+    forget(reader)
+    keep = robustness.Robustness._keep
+
+    def interrupted(self, run, ratings):
+        keep(self, run, ratings)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robustness.Robustness, "_keep", interrupted)
+        assert measure(*FEW) == 130
+    assert "goes on where this one stopped" in capsys.readouterr().err
+    ((run_id, before),) = measured(reader)[1].items()
+    assert measure(*FEW) == 0
+    assert "1 networks rated, 1 before" in capsys.readouterr().err
+    assert len(measured(reader)[1]) == 2
+    pd.testing.assert_frame_equal(measured(reader)[1][run_id], before)
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredNetwork, "rate", lambda *_: pytest.fail("a network was asked again"))
+        assert measure(*FEW) == 0
+        assert "0 networks rated, 2 before" in capsys.readouterr().err
+    assert measure(*FEW, "seed=1") == 0  # other noise: measured anew
+    assert "2 networks rated, 0 before" in capsys.readouterr().err
+
+
+def test_batches_do_not_matter_and_subsets_can_be_chosen(measure, reader):
+    forget(reader)
+    assert measure(*FEW, "subset=[0.5]") == 0
+    study, first = measured(reader)
+    assert set(first) == set(study.runs.query("subset == 0.5")["run_id"])
+    forget(reader)
+    assert measure(*FEW, "subset=[1.0,0.5]", "batch=100") == 0
+    again = measured(reader)[1]
+    assert len(again) == 4
+    for run_id, own in first.items():
+        pd.testing.assert_frame_equal(again[run_id], own, atol=1e-5)
+
+
+def test_what_is_no_network_is_skipped_and_a_damaged_one_named(measure, reader, root, capsys, tmp_path):
+    forget(reader)
+    runs = reader.find().runs.query("subset == 1")
+    other, damaged = runs["run_id"]
+    kept = [reader.client.download_artifacts(run_id, "model.json", str(tmp_path)) for run_id in (other,)]
+    weights = Path(reader.client.download_artifacts(damaged, "model.safetensors", str(tmp_path)))
+    broken = tmp_path / "broken" / "model.safetensors"
+    broken.parent.mkdir()
+    broken.write_bytes(weights.read_bytes()[:500])
+    description = tmp_path / "other" / "model.json"
+    description.parent.mkdir()
+    write_json(description, {"kind": "nonparametric"})
+    try:
+        reader.client.log_artifact(other, str(description))
+        reader.client.log_artifact(damaged, str(broken))
+        assert measure(*FEW) == 1
+    finally:
+        reader.client.log_artifact(other, kept[0])
+        reader.client.log_artifact(damaged, str(weights))
+    told = capsys.readouterr().err
+    assert f"fold=0 seed=0 (run {other[:8]}) is skipped: a nonparametric model is no network" in told
+    assert f"fold=1 seed=0 (run {damaged[:8]}) can't be rated: WeightsError" in told
+    assert "0 networks rated, 0 before, 1 failed" in told
+    assert measured(reader)[1] == {}
+
+
+def the_error(capsys) -> str:
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_a_network_that_does_not_reproduce_its_record_stops_it(measure, reader, capsys, monkeypatch):
+    forget(reader)
+    rate = StoredNetwork.rate
+    monkeypatch.setattr(StoredNetwork, "rate", lambda self, pixels: rate(self, pixels) + 2e-4)
+    assert measure(*FEW) == 2
+    line = the_error(capsys)
+    assert "random subset=1 fold=0 seed=0 (run " in line
+    assert "are not those of the record" in line
+    assert measured(reader)[1] == {}
+
+
+def test_data_set_that_is_not_there(measure, capsys, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    assert measure(*FEW, "seed=5", f"paths.datasets={tmp_path}/elsewhere") == 2
+    line = the_error(capsys)
+    for word in ("data set folder of content", "elsewhere", "mergerexp.prepare", "config.yaml"):
+        assert word in line
+
+
+def test_found_by_content_under_any_name(measure, datasets, reader, capsys, tmp_path):
+    forget(reader)
+    (tmp_path / "moved").mkdir()
+    for number, path in enumerate(sorted(path.parent for path in datasets.glob("[!.]*/dataset.json"))):
+        shutil.copytree(path, tmp_path / "moved" / f"another-name-{number}")
+    assert measure(*FEW, f"paths.datasets={tmp_path}/moved") == 0
+    assert "2 networks rated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("call", ["log_artifact", "list_artifacts"])
+def test_an_mlflow_that_fails_is_told_in_one_line(call, measure, reader, capsys, monkeypatch):
+    forget(reader)
+
+    def gone(*args, **kwargs):
+        raise ConnectionError("the server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, gone)
+        assert measure(*FEW) == 2
+        assert "MLflow does not answer (ConnectionError: the server is gone)" in the_error(capsys)
+    assert measure(*FEW) == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("subset=[0.25]", "subset=0.25: the study has 0.5, 1"),
+        ("tracking.experiment=lenses", "no experiment lenses"),
+        ("sweep=zzz", "no such sweep"),
+        ("where={init.name: imagenet}", "no such run; there are random"),
+        ("device=mps", "device=mps: this machine has no such device"),
+        ("tracking.uri=sqlite:///nowhere.db", "no MLflow store"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have the device")
+def test_what_is_not_there_is_told_in_one_line(override, hint, measure, capsys):
+    assert measure(override) == 2
+    assert hint in the_error(capsys)
