@@ -11,6 +11,7 @@ from mergerexp.analysis.intervals import bootstrap_scores, mean_sem
 from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms, learning_table
 from mergerexp.analysis.metrics import auroc, scores
+from mergerexp.analysis.robustness import robustness_curves
 from mergerexp.errors import UserError
 from mergerexp.frames import records
 from mergerexp.report.quality import BALANCED, Quality, Settings, measure_quality
@@ -121,6 +122,7 @@ def compute(
         comparison=comparison,
         power_laws=laws,
         quality=quality,
+        robustness=None if degraded is None else robustness_curves(degraded),
         notes=notes,
     )
 

@@ -134,7 +134,7 @@ def _sections(
             "calibration",
         ),
         "galleries": _galleries(results, examples),
-        "robustness": pick("robustness"),
+        "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
     }
     said = _texts()["sections"]
     filled = {**words, "verdict": _verdict(results)}

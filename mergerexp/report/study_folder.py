@@ -83,7 +83,7 @@ def _figures(results: Results, examples: pd.DataFrame, folder: Path) -> dict[str
     if results.headline in results.quality:
         drawers |= all_quality_figures(results)
     if results.robustness is not None:
-        drawers["robustness"] = lambda: draw_robustness(results)
+        drawers["robustness_curves"] = lambda: draw_robustness(results)
     if len(examples):
         lots = draw_lots(examples, results.settings.seed)
         lots["most_confident_mistakes"] = most_confident_mistakes(examples)

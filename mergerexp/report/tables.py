@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from mergerexp.analysis.robustness import doubling_strengths
 from mergerexp.analysis.significance import ASSUMES, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records
@@ -73,7 +74,7 @@ def all_tables(results: Results) -> list[Table]:
         tables += [tests_table(results), combined_table(results)]
     tables.append(quality_table(results))
     if results.robustness is not None:
-        tables.append(robustness_table(results))
+        tables += [robustness_table(results), doubling_table(results)]
     return tables
 
 
@@ -243,6 +244,30 @@ def _outcome(row: dict[str, Any]) -> str:
     if row["p_value"] == row["p_value"]:
         return _p_value(row["p_value"])
     return f"P(better) = {row['p_better']:.2f}"
+
+
+def doubling_table(results: Results) -> Table:
+    """Return the strength at which each arm's error has doubled."""
+    assert results.robustness is not None
+    doubled = doubling_strengths(results.robustness)
+    rows = []
+    for degradation, own in doubled.groupby("degradation", sort=False):
+        by = {row["arm"]: row for row in records(own)}
+        text = {arm: _doubled(by[arm]) for arm in results.arms if arm in by}
+        rows.append({"degradation": degradation, **text})
+    return Table(
+        "robustness_doubled",
+        "Strength at which the error has doubled",
+        "Interpolated between the strengths; in brackets how large the error gets. An error above .25 can't "
+        "double before it is that of guessing.",
+        doubled,
+        pd.DataFrame(rows).fillna(""),
+    )
+
+
+def _doubled(row: dict[str, Any]) -> str:
+    strength = "never" if row["doubled"] != row["doubled"] else f"{row['doubled']:.3g}"
+    return f"{strength} ({row['none']:.2f} to {row['worst']:.2f})"
 
 
 def _mean(row: dict[str, Any]) -> str:
