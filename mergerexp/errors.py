@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -23,6 +24,20 @@ class DataError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights that can't be had; the message says how to get them."""
+
+
+def require_torch(purpose: str) -> None:
+    """Refuse what needs torch where only the base installation is there.
+
+    Raises
+    ------
+    UserError
+        Saying how to install it.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(
+            f"{purpose} needs torch: pip install 'mergerexp[train]' (here: pip install -e '.[train]')"
+        )
 
 
 def describe(error: BaseException) -> str:

@@ -5,14 +5,13 @@ The same line again skips the runs that are done.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 from mergerexp.config.app import run_app
 from mergerexp.config.schema import RobustnessConfig
 from mergerexp.console import console
-from mergerexp.errors import UserError
+from mergerexp.errors import require_torch
 
 
 class Degrading:
@@ -29,8 +28,7 @@ class Degrading:
         UserError
             If torch is not installed; else see `mergerexp.evaluation.robustness.Robustness`.
         """
-        if importlib.util.find_spec("torch") is None:
-            raise UserError("rating images needs torch, as training does")
+        require_torch("rating images")
         from mergerexp.evaluation.robustness import Robustness
 
         for _, cfg in cells:

@@ -5,7 +5,6 @@ The same line again skips what is done and goes on where the rest stopped.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from mergerexp.config.app import run_app
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import TrainConfig
 from mergerexp.console import console
-from mergerexp.errors import UserError
+from mergerexp.errors import require_torch
 from mergerexp.report.run_table import run_table
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.options import Options
@@ -40,10 +39,7 @@ class Training:
 
     def preflight(self, cells: list[tuple[list[str], TrainConfig]]) -> None:
         """Plan all runs before any of them starts; see `Planner.plan` for what may be raised."""
-        if importlib.util.find_spec("torch") is None:
-            raise UserError(
-                "training needs torch: pip install 'mergerexp[train]' (here: pip install -e '.[train]')"
-            )
+        require_torch("training")
         self.planned = {run.overrides: run for run in self.planner.plan(cells)}
 
     def plan(self, overrides: Sequence[str]) -> PlannedRun:

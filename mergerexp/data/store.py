@@ -146,7 +146,7 @@ def find_dataset(root: Path, content_hash: str, name: str) -> Dataset:
     DataError
         If it is not there.
     """
-    for path in sorted(root.glob(f"*/{META}")):
+    for path in sorted(root.glob(f"[!.]*/{META}")):
         if _read_meta(path)["content_hash"] == content_hash:
             return Dataset.open(path.parent)
     raise DataError(

@@ -24,14 +24,14 @@ from mergerexp.data.store import Dataset, find_dataset
 from mergerexp.errors import UserError, WeightsError, describe
 from mergerexp.evaluation.degraded import passes, rate_degraded
 from mergerexp.files import read_json
+from mergerexp.frames import records
 from mergerexp.models.stored import DESCRIPTION, NETWORK, WEIGHTS, StoredNetwork, kind_of
 from mergerexp.tracking.selection import cell_name
-from mergerexp.tracking.study import StudyReader, read_predictions
+from mergerexp.tracking.study import ROBUSTNESS, StudyReader, read_predictions
 from mergerexp.training.machine import choose_device, set_up_torch
 
 log = logging.getLogger(__name__)
 
-ROBUSTNESS = "robustness.parquet"
 SETTINGS = b"mergerexp.robustness"  # in the file's metadata: what it was measured with
 VERSION = 1  # raise it when the same settings degrade images otherwise
 
@@ -101,7 +101,7 @@ class Robustness:
             images = ImageStore(dataset.images, RAW, self.device)
             total = passes(self.strengths) * sum(len(tests[run_id]) for run_id in left["run_id"])
             with ProgressReport("rating degraded images", total) as progress:
-                for run in _rows(left):
+                for run in records(left):
                     self._measure_run(run, tests[run["run_id"]], dataset, images, progress)
         return self.outcome
 
@@ -140,7 +140,7 @@ class Robustness:
     def _networks(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Leave out what is no network, and say so."""
         kinds = self._read(runs, DESCRIPTION, lambda path: kind_of(read_json(path)))
-        for run in _rows(runs):
+        for run in records(runs):
             if (kind := kinds.get(run["run_id"], NETWORK)) != NETWORK:
                 log.info("%s is skipped: a %s model is no network", _title(run), kind)
         return runs[[kinds.get(run_id) == NETWORK for run_id in runs["run_id"]]]
@@ -160,7 +160,7 @@ class Robustness:
     def _read(self, runs: pd.DataFrame, name: str, read: Callable[[Path], Any]) -> dict[str, Any]:
         """Read a file of each run; those whose file can't be read are problems."""
         content = self.reader.artifacts(runs, name, read)
-        for run in _rows(runs):
+        for run in records(runs):
             if isinstance(error := content[run["run_id"]], Exception):
                 self._tell(run, error)
                 del content[run["run_id"]]
@@ -219,10 +219,6 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _read_test(path: Path) -> pd.DataFrame:
     predictions = read_predictions(path)
     return predictions[predictions["split"] == "test"]
-
-
-def _rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in runs.to_dict("records")]
 
 
 def _title(run: dict[str, Any]) -> str:

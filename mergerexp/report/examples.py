@@ -10,10 +10,9 @@ from mlflow.exceptions import MlflowException
 
 from mergerexp.errors import describe
 from mergerexp.report.results import Results, largest
-from mergerexp.tracking.study import Study, StudyReader
+from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 
 log = logging.getLogger(__name__)
-ROBUSTNESS = "robustness.parquet"
 
 
 def read_examples(reader: StudyReader, results: Results) -> dict[str, pd.DataFrame]:

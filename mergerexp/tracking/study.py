@@ -23,6 +23,7 @@ from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_
 
 log = logging.getLogger(__name__)
 DOWNLOADS = 8  # at once
+ROBUSTNESS = "robustness.parquet"  # p_m of degraded test images, where they have been measured
 COLUMNS = ["objid", "group", "split", "label", "p_m"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.fingerprint import fingerprint, identity
 from mergerexp.config.paths import conf_dir
-from mergerexp.config.schema import PrepareConfig, TrainConfig
+from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
 
 GROUPS = sorted(
     f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml") if path.parent.name != "hydra"
@@ -40,6 +40,14 @@ def test_prepare_takes_every_data_set(tmp_path):
     for option in GROUPS:
         if option.startswith("data="):
             compose_cell("prepare", [option, *needs(option, tmp_path)], PrepareConfig)
+
+
+@pytest.mark.parametrize("option", ["tracking=sqlite", "tracking=server"])
+def test_what_reads_a_study_takes_every_store(option):
+    assert isinstance(compose_cell("aggregate", [option], AggregateConfig), AggregateConfig)
+    cfg = compose_cell("robustness", [option], RobustnessConfig)
+    assert cfg.degradations == [field.name for field in dataclasses.fields(cfg.strengths)]
+    assert (cfg.subset, cfg.sweep, cfg.where) == (None, None, None)
 
 
 def test_paper_to_the_letter(tmp_path):

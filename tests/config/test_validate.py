@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import mergerexp.prepare
+import mergerexp.robustness
 import mergerexp.train
 
 WRONG = [
@@ -67,6 +68,42 @@ WRONG = [
 @pytest.mark.parametrize(("overrides", "key", "hint"), WRONG, ids=[case[0] for case in WRONG])
 def test_wrong_override(overrides, key, hint, run_verb, capsys, tmp_path):
     assert run_verb(mergerexp.train, *overrides.split()) == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1, message
+    assert key in message
+    assert hint in message
+    assert list(tmp_path.iterdir()) == []
+
+
+WRONG_ROBUSTNESS = [
+    ("degradation=[noise]", "degradation", "did you mean degradations"),
+    ("degradations=[fog]", "degradations=fog", "noise, blur, jpeg"),
+    ("degradations=[]", "degradations=[]", "one entry at least"),
+    ("degradations=[noise,blur,noise]", "degradations", "none twice"),
+    ("degradations=noise", "degradations", ""),
+    ("+strengths.fog=[0,1]", "strengths.fog", "unknown key"),
+    ("strengths.noise=[5,10]", "strengths.noise", "begin with 0, none"),
+    ("strengths.noise=[0]", "strengths.noise", "go away from it"),
+    ("strengths.jpeg=[100,20,50]", "strengths.jpeg", "begin with 100, none, and go away from it"),
+    ("strengths.zoom_in=[1,2,2]", "strengths.zoom_in", "go away from it"),
+    ("strengths.dimming=[1,-0.5]", "strengths.dimming=-0.5", "at least 0"),
+    ("strengths.jpeg=[100,0]", "strengths.jpeg=0", "at least 1"),
+    ("subset=[0]", "subset=0", "above 0"),
+    ("subset=[1,1]", "subset", "none twice"),
+    ("subset=1", "subset", ""),
+    ("where=imagenet", "where", ""),
+    ("device=tpu", "device=tpu", "auto, cpu, cuda, mps"),
+    ("batch=0", "batch=0", "at least 1"),
+    ("tracking=none", "tracking=none", "use sqlite or server"),
+    ("name=study", "name", "unknown key"),
+]
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "hint"), WRONG_ROBUSTNESS, ids=[case[0] for case in WRONG_ROBUSTNESS]
+)
+def test_wrong_override_of_robustness(override, key, hint, run_verb, capsys, tmp_path):
+    assert run_verb(mergerexp.robustness, override) == 2
     message = capsys.readouterr().err
     assert len(message.splitlines()) == 1, message
     assert key in message

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mergerexp.data.sources import Problem
-from mergerexp.data.store import Dataset, save, verify
+from mergerexp.data.store import Dataset, find_dataset, save, verify
 from mergerexp.errors import DataError
 
 LARGE = 2**63 - 1
@@ -140,6 +140,30 @@ def test_open_names_what_is_wrong(tmp_path, kind, message):
 def test_open_says_how_to_make_a_missing_data_set(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.*mergerexp.prepare"):
         Dataset.open(tmp_path / "nowhere")
+
+
+def test_found_by_content(tmp_path):
+    write(tmp_path / "first")
+    write(tmp_path / "second", label=0)
+    write(tmp_path / ".second.tmp", label=0)
+    wanted = Dataset.open(tmp_path / "second")
+    found = find_dataset(tmp_path, wanted.content_hash, "toy")
+    assert found.path == wanted.path
+    with pytest.raises(
+        DataError, match=r"data set toy of content ffffffffffff is not in .*mergerexp\.prepare"
+    ):
+        find_dataset(tmp_path, "f" * 64, "toy")
+    with pytest.raises(DataError, match="is not in"):
+        find_dataset(tmp_path / "nowhere", wanted.content_hash, "toy")
+
+
+def test_rows_of_objects(tmp_path):
+    write(tmp_path / "set")
+    dataset = Dataset.open(tmp_path / "set")
+    rows = dataset.rows_of(dataset.objids[[3, 0, 4]])
+    assert rows.tolist() == [3, 0, 4]
+    with pytest.raises(DataError, match=r"set has no object 987"):
+        dataset.rows_of(np.array([dataset.objids[0], 987]))
 
 
 def test_save_refuses_images_without_rows(tmp_path):
