@@ -137,7 +137,7 @@ def _sections(
         "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
     }
     said = _texts()["sections"]
-    filled = {**words, "verdict": _verdict(results)}
+    filled = {**words, "verdict": "\n\n".join([verdict(results.comparison), *results.notes])}
     return [
         Section(name, said[name]["title"], said[name]["intro"].format(**filled), own)
         for name, own in items.items()
@@ -145,21 +145,16 @@ def _sections(
     ]
 
 
-def _verdict(results: Results) -> str:
-    """Say in words what the tests say."""
+def verdict(comparison: Comparison | None) -> str:
+    """Say in words what the tests say, and which of them can be trusted."""
     said = _texts()["verdict"]
-    if results.comparison is None or results.compared is None:
+    if comparison is None:
         return str(said["none"])
-    better, worse = results.compared
-    joint = combined_test(results.comparison, "mean_over_sizes", "paired_bootstrap")
+    joint = combined_test(comparison, "mean_over_sizes", "paired_bootstrap")
     p = joint["p_value"]
     which = "better" if p < 0.05 else "worse" if p > 0.95 else "unclear"
-    words = {
-        "better": better,
-        "worse": worse,
-        "p": p,
-        **{key: joint[key] for key in ("difference", "low", "high")},
-    }
+    words = {"better": comparison.better, "worse": comparison.worse, "p": p}
+    words |= {key: joint[key] for key in ("difference", "low", "high")}
     sentence = said["joint"].format(said=said[which].format(**words), **words)
     return f"{sentence}\n\n{said['published']}"
 
