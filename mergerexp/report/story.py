@@ -100,13 +100,14 @@ def _headline(results: Results) -> list[Headline]:
     welch = combined_test(results.comparison, "stouffer", "welch")
     joint = combined_test(results.comparison, "mean_over_sizes", "paired_bootstrap")
     better, worse = results.compared
-    what = f"{better} better than {worse}? All sizes, one-tailed"
-    paired = f"error smaller by {joint['difference']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]"
-    return [
-        *first,
-        Headline("p, as published", f"{welch['p_value']:.2g}", f"{paper['lesion']['combined_p']:.2f}", what),
-        Headline("p, paired bootstrap", f"{joint['p_value']:.2g}", None, paired),
-    ]
+    if welch is not None:
+        what = f"{better} better than {worse}? All sizes, one-tailed"
+        published_p = f"{paper['lesion']['combined_p']:.2f}"
+        first.append(Headline("p, as published", f"{welch['p_value']:.2g}", published_p, what))
+    if joint is not None:
+        paired = f"error smaller by {joint['difference']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]"
+        first.append(Headline("p, paired bootstrap", f"{joint['p_value']:.2g}", None, paired))
+    return first
 
 
 def _sections(
@@ -151,19 +152,19 @@ def verdict(comparison: Comparison | None) -> str:
     if comparison is None:
         return str(said["none"])
     joint = combined_test(comparison, "mean_over_sizes", "paired_bootstrap")
-    p = joint["p_value"]
-    which = "better" if p < 0.05 else "worse" if p > 0.95 else "unclear"
-    words = {"better": comparison.better, "worse": comparison.worse, "p": p}
+    assert joint is not None  # wherever two arms are compared
+    which = "better" if joint["low"] > 0 else "worse" if joint["high"] < 0 else "unclear"
+    words = {"better": comparison.better, "worse": comparison.worse, "p": joint["p_value"]}
     words |= {key: joint[key] for key in ("difference", "low", "high")}
     sentence = said["joint"].format(said=said[which].format(**words), **words)
     return f"{sentence}\n\n{said['published']}"
 
 
-def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any]:
-    """Return a row of `Comparison.combined`."""
+def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any] | None:
+    """Return a row of `Comparison.combined`; None where the study is too small for that test."""
     table = comparison.combined
-    (row,) = records(table[(table["combination"] == combination) & (table["test"] == test)])
-    return row
+    rows = records(table[(table["combination"] == combination) & (table["test"] == test)])
+    return rows[0] if rows else None
 
 
 @functools.cache

@@ -9,24 +9,26 @@ from mergerexp.analysis.lesion import Comparison
 from mergerexp.report.story import verdict
 
 
-def comparison(p_value: float) -> Comparison:
-    row = {"test": "paired_bootstrap", "combination": "mean_over_sizes", "p_value": p_value}
-    combined = pd.DataFrame([{**row, "difference": 0.02, "low": -0.01, "high": 0.05}])
+def comparison(difference: float) -> Comparison:
+    row = {"test": "paired_bootstrap", "combination": "mean_over_sizes", "p_value": 0.01}
+    interval = {"difference": difference, "low": difference - 0.02, "high": difference + 0.02}
+    combined = pd.DataFrame([{**row, **interval}])
     return Comparison("imagenet", "random", pd.DataFrame(), combined, pd.DataFrame(), ())
 
 
 @pytest.mark.parametrize(
-    ("p_value", "said"),
+    ("difference", "said"),
     [
-        (0.003, "imagenet is better than random on these galaxies"),
-        (0.4, "imagenet and random can't be told apart"),
-        (0.99, "random is better than imagenet on these galaxies"),
+        (0.03, "imagenet is better than random on these galaxies"),
+        (0.01, "imagenet and random can't be told apart"),
+        (0.0, "imagenet and random can't be told apart"),
+        (-0.03, "random is better than imagenet on these galaxies"),
     ],
 )
-def test_verdict(p_value, said):
-    text = verdict(comparison(p_value))
+def test_verdict(difference, said):
+    text = verdict(comparison(difference))
     assert said in text
-    assert f"one-tailed p = {p_value:.2g}" in text
+    assert "one-tailed p = 0.01" in text
     assert "It is not safe" in text
 
 
