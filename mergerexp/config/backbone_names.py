@@ -35,7 +35,7 @@ def check_backbone(name: str) -> str | None:
     """Say what is wrong with a backbone's name, or None."""
     known = backbone_names()
     if not known:
-        return "timm is not installed"
+        return "timm is not installed: pip install 'mergerexp[train]'"
     bare = name.split(".")[0]
     if bare in known:
         return None
