@@ -28,9 +28,9 @@ class Machine:
     device
         Of all tensors.
     precision
-        ``32``, ``bf16`` or ``16``, of training; predictions are always made in float32.
+        ``32``, ``bf16`` or ``16``, of training; predictions are always made in float32. ``64``: no network.
     threads
-        CPU threads that torch uses.
+        CPU threads, or worker processes of one thread each.
     """
 
     device: torch.device
@@ -70,6 +70,11 @@ def choose_machine(trainer: TrainerConfig) -> Machine:
     torch.set_num_threads(threads)
     _keep_freed_memory()
     return Machine(torch.device(kind, 0) if kind == "cuda" else torch.device(kind), precision, threads)
+
+
+def cpu_only(trainer: TrainerConfig) -> Machine:
+    """Return what a run has that a GPU is of no use to; it computes in float64."""
+    return Machine(torch.device("cpu"), "64", trainer.threads or usable_cores())
 
 
 def hardware() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,29 @@ def predict_logits(
 def predict_split(
     classifier: Classifier, images: ImageStore, dataset: Dataset, split: Split, batch: int
 ) -> pd.DataFrame:
+    """Rate the validation and test galaxies of a run with its network; see `prediction_table`."""
+
+    def rate(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        logits = predict_logits(classifier, images, rows, batch)
+        margin = logits[:, 1].astype(np.float64) - logits[:, 0]
+        return 1 / (1 + np.exp(-margin)), logits
+
+    return prediction_table(dataset, split, rate)
+
+
+def prediction_table(
+    dataset: Dataset,
+    split: Split,
+    rate: Callable[[NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float32]]],
+) -> pd.DataFrame:
     """Rate the validation and test galaxies of a run.
+
+    Parameters
+    ----------
+    dataset, split
+        The galaxies.
+    rate
+        Called with rows of the data set; returns p_m, shape (n,), and logits, shape (n, 2).
 
     Returns
     -------
@@ -45,15 +68,14 @@ def predict_split(
     """
     parts = []
     for name, rows in (("val", split.val), ("test", split.test)):
-        logits = predict_logits(classifier, images, rows, batch)
-        margin = logits[:, 1].astype(np.float64) - logits[:, 0]
+        p_m, logits = rate(rows)
         parts.append(
             pd.DataFrame(
                 {
                     "objid": dataset.objids[rows],
                     "split": name,
                     "label": dataset.labels[rows],
-                    "p_m": 1 / (1 + np.exp(-margin)),
+                    "p_m": p_m,
                     "logit_0": logits[:, 0],
                     "logit_1": logits[:, 1],
                 }
