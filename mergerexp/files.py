@@ -15,7 +15,10 @@ def written(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; rename it to ``path`` when all went well."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        readers = partial.stat().st_mode
         yield partial
+        partial.chmod(readers)  # as the user's umask says: safetensors leaves files that nobody else can read
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
         partial.replace(path)

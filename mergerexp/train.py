@@ -83,7 +83,7 @@ class Training:
 
     def finish(self) -> int:
         """Show what came out, and return the exit code."""
-        folders = [run.folder for run in self.planned.values()]
+        folders = list(dict.fromkeys(run.folder for run in self.planned.values()))  # some cells are one run
         if self.sweep is not None and not self.sweep.waited and not all(map(RunFolder.is_done, folders)):
             console.print("Not waiting. How the jobs stand: python -m mergerexp.status")
             return 0

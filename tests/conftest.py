@@ -93,7 +93,8 @@ def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
         multirun = [flag for flag in overrides if flag == "-m"]
         rest = [override for override in overrides if override != "-m"]
         given = {override.split("=")[0] for override in rest}
-        defaults = [override for override in (*data, *TINY) if override.split("=")[0] not in given]
+        tiny = [key for key in TINY if "model" not in given or not key.startswith("model.")]
+        defaults = [override for override in (*data, *tiny) if override.split("=")[0] not in given]
         here = ["hydra/launcher=basic"] if multirun and "hydra/launcher" not in given else []
         return run_verb(mergerexp.train, *multirun, *defaults, *rest, *here)
 

@@ -59,6 +59,14 @@ def test_no_torch_at_the_top(module):
     assert done.stdout.strip() == "set()"
 
 
+def test_what_only_some_runs_need_is_imported_by_them():
+    """Networks do without statmorph, which takes seconds to import, and rules without scikit-learn."""
+    for path in PACKAGE.rglob("*.py"):
+        at_the_top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
+        for node in at_the_top:
+            assert not (node.module or "").startswith(("statmorph", "sklearn", "astropy")), path
+
+
 def test_files_and_functions_stay_short():
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()

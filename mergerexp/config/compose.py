@@ -170,7 +170,8 @@ def _known_keys(config_name: str) -> list[str]:
                 walk(child, f"{prefix}{name}.")
 
     walk(compose(config_name), "")
-    walk(OmegaConf.create({"data": OmegaConf.load(conf_dir() / "data" / "folder.yaml")}), "")
+    for group, option in (("data", "folder"), ("model", "nonparametric")):
+        walk(OmegaConf.create({group: OmegaConf.load(conf_dir() / group / f"{option}.yaml")}), "")
     for options in SCHEMAS.values():
         keys += [f"hydra.launcher.{field.name}" for field in dataclasses.fields(options)]
     return keys

@@ -7,10 +7,12 @@ import hashlib
 import json
 from typing import Any
 
-from mergerexp.config.schema import TrainConfig
+from mergerexp.config.schema import NonparametricConfig, TrainConfig, unused_groups
 
 # Raise it when the code changes what a run with the same config comes out as.
 PROTOCOL_VERSION = 1
+# The same for what `mergerexp.models.morphology` measures; its measurements are then made anew.
+MEASUREMENT_VERSION = 1
 
 
 def digest(content: Any, length: int = 16) -> str:
@@ -33,8 +35,16 @@ def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) ->
     """
     settings = _identifying(cfg)
     settings["data"] = content_hash
-    settings["model"]["pretrained"] = weights_sha256
     settings["protocol"] = PROTOCOL_VERSION
+    for group in unused_groups(cfg.model.kind):
+        del settings[group]
+    if isinstance(cfg.model, NonparametricConfig):
+        settings |= {"stretch": cfg.data.stretch, "measurement": MEASUREMENT_VERSION}
+        if not cfg.model.is_forest:  # a fixed rule has no settings and draws nothing
+            del settings["seed"]
+            settings["model"] = {"method": cfg.model.method}
+    else:
+        settings["model"]["pretrained"] = weights_sha256
     return settings
 
 

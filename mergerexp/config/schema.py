@@ -63,6 +63,7 @@ class DataConfig:
     source: str = setting(choices=("simulated", "folder"))
     name: str = setting()
     size: int = setting(16, 2048)  # side of the stored images, in pixels
+    stretch: float | None = setting(high=100.0, above=0.0)  # n of the pictures' asinh stretch; null: linear
     workers: int | None = setting(1, 1024, identity=False)  # processes of `prepare`; null: all cores
 
 
@@ -126,6 +127,13 @@ class SplitConfig:
 
 @dataclass
 class ModelConfig:
+    """What every model has, whatever its kind."""
+
+    kind: str = setting(choices=("network", "nonparametric"), identity=False)  # other keys tell them apart
+
+
+@dataclass
+class NetworkConfig(ModelConfig):
     """Backbone and head."""
 
     backbone: str = setting()  # any timm name
@@ -133,6 +141,30 @@ class ModelConfig:
     head_units: int = setting(1, 65_536)
     normalization: str = setting(choices=("backbone", "raw"))  # timm's mean/std, or 0-255 as it is
     feature_batch: int = setting(1, 65_536)  # images in one pass of the frozen backbone; decides its rounding
+
+    @property
+    def label(self) -> str:
+        """What the model is called in the name of a run folder."""
+        return self.backbone.removeprefix("tf_").removeprefix("legacy_")
+
+
+@dataclass
+class NonparametricConfig(ModelConfig):
+    """Rules and forests on measured morphologies; see `mergerexp.models.nonparametric`."""
+
+    method: str = setting(choices=("gini_m20", "asymmetry", "either", "forest_cas", "forest_all"))
+    trees: int = setting(1, 100_000)  # of a forest
+    min_leaf: int = setting(1, 100_000)  # training galaxies in a leaf
+
+    @property
+    def label(self) -> str:
+        """What the model is called in the name of a run folder."""
+        return self.method
+
+    @property
+    def is_forest(self) -> bool:
+        """Whether the method learns; the others are fixed rules."""
+        return self.method.startswith("forest_")
 
 
 @dataclass
@@ -211,7 +243,7 @@ class TrainConfig:
 
     data: Any = MISSING
     split: SplitConfig = field(default_factory=SplitConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: Any = MISSING
     init: InitConfig = field(default_factory=InitConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -275,3 +307,20 @@ DATA_SOURCES: dict[str, type[DataConfig]] = {
     "simulated": SimulatedDataConfig,
     "folder": FolderDataConfig,
 }
+MODEL_KINDS: dict[str, type[ModelConfig]] = {
+    "network": NetworkConfig,
+    "nonparametric": NonparametricConfig,
+}
+# Groups whose schema depends on the value of one of their keys.
+CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
+    "data": ("source", DATA_SOURCES),
+    "model": ("kind", MODEL_KINDS),
+}
+
+
+def unused_groups(kind: str | None) -> tuple[str, ...]:
+    """Return the groups that a kind of model makes no use of: no part of a run's identity, nor of its record.
+
+    The config of a run may be older than the kinds, and has none then: it is a network's.
+    """
+    return ("init", "augment", "optimizer", "trainer") if kind == "nonparametric" else ()

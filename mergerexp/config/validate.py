@@ -14,11 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.backbone_names import check_backbone
 from mergerexp.config.schema import (
-    DATA_SOURCES,
+    CHOICES,
     AggregateConfig,
     DataConfig,
     FolderDataConfig,
-    ModelConfig,
+    NetworkConfig,
     PrepareConfig,
     RobustnessConfig,
     SimulatedDataConfig,
@@ -67,14 +67,11 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
     ConfigError
         On an unknown or missing key, or a value of the wrong type.
     """
-    source = OmegaConf.select(cfg, "data.source", throw_on_missing=False)
-    has_data = any(field.name == "data" for field in dataclasses.fields(schema))
-    if has_data and source not in DATA_SOURCES:
-        raise ConfigError(f"data.source={source}: choose one of {', '.join(DATA_SOURCES)}")
+    groups = {name: _chosen_schema(cfg, name) for name in CHOICES if hasattr(schema, name)}
     try:
         node = OmegaConf.structured(schema)
-        if has_data:
-            node.data = OmegaConf.structured(DATA_SOURCES[source])
+        for name, chosen in groups.items():
+            node[name] = OmegaConf.structured(chosen)
         node.merge_with(cfg)
         missing = sorted(OmegaConf.missing_keys(node))
         if missing:
@@ -85,6 +82,15 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
         if re.match(r"Key '.*' not in '", reason):
             reason = "unknown key; --help lists the keys"
         raise ConfigError(f"{key}: {reason}") from error
+
+
+def _chosen_schema(cfg: DictConfig, group: str) -> Any:
+    """Return the schema of a group that has several."""
+    key, schemas = CHOICES[group]
+    value = OmegaConf.select(cfg, f"{group}.{key}", throw_on_missing=False)
+    if value not in schemas:
+        raise ConfigError(f"{group}.{key}={value}: choose one of {', '.join(schemas)}")
+    return schemas[value]
 
 
 def check_bounds(node: Any, prefix: str) -> None:
@@ -149,10 +155,8 @@ def _check_run(cfg: TrainConfig) -> None:
     if cfg.trainer.device == "cpu" and cfg.trainer.precision == "16":
         raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32 or bf16 with trainer.device=cpu")
     _check_experiment(cfg.tracking)
-    if problem := check_backbone(cfg.model.backbone):
-        raise ConfigError(f"model.backbone={cfg.model.backbone}: {problem}")
-    if cfg.init.weights == "pretrained":
-        _check_pretrained(cfg.model)
+    if isinstance(cfg.model, NetworkConfig):
+        _check_network(cfg.model, cfg.init.weights == "pretrained")
 
 
 def _check_experiment(tracking: TrackingConfig) -> None:
@@ -183,7 +187,9 @@ def _check_list(key: str, entries: list[Any] | None) -> None:
         raise ConfigError(f"{key}={entries}: one entry at least is needed, and none twice")
 
 
-def _check_pretrained(model: ModelConfig) -> None:
+def _check_network(model: NetworkConfig, is_pretrained: bool) -> None:
+    if problem := check_backbone(model.backbone):
+        raise ConfigError(f"model.backbone={model.backbone}: {problem}")
     where = model.pretrained
-    if where not in ("wheel", "hub") and not Path(where).expanduser().is_file():
+    if is_pretrained and where not in ("wheel", "hub") and not Path(where).expanduser().is_file():
         raise ConfigError(f"model.pretrained={where}: no such file (or say hub or wheel)")

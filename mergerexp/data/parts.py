@@ -7,14 +7,9 @@ speed of the disk, which an npz is not. Imported by the workers, so it needs num
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Generator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergerexp.data.sources import Problem, Source
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+from mergerexp.workers import worker_pool
 
 
 def make_parts(
@@ -63,24 +51,15 @@ def make_parts(
         for path, chunk in chunks.items():
             yield make_part(source, chunk, size, path)
         return
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    with worker_pool(workers, "data.workers") as pool:
         pending: set[Future[int]] = set()
-        try:
-            for path, chunk in chunks.items():
-                # A short queue: after Ctrl-C only what is in it is still made.
-                if len(pending) > workers:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-                pending.add(pool.submit(make_part, source, chunk, size, path))
-            yield from (future.result() for future in pending)
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a worker process died, perhaps for lack of memory; run again to continue from what is done, "
-                "with fewer data.workers if it happens again"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for path, chunk in chunks.items():
+            # A short queue: after Ctrl-C only what is in it is still made.
+            if len(pending) > workers:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+            pending.add(pool.submit(make_part, source, chunk, size, path))
+        yield from (future.result() for future in pending)
 
 
 def make_part(source: Source, chunk: Any, size: int, path: Path) -> int:
@@ -124,31 +103,3 @@ def _plain_number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a row holds {value!r}, which is neither text nor a number")
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Make processes started here use one thread each; libraries read the variables when imported."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and die with it: a worker of a killed parent would wait for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

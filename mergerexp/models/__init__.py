@@ -1,1 +1,1 @@
-"""Backbones and their weights, the classifier, the frozen-feature bank."""
+"""Backbones and their weights, the classifier, the feature bank; morphologies, rules and forests."""

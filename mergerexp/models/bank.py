@@ -1,10 +1,11 @@
-"""The frozen-feature bank: pooled backbone features, computed once for all runs of all sweeps.
+"""The feature bank: what is known of each image, computed once for all runs of all sweeps.
 
-In the frozen stage the backbone can't change, so its features of an image in a fixed view are computed
-once per (weights, image, view) and kept in float16. Layout: ``<key>/view-<v>/block-<b>-<any>.npz``, each
-file the features of some rows of one block of the data set. Files are written under another name and
-renamed, and a block is filled under its lock, which the system releases when a process dies: concurrent
-runs fill the bank together, no image twice, and a killed run leaves no half file and no stale lock.
+In the frozen stage the backbone can't change, so its pooled features of an image in a fixed view are
+computed once per (weights, image, view); so are the morphologies that rules and forests ask for. Layout:
+``<key>/view-<v>/block-<b>-<any>.npz``, each file the features of some rows of one block of the data set.
+Files are written under another name and renamed, and a block is filled under its lock, which the system
+releases when a process dies: concurrent runs fill the bank together, no image twice, and a killed run
+leaves no half file and no stale lock.
 """
 
 from __future__ import annotations
@@ -18,30 +19,34 @@ from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from mergerexp.files import written
 
 log = logging.getLogger(__name__)
 
-BLOCK = 256  # images; what a killed run loses at most
+BLOCK = 256
 
 Rows = NDArray[np.int64]
-Features = NDArray[np.float16]
+Features = NDArray[np.floating]
 Compute = Callable[[int, Rows], NDArray[np.floating]]
 
 
 class FeatureBank:
-    """Features of one data set under one backbone.
+    """Features of one data set under one backbone, or another way to make them.
 
     Parameters
     ----------
     folder
         Named after all that the features depend on: weights, data set, input scaling, augmentation.
+    dtype
+        What they are kept in; float16 has to hold all of them.
+    block
+        Images that are computed together; what a killed run loses at most.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, dtype: DTypeLike = np.float16, block: int = BLOCK) -> None:
+        self.folder, self.dtype, self.block = folder, np.dtype(dtype), block
 
     def get(
         self, view: int, rows: Rows, compute: Compute, advance: Callable[[int], None] = lambda n: None
@@ -62,13 +67,13 @@ class FeatureBank:
         Returns
         -------
         ndarray
-            float16, shape (n, D), in the order of ``rows``.
+            Shape (n, D), in the order of ``rows``.
         """
-        waiting = deque(np.unique(rows // BLOCK).tolist())
+        waiting = deque(np.unique(rows // self.block).tolist())
         found: dict[int, Features] = {}
         while waiting:
             block = waiting.popleft()
-            wanted = rows[rows // BLOCK == block]
+            wanted = rows[rows // self.block == block]
             have = self._read(view, block)
             if not have.keys() >= set(wanted.tolist()):
                 try:
@@ -87,8 +92,8 @@ class FeatureBank:
         missing = np.array([row for row in np.sort(wanted).tolist() if row not in have], dtype=np.int64)
         if missing.size:
             with np.errstate(over="ignore"):
-                features = np.asarray(compute(view, missing)).astype(np.float16)
-            if not np.isfinite(features).all():
+                features = np.asarray(compute(view, missing)).astype(self.dtype)
+            if self.dtype == np.float16 and not np.isfinite(features).all():
                 raise FloatingPointError(
                     "the backbone's features overflow float16; use another input scaling"
                 )

@@ -9,6 +9,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from rich.table import Table
 
+from mergerexp.config.schema import unused_groups
 from mergerexp.files import flatten, read_json
 from mergerexp.sweep.job_folder import DONE
 from mergerexp.sweep.run_folder import RunFolder
@@ -23,8 +24,8 @@ def run_rows(folders: list[RunFolder]) -> pd.DataFrame:
     Settings other than the usual columns have a column each if they differ between the runs.
     """
     runs = pd.DataFrame([_row(folder) for folder in folders])
-    settings = pd.DataFrame([_settings(folder) for folder in folders]).astype(str)
-    differing = [column for column in settings if len(set(settings[column])) > 1]
+    settings = pd.DataFrame([_settings(folder) for folder in folders])
+    differing = [column for column in settings if len(set(settings[column].dropna())) > 1]
     return pd.concat([runs.reindex(columns=COLUMNS), settings[differing]], axis=1)
 
 
@@ -66,10 +67,12 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     if not folder.config.is_file():
         return {}
     config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
-    for own in ("paths", "tracking", "data", "init", "subset", "fold"):
-        config.pop(own)
-    config["model"].pop("backbone")
-    return flatten(config)
+    unused = unused_groups(config["model"].get("kind"))
+    for own in ("paths", "tracking", "data", "init", "subset", "fold", *unused):
+        config.pop(own, None)
+    for own in ("kind", "backbone", "method"):
+        config["model"].pop(own, None)
+    return {key: str(value) for key, value in flatten(config).items()}
 
 
 def _row(folder: RunFolder) -> dict[str, Any]:
@@ -77,12 +80,14 @@ def _row(folder: RunFolder) -> dict[str, Any]:
     row: dict[str, Any] = {"state": state}
     if folder.config.is_file():
         cfg = OmegaConf.load(folder.config)
-        row |= {"data": cfg.data.name, "backbone": cfg.model.backbone, "init": cfg.init.name}
-        row |= {"subset": cfg.subset, "fold": cfg.fold}
+        has_init = "init" not in unused_groups(cfg.model.get("kind"))
+        row |= {"data": cfg.data.name, "backbone": cfg.model.get("backbone") or cfg.model.method}
+        row |= {"init": cfg.init.name if has_init else None, "subset": cfg.subset, "fold": cfg.fold}
     if state == DONE:
         metrics = read_json(folder.metrics)
         row |= {"N": metrics["train/n_balanced"], "error": metrics["test/error"]}
-        row |= {"AUROC": metrics["test/auroc"], "epochs": metrics["run/epochs"], "s": metrics["run/seconds"]}
+        row |= {"AUROC": metrics["test/auroc"], "s": metrics["run/seconds"]}
+        row |= {"epochs": metrics.get("run/epochs")}  # a rule has none
     return row
 
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from mergerexp.config.compose import differences
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.paths import absolute_paths
-from mergerexp.config.schema import TrainConfig
+from mergerexp.config.schema import NonparametricConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.splits import n_balanced, split_dataset
 from mergerexp.data.store import Dataset
@@ -27,6 +27,7 @@ from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 
 find_weights_once = functools.cache(find_weights)
+MEASURED = 30  # a galaxy is measured in the time of so many training images
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,7 @@ class Planner:
         ConfigError
             If one can't be had, or the data can't be split as asked, with a line for each such cell.
         """
-        weights = {(cfg.model.backbone, cfg.model.pretrained, cfg.init.weights): cfg for _, cfg in cells}
-        try_all(self._weights, weights.values())
+        try_all(self._weights, {_weights_key(cfg): cfg for _, cfg in cells}.values())
         try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
         own = differences([overrides for overrides, _ in cells])
         labels = {id(cell): " ".join(mine) for cell, mine in zip(cells, own, strict=True)}
@@ -97,7 +97,10 @@ class Planner:
     def _plan(self, overrides: Sequence[str], cfg: TrainConfig) -> PlannedRun:
         dataset, weights = self._dataset(cfg), self._weights(cfg)
         split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
-        steps = n_balanced(dataset.labels[split.train]) * cfg.trainer.max_epochs
+        if isinstance(cfg.model, NonparametricConfig):
+            passes = MEASURED * sum(len(rows) for rows in vars(split).values())
+        else:
+            passes = n_balanced(dataset.labels[split.train]) * cfg.trainer.max_epochs
         cfg = absolute_paths(cfg)
         identity = fingerprint(cfg, dataset.content_hash, weights.sha256 if weights else None)
         inputs = {
@@ -108,10 +111,10 @@ class Planner:
             "command": command_line(),
         }
         folder = RunFolder.of(cfg, identity)
-        return PlannedRun(folder, cfg, tuple(overrides), inputs, float(steps * cfg.data.size**2))
+        return PlannedRun(folder, cfg, tuple(overrides), inputs, float(passes * cfg.data.size**2))
 
     def _weights(self, cfg: TrainConfig) -> WeightsFile | None:
-        if cfg.init.weights == "random":
+        if _weights_key(cfg) is None:
             return None
         return find_weights_once(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))
 
@@ -122,6 +125,13 @@ class Planner:
             path = prepare_dataset(cfg.data, cfg.paths.datasets, cfg.trainer.progress)
             self.datasets[key] = Dataset.open(path)
         return self.datasets[key]
+
+
+def _weights_key(cfg: TrainConfig) -> tuple[str, str] | None:
+    """Return what decides which weights a run starts from; None for none."""
+    if isinstance(cfg.model, NonparametricConfig) or cfg.init.weights == "random":
+        return None
+    return cfg.model.backbone, cfg.model.pretrained
 
 
 def _data_key(cfg: TrainConfig) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergerexp.config.schema import TrainConfig
+from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import JobFolder
 
@@ -17,12 +17,12 @@ class RunFolder(JobFolder):
     @classmethod
     def of(cls, cfg: TrainConfig, fingerprint: str) -> RunFolder:
         """Return the folder that a config's run has, whether it exists or not."""
-        backbone = cfg.model.backbone.removeprefix("tf_").removeprefix("legacy_")
         runs, short = Path(cfg.paths.runs), fingerprint[:10]
         for known in sorted(runs.glob(f"*-{short}")):
             return cls(known)  # the same run under another name, e.g. of its data set
-        name = f"{cfg.data.name}-{backbone}-{cfg.init.name}-subset{cfg.subset:g}-fold{cfg.fold}"
-        return cls(runs / f"{name}-{short}")
+        init = [] if "init" in unused_groups(cfg.model.kind) else [cfg.init.name]
+        name = [cfg.data.name, cfg.model.label, *init, f"subset{cfg.subset:g}", f"fold{cfg.fold}", short]
+        return cls(runs / "-".join(name))
 
     @property
     def config(self) -> Path:

@@ -22,6 +22,8 @@ PACKAGES = (
     "hydra-core",
     "mlflow",
     "scipy",
+    "scikit-learn",
+    "statmorph",
 )
 
 

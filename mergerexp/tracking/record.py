@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from mergerexp.config.schema import TrackingConfig
+from mergerexp.config.schema import TrackingConfig, unused_groups
 from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST, STOPPED
@@ -184,6 +184,8 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
     else:
         run = client.create_run(experiment.experiment_id, run_name=folder.path.name, tags=_tags(folder))
     config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+    for group in unused_groups(config.get("model", {}).get("kind")):
+        config.pop(group, None)
     new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
     return str(run.info.run_id)

@@ -15,7 +15,7 @@ from mergerexp.errors import UserError
 from mergerexp.tracking.arms import CELL, arm_of, name_arms, protocol
 from mergerexp.tracking.record import IDENTITY, SWEEP
 
-REQUIRED = ("subset", "fold", "seed", "init.name", "split.folds")
+REQUIRED = ("subset", "fold", "seed", "split.folds")
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from mergerexp.console import ProgressReport
 from mergerexp.sweep import stop
+from mergerexp.training.results import Row
 from mergerexp.training.stage import Stage
 
 log = logging.getLogger(__name__)
-Row = dict[str, Any]
 
 
 class BestWeights(pl.Callback):

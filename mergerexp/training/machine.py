@@ -28,9 +28,9 @@ class Machine:
     device
         Of all tensors.
     precision
-        ``32``, ``bf16`` or ``16``, of training; predictions are always made in float32.
+        ``32``, ``bf16`` or ``16``, of training; predictions are always made in float32. ``64``: no network.
     threads
-        CPU threads that torch uses.
+        CPU threads, or worker processes of one thread each.
     """
 
     device: torch.device
@@ -93,6 +93,11 @@ def set_up_torch(threads: int) -> None:
     """Let torch use some threads of the CPU, and keep the memory that it frees."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
+
+
+def cpu_only(trainer: TrainerConfig) -> Machine:
+    """Return what a run has that a GPU is of no use to; it computes in float64."""
+    return Machine(torch.device("cpu"), "64", trainer.threads or usable_cores())
 
 
 def hardware() -> dict[str, Any]:

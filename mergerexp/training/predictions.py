@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,28 @@ def predict_logits(
 def predict_split(
     classifier: Classifier, images: ImageStore, dataset: Dataset, split: Split, batch: int
 ) -> pd.DataFrame:
+    """Rate the validation and test galaxies of a run with its network; see `prediction_table`."""
+
+    def rate(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        logits = predict_logits(classifier, images, rows, batch)
+        return merger_probability(logits), logits
+
+    return prediction_table(dataset, split, rate)
+
+
+def prediction_table(
+    dataset: Dataset,
+    split: Split,
+    rate: Callable[[NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float32]]],
+) -> pd.DataFrame:
     """Rate the validation and test galaxies of a run.
+
+    Parameters
+    ----------
+    dataset, split
+        The galaxies.
+    rate
+        Called with rows of the data set; returns p_m, shape (n,), and logits, shape (n, 2).
 
     Returns
     -------
@@ -46,7 +68,7 @@ def predict_split(
     """
     parts = []
     for name, rows in (("val", split.val), ("test", split.test)):
-        logits = predict_logits(classifier, images, rows, batch)
+        p_m, logits = rate(rows)
         parts.append(
             pd.DataFrame(
                 {
@@ -54,7 +76,7 @@ def predict_split(
                     "group": dataset.groups[rows],
                     "split": name,
                     "label": dataset.labels[rows],
-                    "p_m": merger_probability(logits),
+                    "p_m": p_m,
                     "logit_0": logits[:, 0],
                     "logit_1": logits[:, 1],
                 }

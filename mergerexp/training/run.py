@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from mergerexp.analysis.metrics import summary
 from mergerexp.config.fingerprint import PROTOCOL_VERSION
-from mergerexp.config.schema import TrainConfig
+from mergerexp.config.schema import NonparametricConfig, TrainConfig
 from mergerexp.data.splits import Split, n_balanced, split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.errors import describe
@@ -23,11 +25,12 @@ from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.stop import StopRequested
 from mergerexp.tracking.provenance import git_diff, git_state, software
 from mergerexp.tracking.record import Record
-from mergerexp.training.callbacks import Row
+from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
-from mergerexp.training.machine import Machine, choose_machine, hardware, peak_memory_gb
+from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb
 from mergerexp.training.predictions import predict_split, save_model
-from mergerexp.training.protocol import Outcome, Protocol
+from mergerexp.training.protocol import Protocol
+from mergerexp.training.results import Results, Row
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ def run_training(
     before = folder.status()
     earlier, started = float(before.get("seconds", 0.0)), time.time()
     record = Record(folder, cfg.tracking)
+    is_network = not isinstance(cfg.model, NonparametricConfig)
 
     def seconds() -> float:
         """Return what the run has taken over all its attempts, up to the last checkpoint of each."""
@@ -76,7 +80,7 @@ def run_training(
 
     folder.set_state(RUNNING, started=round(started, 3), restarts=before.get("restarts", -1) + 1, error=None)
     try:
-        machine = choose_machine(cfg.trainer)
+        machine = choose_machine(cfg.trainer) if is_network else cpu_only(cfg.trainer)
         split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
         provenance = _provenance(cfg, dataset, weights, machine, inputs["command"])
         write_json(folder.provenance, provenance)
@@ -84,8 +88,11 @@ def run_training(
             with written(folder.diff) as partial:
                 partial.write_bytes(diff)
         record.update()
-        outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
-        _write_results(cfg, dataset, split, outcome, folder, seconds())
+        if is_network:
+            results = _train_network(cfg, dataset, split, weights, machine, folder, saved)
+        else:
+            results = train_baseline(cfg, dataset, split, machine.threads)
+        _write_results(cfg, dataset, split, results, folder, seconds())
         folder.set_state(DONE)
     except (KeyboardInterrupt, StopRequested):
         folder.set_state(STOPPED)
@@ -108,7 +115,7 @@ def _provenance(
         "git": git_state(),
         "command": command,
         "data": {"name": cfg.data.name, "content_hash": dataset.content_hash, "objects": len(dataset)},
-        "weights": {"origin": weights.origin, "sha256": weights.sha256} if weights else {"origin": "random"},
+        "weights": _origin(cfg, weights),
         "hardware": hardware(),
         "device": str(machine.device),
         "precision": machine.precision,
@@ -117,16 +124,44 @@ def _provenance(
     }
 
 
+def _origin(cfg: TrainConfig, weights: WeightsFile | None) -> dict[str, str]:
+    if weights is not None:
+        return {"origin": weights.origin, "sha256": weights.sha256}
+    return {"origin": "none" if isinstance(cfg.model, NonparametricConfig) else "random"}
+
+
+def _train_network(
+    cfg: TrainConfig,
+    dataset: Dataset,
+    split: Split,
+    weights: WeightsFile | None,
+    machine: Machine,
+    folder: RunFolder,
+    saved: Callable[[list[Row]], None],
+) -> Results:
+    outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
+    classifier, images = outcome.classifier, outcome.images
+    return Results(
+        predictions=predict_split(classifier, images, dataset, split, cfg.trainer.eval_batch),
+        save=functools.partial(save_model, classifier=classifier, images=images, cfg=cfg),
+        history=outcome.history,
+        metrics={
+            "run/best_epoch": float(outcome.best_epoch),
+            "run/epochs": float(len(outcome.history)),
+            "run/backbone_passes": float(outcome.backbone_passes),
+        },
+    )
+
+
 def _write_results(
-    cfg: TrainConfig, dataset: Dataset, split: Split, outcome: Outcome, folder: RunFolder, seconds: float
+    cfg: TrainConfig, dataset: Dataset, split: Split, results: Results, folder: RunFolder, seconds: float
 ) -> None:
-    predictions = predict_split(outcome.classifier, outcome.images, dataset, split, cfg.trainer.eval_batch)
     with written(folder.predictions) as partial:
-        predictions.to_parquet(partial, index=False)
-    examples = run_examples(predictions, dataset.images, dataset.objids, cfg.split.seed)
+        results.predictions.to_parquet(partial, index=False)
+    examples = run_examples(results.predictions, dataset.images, dataset.objids, cfg.split.seed)
     with written(folder.examples) as partial:
         examples.to_parquet(partial, index=False)
-    save_model(folder.path, outcome.classifier, outcome.images, cfg)
+    results.save(folder.path)
     # The figures come from the file that is kept, as anyone else would compute them.
     metrics = fold_metrics(pd.read_parquet(folder.predictions))
     labels = dataset.labels[split.train]
@@ -134,13 +169,11 @@ def _write_results(
         "train/n_mergers": float((labels == 1).sum()),
         "train/n_noninteracting": float((labels == 0).sum()),
         "train/n_balanced": float(n_balanced(labels)),
-        "run/best_epoch": float(outcome.best_epoch),
-        "run/epochs": float(len(outcome.history)),
-        "run/backbone_passes": float(outcome.backbone_passes),
         "run/seconds": seconds,
         "run/peak_memory_gb": round(peak_memory_gb(), 3),
+        **results.metrics,
     }
-    write_json(folder.history, outcome.history)
+    write_json(folder.history, results.history)
     write_json(folder.metrics, metrics)
 
 

@@ -104,6 +104,38 @@ class TestFingerprint:
     def test_what_changes_the_result_counts(self, override):
         assert self.of(override) != self.of()
 
+    @pytest.mark.parametrize(
+        "override",
+        [
+            "init=random",
+            "augment=none",
+            "optimizer=sgd",
+            "trainer.max_epochs=3",
+            "trainer.per_class=2",
+            "trainer.threads=1",
+            "seed=1",
+            "model.trees=7",
+            "model.min_leaf=7",
+        ],
+    )
+    def test_what_has_no_say_in_a_rule(self, override):
+        rule = ("model=nonparametric", "model.method=either")
+        assert self.of(*rule, override) == self.of(*rule)
+
+    def test_what_has_a_say_in_a_rule(self):
+        rule = ("model=nonparametric", "model.method=either")
+        others = ("fold=1", "subset=0.5", "split.seed=1", "data.stretch=3", "model.method=asymmetry")
+        assert len({self.of(*rule), self.of(), *(self.of(*rule, other) for other in others)}) == 7
+
+    def test_what_has_a_say_in_a_forest(self):
+        forest = ("model=nonparametric", "model.method=forest_all")
+        others = ("seed=1", "model.trees=7", "model.min_leaf=7", "data.stretch=null", "fold=1")
+        assert len({self.of(*forest), *(self.of(*forest, other) for other in others)}) == 6
+        assert self.of(*forest, "init=random", "augment=none") == self.of(*forest)
+
+    def test_networks_do_not_ask_for_the_stretch(self):
+        assert self.of("data.stretch=3") == self.of()
+
     def test_data_and_weights_count(self):
         assert len({self.of(), self.of(data="1" * 64), self.of(weights="v"), self.of(weights=None)}) == 4
 

@@ -23,6 +23,12 @@ WRONG = [
     ("experiment=fig2", "experiment=fig2", "paper"),
     ("data.root=cutouts", "data.root", "the chosen data has no such key"),  # data=simulated has none
     ("~init", "init", ""),
+    ("model=nonparametric model.backbone=resnet18", "model.backbone", "the chosen model has no such key"),
+    ("model.method=gini_m20", "model.method", "the chosen model has no such key"),
+    ("model=nonparametric +model.depth=3", "model.depth", "unknown key"),
+    ("model=nonparametric model.method=gini", "model.method=gini", "gini_m20, asymmetry, either, forest_cas"),
+    ("model.kind=forest", "model.kind=forest", "network, nonparametric"),
+    ("model=null", "model", ""),
     # wrong types
     ("fold=one", "fold", "Integer"),
     ("trainer.patience=2.5", "trainer.patience", "Integer"),
@@ -42,6 +48,8 @@ WRONG = [
     ("optimizer.momentum=1", "optimizer.momentum=1", "at most"),
     ("trainer.per_class=0", "trainer.per_class=0", "at least 1"),
     ("data.size=4", "data.size=4", "at least 16"),
+    ("model=nonparametric model.trees=0", "model.trees=0", "at least 1"),
+    ("data.stretch=0", "data.stretch=0", "above 0"),
     ("split.folds=2", "split.folds=2", "at least 3"),
     ("trainer.precision=8", "trainer.precision=8", "auto, 32, bf16, 16"),
     ("data.simulator.hard=2", "data.simulator.hard=2", "at most 1"),

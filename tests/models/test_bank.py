@@ -82,6 +82,15 @@ def test_a_damaged_block_is_computed_again(tmp_path):
     assert len(compute.computed) == BLOCK
 
 
+def test_other_precision_and_blocks(tmp_path):
+    rows = np.arange(10, dtype=np.int64)
+    values = np.array([[1e6 + row, np.nan] for row in rows.tolist()])
+    for _ in range(2):
+        bank = FeatureBank(tmp_path, np.float64, block=4)
+        assert np.array_equal(bank.get(0, rows, lambda view, some: values[some]), values, equal_nan=True)
+    assert len(list(tmp_path.rglob("*.npz"))) == 3
+
+
 def test_overflow_is_refused(tmp_path):
     rows = np.arange(4, dtype=np.int64)
     with pytest.raises(FloatingPointError, match="float16"):

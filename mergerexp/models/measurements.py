@@ -1,0 +1,95 @@
+"""Measured morphologies, by way of the bank."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mergerexp.config.fingerprint import MEASUREMENT_VERSION, digest
+from mergerexp.console import ProgressReport
+from mergerexp.models.bank import FeatureBank
+from mergerexp.models.morphology import MEASURED, measure
+from mergerexp.workers import worker_pool
+
+BLOCK = 32  # galaxies; ten seconds of one core
+
+
+class Measurements:
+    """The morphologies of a data set's galaxies, each measured once for all runs of all sweeps.
+
+    Parameters
+    ----------
+    images
+        uint8, shape (N, H, W, 3); may be memory-mapped.
+    stretch
+        Of the pictures, see `mergerexp.models.morphology.unstretch`.
+    content_hash
+        Identity of the data set.
+    folder
+        Where all banks are kept.
+    workers
+        Processes that measure.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        stretch: float | None,
+        *,
+        content_hash: str,
+        folder: Path,
+        workers: int,
+        progress: bool = True,
+    ) -> None:
+        self.images, self.stretch = images, stretch
+        self.workers, self.progress = workers, progress
+        self.measured = 0  # galaxies that no run had measured before
+        key = digest({"measurement": MEASUREMENT_VERSION, "data": content_hash, "stretch": stretch})
+        self.bank = FeatureBank(folder / key, np.float64, BLOCK)
+
+    def table(self, rows: NDArray[np.int64], after_block: Callable[[], None] = lambda: None) -> pd.DataFrame:
+        """Return the measurements of some galaxies.
+
+        Parameters
+        ----------
+        rows
+            Distinct rows of the data set, shape (n,).
+        after_block
+            Called whenever some more galaxies are on disk.
+
+        Returns
+        -------
+        DataFrame
+            A row a galaxy in the order of `rows`, with the columns `mergerexp.models.morphology.MEASURED`.
+
+        Raises
+        ------
+        RuntimeError
+            If a worker process died.
+        """
+        with ExitStack() as stack, ProgressReport("morphologies", len(rows), enabled=self.progress) as report:
+
+            @functools.cache
+            def pool() -> ProcessPoolExecutor:
+                return stack.enter_context(worker_pool(self.workers, "trainer.threads"))
+
+            def compute(view: int, missing: NDArray[np.int64]) -> NDArray[np.float64]:
+                galaxies = (np.asarray(self.images[row]) for row in missing.tolist())
+                do = pool().map if self.workers > 1 else map
+                values = list(do(measure, galaxies, itertools.repeat(self.stretch)))
+                self.measured += len(missing)
+                return np.stack(values)
+
+            def advance(galaxies: int) -> None:
+                report.advance(galaxies)
+                after_block()
+
+            return pd.DataFrame(self.bank.get(0, rows, compute, advance), columns=list(MEASURED))

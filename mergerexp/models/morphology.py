@@ -1,0 +1,186 @@
+"""What rules and forests know of a galaxy: its morphology as statmorph measures it on the picture.
+
+Concentration, asymmetry and smoothness (Conselice 2003, ApJS 147, 1), Gini and M20 (Lotz, Primack & Madau
+2004, AJ 128, 163), multimode, intensity and deviation (Freeman et al. 2013, MNRAS 434, 282), shape asymmetry
+(Pawlik et al. 2016, MNRAS 456, 3032), a Sersic fit, and sizes, all by statmorph (Rodriguez-Gomez et al. 2019,
+MNRAS 483, 4140). Colour pictures are asinh-stretched; the stretch is undone first, or Gini and the
+asymmetry measure the stretch.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+CASGM = ("concentration", "asymmetry", "smoothness", "gini", "m20")
+# statmorph's names; lengths are given in units of the picture's side or of the Petrosian radius.
+PLAIN = (
+    *CASGM,
+    "gini_m20_bulge",
+    "gini_m20_merger",
+    "multimode",
+    "intensity",
+    "deviation",
+    "rms_asymmetry2",
+    "outer_asymmetry",
+    "shape_asymmetry",
+    "ellipticity_centroid",
+    "ellipticity_asymmetry",
+    "sersic_n",
+    "sersic_ellip",
+    "sersic_chi2_dof",
+    "sn_per_pixel",
+)
+PER_PETROSIAN = ("rhalf_circ", "rmax_circ", "sersic_rhalf")
+FEATURES = (*PLAIN, *PER_PETROSIAN, "rpetro_circ", "off_centroid", "off_picture")
+MEASURED = ("flag", *FEATURES)
+
+GOOD = 1  # the largest flag of a measurement to be relied on; statmorph's 2 to 4 are failures
+FAILED = 4
+INVALID = -99.0  # statmorph's word for a value that could not be had
+LARGEST = 1e9  # of a value: fits can run away, and forests take float32
+
+SMOOTHING = 1.5  # pixels
+THRESHOLD = 1.5  # in units of the sky's noise
+SMALLEST = 8  # pixels of a segment
+CLIP = 3.0  # what is brighter than so many sigmas is not sky
+ROUNDING = 0.5 / 255  # rms of the sum of three channels that are rounded to 8 bits: sqrt(3/12) steps
+
+Light = NDArray[np.float64]
+
+
+def unstretch(pixels: NDArray[np.uint8], stretch: float | None) -> Light:
+    """Undo the asinh stretch of a colour picture (Lupton et al. 2004, PASP 116, 133).
+
+    The stretch makes r+g+b of a light R+G+B so that r+g+b = arcsinh(n (R+G+B)) / n.
+
+    Parameters
+    ----------
+    pixels
+        Shape (..., 3), 0 to 255.
+    stretch
+        The nonlinearity n, for channels from 0 to 1; None where the picture is linear.
+
+    Returns
+    -------
+    ndarray
+        R+G+B, shape (...), in the picture's own units.
+    """
+    total = pixels.sum(axis=-1, dtype=np.float64) / 255
+    return total if stretch is None else np.asarray(np.sinh(stretch * total) / stretch)
+
+
+def sky(light: Light) -> tuple[float, float]:
+    """Return level and noise of the sky.
+
+    A picture has no negative pixels, which cuts off the noise below the sky: its width is taken from the
+    pixels above the median, after those of sources have been clipped.
+    """
+    values = np.sort(light, axis=None)
+    while True:
+        level = float(np.median(values))
+        above = values[values >= level]
+        sigma = max(float(np.quantile(above, math.erf(math.sqrt(0.5)))) - level, ROUNDING)
+        kept = values[values <= level + CLIP * sigma]
+        if len(kept) == len(values):
+            return level, sigma
+        values = kept
+
+
+def segment(light: Light, sigma: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Find the galaxy in the centre.
+
+    Parameters
+    ----------
+    light
+        Without sky, shape (H, W).
+    sigma
+        Noise of the sky.
+
+    Returns
+    -------
+    tuple of ndarray
+        Pixels of the source nearest to the centre, and those of all others; None if there is no source.
+    """
+    bright = ndimage.gaussian_filter(light, SMOOTHING) > THRESHOLD * sigma
+    labels, _ = ndimage.label(bright, structure=np.ones((3, 3)))
+    small = np.bincount(labels.ravel()) < SMALLEST
+    small[0] = False
+    labels[small[labels]] = 0
+    sources = np.argwhere(labels > 0)
+    if not len(sources):
+        return None
+    offsets = sources - (np.array(light.shape) - 1) / 2
+    nearest = sources[np.argmin((offsets**2).sum(axis=1))]
+    own = labels == labels[tuple(nearest)]
+    return own, (labels > 0) & ~own
+
+
+def measure(pixels: NDArray[np.uint8], stretch: float | None) -> NDArray[np.float64]:
+    """Measure the galaxy in the centre of a picture.
+
+    Parameters
+    ----------
+    pixels
+        uint8, shape (H, W, 3).
+    stretch
+        See `unstretch`.
+
+    Returns
+    -------
+    ndarray
+        A value for each of `MEASURED`: statmorph's flag (`GOOD` or less: to be relied on; `FAILED`: nothing
+        could be measured), then the features, finite, `INVALID` where one could not be had.
+    """
+    return measure_light(unstretch(pixels, stretch))
+
+
+def measure_light(light: Light) -> NDArray[np.float64]:
+    """Measure the galaxy in the centre of an image that is linear in light; see `measure`."""
+    level, sigma = sky(light)
+    light = light - level
+    found = segment(light, sigma)
+    nothing = np.array([FAILED, *[INVALID] * len(FEATURES)], dtype=np.float64)
+    if found is None:
+        return nothing
+    morphology = _statmorph(light, sigma, *found)
+    if morphology is None or morphology.flag >= FAILED:
+        return nothing
+    values = np.array([morphology.flag, *_features(morphology, light.shape)], dtype=np.float64)
+    return np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), INVALID)
+
+
+def _statmorph(light: Light, sigma: float, own: NDArray[np.bool_], others: NDArray[np.bool_]) -> Any:
+    """Return statmorph's morphology of a segment; None where it can't be measured."""
+    # Takes seconds, and is not needed where all has been measured before.
+    from astropy.utils.exceptions import AstropyUserWarning
+    from statmorph import SourceMorphology
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)  # what they say is in the flags
+        warnings.simplefilter("ignore", RuntimeWarning)  # of fits on their way, and of empty annuli
+        try:
+            return SourceMorphology(
+                light, own.astype(np.int64), 1, mask=others, weightmap=np.full(light.shape, sigma)
+            )
+        except (AssertionError, ArithmeticError, LookupError, RuntimeError, ValueError):
+            return None  # a radius without pixels, a root that is not there: nothing to be measured
+
+
+def _features(morphology: Any, shape: tuple[int, ...]) -> list[float]:
+    centre = np.array([morphology.xc_asymmetry, morphology.yc_asymmetry])
+    centroid = np.array([morphology.xc_centroid, morphology.yc_centroid])
+    middle = (np.array(shape[::-1]) - 1) / 2
+    petrosian = morphology.rpetro_circ if morphology.rpetro_circ > 0 else np.nan
+    return [
+        *(morphology[name] for name in PLAIN),
+        *(morphology[name] / petrosian for name in PER_PETROSIAN),
+        petrosian / max(shape),
+        float(np.linalg.norm(centroid - centre)) / petrosian,
+        float(np.linalg.norm(middle - centre)) / petrosian,
+    ]

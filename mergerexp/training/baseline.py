@@ -1,0 +1,101 @@
+"""A run of a rule or a forest: measure the galaxies, fit, rate."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mergerexp.config.fingerprint import MEASUREMENT_VERSION
+from mergerexp.config.schema import TrainConfig
+from mergerexp.data.seeding import seed_for
+from mergerexp.data.splits import Split
+from mergerexp.data.store import Dataset
+from mergerexp.models.measurements import Measurements
+from mergerexp.models.nonparametric import Forest, Nonparametric, Rule, is_good, save
+from mergerexp.sweep import stop
+from mergerexp.training.predictions import prediction_table
+from mergerexp.training.results import Results
+
+SMALLEST_P = 1e-6  # of either class in the logits, which have to be finite
+
+
+def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: int) -> Results:
+    """Fit a rule or a forest, and rate the validation and test galaxies.
+
+    There is no checkpoint: what has been measured is kept whatever stops the run, and the rest takes seconds.
+
+    Parameters
+    ----------
+    cfg
+        The run's config.
+    dataset, split
+        The galaxies.
+    threads
+        CPU cores to use.
+    """
+    measurements = Measurements(
+        dataset.images,
+        cfg.data.stretch,
+        content_hash=dataset.content_hash,
+        folder=Path(cfg.paths.features),
+        workers=threads,
+        progress=cfg.trainer.progress,
+    )
+    learned = [split.train] if cfg.model.is_forest else []
+    rows = np.sort(np.concatenate([*learned, split.val, split.test]))
+    table = measurements.table(rows, after_block=_stop_if_asked).set_index(rows)
+    model = _fit(cfg, table, dataset.labels, split.train, threads)
+
+    def rate(galaxies: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        p_m = model.p_m(table.loc[galaxies])
+        return p_m, logits_of(p_m)
+
+    failed = pd.Series(~is_good(table), index=rows)
+    return Results(
+        predictions=prediction_table(dataset, split, rate),
+        save=functools.partial(
+            save, model=model, measurement={"version": MEASUREMENT_VERSION, "stretch": cfg.data.stretch}
+        ),
+        history=[],
+        metrics={
+            "run/measured": float(measurements.measured),
+            "val/failed_measurements": float(failed[split.val].sum()),
+            "test/failed_measurements": float(failed[split.test].sum()),
+        },
+    )
+
+
+def logits_of(p_m: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the logarithms of 1 - p_m and p_m, none of which is below that of `SMALLEST_P`; shape (n, 2).
+
+    Their softmax is p_m, as that of a network's logits is.
+    """
+    p = np.clip(p_m, SMALLEST_P, 1 - SMALLEST_P)
+    return np.stack([np.log1p(-p), np.log(p)], axis=1).astype(np.float32)
+
+
+def _fit(
+    cfg: TrainConfig, table: pd.DataFrame, labels: NDArray[np.int8], train: NDArray[np.int64], threads: int
+) -> Nonparametric:
+    if not cfg.model.is_forest:
+        return Rule(cfg.model.method)
+    run_seed = seed_for(cfg.seed, "run", cfg.fold, str(cfg.subset))
+    return Forest.fit(
+        cfg.model.method,
+        table.loc[train],
+        labels[train],
+        trees=cfg.model.trees,
+        min_leaf=cfg.model.min_leaf,
+        seed=seed_for(run_seed, "forest"),
+        threads=threads,
+    )
+
+
+def _stop_if_asked() -> None:
+    """Stop between two blocks of measurements: all of them are on disk."""
+    if stop.wants_checkpoint():
+        stop.checkpoint_written()

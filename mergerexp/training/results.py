@@ -1,0 +1,34 @@
+"""What a run comes to, whatever kind of model it trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A trained model, and how it rates the validation and test galaxies.
+
+    Attributes
+    ----------
+    predictions
+        See `mergerexp.training.predictions.prediction_table`.
+    save
+        Writes ``model.safetensors`` and ``model.json`` to a folder.
+    history
+        A row an epoch; empty where there are none.
+    metrics
+        What is known of the training, by name (``run/...``).
+    """
+
+    predictions: pd.DataFrame
+    save: Callable[[Path], None]
+    history: list[Row]
+    metrics: dict[str, float]

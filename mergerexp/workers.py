@@ -1,0 +1,77 @@
+"""Worker processes of one thread each, which leave Ctrl-C to their parent and never outlive it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+@contextmanager
+def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
+    """Start processes for a while; what has not begun when the block is left is never done.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    fewer
+        The setting that makes them fewer, for the message of a failure.
+
+    Raises
+    ------
+    RuntimeError
+        If a worker died, e.g. of lack of memory.
+    """
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process died, perhaps for lack of memory; run again to continue from what is done, "
+                f"with fewer {fewer} if it happens again"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Make processes started here use one thread each; libraries read the variables when imported."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and die with it: a worker of a killed parent would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
