@@ -3,7 +3,7 @@
 # one array. Give it again to go on after anything; further arguments are overrides, e.g.
 #
 #   launchers/lesion_study.sh hydra.launcher.partition=gpu hydra.launcher.account=abc123
-#   launchers/lesion_study.sh seed=0,1,2 model.backbone=tf_efficientnet_lite0,resnet50
+#   launchers/lesion_study.sh seed=0,1,2 model.backbone=resnet18,resnet50 model.pretrained=hub
 #   launchers/lesion_study.sh data=folder data.root=/data/lenses data.name=lenses
 #
 # Adapt once, in the lines below or in your shell's start-up file:

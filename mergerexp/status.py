@@ -21,9 +21,11 @@ from mergerexp.sweep.sweep_folder import SweepFolder, choose_sweep, find_sweeps
 from mergerexp.sweep.view import state_table, watch
 from mergerexp.tracking.pending import complete_records
 
-console = Console(highlight=False)
-if not console.is_terminal:
-    console = Console(highlight=False, width=160)  # a file or a pipe has room to spare
+
+def _console(stderr: bool) -> Console:
+    console = Console(highlight=False, stderr=stderr)
+    # a file or a pipe has room to spare
+    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=160)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -53,6 +55,7 @@ def list_sweeps(sweeps: Path) -> None:
 def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
     """Do what is asked for one sweep; return the exit code."""
     folders, labels = sweep.members()
+    console = _console(stderr=args.json)  # standard output is for the JSON alone
     if args.cancel:
         stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
         console.print(f"{slurm_queue.cancel(folders)} Slurm jobs cancelled{stopped}")

@@ -146,7 +146,8 @@ def one_line(error: Exception, config_name: str) -> str:
             return f"{key}: {str(cause).splitlines()[0]}"
         known = _known_keys(config_name)
         if key in known:
-            return f"{key}: the chosen {key.split('.')[0]} has no such key (another option of the group has)"
+            group = "launcher" if key.startswith("hydra.launcher.") else key.split(".")[0]
+            return f"{key}: the chosen {group} has no such key (another option of the group has)"
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the keys"
         return f"{key}: unknown key; {hint}"
@@ -174,4 +175,4 @@ def _known_keys(config_name: str) -> list[str]:
         walk(OmegaConf.create({group: OmegaConf.load(conf_dir() / group / f"{option}.yaml")}), "")
     for options in SCHEMAS.values():
         keys += [f"hydra.launcher.{field.name}" for field in dataclasses.fields(options)]
-    return keys
+    return list(dict.fromkeys(keys))

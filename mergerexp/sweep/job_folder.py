@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -74,13 +75,32 @@ class JobFolder:
     def status(self) -> dict[str, Any]:
         """Return the last written status; empty for a job that never started, or if it is damaged."""
         try:
-            return dict(read_json(self.path / "status.json"))
+            status = read_json(self.path / "status.json")
         except (FileNotFoundError, ValueError):
             return {}
+        return status if isinstance(status, dict) else {}
 
     def is_done(self) -> bool:
         """Tell whether the job is finished and its results are there."""
         return self.status().get("state") == DONE
+
+    @property
+    def again(self) -> Path:
+        """There while a job that may be done is to be done anew."""
+        return self.path / "again.json"
+
+    def set_state_of_idle(self, state: str, **details: Any) -> None:
+        """Write the state of a job that waits, unless it is done or somebody is at work on it by now."""
+        with contextlib.suppress(Timeout), self.lock().acquire(timeout=0):
+            if self.status().get("state") != DONE or self.again.exists():
+                self.set_state(state, **details)
+
+    def restore(self, status: dict[str, Any]) -> None:
+        """Put back a status that was read before."""
+        if status:
+            write_json(self.path / "status.json", status)
+        else:
+            (self.path / "status.json").unlink(missing_ok=True)
 
     def set_state(self, state: str, **details: Any) -> None:
         """Write ``status.json``; details of earlier states are kept unless given anew."""

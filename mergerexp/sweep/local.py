@@ -126,7 +126,7 @@ class Local:
     def interrupt(self) -> str:
         """Stop the jobs between two steps, with their checkpoints; return what to tell the user."""
         for job in self._waiting:
-            JobFolder(Path(job.folder)).set_state(STOPPED)
+            JobFolder(Path(job.folder)).set_state_of_idle(STOPPED)
         self._waiting.clear()
         processes = {path: process for path, (_, process, _) in self._running.items()}
         for process in processes.values():
@@ -143,7 +143,7 @@ class Local:
             if process.is_alive():
                 process.kill()
                 process.join()
-                JobFolder(path).set_state(STOPPED)
+                JobFolder(path).set_state_of_idle(STOPPED)
         return "Stopped: the same command goes on where this one stopped."
 
 

@@ -39,7 +39,7 @@ class SlurmOptions:
     max_requeues: int = setting(0, 10_000)
     signal_lead: int = setting(5, 86_400)
     setup: list[str] = setting()
-    extra: dict[str, Any] = setting()
+    extra: dict[str, Any] | None = setting()
     rerun: str = setting(choices=RERUN)
     wait: bool = setting()
 

@@ -6,6 +6,7 @@ Nothing of a sweep starts before all of its runs are planned.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from mergerexp.config.schema import NonparametricConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.splits import n_balanced, split_dataset
 from mergerexp.data.store import Dataset
-from mergerexp.errors import try_all
+from mergerexp.errors import ConfigError, try_all
 from mergerexp.files import write_json, write_text
 from mergerexp.models.weights import WeightsFile, find_weights
 from mergerexp.sweep.run_folder import RunFolder
@@ -89,6 +90,8 @@ class Planner:
             If one can't be had, or the data can't be split as asked, with a line for each such cell.
         """
         try_all(self._weights, {_weights_key(cfg): cfg for _, cfg in cells}.values())
+        for root in {cfg.paths.root for _, cfg in cells}:
+            _check_writable(Path(root))
         try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
         own = differences([overrides for overrides, _ in cells])
         labels = {id(cell): " ".join(mine) for cell, mine in zip(cells, own, strict=True)}
@@ -132,6 +135,19 @@ def _weights_key(cfg: TrainConfig) -> tuple[str, str] | None:
     if isinstance(cfg.model, NonparametricConfig) or cfg.init.weights == "random":
         return None
     return cfg.model.backbone, cfg.model.pretrained
+
+
+def _check_writable(root: Path) -> None:
+    """Say it before Hydra does, with a traceback."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(root, os.W_OK)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.root={root}: {error.strerror}; MERGEREXP_ROOT says where to write"
+        ) from error
+    if not writable:
+        raise ConfigError(f"paths.root={root}: can't be written; MERGEREXP_ROOT says where to write")
 
 
 def _data_key(cfg: TrainConfig) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from mergerexp.errors import UserError
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import QUEUED, STOPPED, JobFolder
+from mergerexp.sweep.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.states import JobState, all_over, job_state
 from mergerexp.sweep.view import View
 
@@ -79,14 +79,16 @@ def run_jobs(
     if active:
         log.info("%d jobs are under way already", len(active))
         scheduler.watch(active)
-    for job in new:
-        JobFolder(Path(job.folder)).set_state(QUEUED, error=None, cancelled=None, requeue_refused=None)
+    folders = [JobFolder(Path(job.folder)) for job in new]
+    before = [folder.status() for folder in folders]
+    for folder in folders:
+        folder.set_state_of_idle(QUEUED, error=None, cancelled=None, requeue_refused=None)
     try:
         if new:
             scheduler.submit(new)
     except UserError:
-        for job in new:
-            JobFolder(Path(job.folder)).set_state(STOPPED)
+        for folder, status in zip(folders, before, strict=True):
+            folder.restore(status)
         raise
     jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))
     if not scheduler.waits or not jobs:

@@ -117,7 +117,7 @@ class Slurm:
                     **{key: value for key, value in named.items() if value is not None},
                     **gres,
                     "requeue": True,
-                    **o.extra,
+                    **(o.extra or {}),
                 },
             )
             try:

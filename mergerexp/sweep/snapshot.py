@@ -35,6 +35,8 @@ def snapshot(folder: Path) -> Path:
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes())
+    state, diff = git_state(), git_diff()
+    digest.update(repr(sorted(state.items())).encode() + diff)  # the same files may be another commit
     copy = folder / f"code-{digest.hexdigest()[:12]}"
     if copy.is_dir():
         return copy
@@ -43,8 +45,8 @@ def snapshot(folder: Path) -> Path:
     for name, path in files.items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, partial / name)
-    write_json(partial / "git.json", git_state())
-    if diff := git_diff():
+    write_json(partial / "git.json", state)
+    if diff:
         (partial / "git.diff").write_bytes(diff)
     partial.chmod(0o755)
     try:

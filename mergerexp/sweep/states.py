@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -111,6 +112,8 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
             if queued is None or (told is None and not folder.is_ours()):
                 continue  # Slurm is silent, or keeps others' jobs from us: believe what the job wrote
             verdict, reason = slurm_queue.verdict(folder, told or "left the queue without a word")
+        elif not folder.is_ours() or folder.status().get("host", platform.node()) != platform.node():
+            continue  # whether it is at work can't be told from here: believe what it wrote
         elif state.state in (QUEUED, "new"):
             if looked_after:
                 continue  # in line

@@ -43,7 +43,7 @@ class TrainSweep:
     def __init__(self, runs: Sequence[PlannedRun], options: Options) -> None:
         self.all, self.options = runs, options
         self.runs = list({run.folder.path: run for run in runs}.values())  # 1e-3 and 0.001 are one run
-        own = differences([run.overrides for run in self.runs])
+        own = differences([run.overrides for run in self.runs]) if len(self.runs) > 1 else [[]]
         self.differences = own
         self.labels = {str(run.folder.path): " ".join(mine) for run, mine in zip(self.runs, own, strict=True)}
         sweeps = Path(self.runs[0].cfg.paths.sweeps)
@@ -73,7 +73,6 @@ class TrainSweep:
         folders = [run.folder for run in self.runs]
         self.folder.write(folders, self.differences)
         scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
-        self.waited = scheduler.waits
         if isinstance(self.options, SlurmOptions) and str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
             log.warning(
                 "SQLite locks up on a shared file system: use tracking=server, or none and --sync later"
@@ -85,6 +84,7 @@ class TrainSweep:
         log.info(
             "sweep %s: %d runs, %d done before, %d to start", self.folder.name, len(folders), done, len(new)
         )
+        self.waited = scheduler.waits or not (new or active)
         for run in new:
             run.write(again=self.options.rerun == "all")
         for folder in folders:

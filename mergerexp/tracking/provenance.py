@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
@@ -44,10 +45,15 @@ def git_state() -> dict[str, Any]:
 
 
 def git_diff() -> bytes:
-    """Return how the checkout differs from its commit, tracked files only; empty where it does not."""
+    """Return how the checkout differs from its commit, new code and configs included, if it does."""
     if (ROOT / "git.diff").is_file():
         return (ROOT / "git.diff").read_bytes()
-    return _git("diff", "HEAD", "--binary") or b"" if (ROOT / ".git").exists() else b""
+    if not (ROOT / ".git").exists():
+        return b""
+    new = _git("ls-files", "--others", "--exclude-standard", "-z", "mergerexp", "conf") or b""
+    paths = [path.decode() for path in new.split(b"\0") if path]
+    added = [_git("diff", "--no-index", "--binary", "--", os.devnull, path, code=1) or b"" for path in paths]
+    return b"".join([_git("diff", "HEAD", "--binary") or b"", *added])
 
 
 def software() -> dict[str, str]:
@@ -68,11 +74,9 @@ def command_line() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
-def _git(*arguments: str) -> bytes | None:
+def _git(*arguments: str, code: int = 0) -> bytes | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=20, check=True
-        )
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    return done.stdout if done.returncode == code else None

@@ -57,7 +57,7 @@ def test_edits_after_submission_change_no_queued_run(slurm, galaxies, datasets, 
     for part in ("mergerexp", "conf"):
         shutil.copytree(REPOSITORY / part, code / part, ignore=shutil.ignore_patterns("__pycache__"))
     env = environment(slurm, tmp_path, code)
-    held = ("hydra.launcher.wait=false", "+hydra.launcher.extra.hold=true")
+    held = ("hydra.launcher.wait=false", "hydra.launcher.extra={hold: true}")
     sweep = line(galaxies, datasets, "fold=0,1", "trainer.max_epochs=1")
     run([*sweep, *held], env)
     (code / "conf" / "trainer" / "default.yaml").write_text("max_epochs: 99\n")

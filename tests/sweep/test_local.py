@@ -11,7 +11,7 @@ import pytest
 
 from mergerexp.files import read_json
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.job_folder import DONE, FAILED, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.local import Local
 from mergerexp.sweep.options import LocalOptions
 from mergerexp.sweep.runner import Interrupted, run_jobs
@@ -172,3 +172,37 @@ def wait_for(condition, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_stopped_sweep_leaves_what_another_has_finished(tmp_path, monkeypatch):
+    """A job in line here may have been done, or be under way, in another sweep."""
+    first = make(tmp_path, "first", steps=1000)
+    waiting = make(tmp_path, "waiting", steps=2)
+
+    def finish_the_other_then_interrupt(local: Local) -> None:
+        real_poll(local)
+        if first.status().get("epoch", 0) > 0:
+            subprocess.run(alone(waiting), check=True)
+            raise KeyboardInterrupt
+
+    real_poll = Local.poll
+    monkeypatch.setattr(Local, "poll", finish_the_other_then_interrupt)
+    with pytest.raises(Interrupted):
+        run([first, waiting], n_jobs=1)
+    assert first.status()["state"] == STOPPED
+    assert waiting.status()["state"] == DONE
+
+
+def test_states_from_outside_spare_the_done_and_the_held(tmp_path):
+    folder = make(tmp_path, "job", steps=1)
+    folder.set_state_of_idle(QUEUED)
+    assert folder.status()["state"] == QUEUED
+    with folder.lock():
+        folder.set_state_of_idle(STOPPED)
+    assert folder.status()["state"] == QUEUED
+    folder.set_state(DONE)
+    folder.set_state_of_idle(STOPPED)
+    assert folder.status()["state"] == DONE
+    folder.again.touch()
+    folder.set_state_of_idle(QUEUED)
+    assert folder.status()["state"] == QUEUED
