@@ -60,7 +60,8 @@ def launch(
             cfg.hydra.job.num = number
         job = JobFolder((folder / f"{number:04d}").absolute())
         job.path.mkdir(parents=True, exist_ok=True)
-        (job.path / "return.pkl").unlink(missing_ok=True)  # of an earlier sweep in the same folder
+        for name in ("return.pkl", "status.json"):  # of an earlier sweep in the same folder
+            (job.path / name).unlink(missing_ok=True)
         HydraConfig.instance().set_config(cfg)
         state = {"singletons": Singleton.get_state(), "context": context, "task": task, "config": cfg}
         with written(job.path / "call.pkl") as partial, partial.open("wb") as file:

@@ -68,9 +68,9 @@ class JobFolder:
         return is_locked(self.lock())
 
     def is_ours(self) -> bool:
-        """Tell whether the job's last word, or else its folder, was written by this user."""
-        status = self.path / "status.json"
-        return (status if status.exists() else self.path).stat().st_uid == os.getuid()
+        """Tell whether the job's last word, or else its folder, if there is one, was written by this user."""
+        there = [path for path in (self.path / "status.json", self.path) if path.exists()]
+        return not there or there[0].stat().st_uid == os.getuid()
 
     def status(self) -> dict[str, Any]:
         """Return the last written status; empty for a job that never started, or if it is damaged."""
