@@ -10,6 +10,9 @@ from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import JobFolder
 
 
+PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # of training, in status.json
+
+
 @dataclass(frozen=True)
 class RunFolder(JobFolder):
     """``runs/<name>-<fingerprint>/``, the whole record of a run."""
@@ -104,13 +107,28 @@ class RunFolder(JobFolder):
             *model,
         ]
 
-    def forget(self) -> None:
-        """Let the run start from nothing, its record in MLflow included."""
+    @property
+    def again(self) -> Path:
+        """There while a run is to begin anew whose job has not started: until then it is what it was."""
+        return self.path / "again.json"
+
+    def begin_anew(self) -> None:
+        """If that was asked for, forget how far the run has come, its record in MLflow included.
+
+        The caller holds the run's lock. Cut off anywhere, the next call does the same.
+        """
+        if not self.again.is_file():
+            return
         if self.record.is_file():
             write_json(self.record, {**read_json(self.record), "superseded": True})
-        for path in (self.path / "status.json", self.checkpoint, self.history):
+        for path in (self.checkpoint, self.history):
             path.unlink(missing_ok=True)
+        status = {key: value for key, value in self.status().items() if key not in PROGRESS}
+        write_json(self.path / "status.json", status)  # the job has said there where it runs
+        self.again.unlink()
 
     def is_done(self) -> bool:
-        """Tell whether the run is finished and its results are there."""
+        """Tell whether the run is finished, its results are there and it is not to begin anew."""
+        if self.again.is_file():
+            return False
         return super().is_done() and all(path.is_file() for path in self.artifacts())

@@ -14,7 +14,7 @@ from mergerexp.sweep.run_folder import RunFolder
 
 def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
     """Tell whether a store has all of a run that is over, by the note in the run's folder."""
-    if tracking.uri is None:
+    if tracking.uri is None or folder.again.is_file():  # to begin anew, its status is no longer the record's
         return True
     if not folder.record.is_file():
         return False

@@ -34,6 +34,7 @@ def train_run(path: Path) -> float:
     """
     set_up_logging()
     folder = RunFolder(path)
+    folder.begin_anew()
     config = OmegaConf.load(folder.config)
     assert isinstance(config, DictConfig)
     cfg = typed(config, TrainConfig)

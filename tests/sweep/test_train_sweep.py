@@ -16,10 +16,13 @@ from mlflow import MlflowClient
 
 from mergerexp import status
 from mergerexp.config.compose import differences
+from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import FAILED, QUEUED, RUNNING
+from mergerexp.sweep.local import Local
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.sweep_folder import SweepFolder, find_sweeps
+from mergerexp.tracking.pending import complete_records
 from tests.conftest import TINY
 
 SWEEP = ("-m", "init=imagenet,random", "init.weights=random", "fold=0,1", "trainer.max_epochs=1")
@@ -76,6 +79,53 @@ def test_rerun(train, tmp_path, runs, capsys):
     assert train(*run, "hydra.launcher.rerun=none") == 1
     assert "bad luck" in capsys.readouterr().err
     assert train(*run) == 0
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def test_a_refused_rerun_changes_nothing(train, tmp_path, runs, monkeypatch, capsys):
+    run = ("-m", "fold=0", "trainer.max_epochs=1", *LOCAL)
+    assert train(*run) == 0
+    (folder,) = runs.iterdir()
+    before = content(folder)
+
+    def refuse(self, jobs):
+        raise UserError("Slurm refuses the jobs: no such partition")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "submit", refuse)
+        assert train(*run, "hydra.launcher.rerun=all") == 2
+    assert "no such partition" in capsys.readouterr().err
+    assert content(folder) == before
+    assert train(*run) == 0
+    assert "1 done before, 0 to start" in capsys.readouterr().err
+
+
+def test_rerun_of_all_goes_on_without_that_option(train, tmp_path, runs, monkeypatch, capsys):
+    run = ("-m", "fold=0", "trainer.max_epochs=1", *LOCAL)
+    assert train(*run) == 0
+    (folder,) = runs.iterdir()
+    first = read_json(folder / "mlflow.json")["run_id"]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "poll", interrupt)
+        assert train(*run, "hydra.launcher.rerun=all") == 130
+    assert "Leave out hydra.launcher.rerun=all" in capsys.readouterr().err
+    assert complete_records([RunFolder(folder)]) == (1, 0)
+    assert client.get_run(first).info.status == "FINISHED"  # nothing has begun yet
+    before = read_json(folder / "history.json")
+    assert train(*run) == 0
+    assert read_json(folder / "history.json") != before  # of another time
+    assert client.get_run(first).info.lifecycle_stage == "deleted"
+    capsys.readouterr()
+    assert train(*run) == 0
+    assert "1 done before, 0 to start" in capsys.readouterr().err
 
 
 def test_all_wrong_cells_are_named_and_nothing_starts(train, tmp_path, capsys):
