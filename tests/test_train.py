@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from mergerexp.analysis.metrics import summary
 from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
+from mergerexp.sweep.stop import StopRequested
 from mergerexp.training.stage import Stage
 from tests.conftest import REPOSITORY
 
@@ -204,6 +205,19 @@ def test_one_failure_does_not_stop_the_others(train, tmp_path, monkeypatch, caps
     assert train("-m", "optimizer.lr=0.001,0.002,0.003", "trainer.max_epochs=1") == 0
     assert capsys.readouterr().err.count("done before") == 2
     assert [run.info.status for run in mlflow_runs(tmp_path)] == ["FINISHED"] * 3
+
+
+def test_stopped_inside_an_allocation_mlflow_is_told(train, tmp_path, monkeypatch):
+    """The shell's Slurm job is not the run's: nobody is about to requeue it."""
+
+    def stop(self, batch, batch_idx):
+        raise StopRequested
+
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setattr(Stage, "training_step", stop)
+    with pytest.raises(StopRequested):
+        train("trainer.max_epochs=1")
+    assert [run.info.status for run in mlflow_runs(tmp_path)] == ["KILLED"]
 
 
 def test_a_run_that_another_process_trains_is_left_alone(train, only_run, capsys):

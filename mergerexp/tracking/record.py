@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, STOPPED
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, RUNNING, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -105,6 +105,7 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
     status = folder.status()
     if status.get("state") not in CLOSED:
         if note["closed"] is not None:  # a failed or stopped run goes on
+            client.log_batch(note["run_id"], tags=_state_tags(status.get("state", RUNNING), ""))
             client.update_run(note["run_id"], status="RUNNING")
             note["closed"] = None
             write_json(folder.record, note)
@@ -218,5 +219,9 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
         for path in [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]:
             client.log_artifact(run_id, str(path))
     error = str(status.get("error") or "")
-    client.log_batch(run_id, tags=[RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])])
+    client.log_batch(run_id, tags=_state_tags(state, error))
     client.set_terminated(run_id, CLOSED[state])
+
+
+def _state_tags(state: str, error: str) -> list[RunTag]:
+    return [RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])]

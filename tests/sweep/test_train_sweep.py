@@ -128,6 +128,22 @@ def test_rerun_of_all_goes_on_without_that_option(train, tmp_path, runs, monkeyp
     assert "1 done before, 0 to start" in capsys.readouterr().err
 
 
+def test_a_killed_run_is_over_for_mlflow_too(train, tmp_path, runs, monkeypatch):
+    def kill(self):
+        (folder,) = map(RunFolder, runs.iterdir())
+        if folder.status().get("state") == RUNNING and folder.provenance.is_file() and folder.is_held():
+            os.kill(folder.status()["pid"], signal.SIGKILL)
+        poll(self)
+
+    poll = Local.poll
+    monkeypatch.setattr(Local, "poll", kill)
+    assert train("-m", "fold=0", "trainer.max_epochs=100000", "trainer.patience=100000", *LOCAL) == 1
+    (folder,) = map(RunFolder, runs.iterdir())
+    assert "killed by SIGKILL" in folder.status()["error"]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert client.get_run(read_json(folder.record)["run_id"]).info.status == "FAILED"
+
+
 def test_all_wrong_cells_are_named_and_nothing_starts(train, tmp_path, capsys):
     assert train("-m", "split.folds=3,4", "fold=2,3", "subset=0.5,1.0,1.5", *LOCAL) == 2
     assert [

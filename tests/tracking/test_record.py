@@ -92,7 +92,9 @@ def test_a_retried_run_is_running_again(folder, tracking):
     assert [run.info.status for run in stored(tracking)[1]] == ["FAILED"]
     folder.set_state(RUNNING, error=None)
     sync(folder, tracking)
-    assert [run.info.status for run in stored(tracking)[1]] == ["RUNNING"]
+    (run,) = stored(tracking)[1]
+    assert run.info.status == "RUNNING"
+    assert (run.data.tags["mergerexp.state"], run.data.tags["mergerexp.error"]) == ("running", "")
     finish(folder)
     sync(folder, tracking)
     (run,) = stored(tracking)[1]
