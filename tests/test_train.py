@@ -236,6 +236,17 @@ def test_json_files_are_plain(train, only_run):
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"a file holds {name}"))
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "history.json"])
+def test_a_damaged_file_is_named(name, train, only_run, capsys):
+    assert train("trainer.max_epochs=1") == 0
+    (only_run() / name).write_text("")
+    (only_run() / "mlflow.json").unlink()
+    train("trainer.max_epochs=1")
+    said = capsys.readouterr().err
+    assert f"{only_run() / name} is damaged" in said
+    assert "does not answer" not in said
+
+
 def test_the_same_run_under_another_name_is_known(train, tmp_path, capsys):
     assert train("trainer.max_epochs=1", "tracking=none") == 0
     assert train("trainer.max_epochs=1", "tracking=none", "data.name=renamed") == 0

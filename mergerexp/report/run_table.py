@@ -65,7 +65,7 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     """Return the settings that make an arm, besides those with a column of their own."""
     if not folder.config.is_file():
         return {}
-    config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+    config: Any = OmegaConf.to_container(folder.read_config())
     for own in ("paths", "tracking", "data", "init", "subset", "fold"):
         config.pop(own)
     config["model"].pop("backbone")
@@ -76,7 +76,7 @@ def _row(folder: RunFolder) -> dict[str, Any]:
     state = folder.status().get("state", "not started")
     row: dict[str, Any] = {"state": state}
     if folder.config.is_file():
-        cfg = OmegaConf.load(folder.config)
+        cfg = folder.read_config()
         row |= {"data": cfg.data.name, "backbone": cfg.model.backbone, "init": cfg.init.name}
         row |= {"subset": cfg.subset, "fold": cfg.fold}
     if state == DONE:

@@ -23,6 +23,7 @@ from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 
 log = logging.getLogger(__name__)
+CONTENT, LAUNCHER = {"command", "given", "launcher", "runs"}, {"host", "pid"}  # of sweep.json
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,16 @@ class SweepFolder:
         Raises
         ------
         UserError
-            If it is not there or damaged.
+            If it is not there, damaged or lacks something.
         """
         try:
-            return dict(read_json(self.path / "sweep.json"))
-        except (FileNotFoundError, ValueError) as error:
+            content = dict(read_json(self.path / "sweep.json"))
+            for part, keys in ((content, CONTENT), (content.get("launcher", {}), LAUNCHER)):
+                if missing := keys - part.keys():
+                    raise UserError(f"sweep.json lacks {', '.join(sorted(missing))}")
+        except (FileNotFoundError, ValueError, TypeError) as error:
             raise UserError(f"{self.path}: no sweep ({error})") from error
+        return content
 
     def members(self) -> tuple[list[RunFolder], list[str]]:
         """Return the run folders and what to call them; see `read` for what may be raised."""
@@ -109,7 +114,7 @@ def find_sweeps(sweeps: Path) -> list[SweepFolder]:
         sweep = SweepFolder(path.parent)
         try:
             given[sweep] = sweep.read()["given"]
-        except (UserError, KeyError) as error:
+        except UserError as error:
             log.warning("%s", error)
     return sorted(given, key=lambda sweep: given[sweep], reverse=True)
 

@@ -132,7 +132,13 @@ def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
     files = [
         path
         for folder in begun
-        for path in (folder.config, folder.inputs, folder.again, folder.submission, folder.path / "status.json")
+        for path in (
+            folder.config,
+            folder.inputs,
+            folder.again,
+            folder.submission,
+            folder.path / "status.json",
+        )
     ]
     before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in files}
     try:

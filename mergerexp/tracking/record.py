@@ -56,10 +56,16 @@ class Record:
         The run.
     tracking
         Which store.
+
+    Attributes
+    ----------
+    answers
+        False once the store did not answer.
     """
 
     def __init__(self, folder: RunFolder, tracking: TrackingConfig) -> None:
         self.folder, self.tracking = folder, tracking
+        self.answers = True
         self._next = 0.0
 
     def update(self, final: bool = False) -> bool:
@@ -70,10 +76,13 @@ class Record:
             return False
         try:
             sync(self.folder, self.tracking)
+        except UserError as error:  # of the run's own files
+            log.warning("%s: the record in MLflow can't be completed", error)
+            return False
         except Exception as error:  # whatever the store's drivers raise: the run goes on without
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             log.warning("MLflow does not answer (%s): the record will be completed later", reason)
-            self._next = time.monotonic() + self.tracking.retry_s
+            self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
             return False
         self._next = time.monotonic() + EVERY_S
         return True
@@ -84,12 +93,14 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
 
     Raises
     ------
+    UserError
+        If a file of the run is damaged or missing.
     Exception
         Whatever the store raises when it does not answer.
     """
     client, uri = open_store(tracking)
     store = {"uri": uri, "experiment": tracking.experiment}
-    note: dict[str, Any] = read_json(folder.record) if folder.record.is_file() else {}
+    note = folder.note()
     if {key: note.get(key) for key in store} != store:
         note = {**store, "run_id": None, "rows": 0, "closed": None}
     if note.pop("superseded", False) and _existing(client, note["run_id"]):  # rerun=all: one record a run
@@ -184,7 +195,7 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
         run = found[0]
     else:
         run = client.create_run(experiment.experiment_id, run_name=folder.path.name, tags=_tags(folder))
-    config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+    config: Any = OmegaConf.to_container(folder.read_config())
     new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
     return str(run.info.run_id)
@@ -213,6 +224,8 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
 def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[str, Any]) -> None:
     state = status["state"]
     if state == DONE:
+        if missing := [path.name for path in folder.artifacts() if not path.is_file()]:
+            raise UserError(f"{folder.path} lacks {', '.join(missing)}")
         metrics = read_json(folder.metrics)
         now = int(status["updated"] * 1000)
         client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])

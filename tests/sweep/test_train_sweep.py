@@ -247,7 +247,11 @@ def test_status(sweep, tmp_path, capsys, monkeypatch):
     code, shown, _ = ask("--list")
     assert (code, sweep.name in shown) == (0, True)
     assert ask("nonsense")[::2] == (2, f"error: nonsense: no such sweep; there are {sweep.name}\n")
-    write_json(sweep.path / "sweep.json", {})
+    content = sweep.read()
+    for key in content:
+        write_json(sweep.path / "sweep.json", {name: content[name] for name in content if name != key})
+        code, _, said = ask("--list")
+        assert (code, f"{sweep.path}: no sweep (sweep.json lacks {key})" in said) == (0, True)
     monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path / "elsewhere")])
     assert status.main() == 2
     assert "MERGEREXP_ROOT" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from mergerexp.files import write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking import record
+from mergerexp.tracking.pending import complete_records
 from mergerexp.tracking.record import Record, open_store, sync
 
 
@@ -33,7 +34,7 @@ def folder(tmp_path) -> RunFolder:
     run = RunFolder(tmp_path / "runs" / "blobs-0123")
     run.path.mkdir(parents=True)
     write_json(run.inputs, {"fingerprint": "0123"})
-    run.config.write_text("seed: 3\noptimizer: {lr: 0.1}\n")
+    run.config.write_text("optimizer: {lr: 0.1}\nseed: 3\n")
     write_json(run.provenance, {"git": {"commit": "abc", "dirty": False}})
     run.set_state(RUNNING)
     return run
@@ -154,6 +155,42 @@ def test_a_second_failure_is_told_too(folder, tracking):
         sync(folder, tracking)
     (run,) = stored(tracking)[1]
     assert (run.info.status, run.data.tags["mergerexp.error"]) == ("FAILED", "disk full")
+
+
+@pytest.mark.parametrize("content", ["", '{"uri": "sql', "{}"])
+def test_a_damaged_note_is_made_anew(content, folder, tracking):
+    write_json(folder.history, epochs(3))
+    finish(folder)
+    sync(folder, tracking)
+    folder.record.write_text(content)
+    sync(folder, tracking)
+    client, (run,) = stored(tracking)
+    assert folder.note()["run_id"] == run.info.run_id
+    assert len(client.get_metric_history(run.info.run_id, "finetune/val_loss")) == 3
+
+
+@pytest.mark.parametrize("name", ["history.json", "metrics.json", "sweeps.json", "config.yaml"])
+@pytest.mark.parametrize("left", [0, 0.7])
+def test_a_damaged_file_is_named_and_the_other_runs_are_recorded(
+    name, left, folder, tracking, tmp_path, caplog
+):
+    other = RunFolder(tmp_path / "runs" / "blobs-4567")
+    other.path.mkdir()
+    for run, fingerprint in ((folder, "0123"), (other, "4567")):
+        run.join("one sweep")
+        write_json(run.inputs, {"fingerprint": fingerprint})
+        write_json(run.provenance, {"git": {"commit": "abc"}})
+        own = f"tracking: {{uri: '{tracking.uri}', experiment: {tracking.experiment}, "
+        run.config.write_text(f"{own} artifacts: {tracking.artifacts}, retry_s: 0.0}}\nseed: 3\n")
+        write_json(run.history, epochs(3))
+        finish(run)
+    damaged = folder.path / name
+    damaged.write_text(damaged.read_text()[: int(left * len(damaged.read_text()))])
+    logging.getLogger("mergerexp").propagate = True
+    assert complete_records([folder, other]) == (2, 1)
+    assert "does not answer" not in caplog.text
+    assert f"{damaged} is damaged" in caplog.text
+    assert other.note()["closed"] is not None
 
 
 def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkeypatch, caplog):
