@@ -13,14 +13,7 @@ from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import JobFolder
 
-PROGRESS = (
-    "started",
-    "restarts",
-    "seconds",
-    "stage",
-    "epoch",
-    "best_accuracy",
-)  # of training, in status.json
+PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # in status.json
 
 NOTE = {"uri", "experiment", "run_id", "rows", "closed"}  # what mlflow.json has at least
 

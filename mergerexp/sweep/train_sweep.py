@@ -128,18 +128,8 @@ class TrainSweep:
 @contextlib.contextmanager
 def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
     """Let runs that have begun stand as they did if the scheduler does not take them."""
-    begun = [folder for folder in folders if folder.status()]
-    files = [
-        path
-        for folder in begun
-        for path in (
-            folder.config,
-            folder.inputs,
-            folder.again,
-            folder.submission,
-            folder.path / "status.json",
-        )
-    ]
+    names = ("config.yaml", "inputs.json", "again.json", "submission.json", "status.json")
+    files = [folder.path / name for folder in folders if folder.status() for name in names]
     before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in files}
     try:
         yield

@@ -229,6 +229,16 @@ def sweep(tmp_path) -> SweepFolder:
     return sweep
 
 
+def test_a_moved_root_has_its_own_runs(tmp_path):
+    inside, outside = RunFolder(tmp_path / "old" / "runs" / "one"), RunFolder(tmp_path / "scratch" / "two")
+    sweep = SweepFolder.of(tmp_path / "old" / "sweeps", [inside, outside])
+    sweep.write([inside, outside], [["fold=0"], ["fold=1"]])
+    assert sweep.members()[0] == [inside, outside]
+    (tmp_path / "old").rename(tmp_path / "new")
+    (moved,) = find_sweeps(tmp_path / "new" / "sweeps")
+    assert moved.members()[0] == [RunFolder(tmp_path / "new" / "runs" / "one"), outside]
+
+
 def test_status(sweep, tmp_path, capsys, monkeypatch):
     def ask(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path), *arguments])
@@ -252,6 +262,8 @@ def test_status(sweep, tmp_path, capsys, monkeypatch):
         write_json(sweep.path / "sweep.json", {name: content[name] for name in content if name != key})
         code, _, said = ask("--list")
         assert (code, f"{sweep.path}: no sweep (sweep.json lacks {key})" in said) == (0, True)
+    write_json(sweep.path / "sweep.json", {**content, "runs": [{"folder": "runs/run-000"}]})
+    assert "sweep.json lacks overrides" in ask("--list")[2]
     monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path / "elsewhere")])
     assert status.main() == 2
     assert "MERGEREXP_ROOT" in capsys.readouterr().err
