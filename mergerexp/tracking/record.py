@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
@@ -145,12 +146,12 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
     """
     assert tracking.uri is not None
     uri, lock = tracking.uri, nullcontext()
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).absolute()
+    if uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE)).absolute()
         if not create and not path.is_file():
             raise UserError(f"{path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is")
         path.parent.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{path}"
+        uri = f"{SQLITE}{path}"
         lock = FileLock(path.with_name(f"{path.name}.lock"))  # type: ignore[assignment]
     with lock:
         mlflow.set_tracking_uri(uri)
@@ -159,12 +160,14 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
             if not create:
                 known = ", ".join(experiment.name for experiment in client.search_experiments())
                 raise UserError(f"no experiment {tracking.experiment} in {uri}; there are {known}")
-            _create_experiment(client, tracking)
+            _create_experiment(client, tracking, uri)
     return client, uri
 
 
-def _create_experiment(client: MlflowClient, tracking: TrackingConfig) -> None:
+def _create_experiment(client: MlflowClient, tracking: TrackingConfig, uri: str) -> None:
     artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
+    if artifacts is None and uri.startswith(SQLITE):  # MLflow would take ./mlruns, wherever that is
+        artifacts = Path(uri.removeprefix(SQLITE)).with_name("mlartifacts").as_uri()
     try:
         client.create_experiment(tracking.experiment, artifacts, KIND)
     except MlflowException as error:
@@ -207,6 +210,7 @@ def _tags(folder: RunFolder) -> dict[str, str]:
 
 
 def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
+    """Send the epochs that the note lacks, except what the same run below another root has sent."""
     rows = read_json(folder.history) if folder.history.is_file() else []
     metrics = [
         Metric(f"{row['stage']}/{name}", row[name], row["timestamp_ms"], row["epoch"])
@@ -214,8 +218,14 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
         for name in EPOCH_METRICS
         if row.get(name) is not None
     ]
-    for start in range(0, len(metrics), PER_BATCH):
-        client.log_batch(note["run_id"], metrics=metrics[start : start + PER_BATCH])
+    known = {
+        (key, point.step)
+        for key in {metric.key for metric in metrics}
+        for point in client.get_metric_history(note["run_id"], key)
+    }
+    new = [metric for metric in metrics if (metric.key, metric.step) not in known]
+    for start in range(0, len(new), PER_BATCH):
+        client.log_batch(note["run_id"], metrics=new[start : start + PER_BATCH])
     if metrics:
         note["rows"] = len(rows)
         write_json(folder.record, note)
@@ -226,9 +236,10 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
     if state == DONE:
         if missing := [path.name for path in folder.artifacts() if not path.is_file()]:
             raise UserError(f"{folder.path} lacks {', '.join(missing)}")
-        metrics = read_json(folder.metrics)
+        metrics, known = read_json(folder.metrics), client.get_run(run_id).data.metrics
         now = int(status["updated"] * 1000)
-        client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
+        new = [Metric(key, value, now, 0) for key, value in metrics.items() if known.get(key) != value]
+        client.log_batch(run_id, metrics=new)
         for path in [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]:
             client.log_artifact(run_id, str(path))
     error = str(status.get("error") or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +192,31 @@ def test_a_damaged_file_is_named_and_the_other_runs_are_recorded(
     assert "does not answer" not in caplog.text
     assert f"{damaged} is damaged" in caplog.text
     assert other.note()["closed"] is not None
+
+
+def test_the_same_run_of_two_roots_is_recorded_once(folder, tracking, tmp_path):
+    twin = RunFolder(tmp_path / "other" / "runs" / folder.name)
+    shutil.copytree(folder.path, twin.path)
+    for run, later in ((folder, 0), (twin, 1_000_000)):
+        rows = [{**row, "timestamp_ms": row["timestamp_ms"] + later} for row in epochs(5)]
+        for n in (2, 5):
+            write_json(run.history, rows[:n])
+            sync(run, tracking)
+        finish(run)
+        sync(run, tracking)
+    client, (one,) = stored(tracking)
+    for key, steps in (("finetune/val_loss", [0, 1, 2, 3, 4]), ("test/error", [0])):
+        assert [point.step for point in client.get_metric_history(one.info.run_id, key)] == steps
+
+
+def test_artifacts_lie_beside_the_sqlite_file_unless_told(folder, tracking, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.path)
+    tracking.artifacts = None
+    finish(folder)
+    sync(folder, tracking)
+    found = (tmp_path / "store" / "mlartifacts").rglob("*.*")
+    assert {path.name for path in found} == {path.name for path in folder.artifacts()}
+    assert not (folder.path / "mlruns").exists()
 
 
 def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkeypatch, caplog):
