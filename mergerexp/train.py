@@ -19,6 +19,7 @@ from mergerexp.console import console
 from mergerexp.errors import require_torch
 from mergerexp.report.run_table import run_table
 from mergerexp.sweep.job import Job
+from mergerexp.sweep.job_folder import OVER
 from mergerexp.sweep.options import Options
 from mergerexp.sweep.plan import PlannedRun, Planner
 from mergerexp.sweep.run_folder import RunFolder
@@ -87,7 +88,7 @@ class Training:
         if self.sweep is not None and not self.sweep.waited and not all(map(RunFolder.is_done, folders)):
             console.print("Not waiting. How the jobs stand: python -m mergerexp.status")
             return 0
-        complete_records([folder for folder in folders if folder.is_done()])
+        complete_records([folder for folder in folders if folder.status().get("state") in OVER])
         console.print(run_table(folders))
         if self.sweep is not None:
             return self.sweep.tell_failures()

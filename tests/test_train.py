@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from mergerexp.analysis.metrics import summary
 from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
+from mergerexp.sweep.stop import StopRequested
 from mergerexp.training.stage import Stage
 from tests.conftest import REPOSITORY
 
@@ -206,6 +207,19 @@ def test_one_failure_does_not_stop_the_others(train, tmp_path, monkeypatch, caps
     assert [run.info.status for run in mlflow_runs(tmp_path)] == ["FINISHED"] * 3
 
 
+def test_stopped_inside_an_allocation_mlflow_is_told(train, tmp_path, monkeypatch):
+    """The shell's Slurm job is not the run's: nobody is about to requeue it."""
+
+    def stop(self, batch, batch_idx):
+        raise StopRequested
+
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setattr(Stage, "training_step", stop)
+    with pytest.raises(StopRequested):
+        train("trainer.max_epochs=1")
+    assert [run.info.status for run in mlflow_runs(tmp_path)] == ["KILLED"]
+
+
 def test_a_run_that_another_process_trains_is_left_alone(train, only_run, capsys):
     assert train("trainer.max_epochs=1", "tracking=none") == 0
     from filelock import FileLock
@@ -220,6 +234,17 @@ def test_json_files_are_plain(train, only_run):
     assert train("trainer.max_epochs=1") == 0
     for path in only_run().glob("*.json"):
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"a file holds {name}"))
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "history.json"])
+def test_a_damaged_file_is_named(name, train, only_run, capsys):
+    assert train("trainer.max_epochs=1") == 0
+    (only_run() / name).write_text("")
+    (only_run() / "mlflow.json").unlink()
+    train("trainer.max_epochs=1")
+    said = capsys.readouterr().err
+    assert f"{only_run() / name} is damaged" in said
+    assert "does not answer" not in said
 
 
 def test_the_same_run_under_another_name_is_known(train, tmp_path, capsys):

@@ -75,7 +75,8 @@ def run_app(config_name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
     with _told_plainly():
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
     if not _only_shows(args):
-        sys.exit(verb.finish())
+        with _told_plainly():
+            sys.exit(verb.finish())
 
 
 @contextlib.contextmanager

@@ -225,7 +225,7 @@ class TrackingConfig:
 
     uri: str | None = setting(identity=False)  # null: run folders only
     experiment: str = setting(identity=False)
-    artifacts: str | None = setting(identity=False)  # null: what the tracking server says
+    artifacts: str | None = setting(identity=False)  # null: where the server says, or beside the SQLite file
     retry_s: float = setting(0.0, 86_400.0, identity=False)
 
 

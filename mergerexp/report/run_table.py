@@ -66,7 +66,7 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     """Return the settings that make an arm, besides those with a column of their own."""
     if not folder.config.is_file():
         return {}
-    config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+    config: Any = OmegaConf.to_container(folder.read_config())
     unused = unused_groups(config["model"].get("kind"))
     for own in ("paths", "tracking", "data", "init", "subset", "fold", *unused):
         config.pop(own, None)
@@ -79,7 +79,7 @@ def _row(folder: RunFolder) -> dict[str, Any]:
     state = folder.status().get("state", "not started")
     row: dict[str, Any] = {"state": state}
     if folder.config.is_file():
-        cfg = OmegaConf.load(folder.config)
+        cfg = folder.read_config()
         has_init = "init" not in unused_groups(cfg.model.get("kind"))
         row |= {"data": cfg.data.name, "backbone": cfg.model.get("backbone") or cfg.model.method}
         row |= {"init": cfg.init.name if has_init else None, "subset": cfg.subset, "fold": cfg.fold}

@@ -81,18 +81,18 @@ class JobFolder:
         return status if isinstance(status, dict) else {}
 
     def is_done(self) -> bool:
-        """Tell whether the job is finished and its results are there."""
-        return self.status().get("state") == DONE
+        """Tell whether the job is finished, its results are there and it is not to begin anew."""
+        return self.status().get("state") == DONE and not self.again.exists()
 
     @property
     def again(self) -> Path:
-        """There while a job that may be done is to be done anew."""
+        """There while a job is to begin anew that has not started: until then it is what it was."""
         return self.path / "again.json"
 
     def set_state_of_idle(self, state: str, **details: Any) -> None:
         """Write the state of a job that waits, unless it is done or somebody is at work on it by now."""
         with contextlib.suppress(Timeout), self.lock().acquire(timeout=0):
-            if self.status().get("state") != DONE or self.again.exists():
+            if not JobFolder.is_done(self):
                 self.set_state(state, **details)
 
     def restore(self, status: dict[str, Any]) -> None:

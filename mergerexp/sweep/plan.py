@@ -61,11 +61,11 @@ class PlannedRun:
         Parameters
         ----------
         again
-            Forget how far the run has come; MLflow will have a new record instead of the old one.
+            The run is to begin anew once its job starts; MLflow will then have a new record for the old one.
         """
         self.folder.path.mkdir(parents=True, exist_ok=True)
         if again:
-            self.folder.forget()
+            write_json(self.folder.again, {"command": self.inputs["command"]})
         write_text(self.folder.config, OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
         write_json(self.folder.inputs, self.inputs)
 

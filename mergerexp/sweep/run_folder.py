@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from mergerexp.config.schema import TrainConfig, unused_groups
+from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import JobFolder
+
+PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # in status.json
+
+NOTE = {"uri", "experiment", "run_id", "rows", "closed"}  # what mlflow.json has at least
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,23 @@ class RunFolder(JobFolder):
     def config(self) -> Path:
         """The frozen config."""
         return self.path / "config.yaml"
+
+    def read_config(self) -> DictConfig:
+        """Return the frozen config.
+
+        Raises
+        ------
+        UserError
+            If the file is not there, empty or cut off.
+        """
+        try:
+            config = OmegaConf.load(self.config)
+        except Exception as error:  # the parser's and OmegaConf's have no common base
+            raise UserError(f"{self.config} is damaged ({describe(error)})") from error
+        last = fields(TrainConfig)[-1].name
+        if not isinstance(config, DictConfig) or config.get(last) is None:
+            raise UserError(f"{self.config} is damaged (it does not go on to {last})")
+        return config
 
     @property
     def inputs(self) -> Path:
@@ -90,6 +115,17 @@ class RunFolder(JobFolder):
         """What MLflow has been told."""
         return self.path / "mlflow.json"
 
+    def note(self) -> dict[str, Any]:
+        """Return what MLflow has been told; empty if nothing, or if the note is damaged.
+
+        MLflow's run is then found again by the fingerprint.
+        """
+        try:
+            note = dict(read_json(self.record))
+        except (FileNotFoundError, ValueError, TypeError):
+            return {}
+        return note if note.keys() >= NOTE else {}
+
     def artifacts(self) -> list[Path]:
         """Return the files of a finished run that belong in its MLflow record."""
         model = [self.path / "model.safetensors", self.path / "model.json"]
@@ -104,13 +140,21 @@ class RunFolder(JobFolder):
             *model,
         ]
 
-    def forget(self) -> None:
-        """Let the run start from nothing, its record in MLflow included."""
-        if self.record.is_file():
-            write_json(self.record, {**read_json(self.record), "superseded": True})
-        for path in (self.path / "status.json", self.checkpoint, self.history):
+    def begin_anew(self) -> None:
+        """If that was asked for, forget how far the run has come, its record in MLflow included.
+
+        The caller holds the run's lock. Cut off anywhere, the next call does the same.
+        """
+        if not self.again.is_file():
+            return
+        if note := self.note():
+            write_json(self.record, {**note, "superseded": True})
+        for path in (self.checkpoint, self.history):
             path.unlink(missing_ok=True)
+        status = {key: value for key, value in self.status().items() if key not in PROGRESS}
+        write_json(self.path / "status.json", status)  # the job has said there where it runs
+        self.again.unlink()
 
     def is_done(self) -> bool:
-        """Tell whether the run is finished and its results are there."""
+        """Tell whether the run is finished, its results are there and it is not to begin anew."""
         return super().is_done() and all(path.is_file() for path in self.artifacts())

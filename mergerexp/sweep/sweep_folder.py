@@ -23,6 +23,8 @@ from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 
 log = logging.getLogger(__name__)
+CONTENT, LAUNCHER = {"command", "given", "launcher", "runs"}, {"host", "pid"}  # of sweep.json
+RUN = {"folder", "overrides"}
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,17 @@ class SweepFolder:
         return self.path.name
 
     def write(self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]]) -> None:
-        """Write the list of runs, with the overrides that tell them apart."""
+        """Write the list of runs, with the overrides that tell them apart.
+
+        Runs below the sweep's root are written relative to it, and so move and are copied with it.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         content = {
             "command": command_line(),
             "given": round(time.time(), 3),
             "launcher": {"host": platform.node(), "pid": os.getpid()},
             "runs": [
-                {"folder": str(run.path), "overrides": list(own)}
+                {"folder": self._relative(run.path), "overrides": list(own)}
                 for run, own in zip(runs, differences, strict=True)
             ],
         }
@@ -67,17 +72,32 @@ class SweepFolder:
         Raises
         ------
         UserError
-            If it is not there or damaged.
+            If it is not there, damaged or lacks something.
         """
         try:
-            return dict(read_json(self.path / "sweep.json"))
-        except (FileNotFoundError, ValueError) as error:
+            content = dict(read_json(self.path / "sweep.json"))
+            runs = ((run, RUN) for run in content.get("runs", ()))
+            for part, keys in ((content, CONTENT), (content.get("launcher", {}), LAUNCHER), *runs):
+                if missing := keys - part.keys():
+                    raise UserError(f"sweep.json lacks {', '.join(sorted(missing))}")
+        except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{self.path}: no sweep ({error})") from error
+        return content
 
     def members(self) -> tuple[list[RunFolder], list[str]]:
         """Return the run folders and what to call them; see `read` for what may be raised."""
         runs = self.read()["runs"]
-        return [RunFolder(Path(run["folder"])) for run in runs], [" ".join(run["overrides"]) for run in runs]
+        return [RunFolder(self._root / run["folder"]) for run in runs], [
+            " ".join(run["overrides"]) for run in runs
+        ]
+
+    @property
+    def _root(self) -> Path:
+        return self.path.absolute().parents[1]
+
+    def _relative(self, run: Path) -> str:
+        run = run.absolute()
+        return str(run.relative_to(self._root) if run.is_relative_to(self._root) else run)
 
     def lock(self) -> FileLock:
         """Return the lock of whoever starts jobs of the sweep."""
@@ -109,7 +129,7 @@ def find_sweeps(sweeps: Path) -> list[SweepFolder]:
         sweep = SweepFolder(path.parent)
         try:
             given[sweep] = sweep.read()["given"]
-        except (UserError, KeyError) as error:
+        except UserError as error:
             log.warning("%s", error)
     return sorted(given, key=lambda sweep: given[sweep], reverse=True)
 

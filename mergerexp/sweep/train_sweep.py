@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -13,12 +14,13 @@ from mergerexp.config.compose import differences
 from mergerexp.config.paths import SQLITE
 from mergerexp.console import console
 from mergerexp.errors import UserError
-from mergerexp.files import read_json
+from mergerexp.files import read_json, write_text
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
 from mergerexp.sweep.options import Options, SlurmOptions
 from mergerexp.sweep.plan import PlannedRun
-from mergerexp.sweep.runner import run_jobs
+from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.sweep.runner import Interrupted, run_jobs
 from mergerexp.sweep.schedulers import make_scheduler
 from mergerexp.sweep.snapshot import snapshot
 from mergerexp.sweep.states import job_state
@@ -85,12 +87,22 @@ class TrainSweep:
             "sweep %s: %d runs, %d done before, %d to start", self.folder.name, len(folders), done, len(new)
         )
         self.waited = scheduler.waits or not (new or active)
-        for run in new:
-            run.write(again=self.options.rerun == "all")
-        for folder in folders:
-            folder.join(self.folder.name)
-        new.sort(key=lambda run: -run.cost)  # the longest first, or the last one keeps all waiting
-        run_jobs(scheduler, _jobs(new), _jobs(active), self.labels, f"sweep {self.folder.name}")
+        with _as_it_was_if_refused([run.folder for run in new]):
+            for run in new:
+                run.write(again=self.options.rerun == "all")
+            for folder in folders:
+                folder.join(self.folder.name)
+            new.sort(key=lambda run: -run.cost)  # the longest first, or the last one keeps all waiting
+            try:
+                run_jobs(scheduler, _jobs(new), _jobs(active), self.labels, f"sweep {self.folder.name}")
+            except Interrupted as interrupted:
+                raise Interrupted(f"{interrupted}{self._same_command()}") from None
+
+    def _same_command(self) -> str:
+        """Return what to add where the same command is said to go on."""
+        if self.options.rerun != "all":
+            return ""
+        return "\nLeave out hydra.launcher.rerun=all then: with it all runs begin once more."
 
     def _wanted(self, run: PlannedRun) -> bool:
         if self.options.rerun == "all":
@@ -106,11 +118,28 @@ class TrainSweep:
             console.print(table)
             console.print(
                 "The same command tries these again. Logs: traceback.txt and log.txt in the run's folder, "
-                f"those of Slurm in {self.folder.path / 'slurm'}",
+                f"those of Slurm in {self.folder.path / 'slurm'}{self._same_command()}",
                 soft_wrap=True,
             )
             return 1
         return 0
+
+
+@contextlib.contextmanager
+def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
+    """Let runs that have begun stand as they did if the scheduler does not take them."""
+    names = ("config.yaml", "inputs.json", "again.json", "submission.json", "status.json")
+    files = [folder.path / name for folder in folders if folder.status() for name in names]
+    before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in files}
+    try:
+        yield
+    except UserError:
+        for path, text in before.items():
+            if text is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_text(path, text)
+        raise
 
 
 def _jobs(runs: Sequence[PlannedRun]) -> list[Job]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.files import read_json
+from mergerexp.errors import UserError
 from mergerexp.sweep.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
     """Tell whether a store has all of a run that is over, by the note in the run's folder."""
-    if tracking.uri is None:
+    if tracking.uri is None or folder.again.is_file():  # to begin anew, its status is no longer the record's
         return True
-    if not folder.record.is_file():
+    note = folder.note()
+    if not note:
         return False
-    note = read_json(folder.record)
     same_store = (note["uri"], note["experiment"]) == (tracking.uri, tracking.experiment)
     over = note["closed"] is not None and note["closed"] == folder.status().get("updated")
     return same_store and over and note.get("sweeps", []) == folder.sweeps
@@ -27,7 +30,7 @@ def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
 def complete_records(folders: Sequence[RunFolder], uri: str | None = None) -> tuple[int, int]:
     """Tell MLflow what it has missed of runs that have begun.
 
-    A store that does not answer is asked once.
+    A store that does not answer is asked once; a run with damaged files is told and left out.
 
     Parameters
     ----------
@@ -42,19 +45,26 @@ def complete_records(folders: Sequence[RunFolder], uri: str | None = None) -> tu
         How many runs have begun, and how many of them MLflow still lacks.
     """
     begun = [folder for folder in folders if folder.provenance.is_file()]
-    pending = [
-        (folder, tracking)
-        for folder in begun
-        if not is_recorded(folder, tracking := _tracking_of(folder, uri))
-    ]
+    pending, damaged = [], 0
+    for folder in begun:
+        try:
+            if not is_recorded(folder, tracking := _tracking_of(folder, uri)):
+                pending.append((folder, tracking))
+        except UserError as error:
+            log.warning("%s", error)
+            damaged += 1
     for done, (folder, tracking) in enumerate(pending):
         from mergerexp.tracking.record import Record
 
-        if not Record(folder, tracking).update(final=True):
-            return len(begun), len(pending) - done
-    return len(begun), 0
+        record = Record(folder, tracking)
+        if record.update(final=True):
+            continue
+        if not record.answers:
+            return len(begun), len(pending) - done + damaged
+        damaged += 1
+    return len(begun), damaged
 
 
 def _tracking_of(folder: RunFolder, uri: str | None) -> TrackingConfig:
-    own: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(folder.config).tracking)  # type: ignore[assignment]
+    own: Any = OmegaConf.to_container(folder.read_config().tracking)
     return TrackingConfig(**(own if uri is None else {**own, "uri": uri, "artifacts": None}))

@@ -16,10 +16,11 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrackingConfig, unused_groups
 from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, STOPPED
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, RUNNING, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -56,10 +57,16 @@ class Record:
         The run.
     tracking
         Which store.
+
+    Attributes
+    ----------
+    answers
+        False once the store did not answer.
     """
 
     def __init__(self, folder: RunFolder, tracking: TrackingConfig) -> None:
         self.folder, self.tracking = folder, tracking
+        self.answers = True
         self._next = 0.0
 
     def update(self, final: bool = False) -> bool:
@@ -70,10 +77,13 @@ class Record:
             return False
         try:
             sync(self.folder, self.tracking)
+        except UserError as error:  # of the run's own files
+            log.warning("%s: the record in MLflow can't be completed", error)
+            return False
         except Exception as error:  # whatever the store's drivers raise: the run goes on without
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             log.warning("MLflow does not answer (%s): the record will be completed later", reason)
-            self._next = time.monotonic() + self.tracking.retry_s
+            self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
             return False
         self._next = time.monotonic() + EVERY_S
         return True
@@ -84,12 +94,14 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
 
     Raises
     ------
+    UserError
+        If a file of the run is damaged or missing.
     Exception
         Whatever the store raises when it does not answer.
     """
     client, uri = open_store(tracking)
     store = {"uri": uri, "experiment": tracking.experiment}
-    note: dict[str, Any] = read_json(folder.record) if folder.record.is_file() else {}
+    note = folder.note()
     if {key: note.get(key) for key in store} != store:
         note = {**store, "run_id": None, "rows": 0, "closed": None}
     if note.pop("superseded", False) and _existing(client, note["run_id"]):  # rerun=all: one record a run
@@ -105,6 +117,7 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
     status = folder.status()
     if status.get("state") not in CLOSED:
         if note["closed"] is not None:  # a failed or stopped run goes on
+            client.log_batch(note["run_id"], tags=_state_tags(status.get("state", RUNNING), ""))
             client.update_run(note["run_id"], status="RUNNING")
             note["closed"] = None
             write_json(folder.record, note)
@@ -133,12 +146,12 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
     """
     assert tracking.uri is not None
     uri, lock = tracking.uri, nullcontext()
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).absolute()
+    if uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE)).absolute()
         if not create and not path.is_file():
             raise UserError(f"{path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is")
         path.parent.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{path}"
+        uri = f"{SQLITE}{path}"
         lock = FileLock(path.with_name(f"{path.name}.lock"))  # type: ignore[assignment]
     with lock:
         mlflow.set_tracking_uri(uri)
@@ -147,12 +160,14 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
             if not create:
                 known = ", ".join(experiment.name for experiment in client.search_experiments())
                 raise UserError(f"no experiment {tracking.experiment} in {uri}; there are {known}")
-            _create_experiment(client, tracking)
+            _create_experiment(client, tracking, uri)
     return client, uri
 
 
-def _create_experiment(client: MlflowClient, tracking: TrackingConfig) -> None:
+def _create_experiment(client: MlflowClient, tracking: TrackingConfig, uri: str) -> None:
     artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
+    if artifacts is None and uri.startswith(SQLITE):  # MLflow would take ./mlruns, wherever that is
+        artifacts = Path(uri.removeprefix(SQLITE)).with_name("mlartifacts").as_uri()
     try:
         client.create_experiment(tracking.experiment, artifacts, KIND)
     except MlflowException as error:
@@ -183,7 +198,7 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
         run = found[0]
     else:
         run = client.create_run(experiment.experiment_id, run_name=folder.path.name, tags=_tags(folder))
-    config: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+    config: Any = OmegaConf.to_container(folder.read_config())
     for group in unused_groups(config.get("model", {}).get("kind")):
         config.pop(group, None)
     new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
@@ -197,6 +212,7 @@ def _tags(folder: RunFolder) -> dict[str, str]:
 
 
 def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
+    """Send the epochs that the note lacks, except what the same run below another root has sent."""
     rows = read_json(folder.history) if folder.history.is_file() else []
     metrics = [
         Metric(f"{row['stage']}/{name}", row[name], row["timestamp_ms"], row["epoch"])
@@ -204,8 +220,14 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
         for name in EPOCH_METRICS
         if row.get(name) is not None
     ]
-    for start in range(0, len(metrics), PER_BATCH):
-        client.log_batch(note["run_id"], metrics=metrics[start : start + PER_BATCH])
+    known = {
+        (key, point.step)
+        for key in {metric.key for metric in metrics}
+        for point in client.get_metric_history(note["run_id"], key)
+    }
+    new = [metric for metric in metrics if (metric.key, metric.step) not in known]
+    for start in range(0, len(new), PER_BATCH):
+        client.log_batch(note["run_id"], metrics=new[start : start + PER_BATCH])
     if metrics:
         note["rows"] = len(rows)
         write_json(folder.record, note)
@@ -214,11 +236,18 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
 def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[str, Any]) -> None:
     state = status["state"]
     if state == DONE:
-        metrics = read_json(folder.metrics)
+        if missing := [path.name for path in folder.artifacts() if not path.is_file()]:
+            raise UserError(f"{folder.path} lacks {', '.join(missing)}")
+        metrics, known = read_json(folder.metrics), client.get_run(run_id).data.metrics
         now = int(status["updated"] * 1000)
-        client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
+        new = [Metric(key, value, now, 0) for key, value in metrics.items() if known.get(key) != value]
+        client.log_batch(run_id, metrics=new)
         for path in [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]:
             client.log_artifact(run_id, str(path))
     error = str(status.get("error") or "")
-    client.log_batch(run_id, tags=[RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])])
+    client.log_batch(run_id, tags=_state_tags(state, error))
     client.set_terminated(run_id, CLOSED[state])
+
+
+def _state_tags(state: str, error: str) -> list[RunTag]:
+    return [RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from mergerexp.config.schema import TrainConfig
 from mergerexp.config.validate import typed
 from mergerexp.console import set_up_logging
@@ -34,9 +32,8 @@ def train_run(path: Path) -> float:
     """
     set_up_logging()
     folder = RunFolder(path)
-    config = OmegaConf.load(folder.config)
-    assert isinstance(config, DictConfig)
-    cfg = typed(config, TrainConfig)
+    folder.begin_anew()
+    cfg = typed(folder.read_config(), TrainConfig)
     inputs = read_json(folder.inputs)
     dataset = Dataset.open(inputs["dataset"]["path"])
     if dataset.content_hash != inputs["dataset"]["content_hash"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -102,7 +101,7 @@ def run_training(
         raise
     finally:
         # A job that is about to be requeued has no time to lose: MLflow goes on showing it as running.
-        requeued = isinstance(sys.exception(), StopRequested) and "SLURM_JOB_ID" in os.environ
+        requeued = isinstance(sys.exception(), StopRequested) and folder.status().get("job")
         if folder.provenance.is_file() and not requeued:
             record.update(final=True)
     folder.checkpoint.unlink(missing_ok=True)

@@ -16,10 +16,13 @@ from mlflow import MlflowClient
 
 from mergerexp import status
 from mergerexp.config.compose import differences
+from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import FAILED, QUEUED, RUNNING
+from mergerexp.sweep.local import Local
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.sweep_folder import SweepFolder, find_sweeps
+from mergerexp.tracking.pending import complete_records
 from tests.conftest import TINY
 
 SWEEP = ("-m", "init=imagenet,random", "init.weights=random", "fold=0,1", "trainer.max_epochs=1")
@@ -76,6 +79,69 @@ def test_rerun(train, tmp_path, runs, capsys):
     assert train(*run, "hydra.launcher.rerun=none") == 1
     assert "bad luck" in capsys.readouterr().err
     assert train(*run) == 0
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def test_a_refused_rerun_changes_nothing(train, tmp_path, runs, monkeypatch, capsys):
+    run = ("-m", "fold=0", "trainer.max_epochs=1", *LOCAL)
+    assert train(*run) == 0
+    (folder,) = runs.iterdir()
+    before = content(folder)
+
+    def refuse(self, jobs):
+        raise UserError("Slurm refuses the jobs: no such partition")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "submit", refuse)
+        assert train(*run, "hydra.launcher.rerun=all") == 2
+    assert "no such partition" in capsys.readouterr().err
+    assert content(folder) == before
+    assert train(*run) == 0
+    assert "1 done before, 0 to start" in capsys.readouterr().err
+
+
+def test_rerun_of_all_goes_on_without_that_option(train, tmp_path, runs, monkeypatch, capsys):
+    run = ("-m", "fold=0", "trainer.max_epochs=1", *LOCAL)
+    assert train(*run) == 0
+    (folder,) = runs.iterdir()
+    first = read_json(folder / "mlflow.json")["run_id"]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "poll", interrupt)
+        assert train(*run, "hydra.launcher.rerun=all") == 130
+    assert "Leave out hydra.launcher.rerun=all" in capsys.readouterr().err
+    assert complete_records([RunFolder(folder)]) == (1, 0)
+    assert client.get_run(first).info.status == "FINISHED"  # nothing has begun yet
+    before = read_json(folder / "history.json")
+    assert train(*run) == 0
+    assert read_json(folder / "history.json") != before  # of another time
+    assert client.get_run(first).info.lifecycle_stage == "deleted"
+    capsys.readouterr()
+    assert train(*run) == 0
+    assert "1 done before, 0 to start" in capsys.readouterr().err
+
+
+def test_a_killed_run_is_over_for_mlflow_too(train, tmp_path, runs, monkeypatch):
+    def kill(self):
+        (folder,) = map(RunFolder, runs.iterdir())
+        if folder.status().get("state") == RUNNING and folder.provenance.is_file() and folder.is_held():
+            os.kill(folder.status()["pid"], signal.SIGKILL)
+        poll(self)
+
+    poll = Local.poll
+    monkeypatch.setattr(Local, "poll", kill)
+    assert train("-m", "fold=0", "trainer.max_epochs=100000", "trainer.patience=100000", *LOCAL) == 1
+    (folder,) = map(RunFolder, runs.iterdir())
+    assert "killed by SIGKILL" in folder.status()["error"]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert client.get_run(read_json(folder.record)["run_id"]).info.status == "FAILED"
 
 
 def test_all_wrong_cells_are_named_and_nothing_starts(train, tmp_path, capsys):
@@ -163,6 +229,16 @@ def sweep(tmp_path) -> SweepFolder:
     return sweep
 
 
+def test_a_moved_root_has_its_own_runs(tmp_path):
+    inside, outside = RunFolder(tmp_path / "old" / "runs" / "one"), RunFolder(tmp_path / "scratch" / "two")
+    sweep = SweepFolder.of(tmp_path / "old" / "sweeps", [inside, outside])
+    sweep.write([inside, outside], [["fold=0"], ["fold=1"]])
+    assert sweep.members()[0] == [inside, outside]
+    (tmp_path / "old").rename(tmp_path / "new")
+    (moved,) = find_sweeps(tmp_path / "new" / "sweeps")
+    assert moved.members()[0] == [RunFolder(tmp_path / "new" / "runs" / "one"), outside]
+
+
 def test_status(sweep, tmp_path, capsys, monkeypatch):
     def ask(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path), *arguments])
@@ -181,7 +257,13 @@ def test_status(sweep, tmp_path, capsys, monkeypatch):
     code, shown, _ = ask("--list")
     assert (code, sweep.name in shown) == (0, True)
     assert ask("nonsense")[::2] == (2, f"error: nonsense: no such sweep; there are {sweep.name}\n")
-    write_json(sweep.path / "sweep.json", {})
+    content = sweep.read()
+    for key in content:
+        write_json(sweep.path / "sweep.json", {name: content[name] for name in content if name != key})
+        code, _, said = ask("--list")
+        assert (code, f"{sweep.path}: no sweep (sweep.json lacks {key})" in said) == (0, True)
+    write_json(sweep.path / "sweep.json", {**content, "runs": [{"folder": "runs/run-000"}]})
+    assert "sweep.json lacks overrides" in ask("--list")[2]
     monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path / "elsewhere")])
     assert status.main() == 2
     assert "MERGEREXP_ROOT" in capsys.readouterr().err

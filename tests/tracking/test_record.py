@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from mergerexp.files import write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking import record
+from mergerexp.tracking.pending import complete_records
 from mergerexp.tracking.record import Record, open_store, sync
 
 
@@ -33,7 +35,7 @@ def folder(tmp_path) -> RunFolder:
     run = RunFolder(tmp_path / "runs" / "blobs-0123")
     run.path.mkdir(parents=True)
     write_json(run.inputs, {"fingerprint": "0123"})
-    run.config.write_text("seed: 3\noptimizer: {lr: 0.1}\n")
+    run.config.write_text("optimizer: {lr: 0.1}\nseed: 3\n")
     write_json(run.provenance, {"git": {"commit": "abc", "dirty": False}})
     run.set_state(RUNNING)
     return run
@@ -92,7 +94,9 @@ def test_a_retried_run_is_running_again(folder, tracking):
     assert [run.info.status for run in stored(tracking)[1]] == ["FAILED"]
     folder.set_state(RUNNING, error=None)
     sync(folder, tracking)
-    assert [run.info.status for run in stored(tracking)[1]] == ["RUNNING"]
+    (run,) = stored(tracking)[1]
+    assert run.info.status == "RUNNING"
+    assert (run.data.tags["mergerexp.state"], run.data.tags["mergerexp.error"]) == ("running", "")
     finish(folder)
     sync(folder, tracking)
     (run,) = stored(tracking)[1]
@@ -152,6 +156,67 @@ def test_a_second_failure_is_told_too(folder, tracking):
         sync(folder, tracking)
     (run,) = stored(tracking)[1]
     assert (run.info.status, run.data.tags["mergerexp.error"]) == ("FAILED", "disk full")
+
+
+@pytest.mark.parametrize("content", ["", '{"uri": "sql', "{}"])
+def test_a_damaged_note_is_made_anew(content, folder, tracking):
+    write_json(folder.history, epochs(3))
+    finish(folder)
+    sync(folder, tracking)
+    folder.record.write_text(content)
+    sync(folder, tracking)
+    client, (run,) = stored(tracking)
+    assert folder.note()["run_id"] == run.info.run_id
+    assert len(client.get_metric_history(run.info.run_id, "finetune/val_loss")) == 3
+
+
+@pytest.mark.parametrize("name", ["history.json", "metrics.json", "sweeps.json", "config.yaml"])
+@pytest.mark.parametrize("left", [0, 0.7])
+def test_a_damaged_file_is_named_and_the_other_runs_are_recorded(
+    name, left, folder, tracking, tmp_path, caplog
+):
+    other = RunFolder(tmp_path / "runs" / "blobs-4567")
+    other.path.mkdir()
+    for run, fingerprint in ((folder, "0123"), (other, "4567")):
+        run.join("one sweep")
+        write_json(run.inputs, {"fingerprint": fingerprint})
+        write_json(run.provenance, {"git": {"commit": "abc"}})
+        own = f"tracking: {{uri: '{tracking.uri}', experiment: {tracking.experiment}, "
+        run.config.write_text(f"{own} artifacts: {tracking.artifacts}, retry_s: 0.0}}\nseed: 3\n")
+        write_json(run.history, epochs(3))
+        finish(run)
+    damaged = folder.path / name
+    damaged.write_text(damaged.read_text()[: int(left * len(damaged.read_text()))])
+    logging.getLogger("mergerexp").propagate = True
+    assert complete_records([folder, other]) == (2, 1)
+    assert "does not answer" not in caplog.text
+    assert f"{damaged} is damaged" in caplog.text
+    assert other.note()["closed"] is not None
+
+
+def test_the_same_run_of_two_roots_is_recorded_once(folder, tracking, tmp_path):
+    twin = RunFolder(tmp_path / "other" / "runs" / folder.name)
+    shutil.copytree(folder.path, twin.path)
+    for run, later in ((folder, 0), (twin, 1_000_000)):
+        rows = [{**row, "timestamp_ms": row["timestamp_ms"] + later} for row in epochs(5)]
+        for n in (2, 5):
+            write_json(run.history, rows[:n])
+            sync(run, tracking)
+        finish(run)
+        sync(run, tracking)
+    client, (one,) = stored(tracking)
+    for key, steps in (("finetune/val_loss", [0, 1, 2, 3, 4]), ("test/error", [0])):
+        assert [point.step for point in client.get_metric_history(one.info.run_id, key)] == steps
+
+
+def test_artifacts_lie_beside_the_sqlite_file_unless_told(folder, tracking, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.path)
+    tracking.artifacts = None
+    finish(folder)
+    sync(folder, tracking)
+    found = (tmp_path / "store" / "mlartifacts").rglob("*.*")
+    assert {path.name for path in found} == {path.name for path in folder.artifacts()}
+    assert not (folder.path / "mlruns").exists()
 
 
 def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkeypatch, caplog):
