@@ -84,31 +84,40 @@ class Faults:
         if kind == "submitter" and (not self.kills_of_submitter or self.sweep.process.poll() is not None):
             return
         job = self.rng.choice(jobs) if jobs else {}
+        struck = self._on_slurm(kind, job)
         if kind == "kill":
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(job["pid"], signal.SIGKILL)
-        elif kind == "scancel":
-            slurm("scancel", job["job"])
-        elif kind == "requeue":
-            slurm("scontrol", "requeue", job["job"])
-        elif kind == "preempt":
-            wrap = ("--exclusive", "--wrap", "sleep 2", "-o", "/dev/null")
-            slurm("sbatch", "-p", "urgent", f"-N{self.rng.randint(1, 4)}", *wrap)
-        elif kind == "time limit":
-            slurm("scontrol", "update", f"JobId={job['job']}", "TimeLimit=1")
-        elif kind == "node down":
-            slurm("scontrol", "update", f"NodeName={job['node']}", "State=DOWN", "Reason=chaos")
-            time.sleep(3)
-            slurm("scontrol", "update", f"NodeName={job['node']}", "State=RESUME")
+            struck = killed(job["pid"])
         elif kind == "server":
             self.restart_server()
+            struck = True
         elif kind == "submitter":
             self.kills_of_submitter -= 1
             self.sweep.process.kill()
             self.sweep.process.wait()
             self.sweep.start()
+            struck = True
+        if not struck:
+            say(f"{kind} {job.get('job', '')} came too late")
+            return
         self.count[kind] += 1
         say(f"fault {self.count.total()}: {kind} {job.get('job', '')}")
+
+    def _on_slurm(self, kind: str, job: dict) -> bool:
+        if kind == "scancel":
+            return slurm("scancel", job["job"])
+        if kind == "requeue":
+            return slurm("scontrol", "requeue", job["job"])
+        if kind == "preempt":
+            wrap = ("--exclusive", "--wrap", "sleep 2", "-o", "/dev/null")
+            return slurm("sbatch", "-p", "urgent", f"-N{self.rng.randint(1, 4)}", *wrap)
+        if kind == "time limit":
+            return slurm("scontrol", "update", f"JobId={job['job']}", "TimeLimit=1")
+        if kind == "node down":
+            down = slurm("scontrol", "update", f"NodeName={job['node']}", "State=DOWN", "Reason=chaos")
+            time.sleep(3)
+            slurm("scontrol", "update", f"NodeName={job['node']}", "State=RESUME")  # it may be back already
+            return down
+        return False
 
 
 def say(text: str) -> None:
@@ -116,9 +125,18 @@ def say(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
-def slurm(*command: str) -> None:
-    """Give a Slurm command; that it comes too late is part of the chaos."""
-    subprocess.run(command, capture_output=True)
+def slurm(*command: str) -> bool:
+    """Give a Slurm command; tell whether it was not too late."""
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def killed(pid: int) -> bool:
+    """Kill a process; tell whether there was one."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -156,8 +174,8 @@ def recorded(uri: str) -> Counter[str]:
     return Counter(run.info.status for run in runs)
 
 
-def suffer(line: list[str], root: Path, faults: int, seed: int, every_s: float) -> Counter[str]:
-    """Train the sweep under faults; return what MLflow has in the end."""
+def suffer(line: list[str], root: Path, faults: int, seed: int, every_s: float) -> tuple[int, Counter[str]]:
+    """Train the sweep under faults; return how many struck, and what MLflow has in the end."""
     rng = random.Random(seed)
     with restartable_server(root / "server") as (address, restart):
         os.environ["MLFLOW_TRACKING_URI"] = address
@@ -173,10 +191,10 @@ def suffer(line: list[str], root: Path, faults: int, seed: int, every_s: float) 
                 say("the same line again")
                 sweep.start()
         total = trouble.count.total()
-        print(f"{total} faults: {dict(trouble.count)}; the line was given {sweep.attempts} times")
+        print(f"{total} of {faults} faults: {dict(trouble.count)}; the line was given {sweep.attempts} times")
         synced = [sys.executable, "-m", "mergerexp.status", "--sync", "--root", str(root)]
         subprocess.run(synced, check=True)
-        return recorded(address)
+        return total, recorded(address)
 
 
 def main() -> int:
@@ -200,7 +218,7 @@ def main() -> int:
         subprocess.run([*line, *local], env={**os.environ, "MERGEREXP_ROOT": str(calm)}, check=True)
         print(f"the calm sweep, in local processes, took {time.perf_counter() - started:.0f} s", flush=True)
         started = time.perf_counter()
-        store = suffer(line, rough, arguments.faults, arguments.seed, arguments.every)
+        struck, store = suffer(line, rough, arguments.faults, arguments.seed, arguments.every)
         print(f"the other took {time.perf_counter() - started:.0f} s; in MLflow: {dict(store)}")
         expected, found = predictions(calm), predictions(rough)
         states = Counter(read_json(path)["state"] for path in rough.glob("runs/*/status.json"))
@@ -208,7 +226,7 @@ def main() -> int:
         verdict = "identical" if same else "DIFFERENT"
         print(f"{states[DONE]} of {len(expected)} runs done, predictions {verdict}")
     whole = states[DONE] == len(expected) and store == {"FINISHED": len(expected)}
-    return 0 if same and whole else 1
+    return 0 if same and whole and struck == arguments.faults else 1
 
 
 if __name__ == "__main__":

@@ -12,23 +12,52 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mergerexp.errors import UserError
 from mergerexp.files import write_json
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import LOST, OVER, QUEUED, JobFolder
 from mergerexp.sweep.options import SlurmOptions
-from mergerexp.sweep.slurm_queue import accounting, find_jobs, queue, surely_queue, verdict
+from mergerexp.sweep.slurm_queue import (
+    accounting,
+    can_run,
+    cancel,
+    find_jobs,
+    is_cancelled,
+    job_ids,
+    queue,
+    submitted_by,
+    surely_queue,
+    verdict,
+)
+from mergerexp.sweep.sweep_folder import SweepFolder
 
 log = logging.getLogger(__name__)
 
 QUEUE_EVERY_S = 5.0  # a cluster's controller has others to answer too
+LEAVE_S = 120.0  # for cancelled jobs to be out of the queue
 GRACE_S = 10.0  # out of the queue without a last word for so long: the job is lost
 # Not the run's fault: submitted again by whoever waits, where the site did not requeue.
 SITE_ENDED_IT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT", "REVOKED")
+# The environment wins over the batch script: what that says must not be said there too.
+IN_SCRIPT = {
+    "JOB_NAME",
+    "ARRAY_INX",
+    "TIMELIMIT",
+    "SIGNAL",
+    "OUTPUT",
+    "ERROR",
+    "OPEN_MODE",
+    "NO_REQUEUE",
+    "WAIT",
+}
+IN_SCRIPT |= {"MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU"}
+# Not of a job but of the site.
+SITE = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"}
 
 
 class Slurm:
@@ -58,13 +87,41 @@ class Slurm:
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
         """Return the folders whose jobs are in Slurm's queue already.
 
+        Cancelled jobs are waited for, so that they can be submitted anew, and so are those that can't run
+        because the process that submitted them died in the midst of it: these are cancelled.
+
         Raises
         ------
         UserError
-            If Slurm does not answer: then nobody knows.
+            If Slurm does not answer: then nobody knows. If cancelled jobs stay in the queue.
         """
         submitted = [folder for folder in folders if folder.submission.is_file()]
-        return set(find_jobs(submitted, surely_queue(submitted))) if submitted else set()
+        if orphans := self._orphans(submitted):
+            log.warning("%d jobs were submitted by halves; they are cancelled", len(orphans))
+            cancel(orphans)
+        end = time.monotonic() + LEAVE_S
+        while True:
+            there = find_jobs(submitted, surely_queue(submitted))
+            leaving = sum(folder.path in there and is_cancelled(folder) for folder in submitted)
+            if not leaving:
+                return set(there)
+            if time.monotonic() >= end:
+                raise UserError(f"{leaving} cancelled jobs are still in Slurm's queue; try again later")
+            log.info("%d cancelled jobs are about to leave Slurm's queue", leaving)
+            time.sleep(QUEUE_EVERY_S)
+
+    def _orphans(self, submitted: Sequence[JobFolder]) -> list[JobFolder]:
+        queued = surely_queue(submitted)
+        ids = {path: job for path, job in job_ids(submitted, queued).items() if job in queued.states}
+        found = [
+            folder for folder in submitted if folder.path in ids and not can_run(folder, ids[folder.path])
+        ]
+        # Those of another sweep that is looked after are just being submitted.
+        return [
+            folder
+            for folder in found
+            if (sweep := submitted_by(folder)) == self.folder or not SweepFolder(sweep).is_looked_after()
+        ]
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Submit all jobs as one array.
@@ -75,7 +132,8 @@ class Slurm:
             If Slurm refuses; no job is left behind then.
         """
         self._jobs.update({Path(job.folder): job for job in jobs})
-        number = len(list(self.folder.glob("array-*.json"))) + 1
+        numbers = [int(path.stem.removeprefix("array-")) for path in self.folder.glob("array-*.json")]
+        number = max(numbers, default=0) + 1
         record = self.folder / f"array-{number:03d}.json"
         name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"  # nobody else's
         # Written before the jobs exist: if this process dies in between, the name finds the array again.
@@ -102,7 +160,9 @@ class Slurm:
         if self.code is not None:  # ahead of all else, the working directory included
             first = f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
             code = [first, "export PYTHONSAFEPATH=1"]
-        with outside_of_any_job():
+        more: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+        more |= {**gres, "requeue": True, **(o.extra or {})}
+        with outside_of_any_job(IN_SCRIPT | {key.upper() for key in more}):
             executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=o.max_requeues)
             executor.update_parameters(
                 job_name=name,
@@ -113,12 +173,7 @@ class Slurm:
                 signal_delay_s=o.signal_lead,
                 stderr_to_stdout=True,
                 setup=[*o.setup, *code, f"export MERGEREXP_SIGNAL_LEAD={o.signal_lead}"],
-                additional_parameters={
-                    **{key: value for key, value in named.items() if value is not None},
-                    **gres,
-                    "requeue": True,
-                    **(o.extra or {}),
-                },
+                additional_parameters=more,
             )
             try:
                 with executor.batch():  # one array
@@ -157,7 +212,7 @@ class Slurm:
             reason = reasons.get(folder.path, "left the queue without a word")
             tries = self._again.get(folder.path, 0)
             by_site = reason.startswith(SITE_ENDED_IT) or folder.status().get("requeue_refused")
-            if by_site and tries < self.options.max_requeues:
+            if by_site and not is_cancelled(folder) and tries < self.options.max_requeues:
                 self._again[folder.path] = tries + 1
                 log.warning("%s: %s; submitted again", folder.name, reason)
                 folder.set_state(QUEUED, error=None, requeue_refused=None)
@@ -194,12 +249,23 @@ class Slurm:
 
 
 @contextmanager
-def outside_of_any_job() -> Iterator[None]:
-    """Hide the Slurm job that we may be in: sbatch would take its settings as ours."""
+def outside_of_any_job(in_script: Collection[str] = ()) -> Iterator[None]:
+    """Hide the Slurm job that we may be in: sbatch would take its settings as ours.
+
+    Outside of any job, a user's own ``SBATCH_ACCOUNT`` and the like count, but for what the script says.
+
+    Parameters
+    ----------
+    in_script
+        Names of variables, without ``SBATCH_``, that have no say.
+    """
+    jobs = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
+    prefixes = jobs if "SLURM_JOB_ID" in os.environ else ("SUBMITIT_",)
     hidden = {
         key: os.environ.pop(key)
         for key in list(os.environ)
-        if key.startswith(("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")) and key != "SLURM_CONF"
+        if (key.startswith(prefixes) and key not in SITE)
+        or (key.startswith("SBATCH_") and key.removeprefix("SBATCH_") in in_script)
     }
     try:
         yield

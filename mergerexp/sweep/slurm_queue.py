@@ -13,9 +13,11 @@ from typing import Any
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
-from mergerexp.sweep.job_folder import LOST, QUEUED, STOPPED, JobFolder
+from mergerexp.sweep.job_folder import LOST, STOPPED, JobFolder
 
 ANSWER_S = 30  # for a Slurm command
+# What users set for their own looking around: a filter or another format would hide our jobs from us.
+TASTES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,32 @@ def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
 
 def verdict(folder: JobFolder, reason: str) -> tuple[str, str]:
     """Return the state of a job that has left the queue without a last word, and what to say of it."""
-    if folder.status().get("cancelled") or reason.startswith("CANCELLED"):
+    if is_cancelled(folder) or reason.startswith("CANCELLED"):
         return STOPPED, "cancelled"
     return LOST, f"Slurm: {reason}"
 
 
+def is_cancelled(folder: JobFolder) -> bool:
+    """Tell whether somebody has cancelled the job since it was last submitted."""
+    return bool(_submission(folder).get("cancelled"))
+
+
+def can_run(folder: JobFolder, job: str) -> bool:
+    """Tell whether a job finds what it is to do.
+
+    submitit writes that under the job's id, which it knows from ``sbatch``: not if it died in there.
+    """
+    return (submitted_by(folder) / "slurm" / f"{job}_submitted.pkl").is_file()
+
+
 def log_file(folder: JobFolder, job: str) -> Path:
     """Return where a job's output goes."""
-    return Path(read_json(folder.submission)["record"]).parent / "slurm" / f"{job}_0_log.out"
+    return submitted_by(folder) / "slurm" / f"{job}_0_log.out"
+
+
+def submitted_by(folder: JobFolder) -> Path:
+    """Return the folder of the sweep that the job was last submitted with."""
+    return Path(read_json(folder.submission)["record"]).parent
 
 
 def _last_word(path: Path, job: str) -> str:
@@ -170,22 +190,22 @@ def cancel(folders: Sequence[JobFolder]) -> int:
         If Slurm does not answer.
     """
     submitted = [folder for folder in folders if folder.submission.is_file()]
-    there = find_jobs(submitted, surely_queue(submitted)) if submitted else {}
-    ids = {path: job for path, job in job_ids(folders).items() if path in there}
+    queued = surely_queue(submitted)
+    ids = {path: job for path, job in job_ids(submitted, queued).items() if job in queued.states}
     if ids and _slurm("scancel", *ids.values()) is None:
         raise UserError("scancel does not answer; try again")
     for path in ids:
-        folder = JobFolder(path)
-        state = folder.status().get("state")
-        # A running job may have a word to say yet: what becomes of it is seen when it has left the queue.
-        folder.set_state(STOPPED if state == QUEUED else str(state), error="cancelled", cancelled=True)
+        # Noted where the job itself writes nothing: it may be saying its last word right now.
+        note = JobFolder(path).submission
+        write_json(note, {**read_json(note), "cancelled": True})
     return len(ids)
 
 
 def _slurm(*command: str) -> str | None:
     """Return what a Slurm command prints; None where it is missing, fails or does not answer."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(TASTES)}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=ANSWER_S)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout if done.returncode == 0 else None

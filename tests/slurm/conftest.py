@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mergerexp.sweep import slurm as scheduler
 from tests.conftest import REPOSITORY
 
 SANDBOX = REPOSITORY / "launchers" / "slurm_sandbox"
@@ -25,9 +28,11 @@ JOBS = (
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[dict[str, str]]:
     """Start the sandbox; return the environment that reaches it."""
-    folder = Path(os.environ.get("SLURM_SANDBOX_DIR", "/tmp/slurm-sandbox-tests"))
-    environment = {**os.environ, "SLURM_SANDBOX_DIR": str(folder), "SLURM_SANDBOX_PORT": "16850"}
-    environment |= {"SLURM_SANDBOX_GRACE": "10", "SLURM_SANDBOX_OOM": "1"}
+    # Whatever sandbox the caller uses: here jobs are cancelled and daemons stopped. The path of a Unix socket
+    # is short, and a colleague reads slurm.conf.
+    folder = Path(tempfile.mkdtemp(prefix="mergerexp-slurm-", dir="/tmp"))
+    folder.chmod(0o755)
+    environment = sandbox_environment(folder)
     started = subprocess.run([SANDBOX / "start.sh"], env=environment, capture_output=True, text=True)
     said = started.stdout + started.stderr
     if started.returncode == 77:
@@ -35,6 +40,15 @@ def cluster() -> Iterator[dict[str, str]]:
     assert started.returncode == 0, said
     yield {**environment, "SLURM_CONF": str(folder / "slurm.conf"), "MERGEREXP_LAUNCHER": "slurm"}
     subprocess.run([SANDBOX / "stop.sh"], env=environment, capture_output=True)
+    shutil.rmtree(folder)
+
+
+def sandbox_environment(folder: Path) -> dict[str, str]:
+    """Return the settings of a sandbox in a folder, whatever the caller has set for another one."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_SANDBOX_")}
+    port = os.environ.get("MERGEREXP_TESTS_SLURM_PORT", "16850")
+    ours = {"SLURM_SANDBOX_DIR": str(folder), "SLURM_SANDBOX_PORT": port}
+    return {**others, **ours, "SLURM_SANDBOX_GRACE": "10", "SLURM_SANDBOX_OOM": "1"}
 
 
 @pytest.fixture
@@ -61,3 +75,13 @@ def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str,
     for key, value in cluster.items():
         monkeypatch.setenv(key, value)
     return cluster
+
+
+@pytest.fixture
+def clean_queue(slurm: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the jobs find the tests, and leave none behind."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setattr(scheduler, "QUEUE_EVERY_S", 1.0)
+    monkeypatch.setattr(scheduler, "GRACE_S", 3.0)
+    yield
+    subprocess.run(["scancel", "--user=root", "--full"])

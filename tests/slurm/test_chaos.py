@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
 
 from tests.conftest import REPOSITORY
 
@@ -26,4 +30,18 @@ def test_nothing_is_lost(slurm, tmp_path):
     faults = ["--faults", "6", "--every", "4", "--seed", "1"]
     done = subprocess.run([*script, *faults, *SWEEP], env=slurm, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 of 6 faults" in done.stdout
     assert "4 of 4 runs done, predictions identical" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["kill", "scancel", "requeue", "time limit", "node down"])
+def test_what_comes_too_late_is_no_fault(kind, slurm, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    import chaos
+
+    gone = {"job": "999999", "pid": 2**22 + 1, "node": "nowhere"}
+    faults = chaos.Faults(SimpleNamespace(running=lambda: [gone]), random.Random(1), lambda: None)
+    faults.next = [kind]
+    faults.strike()
+    assert not faults.next
+    assert not faults.count.total()

@@ -5,97 +5,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
-from mergerexp.sweep import slurm as scheduler
-from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
-from mergerexp.sweep.options import SlurmOptions
-from mergerexp.sweep.runner import run_jobs
-from mergerexp.sweep.slurm import Slurm
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
 from mergerexp.sweep.slurm_queue import cancel
 from mergerexp.sweep.states import collect
-from tests.conftest import REPOSITORY
-from tests.sweep.tasks import TARGET, make
+from tests.slurm.jobs import command, job_id, meanwhile, run, starts, sweep_of
+from tests.sweep.tasks import make
 
-pytestmark = pytest.mark.usefixtures("slurm")
-
-
-@pytest.fixture(autouse=True)
-def clean_queue(slurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the jobs find the tests, and leave none behind."""
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    monkeypatch.setattr(scheduler, "QUEUE_EVERY_S", 1.0)
-    monkeypatch.setattr(scheduler, "GRACE_S", 3.0)
-    yield
-    subprocess.run(["scancel", "--user=root", "--full"])
-
-
-def options(**changed: object) -> SlurmOptions:
-    values: dict = {
-        "partition": None,
-        "account": None,
-        "qos": None,
-        "gpus": 0,
-        "gpu_type": None,
-        "cpus": 1,
-        "mem": "500MB",
-        "timeout": 5,
-        "parallel": 8,
-        "max_requeues": 5,
-        "signal_lead": 10,
-        "setup": [],
-        "extra": {},
-        "rerun": "failed",
-        "wait": True,
-    }
-    return SlurmOptions(**{**values, **changed})
-
-
-def run(folders: list[JobFolder], **changed: object) -> None:
-    slurm = Slurm(options(**changed), sweep_of(folders), code=None)
-    under_way = slurm.active(folders)
-    new = [Job(TARGET, folder.path) for folder in folders if folder.path not in under_way]
-    active = [Job(TARGET, folder.path) for folder in folders if folder.path in under_way]
-    run_jobs(slurm, new, active, {str(folder.path): folder.name for folder in folders}, "test")
-
-
-def sweep_of(folders: list[JobFolder]) -> Path:
-    sweep = folders[0].path.parent / "sweep"
-    sweep.mkdir(exist_ok=True)
-    return sweep
-
-
-def meanwhile(act: Callable[[], object], folder: JobFolder, epoch: int = 5) -> threading.Thread:
-    """Do something once the job has come so far."""
-
-    def wait_and_act() -> None:
-        while folder.status().get("epoch", 0) < epoch or folder.status()["state"] != RUNNING:
-            time.sleep(0.05)
-        act()
-
-    thread = threading.Thread(target=wait_and_act, daemon=True)
-    thread.start()
-    return thread
-
-
-def job_id(folder: JobFolder) -> str:
-    return str(folder.status()["job"])
-
-
-def starts(folder: JobFolder) -> list[int]:
-    return [int(line.split()[0]) for line in (folder.path / "starts.txt").read_text().splitlines()]
-
-
-def command(*words: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+pytestmark = pytest.mark.usefixtures("clean_queue")
 
 
 def test_one_array(tmp_path):
