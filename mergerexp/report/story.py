@@ -125,7 +125,9 @@ def _sections(
         return items
 
     items: dict[str, list[Item]] = {
-        "lesion": pick("fig02_lesion", "lesion_errors", "lesion_tests", "lesion_combined"),
+        "lesion": pick(
+            "fig02_lesion", "lesion_errors", "lesion_tests", "lesion_combined", "lesion_assumptions"
+        ),
         "scores": pick("table1_scores", "scores_by_prevalence", "fig07_roc", "precision_recall"),
         "calibration": pick(
             "fig03_histogram",

@@ -71,7 +71,7 @@ def all_tables(results: Results) -> list[Table]:
     """Return the tables of a study, the most important first."""
     tables = [scores_table(results), prevalence_table(results), learning_table(results)]
     if results.comparison is not None:
-        tables += [tests_table(results), combined_table(results)]
+        tables += [tests_table(results), combined_table(results), assumptions_table(results)]
     tables.append(quality_table(results))
     if results.robustness is not None:
         tables += [robustness_table(results), doubling_table(results)]
@@ -161,7 +161,7 @@ def tests_table(results: Results) -> Table:
     return Table(
         "lesion_tests",
         f"Has {better} the smaller error than {worse}? One-tailed p-values at each size",
-        "Small where it has. " + " ".join(f"{NAMES[name]}: {ASSUMES[name]}" for name in names),
+        "Small where it has; the last table of this section says what each test assumes.",
         results.comparison.per_size,
         pd.concat([shown.astype(str), paper], ignore_index=True).fillna(""),
     )
@@ -175,11 +175,10 @@ def combined_table(results: Results) -> Table:
         {
             "test": combined["test"].map(NAMES) + ", " + combined["combination"].map(NAMES),
             "p": combined["p_value"].map(_p_value),
-            "assumes": [f"{ASSUMES[row['test']]} {ASSUMES[row['combination']]}" for row in records(combined)],
         }
     )
     p_value = f"{published()['lesion']['combined_p']:.2f}"
-    paper = {"test": f"Welch, Stouffer ({PAPER})", "p": p_value, "assumes": ""}
+    paper = {"test": f"Welch, Stouffer ({PAPER})", "p": p_value}
     return Table(
         "lesion_combined",
         "All sizes together",
@@ -188,6 +187,18 @@ def combined_table(results: Results) -> Table:
         combined,
         pd.concat([shown, pd.DataFrame([paper])], ignore_index=True),
     )
+
+
+def assumptions_table(results: Results) -> Table:
+    """Return what each test of the lesion study assumes, in a sentence."""
+    assert results.comparison is not None
+    combined = results.comparison.combined
+    used = dict.fromkeys([*results.comparison.per_size["test"], *combined["test"], *combined["combination"]])
+    frame = pd.DataFrame(
+        {"test": [NAMES[name] for name in used], "assumes": [ASSUMES[name] for name in used]}
+    )
+    caption = "Of a combined test, both its test's and its combination's."
+    return Table("lesion_assumptions", "What each test assumes", caption, frame, frame)
 
 
 def quality_table(results: Results) -> Table:

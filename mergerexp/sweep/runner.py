@@ -82,7 +82,7 @@ def run_jobs(
     folders = [JobFolder(Path(job.folder)) for job in new]
     before = [folder.status() for folder in folders]
     for folder in folders:
-        folder.set_state_of_idle(QUEUED, error=None, cancelled=None, requeue_refused=None)
+        folder.set_state_of_idle(QUEUED, error=None, requeue_refused=None)
     try:
         if new:
             scheduler.submit(new)
