@@ -104,7 +104,7 @@ class Faults:
 
     def _on_slurm(self, kind: str, job: dict) -> bool:
         if kind == "scancel":
-            return slurm("scancel", job["job"])
+            return is_queued(job["job"]) and slurm("scancel", job["job"])
         if kind == "requeue":
             return slurm("scontrol", "requeue", job["job"])
         if kind == "preempt":
@@ -128,6 +128,12 @@ def say(text: str) -> None:
 def slurm(*command: str) -> bool:
     """Give a Slurm command; tell whether it was not too late."""
     return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def is_queued(job: str) -> bool:
+    """Tell whether a job is in the queue; scancel does not mind if it is not."""
+    listed = subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True)
+    return listed.returncode == 0 and bool(listed.stdout.strip())
 
 
 def killed(pid: int) -> bool:
