@@ -71,7 +71,8 @@ class ProgressReport:
         elif now - self._logged >= LOG_EVERY_S:
             self._logged = now
             left = (now - self._start) / max(self.done - self._at_start, 1) * (self.total - self.done)
-            log.info("%s: %d of %d, %s, about %.0f s left", self.title, self.done, self.total, note, left)
+            said = f"{note}, " if note else ""
+            log.info("%s: %d of %d, %sabout %.0f s left", self.title, self.done, self.total, said, left)
 
     def close(self) -> None:
         """Take the bar away."""

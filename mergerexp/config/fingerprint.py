@@ -12,7 +12,7 @@ from mergerexp.config.schema import NonparametricConfig, TrainConfig, unused_gro
 # Raise it when the code changes what a run with the same config comes out as.
 PROTOCOL_VERSION = 1
 # The same for what `mergerexp.models.morphology` measures; its measurements are then made anew.
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 
 
 def digest(content: Any, length: int = 16) -> str:

@@ -49,6 +49,9 @@ SMOOTHING = 1.5  # pixels
 THRESHOLD = 1.5  # in units of the sky's noise
 SMALLEST = 8  # pixels of a segment
 CLIP = 3.0  # what is brighter than so many sigmas is not sky
+GROWTH = 6  # pixels around a source that are not taken for sky
+PASSES = 3  # of finding sources and taking the sky between them
+LEAST_SKY = 0.02  # of the picture, to go on
 ROUNDING = 0.5 / 255  # rms of the sum of three channels that are rounded to 8 bits: sqrt(3/12) steps
 
 Light = NDArray[np.float64]
@@ -78,10 +81,25 @@ def unstretch(pixels: NDArray[np.uint8], stretch: float | None) -> Light:
 def sky(light: Light) -> tuple[float, float]:
     """Return level and noise of the sky.
 
-    A picture has no negative pixels, which cuts off the noise below the sky: its width is taken from the
-    pixels above the median, after those of sources have been clipped.
+    The sky is what lies between the sources, which in turn are found above the sky; the wings of a galaxy
+    that fills the picture would be taken for sky otherwise.
     """
-    values = np.sort(light, axis=None)
+    level, sigma = _clipped(light)
+    for _ in range(PASSES):
+        is_source = ndimage.binary_dilation(_sources(light - level, sigma) > 0, iterations=GROWTH)
+        if np.mean(~is_source) < LEAST_SKY:
+            break
+        level, sigma = _clipped(light[~is_source])
+    return level, sigma
+
+
+def _clipped(light: Light) -> tuple[float, float]:
+    """Return median and width of pixels, without bright ones.
+
+    A picture has no negative pixels, which cuts off the noise below the sky: its width is taken from the
+    pixels above the median.
+    """
+    values = light.ravel()
     while True:
         level = float(np.median(values))
         above = values[values >= level]
@@ -107,18 +125,23 @@ def segment(light: Light, sigma: float) -> tuple[NDArray[np.bool_], NDArray[np.b
     tuple of ndarray
         Pixels of the source nearest to the centre, and those of all others; None if there is no source.
     """
+    labels = _sources(light, sigma)
+    pixels = np.argwhere(labels > 0)
+    if not len(pixels):
+        return None
+    offsets = pixels - (np.array(light.shape) - 1) / 2
+    nearest = pixels[np.argmin((offsets**2).sum(axis=1))]
+    own = labels == labels[tuple(nearest)]
+    return own, (labels > 0) & ~own
+
+
+def _sources(light: Light, sigma: float) -> NDArray[np.int32]:
+    """Return which source each pixel belongs to, shape (H, W); 0 for none."""
     bright = ndimage.gaussian_filter(light, SMOOTHING) > THRESHOLD * sigma
     labels, _ = ndimage.label(bright, structure=np.ones((3, 3)))
     small = np.bincount(labels.ravel()) < SMALLEST
     small[0] = False
-    labels[small[labels]] = 0
-    sources = np.argwhere(labels > 0)
-    if not len(sources):
-        return None
-    offsets = sources - (np.array(light.shape) - 1) / 2
-    nearest = sources[np.argmin((offsets**2).sum(axis=1))]
-    own = labels == labels[tuple(nearest)]
-    return own, (labels > 0) & ~own
+    return np.where(small[labels], 0, labels)
 
 
 def measure(pixels: NDArray[np.uint8], stretch: float | None) -> NDArray[np.float64]:

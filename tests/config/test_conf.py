@@ -62,6 +62,11 @@ def test_paper_to_the_letter(tmp_path):
     assert (random.init.head_epochs, random.init.weights) == (0, "random")
 
 
+def test_paper_beside_what_it_has_to_beat(tmp_path):
+    cfg = compose("experiment=paper", "model=nonparametric", f"data.root={tmp_path}")
+    assert (cfg.data.stretch, cfg.model.trees, cfg.model.min_leaf) == (2.25, 400, 3)
+
+
 class TestFingerprint:
     HASH = "0" * 64
 
