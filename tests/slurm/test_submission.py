@@ -60,7 +60,7 @@ def test_the_submitting_process_died_inside_sbatch(n, looked_at, tmp_path):
 
 
 def test_cancelled_and_given_again_at_once(tmp_path):
-    folder = make(tmp_path, "job", steps=40)
+    folder = make(tmp_path, "job", steps=100)  # more than it could finish while it is being killed
     run([folder], wait=False)
     meanwhile(lambda: slurm_queue.cancel([folder]), folder).join()
     assert in_queue([folder])  # it is still completing
