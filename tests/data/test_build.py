@@ -32,7 +32,7 @@ from mergerexp.data.sources import folder
 
 class SlowSource(folder.FolderSource):
     def make(self, chunk):
-        time.sleep(0.3)
+        time.sleep(0.5)
         with open(self.root.parent / "made.txt", "a") as file:
             file.write(f"{os.getpid()} {chunk[0].file}\\n")
         return super().make(chunk)
