@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ _THIRDS = 1  # what the random numbers are for
 
 
 @dataclass(frozen=True)
-class Calibrator:
+class Calibrator(ABC):
     """What both maps share.
 
     Attributes
@@ -61,8 +62,9 @@ class Calibrator:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         return {"method": self.method, **plain}
 
+    @abstractmethod
     def _mapped(self, p: Floats, clip: bool) -> Floats:
-        raise NotImplementedError
+        """Return the answer for the calibrator's own prevalence."""
 
     def _check(self, wrong: Mapping[str, bool]) -> None:
         for rule, broken in {"prevalence between 0 and 1": not 0 < self.prevalence < 1, **wrong}.items():

@@ -128,7 +128,7 @@ class TrainSweep:
 @contextlib.contextmanager
 def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
     """Let runs that have begun stand as they did if the scheduler does not take them."""
-    names = ("config.yaml", "inputs.json", "again.json", "submission.json", "status.json")
+    names = ("config.yaml", "inputs.json", "again.json", "submission.json")  # states: run_jobs
     files = [folder.path / name for folder in folders if folder.status() for name in names]
     before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in files}
     try:
