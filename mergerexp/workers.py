@@ -6,10 +6,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -37,7 +41,7 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
         If a worker died, e.g. of lack of memory.
     """
     with _one_thread_each():
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+        pool = _Pool(workers, multiprocessing.get_context("spawn"), _start_worker)
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -47,6 +51,17 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Its processes are started as work is handed out, with Ctrl-C blocked from their first instruction."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -65,8 +80,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and die with it: a worker of a killed parent would wait for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Die with the parent: a worker of a killed one would wait for ever."""
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

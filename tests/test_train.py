@@ -103,6 +103,26 @@ def test_predictions_are_the_record(train, only_run, galaxies, datasets):
     assert len(set(predictions["objid"])) == len(predictions) == 48
 
 
+def test_mistakes_of_ours_can_be_traced(train, capsys, monkeypatch):
+    def bug(*arguments: object) -> None:
+        raise ValueError("shapes do not match")
+
+    monkeypatch.setattr("mergerexp.train.Planner.plan", bug)
+    assert train() == 2
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "error: shapes do not match",
+        "HYDRA_FULL_ERROR=1 shows where it came from",
+    ]
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="shapes do not match"):
+        train()
+
+
+def test_help_on_a_sweep_that_is_none(train, capsys):
+    assert train("fold=0,1", "--help") == 2
+    assert "error: 3. To sweep over it, add --multirun" in capsys.readouterr().err
+
+
 def test_same_run_twice_is_the_same_to_the_bit(train, only_run, tmp_path, monkeypatch):
     results = []
     for attempt in ("first", "second"):

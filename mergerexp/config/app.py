@@ -15,6 +15,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from mergerexp.config.compose import Schema, compose_all
@@ -84,9 +85,13 @@ def _told_plainly() -> Iterator[None]:
     """End the process with one line for a mistake of the user's, and after Ctrl-C."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, HydraException) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
         for message in str(error).splitlines():
             print(f"error: {message}", file=sys.stderr)
+        if type(error) is ValueError:  # perhaps a mistake of ours
+            print("HYDRA_FULL_ERROR=1 shows where it came from", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         what = str(interrupt) or "Interrupted: the same command goes on where this one stopped."

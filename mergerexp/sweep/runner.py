@@ -93,17 +93,18 @@ def run_jobs(
     jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))
     if not scheduler.waits or not jobs:
         return
-    try:
-        with _sigterm_as_ctrl_c(), View(title) as view:
-            while True:
-                scheduler.poll()
-                states = [_state(job, labels[job.folder], scheduler) for job in jobs]
-                view.show(states)
-                if all_over(states) and scheduler.idle():
-                    break
-                time.sleep(scheduler.interval_s)
-    except KeyboardInterrupt:
-        raise Interrupted(scheduler.interrupt()) from None
+    with _sigterm_as_ctrl_c():
+        try:
+            with View(title) as view:
+                while True:
+                    scheduler.poll()
+                    states = [_state(job, labels[job.folder], scheduler) for job in jobs]
+                    view.show(states)
+                    if all_over(states) and scheduler.idle():
+                        break
+                    time.sleep(scheduler.interval_s)
+        except KeyboardInterrupt:
+            raise Interrupted(scheduler.interrupt()) from None
 
 
 @contextlib.contextmanager

@@ -7,13 +7,14 @@ and ``sacct``, which some sites lack, why it is not. submitit's own waiting is n
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
 import shlex
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,8 @@ class Slurm:
                 setup=[*o.setup, *code, f"export MERGEREXP_SIGNAL_LEAD={o.signal_lead}"],
                 additional_parameters=more,
             )
-            try:
-                with executor.batch():  # one array
+            try:  # submitit prints the refusal that it raises
+                with redirect_stderr(io.StringIO()), executor.batch():  # one array
                     submitted = [executor.submit(job) for job in jobs]
             except submitit.core.utils.FailedJobError as error:
                 raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}") from error

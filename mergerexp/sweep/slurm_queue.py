@@ -48,7 +48,8 @@ def queue(folders: Sequence[JobFolder]) -> Queue | None:
     listed = _slurm("squeue", "-h", "-r", "-a", "-n", ",".join(names), "-o", "%i|%T|%j")
     if listed is None:
         return None
-    jobs = [line.split("|", 2) for line in listed.splitlines()]
+    # With SLURM_CLUSTERS a line names the cluster.
+    jobs = [line.split("|", 2) for line in listed.splitlines() if "|" in line]
     return Queue(
         {job: state for job, state, _ in jobs}, {name: job.partition("_")[0] for job, _, name in jobs}
     )

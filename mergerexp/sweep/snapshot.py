@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from mergerexp.config.paths import conf_dir
@@ -12,6 +13,7 @@ from mergerexp.files import write_json
 from mergerexp.tracking.provenance import git_diff, git_state
 
 PACKAGE = Path(__file__).resolve().parents[1]
+STALE_S = 3600.0  # a copy takes a second
 
 
 def snapshot(folder: Path) -> Path:
@@ -41,6 +43,9 @@ def snapshot(folder: Path) -> Path:
     if copy.is_dir():
         return copy
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".code-*"):  # of a process that was killed in the midst of it
+        if time.time() - stale.stat().st_mtime > STALE_S:
+            shutil.rmtree(stale, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(dir=folder, prefix=".code-"))
     for name, path in files.items():
         (partial / name).parent.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ class Record:
             log.warning("%s: the record in MLflow can't be completed", error)
             return False
         except Exception as error:  # whatever the store's drivers raise: the run goes on without
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             log.warning("MLflow does not answer (%s): the record will be completed later", reason)
             self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
             return False

@@ -12,7 +12,7 @@ import pytest
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
-from mergerexp.sweep.slurm_queue import cancel
+from mergerexp.sweep.slurm_queue import cancel, queue
 from mergerexp.sweep.states import collect
 from tests.slurm.jobs import command, job_id, meanwhile, run, starts, sweep_of
 from tests.sweep.tasks import make
@@ -232,10 +232,26 @@ def test_other_jobs_do_not_matter(tmp_path, monkeypatch):
     assert there.status()["state"] in (QUEUED, RUNNING)
 
 
-def test_refused_submission_leaves_nothing(tmp_path):
+def test_squeue_that_names_the_cluster(tmp_path, monkeypatch):
+    folder = make(tmp_path, "job", steps=40)
+    run([folder], wait=False)
+    expected = queue([folder])
+    assert expected is not None and expected.states
+    fake, real = tmp_path / "bin", shutil.which("squeue")
+    fake.mkdir()
+    (fake / "squeue").write_text(f'#!/bin/sh\necho "CLUSTER: physics"\nexec {real} "$@"\n')
+    (fake / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake), prepend=":")
+    named = queue([folder])
+    assert named is not None and named.states.keys() == expected.states.keys()
+    assert cancel([folder]) == 1
+
+
+def test_refused_submission_leaves_nothing(tmp_path, capfd):
     folder = make(tmp_path, "job", steps=2)
     with pytest.raises(UserError, match="Slurm refuses the jobs"):
         run([folder], partition="nowhere")
+    assert "partition" not in capfd.readouterr().err  # the error says it, once
     assert not folder.submission.exists()
     assert not list(sweep_of([folder]).glob("array-*.json"))
 
