@@ -13,7 +13,8 @@ from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
 import mergerexp.aggregate
-from mergerexp.analysis.recalibration import calibrator_class, calibrator_from_dict, split_test_folds
+from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dict
+from mergerexp.analysis.recalibration import split_test_folds
 from mergerexp.files import read_json
 from mergerexp.sweep.job_folder import FAILED
 from tests.studies import add_run, add_study

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainccinv, betaincinv, ndtr
 
-from mergerexp.analysis.metrics import Floats, _checked, _weights
+from mergerexp.analysis.metrics import Floats, checked, class_weights
 
 BinKind = Literal["width", "mass"]
 
@@ -109,8 +109,8 @@ def calibration_curve(
     ValueError
         If a class is absent, or shapes, labels, probabilities or bins are wrong.
     """
-    truth, p = _checked(label, p_m)
-    weight = _weights(truth, prevalence)
+    truth, p = checked(label, p_m)
+    weight = class_weights(truth, prevalence)
     edges = bin_edges(p, bins, kind)
     at = bin_index(p, edges)
     size = len(edges) - 1
@@ -137,9 +137,9 @@ def ece(
     Naeini, Cooper & Hauskrecht 2015 (AAAI 29, 2901). It is positive even for true probabilities: see it
     beside `ece_null`. Parameters and errors as for `calibration_curve`.
     """
-    truth, p = _checked(label, p_m)
+    truth, p = checked(label, p_m)
     at = bin_index(p, bin_edges(p, bins, kind))
-    return float(np.abs(np.bincount(at, _weights(truth, prevalence) * (truth - p))).sum())
+    return float(np.abs(np.bincount(at, class_weights(truth, prevalence) * (truth - p))).sum())
 
 
 def ece_null(
@@ -181,7 +181,7 @@ def ece_null(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     observed = ece(label, p_m, bins, kind, prevalence)
-    truth, p = _checked(label, p_m)
+    truth, p = checked(label, p_m)
     chance = p if prevalence is None else prior_shift(p, prevalence, truth.mean())
     edges = bin_edges(p, bins, kind)
     in_bin = np.eye(len(edges) - 1)[bin_index(p, edges)]
@@ -221,7 +221,7 @@ def spiegelhalter(label: ArrayLike, p_m: ArrayLike) -> tuple[float, float]:
     ValueError
         If a class is absent, or shapes, labels or probabilities are wrong.
     """
-    truth, p = _checked(label, p_m)
+    truth, p = checked(label, p_m)
     excess = float(((truth - p) * (1 - 2 * p)).sum())
     variance = float(((1 - 2 * p) ** 2 * p * (1 - p)).sum())
     if variance > 0:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mergerexp.analysis.metrics import Floats, _checked, _weights
+from mergerexp.analysis.metrics import Floats, checked, class_weights
 
 
 class Roc(NamedTuple):
@@ -44,7 +44,7 @@ def roc(label: ArrayLike, p_m: ArrayLike) -> Roc:
     ValueError
         If a class is absent, or shapes, labels or probabilities are wrong.
     """
-    truth, p = _checked(label, p_m)
+    truth, p = checked(label, p_m)
     order = np.argsort(-p, kind="stable")
     ordered, merger = p[order], truth[order]
     last_of_tie = np.append(np.flatnonzero(np.diff(ordered)), len(p) - 1)
@@ -77,8 +77,8 @@ def precision_recall(label: ArrayLike, p_m: ArrayLike, prevalence: float | None 
     ValueError
         If a class is absent, or shapes, labels, probabilities or the prevalence are wrong.
     """
-    truth, _ = _checked(label, p_m)
-    weight = _weights(truth, prevalence)
+    truth, _ = checked(label, p_m)
+    weight = class_weights(truth, prevalence)
     curve = roc(label, p_m)
     found, false = curve.tpr * weight[truth].sum(), curve.fpr * weight[~truth].sum()
     precision = np.append(1.0, found[1:] / (found + false)[1:])

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from mergerexp.analysis.calibration import bin_edges, bin_index, ece
-from mergerexp.analysis.metrics import Floats, _checked, auroc, scores
-from mergerexp.analysis.recalibration import calibrator_class, recalibrate, split_test_folds
+from mergerexp.analysis.metrics import Floats, checked, auroc, scores
+from mergerexp.analysis.calibrators import calibrator_class
+from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 
 METRICS = ("error", "precision", "recall", "f1", "auroc", "brier", "log_loss", "ece")
 
@@ -82,7 +83,7 @@ def bootstrap_scores(
     ValueError
         If a class is absent, or shapes, labels, probabilities, the prevalence or draws are wrong.
     """
-    truth, p = _checked(label, p_m)
+    truth, p = checked(label, p_m)
     drawer = _Drawer(truth, strata, unit)
     rng = np.random.default_rng(seed)
     step = max(1, 500_000 // len(p))  # bounds the memory of a block of draws
@@ -137,7 +138,7 @@ def bootstrap_recalibrated(
     if unit is not None and unit not in pooled:
         raise ValueError(f"predictions have no column {unit!r} to draw by; they have {list(predictions)}")
     test, kind = split_test_folds(predictions, seed), calibrator_class(method)
-    truth, p = _checked(test["label"], test["p_m"])
+    truth, p = checked(test["label"], test["p_m"])
     fitting, fold = test["fitting"].to_numpy(), test["fold"].to_numpy()
     parts = [
         (np.flatnonzero(fitting & (fold == k)), np.flatnonzero(~fitting & (fold == k)))

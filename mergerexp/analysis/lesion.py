@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mergerexp.analysis.intervals import mean_sem
-from mergerexp.analysis.metrics import Floats, _weights, scores
+from mergerexp.analysis.metrics import Floats, class_weights, scores
 from mergerexp.analysis.significance import (
     bootstrap_outcome,
     corrected_t,
@@ -275,7 +275,7 @@ def _pair(
         raise ValueError(f"object {folds_of[twice].iloc[0]} is in the test folds of two numbers")
 
     def weight(label: pd.Series) -> Floats:
-        return _weights(label.to_numpy() == 1, prevalence)
+        return class_weights(label.to_numpy() == 1, prevalence)
 
     in_fold = pairs.groupby(CELL)["label"].transform(weight)
     in_size = pairs.groupby("subset")["label"].transform(weight)

@@ -39,8 +39,8 @@ def scores(
     ValueError
         If a class is absent, or shapes, labels or probabilities are wrong.
     """
-    truth, p = _checked(label, p_m)
-    weight = _weights(truth, prevalence)
+    truth, p = checked(label, p_m)
+    weight = class_weights(truth, prevalence)
     called = p >= threshold
     true_positive = float(weight[called & truth].sum())
     false_positive = float(weight[called & ~truth].sum())
@@ -69,7 +69,7 @@ def auroc(label: ArrayLike, p_m: ArrayLike) -> float:
     ValueError
         As `scores` does.
     """
-    truth, p = _checked(label, p_m)
+    truth, p = checked(label, p_m)
     ranks = rankdata(p)
     n1, n0 = int(truth.sum()), int((~truth).sum())
     return float((ranks[truth].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
@@ -81,7 +81,7 @@ def summary(label: ArrayLike, p_m: ArrayLike) -> dict[str, float]:
     Class-balanced scores by name, the same at the data set's own ratio with ``_dataset`` behind the
     name, the error at 2 % prevalence, AUROC, and the numbers of galaxies.
     """
-    truth, _ = _checked(label, p_m)
+    truth, _ = checked(label, p_m)
     own = {f"{name}_dataset": value for name, value in scores(label, p_m, prevalence=None).items()}
     own.pop("recall_dataset")  # recall does not depend on the prevalence
     return {
@@ -94,7 +94,8 @@ def summary(label: ArrayLike, p_m: ArrayLike) -> dict[str, float]:
     }
 
 
-def _checked(label: ArrayLike, p_m: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
+def checked(label: ArrayLike, p_m: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
+    """Return which galaxies are mergers, and p_m, both of shape (n,); a ValueError says what is wrong."""
     labels, p = np.asarray(label), np.asarray(p_m, dtype=np.float64)
     if labels.ndim != 1 or labels.shape != p.shape:
         raise ValueError(f"label and p_m must be one-dimensional and alike, not {labels.shape} and {p.shape}")
@@ -108,7 +109,21 @@ def _checked(label: ArrayLike, p_m: ArrayLike) -> tuple[NDArray[np.bool_], Float
     return truth, p
 
 
-def _weights(truth: NDArray[np.bool_], prevalence: float | None) -> Floats:
+def class_weights(truth: NDArray[np.bool_], prevalence: float | None) -> Floats:
+    """Return the galaxies' weights, shape (n,) and of sum 1, with which mergers are a given fraction.
+
+    Parameters
+    ----------
+    truth
+        Which galaxies are mergers; shape (n,), both classes present.
+    prevalence
+        Fraction of mergers; None for the data's own.
+
+    Raises
+    ------
+    ValueError
+        If the prevalence is not between 0 and 1.
+    """
     if prevalence is None:
         return np.full(len(truth), 1 / len(truth))
     if not 0 < prevalence < 1:

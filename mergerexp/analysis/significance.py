@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtr
 from scipy.stats import binom, ttest_ind
 
-from mergerexp.analysis.metrics import Floats, _weights
+from mergerexp.analysis.metrics import Floats, class_weights
 
 ASSUMES = {
     "welch": "The folds' errors are independent draws from normal distributions, also between the two arms.",
@@ -300,7 +300,7 @@ def paired_bootstrap(
         raise ValueError("label must be 0 or 1, and both classes are needed")
     if pd.isna(fold).any():
         raise ValueError("strata must be known for every object, without NaN")
-    weighed = _weights(truth == 1, prevalence) * (b - a)
+    weighed = class_weights(truth == 1, prevalence) * (b - a)
     stratum = 2 * pd.factorize(fold)[0] + truth.astype(np.int64)
     drawn = resample_sums(weighed[:, None], stratum, draws, np.random.default_rng(seed))
     return bootstrap_outcome(float(weighed.sum()), drawn[:, 0])

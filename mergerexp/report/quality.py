@@ -9,7 +9,8 @@ import pandas as pd
 
 from mergerexp.analysis.calibration import ece_null, prior_shift, spiegelhalter
 from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores
-from mergerexp.analysis.recalibration import Calibrator, recalibrate
+from mergerexp.analysis.calibrators import Calibrator
+from mergerexp.analysis.recalibration import recalibrate
 from mergerexp.frames import records
 
 METHODS = ("isotonic", "platt")

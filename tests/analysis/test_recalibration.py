@@ -12,15 +12,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from mergerexp.analysis.calibration import ece, prior_shift
+from mergerexp.analysis.calibrators import Isotonic, Platt, calibrator_from_dict
 from mergerexp.analysis.metrics import scores
-from mergerexp.analysis.recalibration import (
-    Isotonic,
-    Platt,
-    calibrator_from_dict,
-    recalibrate,
-    split_test_folds,
-    thirds,
-)
+from mergerexp.analysis.recalibration import recalibrate, split_test_folds, thirds
 
 
 def overconfident(n1: int, n0: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
