@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from mergerexp.analysis.calibration import bin_edges, bin_index, ece
-from mergerexp.analysis.metrics import Floats, checked, auroc, scores
 from mergerexp.analysis.calibrators import calibrator_class
+from mergerexp.analysis.metrics import Floats, auroc, checked, scores
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 
 METRICS = ("error", "precision", "recall", "f1", "auroc", "brier", "log_loss", "ece")

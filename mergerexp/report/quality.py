@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from mergerexp.analysis.calibration import ece_null, prior_shift, spiegelhalter
-from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores
 from mergerexp.analysis.calibrators import Calibrator
+from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores
 from mergerexp.analysis.recalibration import recalibrate
 from mergerexp.frames import records
 
