@@ -67,7 +67,8 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
     folder.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(cfg)))
     write_json(folder.inputs, {"fingerprint": identity})
     provenance = {"git": {"commit": "0123abc", "dirty": False}, "device": "cpu", "command": "train"}
-    data = {"name": cfg.data.name, "content_hash": content_hash, "objects": len(labels)}
+    classes = {"positive": "merger", "negative": "noninteracting"}
+    data = {"name": cfg.data.name, "content_hash": content_hash, "objects": len(labels), **classes}
     write_json(folder.provenance, {**provenance, "data": data, "software": {"python": "3.11"}})
     write_json(folder.history, [])
     folder.join("5weep000")

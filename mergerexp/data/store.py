@@ -101,6 +101,12 @@ class Dataset:
         return str(self.meta["content_hash"])
 
     @property
+    def class_names(self) -> tuple[str, str]:
+        """What labels 0 and 1 stand for."""
+        negative, positive = self.meta["class_names"]
+        return negative, positive
+
+    @property
     def labels(self) -> NDArray[np.int8]:
         """Label of each image, shape (N,)."""
         return self.catalogue["label"].to_numpy()

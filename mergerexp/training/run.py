@@ -110,10 +110,17 @@ def run_training(
 def _provenance(
     cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, machine: Machine, command: str
 ) -> dict[str, Any]:
+    negative, positive = dataset.class_names
     return {
         "git": git_state(),
         "command": command,
-        "data": {"name": cfg.data.name, "content_hash": dataset.content_hash, "objects": len(dataset)},
+        "data": {
+            "name": cfg.data.name,
+            "content_hash": dataset.content_hash,
+            "objects": len(dataset),
+            "positive": positive,
+            "negative": negative,
+        },
         "weights": _origin(cfg, weights),
         "hardware": hardware(),
         "device": str(machine.device),
