@@ -15,6 +15,7 @@ from mergerexp.analysis.robustness import robustness_curves
 from mergerexp.errors import UserError
 from mergerexp.frames import records
 from mergerexp.report.quality import BALANCED, Quality, Settings, measure_quality
+from mergerexp.report.words import Words
 from mergerexp.tracking.arms import is_network
 from mergerexp.tracking.study import Study
 
@@ -61,6 +62,11 @@ class Results:
     quality: dict[str, Quality]
     robustness: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def words(self) -> Words:
+        """What its classes are called."""
+        return Words.of(*self.study.class_names)
 
     @property
     def headline(self) -> str:

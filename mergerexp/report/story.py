@@ -63,6 +63,7 @@ def tell(
         runs=_runs(results),
         provenance=provenance,
         explorer=_explorer(results, examples),
+        words=results.words,
     )
 
 
@@ -114,6 +115,7 @@ def _sections(
     results: Results, tables: dict[str, Table], figures: dict[str, Path], examples: dict[str, pd.DataFrame]
 ) -> list[Section]:
     words = {"survey": f"{100 * results.settings.prevalence:.3g} %", "headline": results.headline}
+    words |= results.words._asdict()
 
     def pick(*names: str) -> list[Item]:
         items: list[Item] = []
@@ -177,7 +179,7 @@ def _texts() -> dict[str, Any]:
 
 def _figure(name: str, png: Path, words: dict[str, str]) -> Figure:
     said = _texts()["figures"][name]
-    return Figure(name, said["title"], said["caption"].format(**words), said["alt"], png)
+    return Figure(name, said["title"], said["caption"].format(**words), said["alt"].format(**words), png)
 
 
 def _block(table: Table) -> TableBlock:

@@ -95,10 +95,11 @@ def scores_table(results: Results) -> Table:
     paper = next(row for row in rows if row["method"].startswith("Ackermann"))
     paper |= {"N": str(max(published()["lesion"]["sizes"])), "error": error}
     paper["auroc"] = f"{published()['auroc']}"
+    many = results.words.many
     columns = ["method", "N", "recall", "precision", "f1", "error", "auroc", "error, pooled", "AUROC, pooled"]
     return Table(
         "table1_scores",
-        "Scores at p_m ≥ 0.5 on the test folds, as many mergers as others (Table 1 of the paper)",
+        f"Scores at p_m ≥ 0.5 on the test folds, as many {many} as others (Table 1 of the paper)",
         "Mean over the folds ± its standard error; last, the pooled test folds with 2σ bootstrap intervals. "
         "N: training images, equally many of each class.",
         scores.drop(columns="at"),
@@ -109,16 +110,17 @@ def scores_table(results: Results) -> Table:
 def prevalence_table(results: Results) -> Table:
     """Return error, precision and F1 at equal numbers, the data set's own ratio and a survey's."""
     scores = results.scores[results.scores["metric"].isin(("error", "precision", "recall", "f1"))]
-    rows = []
+    words, rows = results.words, []
     for (arm, at), own in scores.groupby(["arm", "at"], sort=False):
         by = {score["metric"]: score for score in records(own)}
-        row = {"method": arm, "mergers among the galaxies": f"{_percent(own['prevalence'].iloc[0])} ({at})"}
+        among = f"{_percent(own['prevalence'].iloc[0])} ({at})"
+        row = {"method": arm, f"{words.many} among all": among}
         rows.append(row | {name: _mean(by[name]) for name in ("error", "precision", "recall", "f1")})
     return Table(
         "scores_by_prevalence",
-        "The same scores where mergers are rarer",
-        "Recall does not depend on how many mergers there are; precision does, and falls steeply where few "
-        "galaxies merge. An error of a few per cent says little there: calling nothing a merger does too.",
+        f"The same scores where {words.many} are rarer",
+        f"Recall does not depend on how many {words.many} there are; precision does, and falls steeply where "
+        f"they are few. An error of a few per cent says little there: calling nothing {words.one} does too.",
         scores,
         pd.DataFrame(rows).rename(columns={"f1": "F1"}),
     )
@@ -205,11 +207,12 @@ def quality_table(results: Results) -> Table:
     """Return how well the probabilities of each network hold, before and after recalibration."""
     frames = [quality.scores.assign(arm=arm) for arm, quality in results.quality.items()]
     numbers = pd.concat(frames, ignore_index=True)
+    words = results.words
     rows = [
         {
             "method": row["arm"],
             "p": row["p"],
-            "mergers": _percent(row["prevalence"]),
+            words.many: _percent(row["prevalence"]),
             "ECE": f"{row['ece']:.4f} [{row['ece_low']:.4f}, {row['ece_high']:.4f}]",
             "ECE if p were true": f"{row['ece_null']:.4f} (p = {_p_value(row['ece_p'])})",
             "Brier": _interval(row, "brier"),
@@ -225,8 +228,8 @@ def quality_table(results: Results) -> Table:
         "Calibration of p_m, before and after recalibration",
         "Calibrators are fitted on a third of each test fold and scored on the rest; 2σ bootstrap intervals "
         "refit them. An ECE is positive even for true probabilities: the next column says how large it would "
-        "be then, and how probable one as large as found. Probabilities hold for equally many mergers and "
-        "others; in a survey they must be shifted to its fraction of mergers.",
+        f"be then, and how probable one as large as found. Probabilities hold for equally many {words.many} "
+        f"and others; in a survey they must be shifted to its fraction of {words.many}.",
         numbers[first + [column for column in numbers if column not in first]],
         pd.DataFrame(rows),
     )

@@ -56,6 +56,12 @@ class Study:
     predictions: pd.DataFrame
 
     @property
+    def class_names(self) -> tuple[str, str]:
+        """What labels 1 and 0 stand for."""
+        own = self.tags[self.runs["run_id"].iloc[0]]
+        return own["mergerexp.data.positive"], own["mergerexp.data.negative"]
+
+    @property
     def has_page(self) -> bool:
         """Tell whether the runs have addresses that a browser can open."""
         return self.uri.startswith("http")

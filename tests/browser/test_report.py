@@ -147,10 +147,10 @@ def check(page: Chrome, p_m: np.ndarray) -> None:
     assert number(find(page, "f1")) == pytest.approx(expected["f1"], abs=0.00051)
     if tp + fp:
         assert number(find(page, "purity")) == pytest.approx(100 * expected["precision"], abs=0.051)
-    assert table(page, "test") == {"tp": tp, "fn": fn, "fp": fp, "tn": tn, "mergers": 60, "others": 140}
+    assert table(page, "test") == {"tp": tp, "fn": fn, "fp": fp, "tn": tn, "positives": 60, "negatives": 140}
     rare, rest = 1e4 * prevalence, 1e4 * (1 - prevalence)
     survey = {"tp": rare * tp / 60, "fn": rare * fn / 60, "fp": rest * fpr, "tn": rest * (1 - fpr)}
-    survey |= {"mergers": rare, "others": rest}
+    survey |= {"positives": rare, "negatives": rest}
     for name, shown in table(page, "survey").items():
         assert shown == pytest.approx(survey[name], abs=0.051 if survey[name] < 10 else 0.51), name
     shown_limits = re.fullmatch(r"2σ: ([\d.]+)–([\d.]+) %", find(page, "fpr-limits").text)
@@ -395,5 +395,5 @@ def test_without_javascript(page, path):
     finally:
         page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert "needs JavaScript" in text
-    assert "Called mergers" not in text
+    assert "Called a merger" not in text
     assert "Figure 1" in text

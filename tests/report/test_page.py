@@ -32,6 +32,7 @@ from mergerexp.report.page import (
     render,
     write_page,
 )
+from mergerexp.report.words import Words
 
 HOSTILE = "</script></style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' onload='alert(1)"
 ALLOWED = {
@@ -259,16 +260,25 @@ def test_explorer_counts_at_every_threshold(tmp_path):
     label = rng.integers(2, size=len(p_m))
     page = Page(render(Report("T", explorer=Explorer([Arm("a", label, p_m)], 0.3)), tmp_path))
     (arm,) = explorer_data(page)["arms"]
-    assert (arm["mergers"], arm["others"]) == (label.sum(), (1 - label).sum())
+    assert (arm["positives"], arm["negatives"]) == (label.sum(), (1 - label).sum())
     for cell, threshold in enumerate(grid):
         expected = scores(label, p_m, threshold=threshold)
-        assert arm["tp"][cell] / arm["mergers"] == pytest.approx(expected["recall"], abs=1e-12)
-        error = (1 - expected["recall"] + arm["fp"][cell] / arm["others"]) / 2
+        assert arm["tp"][cell] / arm["positives"] == pytest.approx(expected["recall"], abs=1e-12)
+        error = (1 - expected["recall"] + arm["fp"][cell] / arm["negatives"]) / 2
         assert error == pytest.approx(expected["error"], abs=1e-12)
-    low, high = jeffreys(arm["fp"][700], arm["others"])
+    low, high = jeffreys(arm["fp"][700], arm["negatives"])
     assert [limits[700] for limits in arm["limits"]["fpr"]] == pytest.approx(
         [float(low), float(high)], abs=1e-5
     )
+
+
+def test_other_classes_than_mergers(tmp_path):
+    arm = Arm("a", [0, 1], [0.2, 0.7], [thumb()])
+    gallery = section(Gallery("g", "Lots", "", [("all", [thumb()])]))
+    words = Words.of("odd", "ordinary")
+    text = render(Report("T", sections=[gallery], explorer=Explorer([arm], 0.3), words=words), tmp_path)
+    assert "merger" not in text
+    assert "called odd" in text and "share of odd galaxies" in text and 'alt="odd, p_m' in text
 
 
 def test_explorer_keeps_each_image_once(tmp_path):

@@ -15,13 +15,14 @@ from mergerexp.report.figures.style import MERGER, OTHER, colour_of, figure
 from mergerexp.report.published import published
 from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import Results, largest
+from mergerexp.report.words import Words
 
 
-def draw_histogram(test: pd.DataFrame, column: str = "p_m") -> Figure:
+def draw_histogram(test: pd.DataFrame, words: Words, column: str = "p_m") -> Figure:
     """Draw how p_m is distributed for mergers and for others, each class with a total of one."""
     with figure() as (made, axes):
         edges = np.linspace(0, 1, 21).tolist()
-        for label, name, colour in ((0, "non-interacting", OTHER), (1, "mergers", MERGER)):
+        for label, name, colour in ((0, words.others, OTHER), (1, words.many, MERGER)):
             p = test.loc[test["label"] == label, column]
             weights = np.full(len(p), 1 / len(p))
             axes.hist(p, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
@@ -34,7 +35,7 @@ def draw_histogram(test: pd.DataFrame, column: str = "p_m") -> Figure:
         return made
 
 
-def draw_calibration(test: pd.DataFrame, column: str = "p_m") -> Figure:
+def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> Figure:
     """Draw the fraction of mergers in ten bins of p_m, with 2-sigma Jeffreys intervals."""
     with figure(width=4.4, height=4.3) as (made, axes):
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="perfectly calibrated")
@@ -61,7 +62,7 @@ def draw_calibration(test: pd.DataFrame, column: str = "p_m") -> Figure:
         axes.set_xlabel(
             r"mean $p_m$ in the bin" if column == "p_m" else r"mean recalibrated $p_m$ in the bin"
         )
-        axes.set_ylabel("fraction of mergers, classes weighed alike")
+        axes.set_ylabel(f"fraction of {words.many}, classes weighed alike")
         axes.legend(loc="upper left")
         return made
 
@@ -91,7 +92,7 @@ def draw_precision_recall(results: Results) -> Figure:
             test = largest(results.study.predictions, arm)
             for prevalence, line in ((BALANCED, "-"), (survey, ":")):
                 curve = precision_recall(test["label"], test["p_m"], prevalence)
-                label = f"{arm}, {prevalence:.0%} mergers"
+                label = f"{arm}, {prevalence:.0%} {results.words.many}"
                 colour = colour_of(results.arms, arm)
                 axes.plot(curve.recall, curve.precision, line, color=colour, label=label)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
@@ -104,12 +105,12 @@ def draw_precision_recall(results: Results) -> Figure:
 def all_quality_figures(results: Results) -> dict[str, Callable[[], Figure]]:
     """Return what draws each figure of the headline arm, by its file's name."""
     quality = results.quality[results.headline]
-    calibrated = quality.recalibrated["isotonic"]
+    calibrated, words = quality.recalibrated["isotonic"], results.words
     return {
-        "fig03_histogram": lambda: draw_histogram(quality.test),
-        "fig04_calibration": lambda: draw_calibration(quality.test),
-        "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, "p_cal"),
-        "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, "p_cal"),
+        "fig03_histogram": lambda: draw_histogram(quality.test, words),
+        "fig04_calibration": lambda: draw_calibration(quality.test, words),
+        "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, words, "p_cal"),
+        "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
         "fig07_roc": lambda: draw_roc(results),
         "precision_recall": lambda: draw_precision_recall(results),
     }

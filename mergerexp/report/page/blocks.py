@@ -16,6 +16,7 @@ import pandas as pd
 from mergerexp.report.page.content import Gallery, Item, Report, TableBlock, Thumb
 from mergerexp.report.page.explorer import CELLS, cells_of
 from mergerexp.report.page.images import Embedded, embed
+from mergerexp.report.words import Words
 
 NOTHING = "–"
 LONG = 28  # characters of a cell that may be broken into lines
@@ -94,20 +95,20 @@ def blocks(report: Report, folder: Path) -> tuple[list[Part], Block | None]:
             numbering.anchor("section", section.id),
             section.title,
             [paragraph for paragraph in re.split(r"\n\s*\n", section.intro.strip()) if paragraph],
-            [_block(item, numbering, folder) for item in section.items],
+            [_block(item, numbering, folder, report.words) for item in section.items],
         )
         for section in report.sections
     ]
-    return parts, _block(report.runs, numbering, folder) if report.runs else None
+    return parts, _block(report.runs, numbering, folder, report.words) if report.runs else None
 
 
-def _block(item: Item, numbering: _Numbering, folder: Path) -> Block:
+def _block(item: Item, numbering: _Numbering, folder: Path, words: Words) -> Block:
     if isinstance(item, TableBlock):
         anchor = numbering.anchor("table", item.name)
         return _table(item, anchor, numbering.label("Table"))
     anchor, label = numbering.anchor("figure", item.name), numbering.label("Figure")
     if isinstance(item, Gallery):
-        groups = [(heading, [_small(thumb) for thumb in thumbs]) for heading, thumbs in item.groups]
+        groups = [(heading, [_small(thumb, words) for thumb in thumbs]) for heading, thumbs in item.groups]
         return Block("gallery", item, anchor, label, groups=groups)
     content, pdf = item.png.read_bytes(), item.png.with_suffix(".pdf")
     image = embed(content, str(item.png))
@@ -115,9 +116,9 @@ def _block(item: Item, numbering: _Numbering, folder: Path) -> Block:
     return Block("figure", item, anchor, label, image=image, pdf=link)
 
 
-def _small(thumb: Thumb) -> Small:
+def _small(thumb: Thumb, words: Words) -> Small:
     shown = f"{cells_of([thumb.p_m])[0] / CELLS:.3f}"
-    truth = "merger" if thumb.label else "not a merger"
+    truth = words.one if thumb.label else f"not {words.one}"
     alt = f"{truth}, p_m {shown}, object {thumb.objid}"
     return Small(embed(thumb.image, f"object {thumb.objid}").src, alt, str(thumb.objid), shown)
 

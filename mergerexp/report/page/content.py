@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mergerexp.report.words import Words
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -205,6 +207,8 @@ class Report:
         Names and values, nested as one likes; lists are set with commas.
     explorer
         None for a page without.
+    words
+        What the classes are called.
     """
 
     title: str
@@ -216,3 +220,4 @@ class Report:
     runs: TableBlock | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     explorer: Explorer | None = None
+    words: Words = field(default_factory=Words)

@@ -25,11 +25,11 @@
     return called > 0 ? right / called : NaN;
   };
 
-  /** The scores at a cell; purity is NaN where nothing is called a merger. */
+  /** The scores at a cell; purity is NaN where nothing is called. */
   function scores(cell) {
-    const { tp, fp, mergers, others, limits } = state.arm;
-    const completeness = tp[cell] / mergers;
-    const fpr = fp[cell] / others;
+    const { tp, fp, positives, negatives, limits } = state.arm;
+    const completeness = tp[cell] / positives;
+    const fpr = fp[cell] / negatives;
     const purity = purityOf(completeness, fpr);
     const f1 = tp[cell] > 0 ? (2 * purity * completeness) / (purity + completeness) : 0;
     const [completenessLimits, fprLimits] = [limits.completeness, limits.fpr].map(([low, high]) => [low[cell], high[cell]]);
@@ -49,21 +49,21 @@
     $("f1-limits").textContent = "harmonic mean of the first two";
   }
 
-  function fill(table, tp, fp, mergers, others) {
-    const cells = { tp, fp, mergers, others, fn: mergers - tp, tn: others - fp };
+  function fill(table, tp, fp, positives, negatives) {
+    const cells = { tp, fp, positives, negatives, fn: positives - tp, tn: negatives - fp };
     for (const [name, value] of Object.entries(cells)) {
       table.querySelector(`[data-cell=${name}]`).textContent = count(value);
     }
   }
 
   function showCounts(now) {
-    const { tp, fp, mergers, others } = state.arm;
-    fill($("test"), tp[state.cell], fp[state.cell], mergers, others);
+    const { tp, fp, positives, negatives } = state.arm;
+    fill($("test"), tp[state.cell], fp[state.cell], positives, negatives);
     const [rare, rest] = [1e4 * state.prevalence, 1e4 * (1 - state.prevalence)];
     fill($("survey"), rare * now.completeness, rest * now.fpr, rare, rest);
     const called = rare * now.completeness + rest * now.fpr;
     $("summary").textContent =
-      `Of 10,000 galaxies, ${count(rare)} of them mergers, ${count(called)} would be called mergers: ` +
+      `Of 10,000 galaxies, ${count(rare)} of them ${data.words.many}, ${count(called)} would be called ${data.words.one}: ` +
       `${count(rare * now.completeness)} rightly, ${count(rest * now.fpr)} wrongly.`;
   }
 
@@ -104,27 +104,27 @@
     plot.replaceChildren(...nodes);
   }
 
-  /** A list item for each image of an arm, most merger-like first. */
+  /** A list item for each image of an arm, the highest p_m first. */
   function makeSamples(arm) {
-    return arm.samples.map(({ image, objid, merger, cell }) => {
+    return arm.samples.map(({ image, objid, positive, cell }) => {
       const item = document.createElement("li");
       const [picture, p, mark] = ["img", "span", "span"].map((name) => document.createElement(name));
       p.textContent = (cell / data.cells).toFixed(3);
       picture.src = data.images[image];
-      picture.alt = `${merger ? "merger" : "not a merger"}, p_m ${p.textContent}, object ${objid}`;
+      picture.alt = `${positive ? "" : "not "}${data.words.one}, p_m ${p.textContent}, object ${objid}`;
       picture.title = objid;
       mark.className = "mark";
       item.append(picture, p, mark);
-      return { item, mark, merger, cell };
+      return { item, mark, positive, cell };
     });
   }
 
   function showSamples() {
     const groups = { called: [], rest: [] };
     const wrong = { called: 0, rest: 0 };
-    for (const { item, mark, merger, cell } of state.samples) {
+    for (const { item, mark, positive, cell } of state.samples) {
       const group = cell >= state.cell ? "called" : "rest";
-      const right = (group === "called") === merger;
+      const right = (group === "called") === positive;
       mark.textContent = right ? "✓ right" : "✗ wrong";
       item.classList.toggle("wrong", !right);
       wrong[group] += right ? 0 : 1;

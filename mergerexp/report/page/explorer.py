@@ -11,6 +11,7 @@ from mergerexp.analysis.calibration import jeffreys
 from mergerexp.analysis.metrics import auroc
 from mergerexp.report.page.content import Arm, Explorer, Thumb
 from mergerexp.report.page.images import embed
+from mergerexp.report.words import Words
 
 CELLS = 1000  # thresholds that the explorer offers, in [0, 1]
 
@@ -30,7 +31,7 @@ def cells_of(p_m: ArrayLike) -> NDArray[np.int64]:
     return cells
 
 
-def explorer_data(explorer: Explorer) -> dict[str, Any]:
+def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
     """Return what the templates need, of which "data" is for the script.
 
     Raises
@@ -46,6 +47,7 @@ def explorer_data(explorer: Explorer) -> dict[str, Any]:
     arms = [_arm(arm, images) for arm in explorer.arms]
     sources = [source for _, source in images.values()]
     data = {"cells": CELLS, "prevalence": explorer.prevalence, "arms": arms, "images": sources}
+    data["words"] = words._asdict()
     return {"data": data, "note": explorer.note, "own": f"{100 * explorer.prevalence:.3g} %"}
 
 
@@ -62,7 +64,7 @@ def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
         counts[name] = reached.tolist()
         limits[share] = [values.round(5).tolist() for values in jeffreys(reached, len(part))]
     samples = [_sample(thumb, images) for thumb in sorted(arm.samples, key=lambda thumb: -thumb.p_m)]
-    sizes = {"mergers": int(truth.sum()), "others": int((~truth).sum())}
+    sizes = {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
     return {"name": arm.name, "auroc": area, **counts, **sizes, "limits": limits, "samples": samples}
 
 
@@ -71,4 +73,4 @@ def _sample(thumb: Thumb, images: dict[bytes, tuple[int, str]]) -> dict[str, Any
         images[thumb.image] = (len(images), embed(thumb.image, f"object {thumb.objid}").src)
     place, _ = images[thumb.image]
     cell = int(cells_of([thumb.p_m])[0])
-    return {"image": place, "objid": str(thumb.objid), "merger": bool(thumb.label), "cell": cell}
+    return {"image": place, "objid": str(thumb.objid), "positive": bool(thumb.label), "cell": cell}

@@ -55,7 +55,7 @@ def render(report: Report, folder: Path) -> str:
         report=report,
         sections=sections,
         runs=runs,
-        explorer=explorer_data(report.explorer) if report.explorer else None,
+        explorer=explorer_data(report.explorer, report.words) if report.explorer else None,
         contents=_contents(report, sections),
         css=Markup(css),
         js=Markup(js),
