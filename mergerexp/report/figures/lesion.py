@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from mergerexp.report.figures.style import colour_of, figure, marker_of
+from mergerexp.report.figures.style import add_legend, colour_of, figure, marker_of
 from mergerexp.report.published import published
 from mergerexp.report.results import Results
 
@@ -52,5 +52,5 @@ def draw_lesion(results: Results, with_published: bool = True) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("training images, equally many of each class")
         axes.set_ylabel("test error, classes weighed alike")
-        axes.legend()
+        add_legend(axes, len(results.arms))
         return made

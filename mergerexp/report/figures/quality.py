@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from mergerexp.analysis.calibration import calibration_curve
 from mergerexp.analysis.curves import precision_recall, roc
 from mergerexp.analysis.metrics import auroc
-from mergerexp.report.figures.style import MERGER, OTHER, colour_of, figure
+from mergerexp.report.figures.style import MERGER, OTHER, add_legend, colour_of, figure, marker_of
 from mergerexp.report.published import published
 from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import Results, largest
@@ -80,25 +81,40 @@ def draw_roc(results: Results) -> Figure:
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate, completeness")
         title = f"AUROC (published: {published()['auroc']})"
-        axes.legend(loc="lower right", title=title, title_fontsize=9)
+        add_legend(axes, len(results.arms), loc="lower right", title=title, title_fontsize=9)
         return made
 
 
 def draw_precision_recall(results: Results) -> Figure:
-    """Draw purity against completeness at equal numbers and in a survey."""
-    survey = results.settings.prevalence
+    """Draw purity against completeness at equal numbers and in a survey; a rule has but one point."""
+    shares = {BALANCED: ("-", "full"), results.settings.prevalence: (":", "none")}
     with figure(height=4.1) as (made, axes):
         for arm in results.arms:
-            test = largest(results.study.predictions, arm)
-            for prevalence, line in ((BALANCED, "-"), (survey, ":")):
+            test, colour = largest(results.study.predictions, arm), colour_of(results.arms, arm)
+            is_rule = test["p_m"].nunique() == 2
+            named: dict[str, Any] = (
+                {"marker": marker_of(results.arms, arm), "linestyle": ""} if is_rule else {}
+            )
+            axes.plot([], [], color=colour, label=arm, **named)
+            for prevalence, (line, filled) in shares.items():
                 curve = precision_recall(test["label"], test["p_m"], prevalence)
-                label = f"{arm}, {prevalence:.0%} {results.words.many}"
-                colour = colour_of(results.arms, arm)
-                axes.plot(curve.recall, curve.precision, line, color=colour, label=label)
+                if is_rule:
+                    at = curve.threshold == test["p_m"].max()
+                    axes.plot(
+                        curve.recall[at],
+                        curve.precision[at],
+                        marker_of(results.arms, arm),
+                        color=colour,
+                        fillstyle=filled,
+                    )
+                else:
+                    axes.plot(curve.recall, curve.precision, line, color=colour)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
         axes.set_xlabel("completeness (recall)")
         axes.set_ylabel("purity (precision)")
-        axes.legend(fontsize=8)
+        for prevalence, (line, _) in shares.items():
+            axes.plot([], [], line, color="#666666", label=f"{100 * prevalence:.3g} % {results.words.many}")
+        add_legend(axes, len(results.arms))
         return made
 
 

@@ -19,6 +19,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MERGER, OTHER = "#0072B2", "#E69F00"
 WIDTH = 5.2  # inches
+FEW = 3  # arms whose legend fits among the data
+ASIDE = 1.8  # inches
 LOOK: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -45,6 +47,17 @@ def figure(width: float = WIDTH, height: float = 3.9) -> Iterator[tuple[Figure, 
         made = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(made)
         yield made, made.subplots()
+
+
+def add_legend(axes: Axes, arms: int, **options: Any) -> None:
+    """Put the legend into the axes, or beside them where so many arms would hide the data."""
+    made = axes.figure
+    assert isinstance(made, Figure)
+    if arms > FEW:
+        width, height = made.get_size_inches()
+        made.set_size_inches(width + ASIDE, height)
+        options |= {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)}
+    axes.legend(**options)
 
 
 def save(drawn: Figure, folder: Path, name: str) -> Path:
