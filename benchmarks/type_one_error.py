@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
-from mergerexp.analysis.lesion import compare_arms, learning_table
+from mergerexp.analysis.fold_errors import learning_table
+from mergerexp.analysis.lesion import compare_arms
 
 FOLDS = 4
 SUBSETS = (1.0, 0.5, 0.3, 0.17, 0.1)

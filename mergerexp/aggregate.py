@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,10 +30,16 @@ class Aggregation:
         """
         for _, cfg in cells:
             started = time.perf_counter()
-            report = aggregate(cfg)
+            try:
+                report = aggregate(cfg)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("Interrupted: studies are as they were before.") from None
             took = time.perf_counter() - started
-            console.print(f"{report.parent}: tables, figures and the report, in {took:.0f} s", soft_wrap=True)
-            console.print(f"Open {report.absolute().as_uri()}", soft_wrap=True)
+            for line in (
+                f"{report.parent}: tables, figures and the report, in {took:.0f} s",
+                f"Open {report.absolute().as_uri()}",
+            ):
+                console.print(line, soft_wrap=True)
 
     def run(self, overrides: list[str]) -> None:
         """Nothing is left to do."""
@@ -57,24 +64,40 @@ def aggregate(cfg: AggregateConfig) -> Path:
     from mergerexp.report.examples import read_examples, read_robustness
     from mergerexp.report.quality import Settings
     from mergerexp.report.results import compute
-    from mergerexp.report.study_folder import write_study
+    from mergerexp.report.study_folder import check_folder, write_study
     from mergerexp.tracking.study import StudyReader
 
+    title = " ".join([cfg.tracking.experiment, *_choice(cfg)])
+    folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
     reader = StudyReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
     log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
     if study.gaps and not cfg.allow_partial:
-        hint = "the study is not whole: allow_partial=true goes on without these"
+        hint = (
+            "the study is not whole: allow_partial=true goes on with what there is (the newest of duplicates)"
+        )
         raise UserError("\n".join([*map(str, study.gaps), hint]))
+    check_folder(folder)
     for gap in study.gaps:
         log.warning("%s", gap)
     compare = None if cfg.compare is None else (cfg.compare[0], cfg.compare[1])
-    settings = Settings(compare, cfg.prevalence, cfg.draws, cfg.seed)
+    chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
+    settings = Settings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen)
     degraded = read_robustness(reader, study)
     results = compute(study, settings, degraded, lambda what: log.info("computing %s", what))
-    name = cfg.name or "-".join(filter(None, [study.name.replace(" ", "_"), cfg.sweep]))
     log.info("writing tables, figures and the report")
-    return write_study(results, read_examples(reader, results), Path(cfg.paths.studies) / name)
+    return write_study(results, read_examples(reader, results), folder)
+
+
+def _choice(cfg: AggregateConfig) -> list[str]:
+    """Return what tells the chosen runs from the others of the experiment."""
+    where = [f"{key}={value}" for key, value in (cfg.where or {}).items()]
+    return [*([cfg.sweep] if cfg.sweep else []), *where]
+
+
+def _file_name(title: str) -> str:
+    """Return a name without folders for a study: experiments may be called anything."""
+    return re.sub(r"[^\w.]+", "-", title).strip(".-") or "study"
 
 
 def main() -> None:

@@ -12,9 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 log = logging.getLogger(__name__)
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)  # names of users' may hold [brackets]
 if not console.is_terminal:
-    console = Console(stderr=True, highlight=False, width=160)  # a log file: tables need no room to spare
+    console = Console(
+        stderr=True, highlight=False, markup=False, width=160
+    )  # a log file: tables need no room to spare
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 BAR_AFTER_S = 1.0  # shorter work shows nothing
@@ -29,7 +31,7 @@ class ConsoleHandler(logging.Handler):
         """Print a record."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         text = f"{stamp} {self.format(record)}"
-        console.print(text, style=STYLES.get(record.levelno), soft_wrap=True, markup=False)
+        console.print(text, style=STYLES.get(record.levelno), soft_wrap=True)
 
 
 class ProgressReport:

@@ -1,35 +1,31 @@
-"""The lesion study: how the error falls with the training set, and whether one arm's is the smaller one.
+"""The lesion study: whether one arm's error is smaller than another's, at each size and over all of them.
 
-Everything is computed from a frame of predictions with a row a galaxy and run, and the columns arm (str),
-subset (float), n_train (int, size of the balanced training set), seed (int), fold (int), split ("val" or
-"test"), objid (int), label (0 or 1) and p_m (in [0, 1]). Only rows of the split "test" are used. Where a
-column group is there, objects of one group (images of one encounter) are resampled together.
+Everything is computed from predictions as `mergerexp.analysis.fold_errors` takes them. Where a column group
+is there, objects of one group (images of one encounter) are resampled together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
-from mergerexp.analysis.intervals import mean_sem
-from mergerexp.analysis.metrics import Floats, class_weights, scores
+from mergerexp.analysis.fold_errors import fold_errors, test_rows
+from mergerexp.analysis.metrics import Floats, class_weights
 from mergerexp.analysis.significance import (
+    ROPE,
     bootstrap_outcome,
     corrected_t,
     correlated_bayes_t,
     mcnemar,
     paired_t,
     resample_sums,
-    shorthand,
     stouffer,
     welch,
 )
 
-COLUMNS = ("arm", "subset", "n_train", "seed", "fold", "split", "objid", "label", "p_m")
-RUN = ["arm", "subset", "seed", "fold"]
 CELL = ["subset", "fold"]
 PER_SIZE = ["subset", "n_train", "folds", "objects", "test", "difference", "statistic", "df", "p_value"]
 PER_SIZE += ["low", "high", "p_better", "p_equal", "p_worse", "only_better_wrong", "only_worse_wrong"]
@@ -69,61 +65,6 @@ class Comparison:
     left_out: tuple[str, ...]
 
 
-def fold_errors(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd.DataFrame:
-    """Score every run.
-
-    Parameters
-    ----------
-    predictions
-        See the module.
-    prevalence
-        Fraction of mergers that errors are weighed to, as for `metrics.scores`.
-
-    Returns
-    -------
-    DataFrame
-        arm, subset, seed, fold, n_train, error: a row a run, in the order of the first four.
-
-    Raises
-    ------
-    ValueError
-        If columns are missing, there is no test row, a run rates an object twice or has two n_train, an
-        object has two labels, or as `metrics.scores` does.
-    """
-    runs = []
-    for cell, part in _test_rows(predictions).groupby(RUN):
-        n_train = part["n_train"].iloc[0]
-        if (part["n_train"] != n_train).any():
-            raise ValueError(f"n_train must be one number in a run, unlike in {_name(RUN, cell)}")
-        try:
-            error = scores(part["label"], part["p_m"], prevalence)["error"]
-        except ValueError as mistake:
-            raise ValueError(f"{_name(RUN, cell)}: {mistake}") from mistake
-        runs.append((*cell, n_train, error))
-    return pd.DataFrame(runs, columns=[*RUN, "n_train", "error"])
-
-
-def learning_table(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd.DataFrame:
-    """Average the error of each arm and size over the folds, and over the seeds within a fold first.
-
-    Parameters and errors as for `fold_errors`.
-
-    Returns
-    -------
-    DataFrame
-        arm, subset, n_train (mean over folds, rounded), error, sem (s/√K; NaN for one fold), folds (K),
-        seeds, runs (fewer than folds times seeds where some are missing), text (as "0.038±1").
-    """
-    table = []
-    for (arm, subset), part in fold_errors(predictions, prevalence).groupby(["arm", "subset"]):
-        of_fold = part.groupby("fold")[["error", "n_train"]].mean()
-        error, sem = mean_sem(of_fold["error"])
-        row = {"arm": arm, "subset": subset, "n_train": round(of_fold["n_train"].mean())}
-        row |= {"error": error, "sem": sem, "folds": len(of_fold), "seeds": part["seed"].nunique()}
-        table.append({**row, "runs": len(part), "text": shorthand(error, sem)})
-    return pd.DataFrame(table)
-
-
 def compare_arms(
     predictions: pd.DataFrame,
     better: str,
@@ -132,8 +73,8 @@ def compare_arms(
     *,
     seed: int,
     draws: int = 10_000,
-    test_to_train: float = 0.5,
-    rope: float = 0.001,
+    test_to_train: float | Mapping[float, float] = 0.5,
+    rope: float = ROPE,
 ) -> Comparison:
     """Test at each size, and over all, whether one arm's error is smaller than another's.
 
@@ -146,7 +87,7 @@ def compare_arms(
     Parameters
     ----------
     predictions
-        See the module.
+        As `fold_errors` takes them, with group if objects have any.
     better, worse
         Names of two arms.
     prevalence
@@ -154,7 +95,8 @@ def compare_arms(
     seed, draws
         Of the bootstrap.
     test_to_train
-        n_test / n_train, as for `corrected_t`; the Bayesian t takes ρ = n_test / (n_test + n_train).
+        n_test / n_train, as for `corrected_t`, one for all sizes or by subset; the Bayesian t takes
+        ρ = n_test / (n_test + n_train), and the mean over sizes the largest ratio, to be on the safe side.
     rope
         As for `correlated_bayes_t`.
 
@@ -169,19 +111,22 @@ def compare_arms(
     pairs, left_out = _pair(rows, better, worse, prevalence)
     folds = _fold_table(runs, pairs, better, worse)
     drawn = _resample(pairs, prevalence, np.random.default_rng(seed), draws)
+    subsets = folds.index.unique("subset")
+    if not isinstance(test_to_train, Mapping):
+        test_to_train = dict.fromkeys(subsets, test_to_train)
+    ratios = {subset: test_to_train[subset] for subset in subsets}
 
     table = []
     for (subset, part), of_draws in zip(pairs.groupby("subset"), drawn.T, strict=True):
         of_size = folds.loc[[subset]]
         size = {"subset": subset, "n_train": round(of_size["n_train"].mean())}
         size |= {"folds": len(of_size), "objects": len(part)}
-        table += [{**size, **test} for test in _tests_over_folds(of_size, test_to_train, rope)]
+        table += [{**size, **test} for test in _tests_over_folds(of_size, ratios[subset], rope)]
         table += [{**size, **test} for test in _tests_over_objects(part, of_draws)]
         if len(of_size) == 1:
             left_out.append(f"subset {subset:g}: the arms share one fold only, so no test over folds")
     per_size = pd.DataFrame(table).reindex(columns=PER_SIZE)
 
-    subsets = folds.index.unique("subset")
     sizes_of_fold = folds.groupby("fold").size()
     left_out += [
         f"fold {fold}: not shared at every size, so not in the corrected t of the mean over sizes"
@@ -190,7 +135,7 @@ def compare_arms(
     correlation = pd.DataFrame(_correlation(drawn), index=subsets, columns=subsets)
     combined = [
         *_combined_p(per_size, correlation),
-        *_means_over_sizes(folds, per_size, drawn, test_to_train),
+        *_means_over_sizes(folds, per_size, drawn, max(ratios.values())),
     ]
     return Comparison(
         better,
@@ -202,27 +147,10 @@ def compare_arms(
     )
 
 
-def _test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
-    if missing := [name for name in COLUMNS if name not in predictions]:
-        raise ValueError(f"predictions lack the columns {', '.join(missing)}")
-    rows = predictions[predictions["split"] == "test"]
-    if rows.empty:
-        raise ValueError("predictions have no row of the split 'test'")
-    if (blank := rows[[*RUN, "objid"]].isna().any()).any():
-        raise ValueError(f"predictions lack values in {', '.join(blank.index[blank])}")
-    if (twice := rows.duplicated([*RUN[:3], "objid"])).any():
-        row = rows[twice].iloc[0]
-        raise ValueError(f"{_name(RUN[:3], row[RUN[:3]])} tests object {row['objid']} twice")
-    labels = rows[["objid", "label"]].drop_duplicates()
-    if (twice := labels["objid"].duplicated()).any():
-        raise ValueError(f"object {labels['objid'][twice].iloc[0]} has two labels")
-    return rows
-
-
 def _rows_of_arms(predictions: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
     if better == worse:
         raise ValueError(f"better and worse must be two arms, not {better!r} twice")
-    rows = _test_rows(predictions)
+    rows = test_rows(predictions)
     for arm in (better, worse):
         if not (rows["arm"] == arm).any():
             raise ValueError(f"arm {arm!r} has no test predictions; there are {sorted(set(rows['arm']))}")
@@ -393,7 +321,3 @@ def _means_over_sizes(
     difference = per_size.loc[per_size["test"] == "paired_bootstrap", "difference"].mean()
     bootstrap = bootstrap_outcome(difference, drawn.mean(axis=1))
     yield {"test": "paired_bootstrap", **shared, **asdict(bootstrap)}
-
-
-def _name(keys: list[str], values: Iterable[object]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in zip(keys, values, strict=True))

@@ -31,6 +31,7 @@ ASSUMES = {
     "what training adds is not in it.",
     "mean_over_sizes": "The mean difference over the sizes is tested as one number; sizes count alike.",
 }
+ROPE = 0.001  # a difference of errors that is none
 _TINY = 1e-12  # errors and differences closer than this are equal: what rounding leaves
 
 
@@ -177,7 +178,7 @@ def corrected_t(errors_a: ArrayLike, errors_b: ArrayLike, test_to_train: float =
 
 
 def correlated_bayes_t(
-    errors_a: ArrayLike, errors_b: ArrayLike, rho: float = 1 / 3, rope: float = 0.001
+    errors_a: ArrayLike, errors_b: ArrayLike, rho: float = 1 / 3, rope: float = ROPE
 ) -> Posterior:
     """Say how probable it is that a is better, practically equal, or worse.
 

@@ -95,7 +95,7 @@ def _told_plainly() -> Iterator[None]:
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         what = str(interrupt) or "Interrupted: the same command goes on where this one stopped."
-        console.print(f"[yellow]{what}[/]", soft_wrap=True)
+        console.print(what, style="yellow", soft_wrap=True)
         sys.exit(130)
 
 

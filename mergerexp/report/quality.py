@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -33,12 +34,18 @@ class Settings:
         Of each bootstrap.
     seed
         Of bootstraps, of the thirds that calibrators are fitted on, and of galleries.
+    title
+        What the study is called.
+    chosen
+        By what its runs were chosen: where, sweep, allow_partial.
     """
 
     compare: tuple[str, str] | None = None
     prevalence: float = 0.02
     draws: int = 10_000
     seed: int = 0
+    title: str = "study"
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,25 +93,27 @@ def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
         {"p": "as trained", **_fixed(raw, "p_m", BALANCED, settings)},
         *(_refitted(test, method, BALANCED, settings) for method in METHODS),
         {"p": "as trained", **_fixed(raw, "p_m", survey, settings)},
-        {"p": "isotonic", **_fixed(raw, "p_cal", survey, settings)},
+        {"p": "isotonic", **_fixed(raw, "p_cal", survey, settings, clipped="p_cal_clipped")},
         {"p": "as trained, prior shifted", **_fixed(shifted, "p_m", survey, settings)},
         *(_refitted(test, method, survey, settings) for method in METHODS),
     ]
     return Quality(test, recalibrated, calibrators, pd.DataFrame(rows))
 
 
-def _fixed(frame: pd.DataFrame, column: str, prevalence: float, settings: Settings) -> dict[str, Any]:
-    """Score given probabilities as if they were meant for a prevalence."""
-    table = bootstrap_scores(
-        frame["label"],
-        frame[column],
-        frame["fold"],
-        prevalence,
-        seed=settings.seed,
-        draws=settings.draws,
-        unit=frame["group"],
-    )
-    return _row(table, frame, column, prevalence, settings)
+def _fixed(
+    frame: pd.DataFrame, column: str, prevalence: float, settings: Settings, clipped: str | None = None
+) -> dict[str, Any]:
+    """Score given probabilities as if they were meant for a prevalence; log-loss: of the clipped ones."""
+
+    def bootstrap(name: str) -> pd.DataFrame:
+        known: dict[str, Any] = {"seed": settings.seed, "draws": settings.draws, "unit": frame["group"]}
+        table = bootstrap_scores(frame["label"], frame[name], frame["fold"], prevalence, **known)
+        return table.set_index("metric")
+
+    table = bootstrap(column)
+    if clipped is not None:
+        table.loc["log_loss"] = bootstrap(clipped).loc["log_loss"]
+    return _row(table.reset_index(), frame, column, prevalence, settings)
 
 
 def _refitted(test: pd.DataFrame, method: str, prevalence: float, settings: Settings) -> dict[str, Any]:

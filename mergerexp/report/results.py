@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from mergerexp.analysis.fold_errors import learning_table
 from mergerexp.analysis.intervals import bootstrap_scores, mean_sem
 from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
-from mergerexp.analysis.lesion import Comparison, compare_arms, learning_table
+from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.analysis.robustness import robustness_curves
 from mergerexp.errors import UserError
@@ -69,6 +70,17 @@ class Results:
         return Words.of(*self.study.class_names)
 
     @property
+    def is_papers(self) -> bool:
+        """Whether pretrained weights are compared with random ones, as in the published tests."""
+        weights = _weights(self.study)
+        return [weights[arm] for arm in self.compared or ()] == ["pretrained", "random"]
+
+    @property
+    def rated(self) -> str | None:
+        """The arm whose probabilities are looked at: the first network."""
+        return next((arm for arm in self.arms if arm in self.quality), None)
+
+    @property
     def headline(self) -> str:
         """The arm that the study is about."""
         return self.arms[0]
@@ -106,7 +118,13 @@ def compute(
     step("the lesion study")
     learning = learning_table(study.predictions)
     comparison = (
-        compare_arms(study.predictions, *compared, seed=settings.seed, draws=settings.draws)
+        compare_arms(
+            study.predictions,
+            *compared,
+            seed=settings.seed,
+            draws=settings.draws,
+            test_to_train=_test_to_train(study),
+        )
         if compared
         else None
     )
@@ -152,10 +170,7 @@ def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) 
             if arm not in known:
                 raise UserError(f"compare: no arm {arm}; there are {', '.join(known)}")
         return asked
-    weights = {
-        row["arm"]: study.settings[row["run_id"]].get("init.weights")
-        for row in records(study.runs.drop_duplicates("arm"))
-    }
+    weights = _weights(study)
     pretrained = [arm for arm in networks if weights[arm] == "pretrained"]
     random = [arm for arm in networks if weights[arm] == "random"]
     if len(pretrained) == len(random) == 1:
@@ -165,6 +180,19 @@ def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) 
     return (networks[0], networks[1]) if len(networks) == 2 else None
 
 
+def _weights(study: Study) -> dict[str, str | None]:
+    first = records(study.runs.drop_duplicates("arm"))
+    return {row["arm"]: study.settings[row["run_id"]].get("init.weights") for row in first}
+
+
+def _test_to_train(study: Study) -> dict[float, float]:
+    """Return n_test / n_train of each subset: of K folds one is for testing, one for validation."""
+    settings = study.settings[study.runs["run_id"].iloc[0]]
+    whole = 1 / (int(settings["split.folds"]) - 2)
+    of_train = settings["split.subset_of"] == "train"  # then test folds are whole
+    return {subset: whole / subset if of_train else whole for subset in study.runs["subset"].unique()}
+
+
 def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, LearningCurve], list[str]]:
     laws, notes = {}, []
     for arm in arms:
@@ -172,7 +200,7 @@ def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, Lear
         try:
             laws[arm] = fit_learning_curve(own["n_train"], own["error"], own["sem"])
         except ValueError as reason:
-            notes.append(f"no power law for {arm}: {reason}")
+            notes.append(f"No power law is fitted to {arm}: {reason}.")
     return laws, notes
 
 

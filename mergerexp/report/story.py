@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from mergerexp.analysis.lesion import Comparison, fold_errors
+from mergerexp.analysis.fold_errors import fold_errors
+from mergerexp.analysis.lesion import Comparison
 from mergerexp.frames import records
 from mergerexp.report.figures.galleries import OUTCOMES, Picture, draw_lots, most_confident_mistakes
 from mergerexp.report.page import (
@@ -26,7 +27,7 @@ from mergerexp.report.page import (
 )
 from mergerexp.report.published import published
 from mergerexp.report.results import Results, largest
-from mergerexp.report.tables import Table
+from mergerexp.report.tables import Table, p_value
 
 IN_A_TENTH = 4  # images of each class in the threshold explorer
 
@@ -54,7 +55,7 @@ def tell(
     shown = {table.name: table for table in tables}
     study = results.study
     return Report(
-        title=f"{study.name}: {' and '.join(results.compared or results.arms[:2])}",
+        title=f"{results.settings.title}: {' and '.join(results.compared or results.arms[:2])}",
         subtitle=_subtitle(results),
         headline=_headline(results),
         gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
@@ -69,7 +70,7 @@ def tell(
 
 def _subtitle(results: Results) -> str:
     study = results.study
-    name = next(iter(study.tags.values())).get("mergerexp.data.name", "data")
+    name = study.tags[study.runs["run_id"].iloc[0]]["mergerexp.data.name"]
     galaxies = study.predictions["objid"].nunique()
     return (
         f"{len(study.runs)} runs on {galaxies:,} galaxies of {name}, after {published()['source']}. "
@@ -83,6 +84,7 @@ def _headline(results: Results) -> list[Headline]:
     ]
     by = scores.set_index("metric")
     paper, ours = published(), results.headline
+    beside = results.is_papers  # else the published numbers are of something else
 
     def of(metric: str, digits: int = 3) -> str:
         row = by.loc[metric]
@@ -91,10 +93,13 @@ def _headline(results: Results) -> list[Headline]:
     size = f"{ours}, N = {by['n_train'].iloc[0]:.0f}"
     first = [
         Headline(
-            "test error", of("error"), paper["lesion"]["error_text"]["transfer"], f"{size}; classes alike"
+            "test error",
+            of("error"),
+            paper["lesion"]["error_text"]["transfer"] if beside else None,
+            f"{size}; classes alike",
         ),
-        Headline("AUROC", of("auroc"), f"{paper['auroc']}", size),
-        Headline("F1 at p_m ≥ 0.5", of("f1"), f"{paper['table1'][0]['f1']:.2f}", size),
+        Headline("AUROC", of("auroc"), f"{paper['auroc']}" if beside else None, size),
+        Headline("F1 at p_m ≥ 0.5", of("f1"), f"{paper['table1'][0]['f1']:.2f}" if beside else None, size),
     ]
     if results.comparison is None or results.compared is None:
         return first
@@ -103,19 +108,18 @@ def _headline(results: Results) -> list[Headline]:
     better, worse = results.compared
     if welch is not None:
         what = f"{better} better than {worse}? All sizes, one-tailed"
-        published_p = f"{paper['lesion']['combined_p']:.2f}"
-        first.append(Headline("p, as published", f"{welch['p_value']:.2g}", published_p, what))
+        published_p = f"{paper['lesion']['combined_p']:.2f}" if beside else None
+        first.append(Headline("p, by the paper's test", p_value(welch["p_value"]), published_p, what))
     if joint is not None:
         paired = f"error smaller by {joint['difference']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]"
-        first.append(Headline("p, paired bootstrap", f"{joint['p_value']:.2g}", None, paired))
+        first.append(Headline("p, paired bootstrap", p_value(joint["p_value"]), None, paired))
     return first
 
 
 def _sections(
     results: Results, tables: dict[str, Table], figures: dict[str, Path], examples: dict[str, pd.DataFrame]
 ) -> list[Section]:
-    words = {"survey": f"{100 * results.settings.prevalence:.3g} %", "headline": results.headline}
-    words |= results.words._asdict()
+    words = _words(results, examples)
 
     def pick(*names: str) -> list[Item]:
         items: list[Item] = []
@@ -138,11 +142,12 @@ def _sections(
             "fig06_calibration_recalibrated",
             "calibration",
         ),
-        "galleries": _galleries(results, examples),
+        "galleries": _galleries(results, examples.get(words["pictured"])),
         "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
     }
     said = _texts()["sections"]
-    filled = {**words, "verdict": "\n\n".join([verdict(results.comparison), *results.notes])}
+    notes = [*results.notes, *([_texts()["seeds"]] if words["seed"] else [])]
+    filled = {**words, "verdict": "\n\n".join([verdict(results.comparison), *notes])}
     return [
         Section(name, said[name]["title"], said[name]["intro"].format(**filled), own)
         for name, own in items.items()
@@ -158,10 +163,28 @@ def verdict(comparison: Comparison | None) -> str:
     joint = combined_test(comparison, "mean_over_sizes", "paired_bootstrap")
     assert joint is not None  # wherever two arms are compared
     which = "better" if joint["low"] > 0 else "worse" if joint["high"] < 0 else "unclear"
-    words = {"better": comparison.better, "worse": comparison.worse, "p": joint["p_value"]}
-    words |= {key: joint[key] for key in ("difference", "low", "high")}
-    sentence = said["joint"].format(said=said[which].format(**words), **words)
-    return f"{sentence}\n\n{said['published']}"
+    names = {"better": comparison.better, "worse": comparison.worse}
+    least, *limits = (joint[key] for key in ("difference", "low", "high"))
+    winner = comparison.better
+    if least < 0:
+        winner, least, limits = comparison.worse, -least, [-limit for limit in reversed(limits)]
+    numbers = {"winner": winner, "difference": least, "low": limits[0], "high": limits[1]}
+    sentences = [
+        said["joint"].format(
+            said=said[which].format(**names), p=_equals(joint["p_value"]), **numbers, **names
+        )
+    ]
+    folds = combined_test(comparison, "mean_over_sizes", "corrected_t")
+    if folds is not None:
+        claims = [(test["p_value"] < 0.05) - (test["p_value"] > 0.95) for test in (joint, folds)]
+        agrees = said["agree" if claims[0] == claims[1] else "disagree"]
+        sentences.append(said["folds"].format(p=_equals(folds["p_value"]), agrees=agrees))
+    return f"{' '.join(sentences)}\n\n{said['published']}"
+
+
+def _equals(p: float) -> str:
+    shown = p_value(p)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any] | None:
@@ -186,10 +209,24 @@ def _block(table: Table) -> TableBlock:
     return TableBlock(table.name, table.title, table.caption, table.shown)
 
 
-def _galleries(results: Results, examples: dict[str, pd.DataFrame]) -> list[Item]:
-    if results.headline not in examples:
+def _words(results: Results, examples: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """Return what is filled into the texts."""
+    seeds = sorted(results.study.runs["seed"].unique())
+    laws = "; lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else ""
+    return {
+        **results.words._asdict(),
+        "survey": f"{100 * results.settings.prevalence:.3g} %",
+        "headline": results.headline,
+        "rated": results.rated or "",
+        "pictured": next((arm for arm in results.arms if arm in examples), ""),
+        "laws": laws,
+        "seed": f" and of seed {seeds[0]}" if len(seeds) > 1 else "",
+    }
+
+
+def _galleries(results: Results, own: pd.DataFrame | None) -> list[Item]:
+    if own is None:
         return []
-    own = examples[results.headline]
     lots = draw_lots(own, results.settings.seed)
     groups = [(title, [_thumb(picture) for picture in lots[name]]) for name, title, _, _ in OUTCOMES]
     worst = [_thumb(picture) for picture in most_confident_mistakes(own)]
@@ -216,11 +253,9 @@ def _explorer(results: Results, examples: dict[str, pd.DataFrame]) -> Explorer:
         ]
         arms.append(Arm(arm, test["label"].to_numpy(), test["p_m"].to_numpy(), samples))
     test = largest(results.study.predictions, results.headline)
-    return Explorer(
-        arms,
-        float(test["label"].mean()),
-        "The pooled test folds of each method at its largest training set.",
-    )
+    first = ", of its first seed" if len(set(results.study.runs["seed"])) > 1 else ""
+    note = f"The pooled test folds of each method at its largest training set{first}."
+    return Explorer(arms, float(test["label"].mean()), note)
 
 
 def _spread(examples: pd.DataFrame) -> pd.DataFrame:
@@ -244,8 +279,8 @@ def _runs(results: Results) -> TableBlock:
             "fold": runs["fold"].astype(str),
             "seed": runs["seed"].astype(str),
             "test error": _errors_of(runs, errors),
-            "epochs": runs["epochs"].map("{:.0f}".format),
-            "minutes": (runs["seconds"] / 60).map("{:.1f}".format),
+            "epochs": _numbers(runs["epochs"], ".0f"),
+            "minutes": _numbers(runs["seconds"].astype(float) / 60, ".1f"),
             "commit": runs["commit"].fillna("").str[:7],
         }
     )
@@ -255,6 +290,11 @@ def _runs(results: Results) -> TableBlock:
     ]
     caption = "" if study.has_page else f"In MLflow: mlflow ui --backend-store-uri {study.uri}"
     return TableBlock("runs", "All runs", caption, frame, links)
+
+
+def _numbers(column: pd.Series, digits: str) -> list[str]:
+    """Return numbers as text, nothing where a method has none: a rule has no epochs."""
+    return [format(value, digits) if pd.notna(value) else "" for value in column]
 
 
 def _errors_of(runs: pd.DataFrame, test: pd.DataFrame) -> list[str]:

@@ -54,40 +54,73 @@ def write_study(results: Results, examples: dict[str, pd.DataFrame], folder: Pat
     UserError
         If the folder holds something else.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise UserError(f"{folder} is there and holds no study: choose another name=NAME")
-    draft = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    tables = all_tables(results)
-    for table in tables:
-        table.write(draft / "tables")
-    figures = _figures(results, examples.get(results.headline, pd.DataFrame()), draft / "figures")
-    results.study.predictions.to_parquet(draft / "predictions.parquet", index=False)
-    write_json(draft / "calibrators.json", _calibrators(results))
-    provenance = _provenance(results)
-    write_json(draft / MARK, _study_json(results, provenance))
-    write_page(tell(results, tables, figures, examples, provenance), draft / "report.html")
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
+    check_folder(folder)
+    draft, old = _beside(folder)
+    draft.mkdir()
+    try:
+        _write(results, examples, draft)
+        if folder.exists():
+            folder.rename(old)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     return folder / "report.html"
 
 
-def _figures(results: Results, examples: pd.DataFrame, folder: Path) -> dict[str, Path]:
+def check_folder(folder: Path) -> None:
+    """See that a study can be written there, before hours of work; clear what a killed aggregation left.
+
+    Raises
+    ------
+    UserError
+        If the folder holds something else, or nothing can be written beside it.
+    """
+    draft, old = _beside(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists() and not folder.exists():  # killed between the two renames
+            old.rename(folder)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        draft.rmdir()
+        foreign = folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: can't be written ({error.strerror}); choose another paths.studies=FOLDER or name=NAME"
+        ) from error
+    if foreign:
+        raise UserError(f"{folder} is there and holds no study: choose another name=NAME")
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Return where a study is written first, and where the one that it replaces is kept for a moment."""
+    return folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
+
+
+def _write(results: Results, examples: dict[str, pd.DataFrame], folder: Path) -> None:
+    tables = all_tables(results)
+    for table in tables:
+        table.write(folder / "tables")
+    figures = _figures(results, examples, folder / "figures")
+    results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
+    write_json(folder / "calibrators.json", _calibrators(results))
+    provenance = _provenance(results)
+    write_json(folder / MARK, _study_json(results, provenance))
+    write_page(tell(results, tables, figures, examples, provenance), folder / "report.html")
+
+
+def _figures(results: Results, examples: dict[str, pd.DataFrame], folder: Path) -> dict[str, Path]:
     """Draw all figures; return their PNG files by name."""
     drawers: dict[str, Callable[[], Figure]] = {"fig02_lesion": lambda: draw_lesion(results)}
-    if results.headline in results.quality:
-        drawers |= all_quality_figures(results)
+    drawers |= all_quality_figures(results)
     if results.robustness is not None:
         drawers["robustness_curves"] = lambda: draw_robustness(results)
-    if len(examples):
-        lots = draw_lots(examples, results.settings.seed)
-        lots["most_confident_mistakes"] = most_confident_mistakes(examples)
-        drawers |= {name: partial(draw_gallery, own) for name, own in lots.items() if own}
+    if pictured := [arm for arm in results.arms if arm in examples]:
+        own = examples[pictured[0]]
+        lots = draw_lots(own, results.settings.seed)
+        lots["most_confident_mistakes"] = most_confident_mistakes(own)
+        drawers |= {name: partial(draw_gallery, lot) for name, lot in lots.items() if lot}
     return {name: save(draw(), folder, name) for name, draw in drawers.items()}
 
 
@@ -112,6 +145,7 @@ def _provenance(results: Results) -> dict[str, Any]:
     ended = pd.to_datetime(results.study.runs["ended"], unit="ms", utc=True)
     return {
         "data": {key: values(f"data.{key}") for key in ("name", "content_hash", "objects")},
+        "settings": _settings(results),
         "runs": {
             "commit": values("git.commit"),
             "with changes of their own": values("git.dirty"),
@@ -132,6 +166,16 @@ def _provenance(results: Results) -> dict[str, Any]:
     }
 
 
+def _settings(results: Results) -> dict[str, Any]:
+    """Return the runs' settings: what all share, and the values of what differs."""
+    configs = [results.study.settings[run_id] for run_id in results.study.runs["run_id"]]
+    keys = sorted(
+        {key for config in configs for key in config if not key.startswith(("paths.", "tracking."))}
+    )
+    values = {key: sorted({config[key] for config in configs if key in config}) for key in keys}
+    return {key: own[0] if len(own) == 1 else own for key, own in values.items()}
+
+
 def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
     comparison = results.comparison
     frames = {
@@ -139,7 +183,7 @@ def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
         "learning": results.learning,
         "tests": None if comparison is None else comparison.per_size,
         "combined_tests": None if comparison is None else comparison.combined,
-        "calibration": pd.concat([q.scores.assign(arm=arm) for arm, q in results.quality.items()]),
+        "calibration": pd.concat([pd.DataFrame(), *_calibration_scores(results)]),
         "robustness": results.robustness,
         "runs": results.study.runs,
     }
@@ -156,6 +200,10 @@ def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
         },
         "provenance": provenance,
     }
+
+
+def _calibration_scores(results: Results) -> list[pd.DataFrame]:
+    return [quality.scores.assign(arm=arm) for arm, quality in results.quality.items()]
 
 
 def _plain_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

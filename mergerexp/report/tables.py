@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mergerexp.analysis.robustness import doubling_strengths
-from mergerexp.analysis.significance import ASSUMES, shorthand
+from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records
 from mergerexp.report.published import published
@@ -72,7 +72,8 @@ def all_tables(results: Results) -> list[Table]:
     tables = [scores_table(results), prevalence_table(results), learning_table(results)]
     if results.comparison is not None:
         tables += [tests_table(results), combined_table(results), assumptions_table(results)]
-    tables.append(quality_table(results))
+    if results.quality:
+        tables.append(quality_table(results))
     if results.robustness is not None:
         tables += [robustness_table(results), doubling_table(results)]
     return tables
@@ -81,10 +82,13 @@ def all_tables(results: Results) -> list[Table]:
 def scores_table(results: Results) -> Table:
     """Table 1: recall, precision and F1 of every method, and the published ones."""
     scores = results.scores[results.scores["at"] == "balanced"]
-    rows = []
+    rows, most = [], results.learning["folds"].max()
     for arm in results.arms:
         own = records(scores[scores["arm"] == arm])
-        row: dict[str, Any] = {"method": arm, "N": f"{own[0]['n_train']:.0f}"}
+        row: dict[str, Any] = {
+            "method": arm + _of_folds(own[0]["folds"], most),
+            "N": f"{own[0]['n_train']:.0f}",
+        }
         row |= {score["metric"]: _mean(score) for score in own}
         pooled = {score["metric"]: _pooled(score) for score in own}
         rows.append(row | {"error, pooled": pooled["error"], "AUROC, pooled": pooled["auroc"]})
@@ -128,16 +132,18 @@ def prevalence_table(results: Results) -> Table:
 
 def learning_table(results: Results) -> Table:
     """Return the test error of every arm at every size, the paper's notation (Fig. 2)."""
-    learning = results.learning
-    wide = learning.set_index(["n_train", "arm"])["text"].unstack()  # noqa: PD010
-    wide = wide.reindex(columns=[arm for arm in results.arms if arm in wide]).fillna("")
-    wide = wide.sort_index(ascending=False).reset_index().rename(columns={"n_train": "N"})
-    wide["N"] = wide["N"].map("{:.0f}".format)
-    errors, sizes = published()["lesion"]["error_text"], published()["lesion"]["sizes"]
-    row = {"N": f"{max(sizes)} ({PAPER})"}
-    if results.compared:
-        row |= dict(zip(results.compared, (errors["transfer"], errors["random"]), strict=True))
-    shown = pd.concat([wide, pd.DataFrame([row])], ignore_index=True).fillna("").astype(str)
+    learning, most = results.learning, results.learning["folds"].max()
+    rows: list[dict[str, str]] = []
+    for _, own in sorted(learning.groupby("subset"), reverse=True):
+        by = {row["arm"]: row for row in records(own)}
+        row = {"N": f"{own['n_train'].max():.0f}"}
+        row |= {arm: by[arm]["text"] + _of_folds(by[arm]["folds"], most) for arm in results.arms if arm in by}
+        rows.append(row)
+    if results.compared and results.is_papers:
+        errors, sizes = published()["lesion"]["error_text"], published()["lesion"]["sizes"]
+        of_paper = dict(zip(results.compared, (errors["transfer"], errors["random"]), strict=True))
+        rows.append({"N": f"{max(sizes)} ({PAPER})", **of_paper})
+    shown = pd.DataFrame(rows, columns=["N", *results.arms]).fillna("")
     return Table(
         "lesion_errors",
         "Test error against the size of the training set (Fig. 2 of the paper)",
@@ -155,7 +161,8 @@ def tests_table(results: Results) -> Table:
     names = list(dict.fromkeys(sizes["test"]))
     wide = wide[names].rename(columns=NAMES).sort_index(ascending=False)
     shown = wide.reset_index().rename(columns={"n_train": "N"}).astype({"N": int})
-    own = dict(zip(published()["lesion"]["sizes"], published()["lesion"]["p_values"], strict=True))
+    lesion = published()["lesion"]
+    own = dict(zip(lesion["sizes"], lesion["p_values"], strict=True)) if results.is_papers else {}
     paper = pd.DataFrame(
         {"N": [f"{size} ({PAPER})" for size in own], NAMES["welch"]: [f"{p:.2f}" for p in own.values()]}
     )
@@ -163,7 +170,8 @@ def tests_table(results: Results) -> Table:
     return Table(
         "lesion_tests",
         f"Has {better} the smaller error than {worse}? One-tailed p-values at each size",
-        "Small where it has; the last table of this section says what each test assumes.",
+        f"Small where it has. Of the Bayesian t it is the probability that {better}'s error is smaller by "
+        f"more than {ROPE:g}: large where it is. The last table of this section says what each test assumes.",
         results.comparison.per_size,
         pd.concat([shown.astype(str), paper], ignore_index=True).fillna(""),
     )
@@ -176,18 +184,19 @@ def combined_table(results: Results) -> Table:
     shown = pd.DataFrame(
         {
             "test": combined["test"].map(NAMES) + ", " + combined["combination"].map(NAMES),
-            "p": combined["p_value"].map(_p_value),
+            "p": combined["p_value"].map(p_value),
         }
     )
-    p_value = f"{published()['lesion']['combined_p']:.2f}"
-    paper = {"test": f"Welch, Stouffer ({PAPER})", "p": p_value}
+    own = f"{published()['lesion']['combined_p']:.2f}"
+    paper = [{"test": f"Welch, Stouffer ({PAPER})", "p": own}] if results.is_papers else []
     return Table(
         "lesion_combined",
         "All sizes together",
-        "The joint bootstrap is the one to quote: it resamples galaxies over all sizes at once, so that what "
-        "nested subsets share is accounted for.",
+        "The joint bootstrap, the last of ours, resamples galaxies over all sizes at once, so that what "
+        "nested subsets share is accounted for: with several seeds it is the one to quote. With one seed it "
+        "takes the luck of the training for skill; the corrected t doesn't, but has only the folds to go by.",
         combined,
-        pd.concat([shown, pd.DataFrame([paper])], ignore_index=True),
+        pd.concat([shown, pd.DataFrame(paper)], ignore_index=True),
     )
 
 
@@ -214,7 +223,7 @@ def quality_table(results: Results) -> Table:
             "p": row["p"],
             words.many: _percent(row["prevalence"]),
             "ECE": f"{row['ece']:.4f} [{row['ece_low']:.4f}, {row['ece_high']:.4f}]",
-            "ECE if p were true": f"{row['ece_null']:.4f} (p = {_p_value(row['ece_p'])})",
+            "ECE if p were true": f"{row['ece_null']:.4f} (p = {p_value(row['ece_p'])})",
             "Brier": _interval(row, "brier"),
             "log-loss": _interval(row, "log_loss"),
             "AUROC": _interval(row, "auroc"),
@@ -226,10 +235,12 @@ def quality_table(results: Results) -> Table:
     return Table(
         "calibration",
         "Calibration of p_m, before and after recalibration",
-        "Calibrators are fitted on a third of each test fold and scored on the rest; 2σ bootstrap intervals "
-        "refit them. An ECE is positive even for true probabilities: the next column says how large it would "
-        f"be then, and how probable one as large as found. Probabilities hold for equally many {words.many} "
-        f"and others; in a survey they must be shifted to its fraction of {words.many}.",
+        "Calibrators are fitted on a third of each test fold and scored on the rest. 2σ bootstrap intervals, "
+        "which refit the calibrator where its probabilities are scored for the prevalence that they are "
+        "meant for. An ECE is positive even for true probabilities, for which its interval allows; the next column "
+        "says how large it would be then, and how probable one as large as found. Probabilities hold for "
+        f"equally many {words.many} and others; in a survey they must be shifted to its fraction of "
+        f"{words.many}: a calibrated .95 means .28 where they are 2 %.",
         numbers[first + [column for column in numbers if column not in first]],
         pd.DataFrame(rows),
     )
@@ -256,8 +267,8 @@ def robustness_table(results: Results) -> Table:
 
 def _outcome(row: dict[str, Any]) -> str:
     if row["p_value"] == row["p_value"]:
-        return _p_value(row["p_value"])
-    return f"P(better) = {row['p_better']:.2f}"
+        return p_value(row["p_value"])
+    return f"P = {row['p_better']:.2f}"
 
 
 def doubling_table(results: Results) -> Table:
@@ -284,6 +295,11 @@ def _doubled(row: dict[str, Any]) -> str:
     return f"{strength} ({row['none']:.2f} to {row['worst']:.2f})"
 
 
+def _of_folds(folds: int, most: int) -> str:
+    """Return what to add to a number that lacks folds which others have."""
+    return f" ({folds} of {most} folds)" if folds < most else ""
+
+
 def _mean(row: dict[str, Any]) -> str:
     return f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["folds"] > 1 else "")
 
@@ -300,7 +316,8 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.3g} %"
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
+    """Return a p-value with as many digits as matter."""
     if p != p:
         return ""
     return "< .0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mergerexp.analysis.lesion import COLUMNS, compare_arms, fold_errors, learning_table
+from mergerexp.analysis.fold_errors import COLUMNS, fold_errors, learning_table
+from mergerexp.analysis.lesion import compare_arms
 from mergerexp.analysis.metrics import scores
 from mergerexp.analysis.significance import (
     ASSUMES,

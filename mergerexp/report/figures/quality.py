@@ -119,14 +119,18 @@ def draw_precision_recall(results: Results) -> Figure:
 
 
 def all_quality_figures(results: Results) -> dict[str, Callable[[], Figure]]:
-    """Return what draws each figure of the headline arm, by its file's name."""
-    quality = results.quality[results.headline]
-    calibrated, words = quality.recalibrated["isotonic"], results.words
-    return {
-        "fig03_histogram": lambda: draw_histogram(quality.test, words),
-        "fig04_calibration": lambda: draw_calibration(quality.test, words),
-        "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, words, "p_cal"),
-        "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
+    """Return what draws each figure, by its file's name; those of probabilities are of one network."""
+    figures: dict[str, Callable[[], Figure]] = {
         "fig07_roc": lambda: draw_roc(results),
         "precision_recall": lambda: draw_precision_recall(results),
     }
+    if results.rated is not None:
+        quality, words = results.quality[results.rated], results.words
+        calibrated = quality.recalibrated["isotonic"]
+        figures |= {
+            "fig03_histogram": lambda: draw_histogram(quality.test, words),
+            "fig04_calibration": lambda: draw_calibration(quality.test, words),
+            "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, words, "p_cal"),
+            "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
+        }
+    return figures
