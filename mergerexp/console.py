@@ -14,9 +14,8 @@ log = logging.getLogger(__name__)
 
 console = Console(stderr=True, highlight=False, markup=False)  # names of users' may hold [brackets]
 if not console.is_terminal:
-    console = Console(
-        stderr=True, highlight=False, markup=False, width=160
-    )  # a log file: tables need no room to spare
+    # A log file: tables need no room to spare.
+    console = Console(stderr=True, highlight=False, markup=False, width=160)
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 BAR_AFTER_S = 1.0  # shorter work shows nothing

@@ -18,7 +18,7 @@ from PIL import Image
 from mergerexp.config.compose import Composer, compose_cell
 from mergerexp.config.fingerprint import digest
 from mergerexp.config.paths import absolute_paths
-from mergerexp.config.schema import TrainConfig
+from mergerexp.config.schema import NetworkConfig, TrainConfig
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.files import write_json
 from mergerexp.sweep.job_folder import DONE
@@ -62,7 +62,8 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
         subset_of="all", negatives="all", seed=0,
     )  # fmt: skip
     identity = digest([*map(str, overrides), content_hash, len(list(root.glob("runs/*")))])
-    folder = RunFolder(root / "runs" / f"study-{cfg.init.name}-{cfg.subset:g}-{cfg.fold}-{identity}")
+    name = str(getattr(cfg.model, "method", cfg.init.name))
+    folder = RunFolder(root / "runs" / f"study-{name}-{cfg.subset:g}-{cfg.fold}-{identity}")
     folder.path.mkdir(parents=True)
     folder.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(cfg)))
     write_json(folder.inputs, {"fingerprint": identity})
@@ -74,7 +75,8 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
     folder.join("5weep000")
     if state == DONE:
         rng = np.random.default_rng([cfg.fold, cfg.seed, round(100 * cfg.subset)])
-        skill = SKILL[cfg.init.name] * cfg.subset**0.15
+        is_network = isinstance(cfg.model, NetworkConfig)
+        skill = (SKILL[cfg.init.name] if is_network else 0.4) * cfg.subset**0.15
         parts = [
             pd.DataFrame(
                 {
@@ -92,7 +94,8 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
         images = [jpeg(label) for label in parts[1]["label"]]
         pd.DataFrame({"objid": parts[1]["objid"], "drawn": True, "jpeg": images}).to_parquet(folder.examples)
         size = {"train/n_balanced": float(n_balanced(labels[split.train])), "run/seconds": 60.0}
-        write_json(folder.metrics, {**fold_metrics(predictions), **size, "run/epochs": 12.0})
+        epochs = {"run/epochs": 12.0} if is_network else {}  # a rule has none
+        write_json(folder.metrics, {**fold_metrics(predictions), **size, **epochs})
         for name in ("model.safetensors", "model.json"):
             write_json(folder.path / name, {})
     folder.set_state(state, error=None if state == DONE else "ValueError: bad luck")

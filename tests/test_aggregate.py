@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import f1_score, log_loss, roc_auc_score
 
 import mergerexp.aggregate
 from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dict
-from mergerexp.analysis.recalibration import split_test_folds
+from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 from mergerexp.files import read_json
+from mergerexp.report.study_folder import MARK, check_folder
 from mergerexp.sweep.job_folder import FAILED
 from tests.studies import add_run, add_study
 
@@ -174,8 +176,96 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     store = f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"
     only = "where={init.name: random, subset: 1.0, fold: 2}"
     assert aggregate(store, only, "allow_partial=true") == 0
-    study = json.loads((tmp_path / "studies" / "mergerexp" / "study.json").read_text())
+    (folder,) = (tmp_path / "studies").iterdir()
+    assert folder.name == "mergerexp-init.name-random-subset-1.0-fold-2"
+    study = json.loads((folder / "study.json").read_text())
+    assert study["settings"]["chosen"]["where"]["init.name"] == "random"
     assert study["compared"] is None
     assert study["tests"] is None
     assert len(study["gaps"]) == 3
     shutil.rmtree(tmp_path / "studies")
+
+
+def test_log_loss_of_isotonic_probabilities_is_of_clipped_ones(small_study):
+    """0 and 1, of which isotonic regression gives many, would make any log-loss that of the clipping."""
+    scores = pd.read_csv(small_study / "tables" / "calibration.csv")
+    survey = scores[(scores["arm"] == "imagenet") & (scores["prevalence"] == 0.02)].set_index("p")
+    predictions = pd.read_parquet(small_study / "predictions.parquet")
+    own = predictions[(predictions["arm"] == "imagenet") & (predictions["subset"] == 1.0)]
+    calibrated, _ = recalibrate(own, "isotonic", 0, 0.5)
+    of_class = calibrated.groupby("label")["label"].transform("size")
+    weights = np.where(calibrated["label"] == 1, 0.02, 0.98) / of_class
+    expected = log_loss(calibrated["label"], calibrated["p_cal_clipped"], sample_weight=weights)
+    assert survey.loc["isotonic", "log_loss"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_rules_alone(aggregate, tmp_path):
+    """No network: nothing to calibrate, no epochs, and nothing that the published tests are about."""
+    for method in ("gini_m20", "asymmetry"):
+        for fold in range(4):
+            add_run(tmp_path, "model=nonparametric", f"model.method={method}", f"fold={fold}")
+    assert aggregate("compare=[asymmetry,gini_m20]") == 0
+    study = tmp_path / "studies" / "mergerexp"
+    assert {"fig07_roc", "precision_recall"} <= {path.stem for path in (study / "figures").glob("*.png")}
+    assert not (study / "tables" / "calibration.csv").exists()
+    page = (study / "report.html").read_text()
+    assert not re.search(r">\s*(nan|None)\s*<", page)
+    for table in ("lesion_errors", "lesion_tests", "lesion_combined"):
+        assert "published" not in (study / "tables" / f"{table}.md").read_text()
+
+
+def test_the_published_tests_stand_beside_those_of_transfer_learning(small_study):
+    for table in ("lesion_errors", "lesion_tests", "lesion_combined"):
+        assert "published" in (small_study / "tables" / f"{table}.md").read_text()
+
+
+def test_several_seeds(aggregate, tmp_path):
+    add_study(tmp_path, ("imagenet", "random"), (1.0,), (0, 1, 2, 3))
+    add_study(tmp_path, ("imagenet", "random"), (1.0,), (0, 1, 2, 3), "seed=1")
+    assert aggregate() == 0
+    study = tmp_path / "studies" / "mergerexp"
+    page = (study / "report.html").read_text()
+    assert "Several seeds were trained" in page and "of seed 0" in page
+    table = pd.read_csv(study / "tables" / "lesion_errors.csv")
+    assert set(table["seeds"]) == {2} and set(table["folds"]) == {4}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "folder"), [("plain [v2] [/b]", "plain-v2-b"), ("../../Users/me/x", "Users-me-x")]
+)
+def test_experiments_may_be_called_anything(experiment, folder, aggregate, tmp_path, capsys):
+    named = f"tracking.experiment='{experiment}'"
+    for fold in range(4):
+        add_run(tmp_path, "init=imagenet", f"fold={fold}", named)
+    assert aggregate(named) == 0
+    assert [path.name for path in (tmp_path / "studies").iterdir()] == [folder]
+    assert folder in capsys.readouterr().err
+
+
+def test_arms_of_unequal_folds_share_a_row_and_say_so(aggregate, tmp_path):
+    add_study(tmp_path, subsets=(1.0,))
+    add_study(tmp_path, ("imagenet",), (0.5,))
+    add_study(tmp_path, ("random",), (0.5,), (0, 1, 2))
+    assert aggregate("allow_partial=true") == 0
+    rows = (tmp_path / "studies" / "mergerexp" / "tables" / "lesion_errors.md").read_text().splitlines()
+    sizes = [row for row in rows if row.startswith("|") and "N |" not in row and "---" not in row]
+    assert len(sizes) == 3  # two of ours, and the published
+    assert "(3 of 4 folds)" in sizes[1] and all(cell.strip() for cell in sizes[1].split("|")[1:-1])
+
+
+def test_a_folder_that_can_not_be_written(aggregate, study_root, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    store = f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"
+    assert aggregate(store, f"paths.studies={tmp_path / 'file'}") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "can't be written" in line and "paths.studies=FOLDER" in line
+
+
+def test_killed_between_two_renames(tmp_path):
+    """The old study was out of the way and the new one not yet in its place."""
+    old = tmp_path / ".mine.old"
+    old.mkdir()
+    (old / MARK).write_text("{}")
+    check_folder(tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine" / MARK).read_text() == "{}"

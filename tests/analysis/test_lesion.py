@@ -386,3 +386,22 @@ def test_bad_input(predictions):
         compared(pd.concat([small, moved]))
     with pytest.raises(ValueError, match="draws"):
         compare_arms(small, "imagenet", "random", seed=1, draws=0)
+
+
+def test_the_share_of_test_to_training_objects_of_each_size(predictions):
+    """Where only the training sets are subsets, small ones have much more to be tested on."""
+    ratios = {subset: 0.5 / subset for subset in SUBSETS}
+    one_by_one = {
+        subset: compare_arms(predictions, "imagenet", "random", seed=1, draws=50, test_to_train=ratio)
+        for subset, ratio in ratios.items()
+    }
+    together = compare_arms(predictions, "imagenet", "random", seed=1, draws=50, test_to_train=ratios)
+    for subset, alone in one_by_one.items():
+        for test in ("corrected_t", "correlated_bayes_t"):
+            ours, expected = (row(all_.per_size, test=test, subset=subset) for all_ in (together, alone))
+            assert (ours.statistic, ours.p_better) == pytest.approx(
+                (expected.statistic, expected.p_better), rel=0, abs=0, nan_ok=True
+            )
+    mean = {"test": "corrected_t", "combination": "mean_over_sizes"}
+    strictest = one_by_one[min(SUBSETS)]
+    assert row(together.combined, **mean).p_value == row(strictest.combined, **mean).p_value

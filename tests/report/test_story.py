@@ -22,7 +22,10 @@ def comparison(difference: float) -> Comparison:
         (0.03, "imagenet is better than random on these galaxies"),
         (0.01, "imagenet and random can't be told apart"),
         (0.0, "imagenet and random can't be told apart"),
-        (-0.03, "random is better than imagenet on these galaxies"),
+        (
+            -0.03,
+            "random is better than imagenet on these galaxies: the error of random is smaller by 0.03",
+        ),
     ],
 )
 def test_verdict(difference, said):
