@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def aggregate(cfg: AggregateConfig) -> Path:
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
     reader = StudyReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
+    degraded, gaps = read_robustness(reader, study)
+    study = replace(study, gaps=[*study.gaps, *gaps])
     log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
     if study.gaps and not cfg.allow_partial:
         hint = (
@@ -83,7 +86,6 @@ def aggregate(cfg: AggregateConfig) -> Path:
     compare = None if cfg.compare is None else (cfg.compare[0], cfg.compare[1])
     chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
     settings = Settings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen)
-    degraded = read_robustness(reader, study)
     results = compute(study, settings, degraded, lambda what: log.info("computing %s", what))
     log.info("writing tables, figures and the report")
     return write_study(results, read_examples(reader, results), folder)

@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 
 import pandas as pd
-from mlflow.exceptions import MlflowException
 
 from mergerexp.errors import describe
+from mergerexp.frames import records
 from mergerexp.report.results import Results, largest
+from mergerexp.tracking.arms import is_network
+from mergerexp.tracking.selection import Gap, cell_name
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 
 log = logging.getLogger(__name__)
@@ -40,29 +42,44 @@ def read_examples(reader: StudyReader, results: Results) -> dict[str, pd.DataFra
     return shown
 
 
-def read_robustness(reader: StudyReader, study: Study) -> pd.DataFrame | None:
+def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | None, list[Gap]]:
     """Return the ratings of degraded test images, where `mergerexp.robustness` has measured some.
 
-    Columns arm, subset, seed, fold, objid, label, degradation, strength, p_m.
+    Those of each network at its largest size; None if there are none at all. Columns arm, subset, seed, fold,
+    objid, label, degradation, strength, p_m. Where only some runs have them, or otherwise than most, that is
+    a gap.
     """
-    measured = [run_id for run_id in study.runs["run_id"] if _has(reader, run_id)]
-    runs = study.runs[study.runs["run_id"].isin(measured)]
-    parts = []
-    for run_id, found in reader.artifacts(runs, ROBUSTNESS, pd.read_parquet).items():
-        if isinstance(found, Exception):
-            log.warning("run %s: %s can't be read (%s)", run_id[:8], ROBUSTNESS, found)
-            continue
-        row = runs[runs["run_id"] == run_id].iloc[0]
-        parts.append(found.assign(**{key: row[key] for key in ("arm", "subset", "seed", "fold")}))
-    return pd.concat(parts, ignore_index=True) if parts else None
+    networks = [run_id for run_id in study.runs["run_id"] if is_network(study.settings[run_id])]
+    largest_of = study.runs.groupby("arm")["subset"].transform("max")
+    runs = study.runs[study.runs["run_id"].isin(networks) & (study.runs["subset"] == largest_of)]
+    measured = [run_id for run_id in runs["run_id"] if reader.has(run_id, ROBUSTNESS)]
+    if not measured:
+        return None, []
+    content = reader.artifacts(runs[runs["run_id"].isin(measured)], ROBUSTNESS, _read_ratings)
+    levels = {run_id: _levels(found) for run_id, found in content.items() if isinstance(found, pd.DataFrame)}
+    usual = max(levels.values(), key=list(levels.values()).count, default=())
+    parts, gaps = [], []
+    for row in records(runs):
+        run_id, found = row["run_id"], content.get(row["run_id"])
+        name = f"robustness of {cell_name(row)} (run {run_id[:8]})"
+        if found is None:
+            gaps.append(Gap("missing", f"{name} was not measured: python -m mergerexp.robustness"))
+        elif isinstance(found, Exception):
+            gaps.append(Gap("damaged", f"{name}: {describe(found)}"))
+        elif levels[run_id] != usual:
+            gaps.append(Gap("foreign", f"{name} was measured at other strengths than that of most runs"))
+        else:
+            parts.append(found.assign(**{key: row[key] for key in ("arm", "subset", "seed", "fold")}))
+    return (pd.concat(parts, ignore_index=True) if parts else None), gaps
+
+
+def _levels(ratings: pd.DataFrame) -> tuple[tuple[str, float], ...]:
+    return tuple(ratings[["degradation", "strength"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _read_ratings(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path, columns=["objid", "label", "degradation", "strength", "p_m"])
 
 
 def _read_images(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path, columns=["objid", "drawn", "jpeg"])
-
-
-def _has(reader: StudyReader, run_id: str) -> bool:
-    try:
-        return any(file.path == ROBUSTNESS for file in reader.client.list_artifacts(run_id))
-    except MlflowException:
-        return False

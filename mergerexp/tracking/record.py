@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -81,7 +82,7 @@ class Record:
             log.warning("%s: the record in MLflow can't be completed", error)
             return False
         except Exception as error:  # whatever the store's drivers raise: the run goes on without
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            reason = without_password((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
             log.warning("MLflow does not answer (%s): the record will be completed later", reason)
             self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
             return False
@@ -127,6 +128,11 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
         write_json(folder.record, note)
 
 
+def without_password(text: str) -> str:
+    """Take users and passwords out of the addresses in a text."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
 def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowClient, str]:
     """Open the store and make sure the experiment exists; return the client and the store's full URI.
 
@@ -148,7 +154,7 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
     uri, lock = tracking.uri, nullcontext()
     if uri.startswith(SQLITE):
         path = Path(uri.removeprefix(SQLITE)).absolute()
-        if not create and not path.is_file():
+        if not create and not (path.is_file() and path.stat().st_size):  # an empty one would get tables
             raise UserError(f"{path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is")
         path.parent.mkdir(parents=True, exist_ok=True)
         uri = f"{SQLITE}{path}"
@@ -159,7 +165,8 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
         if client.get_experiment_by_name(tracking.experiment) is None:
             if not create:
                 known = ", ".join(experiment.name for experiment in client.search_experiments())
-                raise UserError(f"no experiment {tracking.experiment} in {uri}; there are {known}")
+                where = without_password(uri)
+                raise UserError(f"no experiment {tracking.experiment} in {where}; there are {known}")
             _create_experiment(client, tracking, uri)
     return client, uri
 

@@ -12,10 +12,10 @@ import pandas as pd
 from mlflow.entities import Run
 
 from mergerexp.errors import UserError
-from mergerexp.tracking.arms import CELL, arm_of, name_arms, protocol
+from mergerexp.tracking.arms import CELL, arm_of, is_network, name_arms, protocol
 from mergerexp.tracking.record import IDENTITY, SWEEP
 
-REQUIRED = ("subset", "fold", "seed", "split.folds")
+REQUIRED = {"subset": float, "fold": int, "seed": int, "split.folds": int}  # and what makes them numbers
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ def with_setting(runs: Sequence[Run], key: str, value: Any) -> list[Run]:
 
     known = {own for run in runs if (own := of(run)) is not None}
     if not known:
-        raise UserError(f"where.{key}: no run has such a setting; the keys are those of a run's config.yaml")
+        what = "such a tag in MLflow"
+        if not key.startswith("tags."):
+            what = "such a setting; the keys are those of a run's config.yaml"
+        raise UserError(f"where.{key}: no run has {what}")
     wanted = value if isinstance(value, list) else [value]
-    chosen = [run for run in runs if any(_same(of(run), one) for one in wanted)]
-    if not chosen:
-        raise UserError(f"where.{key}={value}: no such run; there are {', '.join(sorted(known))}")
-    return chosen
+    for one in wanted:
+        if not any(_same(own, one) for own in known):
+            raise UserError(f"where.{key}={one}: no such run; there are {', '.join(sorted(known))}")
+    return [run for run in runs if any(_same(of(run), one) for one in wanted)]
 
 
 def _same(own: str | None, wanted: Any) -> bool:
@@ -122,7 +125,14 @@ def _rest(reference: Mapping[str, str], differs: Sequence[str]) -> str:
 
 
 def _is_ours(run: Run) -> bool:
-    return IDENTITY in run.data.tags and all(key in run.data.params for key in REQUIRED)
+    settings = run.data.params
+    try:
+        for key, number in REQUIRED.items():
+            number(settings[key])
+    except (KeyError, ValueError):
+        return False
+    name = "init.name" if is_network(settings) else "model.method"
+    return IDENTITY in run.data.tags and name in settings
 
 
 def _protocol_key(run: Run) -> tuple[tuple[str, str], ...]:
@@ -168,8 +178,9 @@ def _one_a_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFrame, list
         name = cell_name(dict(zip(cell, key, strict=True)))
         finished = group[group["status"] == "FINISHED"].sort_values("ended")
         if len(finished) > 1:
-            ids = ", ".join(run_id[:8] for run_id in finished["run_id"])
-            gaps.append(Gap("duplicate", f"{name} was finished {len(finished)} times (runs {ids})"))
+            *others, newest = (run_id[:8] for run_id in finished["run_id"])
+            which = f"run {newest} is the newest, before it {', '.join(others)}"
+            gaps.append(Gap("duplicate", f"{name} was finished {len(finished)} times: {which}"))
         if len(finished):
             kept.append(finished.iloc[-1])
             continue

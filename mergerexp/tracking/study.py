@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Run
 
+from mergerexp.analysis.metrics import scores
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.console import ProgressReport
 from mergerexp.errors import UserError, describe
 from mergerexp.frames import records
 from mergerexp.tracking.arms import CELL
-from mergerexp.tracking.record import open_store
+from mergerexp.tracking.record import open_store, without_password
 from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_setting
 
 log = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ class Study:
         commit, device.
     gaps
         What is missing or was left out.
-    settings, tags
+    settings, tags, metrics
         Of each run, by run_id.
     predictions
         A row a galaxy and run: arm, subset, n_train, seed, fold, split, objid, group, label, p_m.
@@ -53,6 +56,7 @@ class Study:
     gaps: list[Gap]
     settings: dict[str, dict[str, str]]
     tags: dict[str, dict[str, str]]
+    metrics: dict[str, dict[str, float]]
     predictions: pd.DataFrame
 
     @property
@@ -78,12 +82,9 @@ class StudyReader:
 
     def __init__(self, tracking: TrackingConfig) -> None:
         self.tracking = tracking
-        try:
-            self.client, self.uri = open_store(tracking, create=False)
-        except UserError:
-            raise
-        except Exception as error:  # whatever the store's drivers raise
-            raise UserError(f"{tracking.uri}: MLflow does not answer ({describe(error)})") from error
+        with self._answering():
+            self.client, uri = open_store(tracking, create=False)
+        self.uri = without_password(uri).rstrip("/")
 
     def find(self, sweep: str | None = None, where: Mapping[str, Any] | None = None) -> Study:
         """Choose the runs of a study, and say what it lacks; predictions are empty.
@@ -100,9 +101,14 @@ class StudyReader:
         UserError
             If there is no such experiment, sweep, setting or run.
         """
-        experiment = self.client.get_experiment_by_name(self.tracking.experiment)
-        assert experiment is not None  # open_store looked
-        found = self._search(experiment.experiment_id)
+        with self._answering():
+            experiment = self.client.get_experiment_by_name(self.tracking.experiment)
+            assert experiment is not None  # open_store looked
+            found = self._search(experiment.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            raise UserError(
+                f"experiment {self.tracking.experiment} in {self.uri} is deleted; MLflow can restore it"
+            )
         if not found:
             raise UserError(f"experiment {self.tracking.experiment} in {self.uri} has no runs")
         if sweep is not None:
@@ -118,6 +124,7 @@ class StudyReader:
             gaps=gaps,
             settings={run.info.run_id: dict(run.data.params) for run in found},
             tags={run.info.run_id: dict(run.data.tags) for run in found},
+            metrics={run.info.run_id: dict(run.data.metrics) for run in found},
             predictions=pd.DataFrame(),
         )
 
@@ -126,12 +133,20 @@ class StudyReader:
         content = self.artifacts(study.runs, "predictions.parquet", read_predictions)
         parts, gaps = [], list(study.gaps)
         truth: dict[int, int] = {}
+        tested: dict[tuple[Any, ...], dict[int, int]] = {}
         for row in records(study.runs):
             found = content[row["run_id"]]
-            problem = found if isinstance(found, Exception) else _contradiction(found, truth)
+            if isinstance(found, Exception):
+                problem: str | None = describe(found)
+            else:
+                before = tested.setdefault((row["arm"], row["subset"], row["seed"]), {})
+                problem = (
+                    _contradiction(found, truth)
+                    or _not_as_recorded(found, study.metrics[row["run_id"]])
+                    or _tested_before(found, row["fold"], before)
+                )
             if problem is not None:
-                why = describe(problem) if isinstance(problem, Exception) else problem
-                gaps.append(Gap("damaged", f"{cell_name(row)} (run {row['run_id'][:8]}): {why}"))
+                gaps.append(Gap("damaged", f"{cell_name(row)} (run {row['run_id'][:8]}): {problem}"))
                 continue
             own = {key: row[key] for key in ("arm", "subset", "n_train", "seed", "fold")}
             parts.append(found.assign(**own))
@@ -141,6 +156,18 @@ class StudyReader:
         read = predictions[["arm", *CELL]].drop_duplicates()
         runs = study.runs.merge(read, on=["arm", *CELL])
         return replace(study, runs=runs, gaps=gaps, predictions=predictions)
+
+    def has(self, run_id: str, name: str) -> bool:
+        """Tell whether a run has an artifact.
+
+        Raises
+        ------
+        UserError
+            If MLflow does not answer.
+        """
+        with self._answering():
+            found = [file.path for file in self.client.list_artifacts(run_id)]
+        return name in found
 
     def artifacts(self, runs: pd.DataFrame, name: str, read: Callable[[Path], Any]) -> dict[str, Any]:
         """Download a file of each run and read it.
@@ -167,6 +194,17 @@ class StudyReader:
                 content[run_id] = value
                 progress.advance(1)
         return content
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Say in one line what the store's drivers raise when it does not answer."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            where, why = without_password(str(self.tracking.uri)), without_password(describe(error))
+            raise UserError(f"{where}: MLflow does not answer ({why})") from error
 
     def _search(self, experiment_id: str) -> list[Run]:
         found: list[Run] = []
@@ -197,6 +235,37 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if predictions["objid"].duplicated().any():
         raise UserError("predictions.parquet rates an object twice")
     return predictions[COLUMNS]
+
+
+def _not_as_recorded(predictions: pd.DataFrame, metrics: Mapping[str, float]) -> str | None:
+    """Tell how predictions differ from those that the run's own metrics were computed from, if they do."""
+    if "train/n_balanced" not in metrics:
+        return "MLflow lacks its metrics"
+    for name, part in predictions.groupby("split"):
+        mergers = int(part["label"].sum())
+        counts = {"n_mergers": mergers, "n_noninteracting": len(part) - mergers}
+        expected = {key: metrics.get(f"{name}/{key}", value) for key, value in counts.items()}
+        if counts != expected:
+            return (
+                f"predictions.parquet has {mergers} + {len(part) - mergers} objects of the two classes in "
+                f"its {name} fold, not {expected['n_mergers']:.0f} + {expected['n_noninteracting']:.0f}"
+            )
+        if not mergers or mergers == len(part):
+            return f"its {name} fold has objects of one class only"
+        error = scores(part["label"], part["p_m"])["error"]
+        if not math.isclose(error, metrics.get(f"{name}/error", error), abs_tol=1e-6):
+            return f"predictions.parquet has not the {name} error that the run had"
+    return None
+
+
+def _tested_before(predictions: pd.DataFrame, fold: int, tested: dict[int, int]) -> str | None:
+    """Tell which other fold has the same test objects, if one does."""
+    own = predictions.loc[predictions["split"] == "test", "objid"].tolist()
+    twice = [objid for objid in own if objid in tested]
+    if twice:
+        return f"object {twice[0]} is in the test fold {tested[twice[0]]} too ({len(twice)} such objects)"
+    tested.update(dict.fromkeys(own, fold))
+    return None
 
 
 def _contradiction(predictions: pd.DataFrame, truth: dict[int, int]) -> str | None:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
 from mergerexp.sweep.job_folder import FAILED, RUNNING
 from mergerexp.tracking.arms import name_arms
+from mergerexp.tracking.record import IDENTITY
 from mergerexp.tracking.study import Study, StudyReader
 from tests.studies import add_run, add_study
 
@@ -125,6 +128,73 @@ def test_damaged_predictions_are_named(root):
     assert any("fold=1" in what and broken["run_id"][:8] in what for what in damaged)
     assert any("fold=3" in what and "is not that of other runs" in what for what in damaged)
     assert set(study.runs["fold"]) == {0, 2}
+
+
+def stored(root: Path, run_id: str) -> Path:
+    (path,) = (root / "mlartifacts").glob(f"**/{run_id}/artifacts/predictions.parquet")
+    return path
+
+
+def test_predictions_that_are_not_those_of_the_run(root):
+    """Rows that are lost, p_m that are others, objects of another fold: none of them is averaged."""
+    runs = reader(root).find().runs.set_index("fold")
+    paths = {fold: stored(root, runs.loc[fold, "run_id"]) for fold in range(4)}
+    whole = {fold: pd.read_parquet(path) for fold, path in paths.items()}
+    whole[1].iloc[::2].to_parquet(paths[1])
+    whole[3].assign(p_m=1 - whole[3]["p_m"]).to_parquet(paths[3])
+    objids = whole[0].loc[whole[0]["split"] == "test", "objid"].to_numpy()
+    moved = whole[2].copy()
+    moved.loc[moved["split"] == "test", "objid"] = objids[: (moved["split"] == "test").sum()]
+    moved.to_parquet(paths[2])
+    study = reader(root).with_predictions(reader(root).find())
+    said = {what.split()[2]: what for kind, what in gaps(study) if kind == "damaged"}
+    assert set(study.runs["fold"]) == {0}
+    assert "objects of the two classes in its" in said["fold=1"]
+    assert "has not the test error that the run had" in said["fold=3"]
+    assert "test fold 0 too" in said["fold=2"] or "is not that of other runs" in said["fold=2"]
+    assert runs.loc[3, "run_id"][:8] in said["fold=3"]
+
+
+def test_runs_that_others_have_put_there(root):
+    store = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("mergerexp").experiment_id
+    for params in (
+        {},
+        {"subset": "1", "seed": "0", "split.folds": "4", "fold": "abc", "init.name": "imagenet"},
+    ):
+        run = store.create_run(experiment, tags={IDENTITY: "made up"}, run_name="theirs")
+        for key, value in params.items():
+            store.log_param(run.info.run_id, key, value)
+        store.set_terminated(run.info.run_id)
+    study = reader(root).find()
+    assert [kind for kind, _ in gaps(study)] == ["foreign", "foreign"]
+    assert all("theirs" in what for _, what in gaps(study))
+
+
+def test_every_value_of_a_choice_is_there(root):
+    with pytest.raises(UserError, match=r"where\.fold=9: no such run; there are 0, 1, 2, 3"):
+        reader(root).find(where={"fold": [0, 9]})
+    with pytest.raises(UserError, match=r"where\.tags\.night: no run has such a tag in MLflow"):
+        reader(root).find(where={"tags.night": 3})
+
+
+def test_a_store_that_goes_silent(root, monkeypatch):
+    study = reader(root)
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise MlflowException("API request to http://me:secret@host:5000/api failed")
+
+    monkeypatch.setattr(study.client, "search_runs", fail)
+    with pytest.raises(UserError, match="MLflow does not answer") as caught:
+        study.find()
+    assert "secret" not in str(caught.value) and "//host:5000" in str(caught.value)
+
+
+def test_an_empty_file_stays_empty(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    with pytest.raises(UserError, match="no MLflow store"):
+        reader(tmp_path)
+    assert (tmp_path / "mlflow.db").stat().st_size == 0
 
 
 def arm(**settings: str) -> dict[str, str]:
