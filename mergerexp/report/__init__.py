@@ -1,1 +1,1 @@
-"""What a study looks like: tables, and later figures and pages."""
+"""What a study looks like: its numbers as tables, figures and a page."""

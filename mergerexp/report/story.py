@@ -234,7 +234,9 @@ def _galleries(results: Results, own: pd.DataFrame | None) -> list[Item]:
         Gallery(
             "outcomes", "Random draws of each outcome (Figs 8 to 11)", "p_m is below each image.", groups
         ),
-        Gallery("mistakes", "The most confident mistakes", "The worst first.", [("Mistakes", worst)]),
+        Gallery(
+            "mistakes", "The most confident mistakes", "The worst first.", [("Mistakes", worst)], named=True
+        ),
     ]
 
 
@@ -255,7 +257,7 @@ def _explorer(results: Results, examples: dict[str, pd.DataFrame]) -> Explorer:
     test = largest(results.study.predictions, results.headline)
     first = ", of its first seed" if len(set(results.study.runs["seed"])) > 1 else ""
     note = f"The pooled test folds of each method at its largest training set{first}."
-    return Explorer(arms, float(test["label"].mean()), note)
+    return Explorer(arms, float(test["label"].mean()), note, results.settings.prevalence)
 
 
 def _spread(examples: pd.DataFrame) -> pd.DataFrame:

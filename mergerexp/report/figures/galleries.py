@@ -42,7 +42,7 @@ def draw_lots(examples: pd.DataFrame, seed: int) -> dict[str, list[Picture]]:
     Parameters
     ----------
     examples
-        Galaxies whose images are at hand: objid, label, p_m, jpeg, random (True for those that were
+        Galaxies whose images are at hand: objid, label, p_m, jpeg, drawn (True for those that were
         drawn at random from their outcome, see `mergerexp.training.examples`).
     seed
         Of the draw.

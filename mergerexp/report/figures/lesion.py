@@ -10,6 +10,8 @@ from mergerexp.report.figures.style import add_legend, colour_of, figure, marker
 from mergerexp.report.published import published
 from mergerexp.report.results import Results
 
+APART = 1.03  # factor between the points of two methods at one size, which would hide each other
+
 
 def draw_lesion(results: Results, with_published: bool = True) -> Figure:
     """Draw each arm's mean test error over folds with its SEM, and fitted power laws.
@@ -25,8 +27,9 @@ def draw_lesion(results: Results, with_published: bool = True) -> Figure:
         for arm in results.arms:
             own = results.learning[results.learning["arm"] == arm].sort_values("n_train")
             colour = colour_of(results.arms, arm)
+            aside = APART ** (results.arms.index(arm) - (len(results.arms) - 1) / 2)
             axes.errorbar(
-                own["n_train"],
+                own["n_train"] * aside,
                 own["error"],
                 yerr=own["sem"],
                 fmt=marker_of(results.arms, arm),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mergerexp.analysis.calibration import calibration_curve
 from mergerexp.analysis.curves import precision_recall, roc
 from mergerexp.analysis.metrics import auroc
-from mergerexp.report.figures.style import MERGER, OTHER, add_legend, colour_of, figure, marker_of
+from mergerexp.report.figures.style import MERGER, OTHER, add_legend, colour_of, figure, line_of, marker_of
 from mergerexp.report.published import published
 from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import Results, largest
@@ -64,7 +64,7 @@ def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> F
             r"mean $p_m$ in the bin" if column == "p_m" else r"mean recalibrated $p_m$ in the bin"
         )
         axes.set_ylabel(f"fraction of {words.many}, classes weighed alike")
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return made
 
 
@@ -75,7 +75,8 @@ def draw_roc(results: Results) -> Figure:
             test = largest(results.study.predictions, arm)
             curve = roc(test["label"], test["p_m"])
             area = auroc(test["label"], test["p_m"])
-            axes.plot(curve.fpr, curve.tpr, color=colour_of(results.arms, arm), label=f"{arm}: {area:.4f}")
+            colour, line = colour_of(results.arms, arm), line_of(results.arms, arm)
+            axes.plot(curve.fpr, curve.tpr, line, color=colour, label=f"{arm}: {area:.4f}")
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set_xlabel("false positive rate")

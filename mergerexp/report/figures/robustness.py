@@ -6,7 +6,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mergerexp.report.figures.style import LOOK, colour_of, marker_of
+from mergerexp.report.figures.style import FEW, LOOK, add_legend, colour_of, marker_of
 from mergerexp.report.results import Results
 
 COLUMNS = 3
@@ -44,5 +44,6 @@ def draw_robustness(results: Results) -> Figure:
             axes.set_ylim(0, 0.6)
         for axes in grid[:, 0]:
             axes.set_ylabel("test error")
-        grid.flat[0].legend()
+        many = len(results.arms) > FEW
+        add_legend(grid.flat[min(COLUMNS, len(kinds)) - 1 if many else 0], len(results.arms))
         return made

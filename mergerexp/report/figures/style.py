@@ -16,6 +16,7 @@ from mergerexp.files import written
 
 # Okabe & Ito's colours, told apart by colour-blind readers too; the markers say the same without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES = ("-", "--", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MERGER, OTHER = "#0072B2", "#E69F00"
 WIDTH = 5.2  # inches
@@ -77,4 +78,10 @@ def colour_of(arms: list[str], arm: str) -> str:
 
 def marker_of(arms: list[str], arm: str) -> str:
     """Return the marker that an arm has in all figures of a study."""
-    return MARKERS[arms.index(arm) % len(MARKERS)]
+    turn, place = divmod(arms.index(arm), len(COLOURS))
+    return MARKERS[(place + turn) % len(MARKERS)]  # a colour that comes again has another marker
+
+
+def line_of(arms: list[str], arm: str) -> str:
+    """Return the line style that an arm has in all figures of a study: another where colours come again."""
+    return LINES[arms.index(arm) // len(COLOURS) % len(LINES)]

@@ -30,12 +30,13 @@ class Column(NamedTuple):
 
 
 class Small(NamedTuple):
-    """An image of a gallery, and its p_m as shown."""
+    """An image of a gallery, its p_m as shown, and what it is called."""
 
     src: str
     alt: str
     objid: str
     shown: str
+    truth: str
 
 
 class Block(NamedTuple):
@@ -120,7 +121,7 @@ def _small(thumb: Thumb, words: Words) -> Small:
     shown = f"{cells_of([thumb.p_m])[0] / CELLS:.3f}"
     truth = words.one if thumb.label else f"not {words.one}"
     alt = f"{truth}, p_m {shown}, object {thumb.objid}"
-    return Small(embed(thumb.image, f"object {thumb.objid}").src, alt, str(thumb.objid), shown)
+    return Small(embed(thumb.image, f"object {thumb.objid}").src, alt, str(thumb.objid), shown, truth)
 
 
 def _table(table: TableBlock, anchor: str, label: str) -> Block:

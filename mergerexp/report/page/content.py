@@ -113,12 +113,15 @@ class Gallery:
         As of a figure.
     groups
         Heading and images of each.
+    named
+        Say below each image which class it is of.
     """
 
     name: str
     title: str
     caption: str
     groups: Sequence[tuple[str, Sequence[Thumb]]]
+    named: bool = False
 
 
 Item = Figure | TableBlock | Gallery
@@ -176,6 +179,8 @@ class Explorer:
         At least one; the first is shown first.
     prevalence
         Fraction of mergers in the data set.
+    survey
+        In a survey, to choose with a click.
     note
         A sentence on the predictions: of which runs and galaxies.
     """
@@ -183,6 +188,7 @@ class Explorer:
     arms: Sequence[Arm]
     prevalence: float
     note: str = ""
+    survey: float = 0.02
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
     ValueError
         If there is no arm, or the prevalence, predictions or images are wrong.
     """
-    if not 0 < explorer.prevalence < 1:
-        raise ValueError(f"explorer: prevalence must lie between 0 and 1, not {explorer.prevalence}")
+    for share in (explorer.prevalence, explorer.survey):
+        if not 0 < share < 1:
+            raise ValueError(f"explorer: prevalence must lie between 0 and 1, not {share}")
     if not explorer.arms:
         raise ValueError("explorer: there is no arm to explore")
     images: dict[bytes, tuple[int, str]] = {}  # their place in the list, and their source
@@ -48,7 +49,12 @@ def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
     sources = [source for _, source in images.values()]
     data = {"cells": CELLS, "prevalence": explorer.prevalence, "arms": arms, "images": sources}
     data["words"] = words._asdict()
-    return {"data": data, "note": explorer.note, "own": f"{100 * explorer.prevalence:.3g} %"}
+    shares = {
+        "own": f"{100 * explorer.prevalence:.3g} %",
+        "survey": explorer.survey,
+        "of_survey": f"{100 * explorer.survey:.3g} %",
+    }
+    return {"data": data, "note": explorer.note, **shares}
 
 
 def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
