@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -42,8 +43,13 @@ def require_torch(purpose: str) -> None:
 
 def describe(error: BaseException) -> str:
     """Return an error's type and message in one line, for a status file or a table."""
-    message = " ".join(str(error).split())
+    message = without_credentials(" ".join(str(error).split()))
     return f"{type(error).__name__}: {message}"[:2000] if message else type(error).__name__
+
+
+def without_credentials(text: str) -> str:
+    """Return a text whose addresses name no user and no password."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def try_all(

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
-from mergerexp.config.validate import validate
+from mergerexp.config.validate import QUOTED, validate
 from mergerexp.errors import ConfigError, try_all
 from mergerexp.sweep.options import SCHEMAS, read_options
 
@@ -156,6 +156,8 @@ def one_line(error: Exception, config_name: str) -> str:
         wanted = re.search(r"Could not find '([^']+)'", text)
         group, _, option = (wanted.group(1) if wanted else "?").lstrip("/").rpartition("/")
         return f"{group}={option}: choose one of {', '.join(options)}"
+    if config_name == "aggregate" and "no viable alternative at input" in text:
+        return f"{text.splitlines()[0]}; {QUOTED}"
     return " ".join(text.split())
 
 

@@ -29,6 +29,7 @@ from mergerexp.config.schema import (
 from mergerexp.errors import ConfigError
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
+QUOTED = """a name with a comma or = in it is quoted: 'compare=["imagenet, lr=0.01",random]'"""
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -81,6 +82,8 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
         key, reason = error.full_key or "", str(error).splitlines()[0]
         if re.match(r"Key '.*' not in '", reason):
             reason = "unknown key; --help lists the keys"
+        if "is not a ListConfig" in reason:
+            reason = f"a list is needed: {key}=[A,B]{f'; {QUOTED}' if key == 'compare' else ''}"
         raise ConfigError(f"{key}: {reason}") from error
 
 
@@ -179,7 +182,9 @@ def _check_report(cfg: AggregateConfig) -> None:
     if cfg.name is not None:
         _check_file_name("name", cfg.name)
     if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):
-        raise ConfigError(f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]")
+        raise ConfigError(
+            f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]; {QUOTED}"
+        )
 
 
 def _check_list(key: str, entries: list[Any] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -168,7 +169,7 @@ def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) 
     if asked is not None:
         for arm in asked:
             if arm not in known:
-                raise UserError(f"compare: no arm {arm}; there are {', '.join(known)}")
+                raise UserError(f"compare: no arm {arm}; there are {', '.join(map(_quoted, known))}")
         return asked
     weights = _weights(study)
     pretrained = [arm for arm in networks if weights[arm] == "pretrained"]
@@ -178,6 +179,11 @@ def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) 
     if {"imagenet", "random"} <= set(networks):
         return "imagenet", "random"
     return (networks[0], networks[1]) if len(networks) == 2 else None
+
+
+def _quoted(arm: str) -> str:
+    """Return an arm's name as the command line takes it."""
+    return f'"{arm}"' if re.search(r"[^\w.-]", arm) else arm
 
 
 def _weights(study: Study) -> dict[str, str | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +18,7 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrackingConfig, unused_groups
-from mergerexp.errors import UserError
+from mergerexp.errors import UserError, without_credentials
 from mergerexp.files import flatten, read_json, write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST, RUNNING, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
@@ -82,7 +81,7 @@ class Record:
             log.warning("%s: the record in MLflow can't be completed", error)
             return False
         except Exception as error:  # whatever the store's drivers raise: the run goes on without
-            reason = without_password((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
+            reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
             log.warning("MLflow does not answer (%s): the record will be completed later", reason)
             self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
             return False
@@ -128,11 +127,6 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
         write_json(folder.record, note)
 
 
-def without_password(text: str) -> str:
-    """Take users and passwords out of the addresses in a text."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
-
-
 def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowClient, str]:
     """Open the store and make sure the experiment exists; return the client and the store's full URI.
 
@@ -165,7 +159,7 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
         if client.get_experiment_by_name(tracking.experiment) is None:
             if not create:
                 known = ", ".join(experiment.name for experiment in client.search_experiments())
-                where = without_password(uri)
+                where = without_credentials(uri)
                 raise UserError(f"no experiment {tracking.experiment} in {where}; there are {known}")
             _create_experiment(client, tracking, uri)
     return client, uri

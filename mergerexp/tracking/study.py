@@ -18,10 +18,10 @@ from mlflow.entities import Run
 from mergerexp.analysis.metrics import scores
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.console import ProgressReport
-from mergerexp.errors import UserError, describe
+from mergerexp.errors import UserError, describe, without_credentials
 from mergerexp.frames import records
 from mergerexp.tracking.arms import CELL
-from mergerexp.tracking.record import open_store, without_password
+from mergerexp.tracking.record import open_store
 from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_setting
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class StudyReader:
         self.tracking = tracking
         with self._answering():
             self.client, uri = open_store(tracking, create=False)
-        self.uri = without_password(uri).rstrip("/")
+        self.uri = without_credentials(uri).rstrip("/")
 
     def find(self, sweep: str | None = None, where: Mapping[str, Any] | None = None) -> Study:
         """Choose the runs of a study, and say what it lacks; predictions are empty.
@@ -203,7 +203,7 @@ class StudyReader:
         except UserError:
             raise
         except Exception as error:
-            where, why = without_password(str(self.tracking.uri)), without_password(describe(error))
+            where, why = without_credentials(str(self.tracking.uri)), describe(error)
             raise UserError(f"{where}: MLflow does not answer ({why})") from error
 
     def _search(self, experiment_id: str) -> list[Run]:

@@ -24,7 +24,8 @@ def test_the_legend_of_many_arms_lies_beside_the_data(arms):
             axes.plot([0, 1], [0, 1], color=colour_of(ARMS, arm), label=arm)
         add_legend(axes, arms)
         made.draw_without_rendering()
-        legend, data = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        (legend,) = made.legends if arms > FEW else [axes.get_legend()]
+        legend, data = legend.get_window_extent(), axes.get_window_extent()
         assert (legend.x0 >= data.x1) == (arms > FEW)
         assert legend.x1 <= figure_width(made)
 

@@ -57,8 +57,9 @@ def add_legend(axes: Axes, arms: int, **options: Any) -> None:
     if arms > FEW:
         width, height = made.get_size_inches()
         made.set_size_inches(width + ASIDE, height)
-        options |= {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)}
-    axes.legend(**options)
+        made.legend(*axes.get_legend_handles_labels(), **(options | {"loc": "outside right upper"}))
+    else:
+        axes.legend(**options)
 
 
 def save(drawn: Figure, folder: Path, name: str) -> Path:
