@@ -148,6 +148,7 @@ class StudyReader:
             if problem is not None:
                 gaps.append(Gap("damaged", f"{cell_name(row)} (run {row['run_id'][:8]}): {problem}"))
                 continue
+            truth.update(zip(found["objid"].tolist(), found["label"].tolist(), strict=True))
             own = {key: row[key] for key in ("arm", "subset", "n_train", "seed", "fold")}
             parts.append(found.assign(**own))
         if not parts:
@@ -274,5 +275,4 @@ def _contradiction(predictions: pd.DataFrame, truth: dict[int, int]) -> str | No
     wrong = [objid for objid, label in own.items() if truth.get(objid, label) != label]
     if wrong:
         return f"the label of object {wrong[0]} is not that of other runs ({len(wrong)} such objects)"
-    truth.update(own)
     return None

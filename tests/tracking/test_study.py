@@ -155,6 +155,18 @@ def test_predictions_that_are_not_those_of_the_run(root):
     assert runs.loc[3, "run_id"][:8] in said["fold=3"]
 
 
+def test_a_damaged_run_casts_no_doubt_on_the_others(root):
+    """Its labels, though read first, are not what those of other runs are held against."""
+    first = reader(root).find().runs.iloc[0]
+    path = stored(root, first["run_id"])
+    frame = pd.read_parquet(path)
+    frame.assign(label=1 - frame["label"]).to_parquet(path)
+    study = reader(root).with_predictions(reader(root).find())
+    ((kind, what),) = gaps(study)
+    assert kind == "damaged" and first["run_id"][:8] in what
+    assert len(study.runs) == 3
+
+
 def test_runs_that_others_have_put_there(root):
     store = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
     experiment = store.get_experiment_by_name("mergerexp").experiment_id
