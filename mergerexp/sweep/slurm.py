@@ -24,6 +24,7 @@ from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import LOST, OVER, QUEUED, JobFolder
 from mergerexp.sweep.options import SlurmOptions
 from mergerexp.sweep.slurm_queue import (
+    ACCOUNTS_S,
     accounting,
     can_run,
     cancel,
@@ -207,15 +208,20 @@ class Slurm:
         reasons = accounting(lost)
         again = []
         for folder in lost:
-            self._gone.pop(folder.path)
             if folder.status().get("state") in OVER:  # its last word came late
                 continue
-            reason = reasons.get(folder.path, "left the queue without a word")
+            reason = reasons.get(folder.path)
+            refused = folder.status().get("requeue_refused")
+            sure = reason is not None or refused or is_cancelled(folder)
+            if not sure and time.monotonic() - self._gone[folder.path] < ACCOUNTS_S:
+                continue  # the accounts may lag behind: they are asked again
+            self._gone.pop(folder.path)
             tries = self._again.get(folder.path, 0)
-            by_site = reason.startswith(SITE_ENDED_IT) or folder.status().get("requeue_refused")
+            by_site = refused or (reason or "").startswith(SITE_ENDED_IT)
             if by_site and not is_cancelled(folder) and tries < self.options.max_requeues:
                 self._again[folder.path] = tries + 1
-                log.warning("%s: %s; submitted again", folder.name, reason)
+                why = reason or folder.status().get("error")
+                log.warning("%s: %s; submitted again", folder.name, why)
                 folder.set_state(QUEUED, error=None, requeue_refused=None)
                 again.append(self._jobs[folder.path])
             else:

@@ -18,6 +18,9 @@ from mergerexp.sweep.job_folder import LOST, STOPPED, JobFolder
 ANSWER_S = 30  # for a Slurm command
 # What users set for their own looking around: a filter or another format would hide our jobs from us.
 TASTES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
+ACCOUNTS_S = 60.0  # the accounts may know only so much later that a job has ended
+# Of a job that is out of the queue, the accounts say this while they lag behind.
+NOT_OVER = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")
 
 
 @dataclass(frozen=True)
@@ -129,14 +132,26 @@ def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
     ended = {}
     for line in (listed or "").splitlines():
         job, state, code = line.split("|")
-        ended[job] = f"{state} (exit code {code})"
+        if not state.startswith(NOT_OVER):
+            ended[job] = f"{state} (exit code {code})"
     return {path: f"{ended[job]}{_last_word(path, job)}" for path, job in ids.items() if job in ended}
 
 
-def verdict(folder: JobFolder, reason: str) -> tuple[str, str]:
-    """Return the state of a job that has left the queue without a last word, and what to say of it."""
-    if is_cancelled(folder) or reason.startswith("CANCELLED"):
+def verdict(folder: JobFolder, reason: str | None) -> tuple[str, str]:
+    """Return the state of a job that has left the queue without a last word, and what to say of it.
+
+    Parameters
+    ----------
+    folder
+        Where the job writes its own word.
+    reason
+        What the accounts say; None where they say nothing.
+    """
+    if is_cancelled(folder) or (reason or "").startswith("CANCELLED"):
         return STOPPED, "cancelled"
+    if reason is None:
+        job = job_ids([folder]).get(folder.path)
+        reason = f"left the queue, the accounts do not say why{_last_word(folder.path, job) if job else ''}"
     return LOST, f"Slurm: {reason}"
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+from mergerexp.sweep import slurm as scheduler
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
 from mergerexp.sweep.slurm_queue import cancel, queue
 from mergerexp.sweep.states import collect
@@ -50,15 +51,38 @@ def test_one_dies_and_the_others_go_on(how, state, reason, tmp_path):
     assert bad.status()["state"] == DONE
 
 
+def fake_sacct(tmp_path, monkeypatch, script: str) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "sacct").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
 def test_site_without_accounting(tmp_path, monkeypatch):
-    fake = tmp_path / "bin"
-    fake.mkdir()
-    (fake / "sacct").write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
-    (fake / "sacct").chmod(0o755)
-    monkeypatch.setenv("PATH", str(fake), prepend=":")
+    fake_sacct(tmp_path, monkeypatch, "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    monkeypatch.setattr(scheduler, "ACCOUNTS_S", 5.0)
     bad = make(tmp_path, "bad", steps=3, fails_at=2, how="exit")
     run([bad])
-    assert bad.status()["error"] == "Slurm: left the queue without a word"
+    said = "Slurm: left the queue, the accounts do not say why, its last word: seven more steps"
+    assert bad.status()["error"] == said
+
+
+def test_accounting_lags_behind(tmp_path, monkeypatch):
+    """It says nothing at first, then that the job is running, and only then how it ended."""
+    real, asked = shutil.which("sacct"), tmp_path / "asked"
+    script = f"""
+echo >>{asked}
+case $(wc -l <{asked}) in
+    1) exit 0 ;;
+    2 | 3) {real} "$@" | sed 's/FAILED|3:0/RUNNING|0:0/' ;;
+    *) exec {real} "$@" ;;
+esac"""
+    fake_sacct(tmp_path, monkeypatch, script)
+    bad = make(tmp_path, "bad", steps=3, fails_at=2, how="exit")
+    run([bad])
+    assert len(asked.read_text().splitlines()) > 3
+    assert bad.status()["error"].startswith("Slurm: FAILED (exit code 3:0)")
 
 
 def preempt() -> None:
