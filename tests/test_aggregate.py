@@ -158,6 +158,7 @@ def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp
         ("compare=[imagenet]", "compare=['imagenet']: two arms are needed"),
         ("compare=[imagenet,lenses]", "compare: no arm lenses; there are imagenet, random"),
         ("tracking=none", "tracking=none: a study is read from MLflow"),
+        ("tracking.uri=http://me:secret@host", "tracking.uri=http://host: no password in it"),
         ("tracking.experiment=lenses", "no experiment lenses"),
         ("where={data.nam: x}", "where.data.nam: no run has such a setting"),
         ("sweep=zzz", "sweep=zzz: no such sweep in MLflow; there are 5weep000"),
@@ -165,7 +166,11 @@ def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp
     ],
 )
 def test_wrong_overrides(override, said, aggregate, study_root, capsys):
-    store = [] if override.startswith("tracking=") else [f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"]
+    store = (
+        []
+        if override.startswith(("tracking=", "tracking.uri"))
+        else [f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"]
+    )
     assert aggregate(*store, override) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: {said}")

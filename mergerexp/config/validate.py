@@ -26,7 +26,7 @@ from mergerexp.config.schema import (
     TrackingConfig,
     TrainConfig,
 )
-from mergerexp.errors import ConfigError
+from mergerexp.errors import ConfigError, without_credentials
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
 QUOTED = """a name with a comma or = in it is quoted: 'compare=["imagenet, lr=0.01",random]'"""
@@ -157,18 +157,24 @@ def _check_run(cfg: TrainConfig) -> None:
         raise ConfigError(f"augment.zoom={zoom}: [low, high] is needed, with low <= high")
     if cfg.trainer.device == "cpu" and cfg.trainer.precision == "16":
         raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32 or bf16 with trainer.device=cpu")
-    _check_experiment(cfg.tracking)
+    _check_tracking(cfg.tracking)
     if isinstance(cfg.model, NetworkConfig):
         _check_network(cfg.model, cfg.init.weights == "pretrained")
 
 
-def _check_experiment(tracking: TrackingConfig) -> None:
+def _check_tracking(tracking: TrackingConfig) -> None:
     if not tracking.experiment.strip():
         raise ConfigError("tracking.experiment: a name is needed")
+    uri = tracking.uri or ""
+    if re.search(r"://[^/@]*:[^/]*@", uri):  # it would be stored with every run, for all to read
+        raise ConfigError(
+            f"tracking.uri={without_credentials(uri)}: no password in it, please: set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: PGPASSWORD)"
+        )
 
 
 def _check_study(cfg: StudyConfig) -> None:
-    _check_experiment(cfg.tracking)
+    _check_tracking(cfg.tracking)
     if cfg.tracking.uri is None:
         raise ConfigError("tracking=none: a study is read from MLflow: use sqlite or server")
     if isinstance(cfg, AggregateConfig):

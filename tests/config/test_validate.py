@@ -63,6 +63,11 @@ WRONG = [
     ("model.backbone=resnet18", "model.pretrained=wheel", "hub"),
     ("data=null", "data=null", ""),
     ("tracking=null", "tracking=null", ""),
+    (
+        "tracking=server tracking.uri=http://me:secret@host",
+        "tracking.uri=http://host",
+        "MLFLOW_TRACKING_PASSWORD",
+    ),
     ("model.pretrained=weights.safetensors", "model.pretrained", "no such file"),
     ("data=folder", "data.root", "no value"),
     ("data=folder data.root=nowhere", "data.root=nowhere", "no such folder"),
@@ -80,6 +85,7 @@ def test_wrong_override(overrides, key, hint, run_verb, capsys, tmp_path):
     assert len(message.splitlines()) == 1, message
     assert key in message
     assert hint in message
+    assert "secret" not in message
     assert list(tmp_path.iterdir()) == []
 
 
