@@ -72,8 +72,9 @@ def aggregate(cfg: AggregateConfig) -> Path:
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
     reader = StudyReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
+    examples, without = read_examples(reader, study)
     degraded, gaps = read_robustness(reader, study)
-    study = replace(study, gaps=[*study.gaps, *gaps])
+    study = replace(study, gaps=[*study.gaps, *without, *gaps])
     log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
     if study.gaps and not cfg.allow_partial:
         hint = (
@@ -88,7 +89,7 @@ def aggregate(cfg: AggregateConfig) -> Path:
     settings = Settings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen)
     results = compute(study, settings, degraded, lambda what: log.info("computing %s", what))
     log.info("writing tables, figures and the report")
-    return write_study(results, read_examples(reader, results), folder)
+    return write_study(results, examples, folder)
 
 
 def _choice(cfg: AggregateConfig) -> list[str]:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pandas as pd
 
 from mergerexp.errors import describe
 from mergerexp.frames import records
-from mergerexp.report.results import Results, largest
+from mergerexp.report.results import largest
 from mergerexp.tracking.arms import is_network
 from mergerexp.tracking.selection import Gap, cell_name
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 
-log = logging.getLogger(__name__)
+RATED = ["objid", "fold", "label", "p_m"]
 
 
-def read_examples(reader: StudyReader, results: Results) -> dict[str, pd.DataFrame]:
+def read_examples(reader: StudyReader, study: Study) -> tuple[dict[str, pd.DataFrame], list[Gap]]:
     """Return the galaxies to show of each network: objid, label, p_m, drawn, jpeg, fold.
 
-    Those of its largest size and first seed; a run without images is told.
+    Those of its largest size and first seed. A run whose images can't be read is a gap.
     """
-    shown = {}
-    for arm in results.networks:
-        runs = results.study.runs
-        own = runs[(runs["arm"] == arm) & (runs["subset"] == runs.loc[runs["arm"] == arm, "subset"].max())]
-        own = own[own["seed"] == own["seed"].min()]
-        content = reader.artifacts(own, "examples.parquet", _read_images)
-        parts = []
-        for run_id, fold in zip(own["run_id"], own["fold"], strict=True):
-            found = content[run_id]
-            if isinstance(found, Exception):
-                log.warning("run %s: no images of its galaxies (%s)", run_id[:8], describe(found))
-            else:
-                parts.append(found.assign(fold=fold))
-        if parts:
-            test = largest(results.study.predictions, arm)
-            rated = test[test["seed"] == own["seed"].min()][["objid", "fold", "label", "p_m"]]
-            shown[arm] = pd.concat(parts, ignore_index=True).merge(rated, on=["objid", "fold"])
-    return shown
+    runs = _networks(study)
+    runs = runs[runs["seed"] == runs.groupby("arm")["seed"].transform("min")]
+    content = reader.artifacts(runs, "examples.parquet", _read_images)
+    parts: dict[str, list[pd.DataFrame]] = {}
+    gaps = []
+    for row in records(runs):
+        found = content[row["run_id"]]
+        if isinstance(found, Exception):
+            what = f"images of {cell_name(row)} (run {row['run_id'][:8]}): {describe(found)}"
+            gaps.append(Gap("damaged", what))
+            continue
+        test = largest(study.predictions, row["arm"])
+        rated = test.loc[(test["seed"] == row["seed"]) & (test["fold"] == row["fold"]), RATED]
+        parts.setdefault(row["arm"], []).append(found.merge(rated, on="objid"))
+    return {arm: pd.concat(own, ignore_index=True) for arm, own in parts.items()}, gaps
 
 
 def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | None, list[Gap]]:
@@ -49,9 +45,7 @@ def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | N
     objid, label, degradation, strength, p_m. Where only some runs have them, or otherwise than most, that is
     a gap.
     """
-    networks = [run_id for run_id in study.runs["run_id"] if is_network(study.settings[run_id])]
-    largest_of = study.runs.groupby("arm")["subset"].transform("max")
-    runs = study.runs[study.runs["run_id"].isin(networks) & (study.runs["subset"] == largest_of)]
+    runs = _networks(study)
     measured = [run_id for run_id in runs["run_id"] if reader.has(run_id, ROBUSTNESS)]
     if not measured:
         return None, []
@@ -71,6 +65,13 @@ def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | N
         else:
             parts.append(found.assign(**{key: row[key] for key in ("arm", "subset", "seed", "fold")}))
     return (pd.concat(parts, ignore_index=True) if parts else None), gaps
+
+
+def _networks(study: Study) -> pd.DataFrame:
+    """Return the runs of networks at their largest size."""
+    networks = [run_id for run_id in study.runs["run_id"] if is_network(study.settings[run_id])]
+    largest_of = study.runs.groupby("arm")["subset"].transform("max")
+    return study.runs[study.runs["run_id"].isin(networks) & (study.runs["subset"] == largest_of)]
 
 
 def _levels(ratings: pd.DataFrame) -> tuple[tuple[str, float], ...]:

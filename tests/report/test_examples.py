@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.report.examples import read_robustness
+from mergerexp.report.examples import read_examples, read_robustness
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 from tests.studies import add_study
 
@@ -39,6 +39,17 @@ def ratings(study: Study, run_id: str, strengths: tuple[float, ...] = (0.0, 2.0)
             for strength in strengths
         ]
     )
+
+
+def test_images_of_some_runs_only(study, tmp_path):
+    reader, whole = study
+    damaged = whole.runs["run_id"].iloc[0]
+    path = tmp_path / "examples.parquet"
+    path.write_bytes(b"cut off")
+    MlflowClient(reader.uri).log_artifact(damaged, str(path))
+    examples, (gap,) = read_examples(reader, whole)
+    assert gap.kind == "damaged" and damaged[:8] in gap.what
+    assert sorted(examples["imagenet"]["fold"].unique()) == sorted(whole.runs["fold"][1:])
 
 
 def test_nobody_has_measured_it(study):
