@@ -117,7 +117,9 @@ def calibration_curve(
     n, k = np.bincount(at, minlength=size), np.bincount(at[truth], minlength=size)
     filled = n > 0
     total = np.bincount(at, weight, size)[filled]
-    columns = {"mean_p": np.bincount(at, weight * p, size)[filled] / total}
+    # Of equal p the mean is that p but for rounding, and may seem to lie beside the bin.
+    mean_p = (np.bincount(at, weight * p, size)[filled] / total).clip(edges[:-1][filled], edges[1:][filled])
+    columns = {"mean_p": mean_p}
     limits = (k[filled] / n[filled], *jeffreys(k[filled], n[filled], sigma))
     for name, values in zip(("fraction", "fraction_low", "fraction_high"), limits, strict=True):
         columns[name] = values if prevalence is None else prior_shift(values, truth.mean(), prevalence)

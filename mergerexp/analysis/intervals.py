@@ -28,8 +28,11 @@ def mean_sem(values: ArrayLike) -> tuple[float, float]:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
         raise ValueError(f"values must be a list of finite numbers, one at least, not {values!r}")
-    sem = sample.std(ddof=1) / len(sample) ** 0.5 if len(sample) > 1 else np.nan
-    return float(sample.mean()), float(sem)
+    sample = sample.round(12)  # the same counts may be summed in another order: that is no spread
+    mean = float(sample.mean())
+    if len(sample) == 1:
+        return mean, np.nan
+    return mean, 0.0 if np.ptp(sample) == 0 else float(sample.std(ddof=1) / len(sample) ** 0.5)
 
 
 def bootstrap_scores(

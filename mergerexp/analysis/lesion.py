@@ -25,8 +25,10 @@ from mergerexp.analysis.significance import (
     stouffer,
     welch,
 )
+from mergerexp.frames import records
 
 CELL = ["subset", "fold"]
+T_TESTS = ("welch", "paired_t", "corrected_t")
 PER_SIZE = ["subset", "n_train", "folds", "objects", "test", "difference", "statistic", "df", "p_value"]
 PER_SIZE += ["low", "high", "p_better", "p_equal", "p_worse", "only_better_wrong", "only_worse_wrong"]
 COMBINED = ["test", "combination", "sizes", "statistic", "df", "p_value", "difference", "low", "high"]
@@ -45,7 +47,7 @@ class Comparison:
         `significance.ASSUMES`), difference (error of ``worse`` less that of ``better``), statistic, df,
         p_value; low and high (95 % interval) of the bootstrap; p_better, p_equal and p_worse of the
         Bayesian t; only_better_wrong and only_worse_wrong (objects) of McNemar's test, whose difference
-        weighs all objects alike. NaN where a test has no such number.
+        weighs all objects alike. NaN where a test has no such number, or where all folds agree.
     combined
         A row a combined test: test, combination (``stouffer``, ``strube`` or ``mean_over_sizes``), sizes
         (how many), statistic (Z, or t of a mean), df, p_value, difference (mean over the sizes), low and
@@ -126,6 +128,10 @@ def compare_arms(
         if len(of_size) == 1:
             left_out.append(f"subset {subset:g}: the arms share one fold only, so no test over folds")
     per_size = pd.DataFrame(table).reindex(columns=PER_SIZE)
+    left_out += [
+        f"subset {row['subset']:g}: all folds agree, so no {row['test']} test, alone or in a combination"
+        for row in records(per_size[per_size["test"].isin(T_TESTS) & per_size["p_value"].isna()])
+    ]
 
     sizes_of_fold = folds.groupby("fold").size()
     left_out += [
@@ -296,8 +302,8 @@ def _correlation(drawn: Floats) -> Floats:
 
 
 def _combined_p(per_size: pd.DataFrame, correlation: pd.DataFrame) -> Iterator[dict[str, object]]:
-    for test in ("welch", "paired_t", "corrected_t"):
-        sizes = per_size[per_size["test"] == test]
+    for test in T_TESTS:
+        sizes = per_size[(per_size["test"] == test) & per_size["p_value"].notna()]
         if sizes.empty:
             continue
         shared = {"test": test, "sizes": len(sizes), "difference": sizes["difference"].mean()}

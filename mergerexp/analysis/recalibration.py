@@ -14,42 +14,58 @@ from mergerexp.analysis.metrics import checked
 _THIRDS = 1  # what the random numbers are for
 
 
-def thirds(label: ArrayLike, seed: int | Sequence[int]) -> NDArray[np.bool_]:
+def thirds(label: ArrayLike, seed: int | Sequence[int], group: ArrayLike | None = None) -> NDArray[np.bool_]:
     """Draw a third of the galaxies, stratified by class, to fit a calibrator on.
+
+    Parameters
+    ----------
+    label
+        0 or 1, shape (n,).
+    seed
+        Of the draw.
+    group
+        Integers, shape (n,): galaxies of one group (images of one encounter) stay together, so that the
+        calibrator is not scored on what it was fitted on; a group of both classes counts as of its first
+        galaxy's. None: each by itself.
 
     Returns
     -------
     ndarray
-        True for the third to fit on, False for the rest to score; as long as label, which is 0 or 1. At
-        least one galaxy of each class is in both.
+        True for the third to fit on, False for the rest to score; shape (n,). Of each class at least one
+        group is in both.
 
     Raises
     ------
     ValueError
-        If labels are wrong, or fewer than two are of a class.
+        If labels are wrong, or fewer than two groups are of a class.
     """
     labels = np.asarray(label)
     truth, _ = checked(labels, np.zeros(labels.shape))
+    groups = np.arange(len(truth)) if group is None else np.asarray(group)
+    _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
     rng = np.random.default_rng(seed)
-    fitting = np.zeros(len(truth), dtype=bool)
-    for members in (np.flatnonzero(truth), np.flatnonzero(~truth)):
+    fitting = np.zeros(len(first), dtype=bool)
+    for members in (np.flatnonzero(truth[first]), np.flatnonzero(~truth[first])):
         if len(members) < 2:
-            raise ValueError("at least two galaxies of each class are needed: one to fit on, one to score")
+            raise ValueError(
+                "at least two galaxies of each class, of two groups, are needed: one to fit on, one to score"
+            )
         fitting[rng.permutation(members)[: max(1, round(len(members) / 3))]] = True
-    return fitting
+    return fitting[group_of]
 
 
 def split_test_folds(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Split each test fold into a third to fit a calibrator on and two thirds to score it on.
 
-    The draw depends on the seed, the fold and which galaxies are in it, not on their order, on p_m or on
-    the run's own seed, so that methods and initialisations can be compared galaxy by galaxy.
+    The draw depends on the seed, the fold and which galaxies and groups are in it, not on their order, on
+    p_m or on the run's own seed, so that methods and initialisations can be compared galaxy by galaxy.
 
     Parameters
     ----------
     predictions
-        Columns fold, seed, objid (integers), split, label (0 or 1) and p_m; others are kept. Rows whose
-        split is ``test`` are used, and in one seed each objid must be there once.
+        Columns fold, seed, objid (integers), split, label (0 or 1), p_m and, if objects have any, group
+        (integers), which stays together; others are kept. Rows whose split is ``test`` are used, and in
+        one seed each objid must be there once.
     seed
         Seed of the draw.
 
@@ -84,7 +100,7 @@ def split_test_folds(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     for run_seed, fold, part in _folds(test):
         try:
             checked(part["label"], part["p_m"])
-            fitting[part.index] = thirds(part["label"], [seed, fold, _THIRDS])
+            fitting[part.index] = thirds(part["label"], [seed, fold, _THIRDS], part.get("group"))
         except ValueError as error:
             raise ValueError(f"fold {fold} of seed {run_seed}: {error}") from error
     return test.assign(fitting=fitting)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mergerexp.analysis.intervals import mean_sem
 from mergerexp.analysis.metrics import scores
 
 COLUMNS = ("arm", "subset", "seed", "fold", "objid", "label", "degradation", "strength", "p_m")
@@ -54,8 +55,11 @@ def robustness_curves(ratings: pd.DataFrame, subset: float | None = None) -> pd.
     errors = pd.DataFrame(rows, columns=[*run, *LEVEL, "error"])
     _check_complete(errors, run)
     of_fold = errors.groupby(["arm", "subset", *LEVEL, "fold"], sort=False)["error"].mean()
-    curve = of_fold.groupby(["arm", "subset", *LEVEL], sort=False).agg(error="mean", sem="sem", folds="count")
-    return curve.reset_index()
+    curve = [
+        (*level, *mean_sem(folds), len(folds))
+        for level, folds in of_fold.groupby(["arm", "subset", *LEVEL], sort=False)
+    ]
+    return pd.DataFrame(curve, columns=["arm", "subset", *LEVEL, "error", "sem", "folds"])
 
 
 def doubling_strengths(curves: pd.DataFrame) -> pd.DataFrame:

@@ -83,8 +83,8 @@ def welch(errors_a: ArrayLike, errors_b: ArrayLike) -> Outcome:
     Returns
     -------
     Outcome
-        Where neither arm's errors spread: t = 0 and p = 1/2 if they are equal, else t = ±inf and p = 0 or
-        1, with K + L - 2 degrees of freedom.
+        Where neither arm's errors spread, with K + L - 2 degrees of freedom: t = 0 and p = 1/2 if they are
+        equal, else NaN, since nothing tells how much they might have spread.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def corrected_t(errors_a: ArrayLike, errors_b: ArrayLike, test_to_train: float =
     Returns
     -------
     Outcome
-        Where the differences don't spread: t = 0 and p = 1/2 if they are 0, else t = ±inf and p = 0 or 1.
+        Where the differences don't spread: t = 0 and p = 1/2 if they are 0, else NaN.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def correlated_bayes_t(
     Returns
     -------
     Posterior
-        Where the differences don't spread, the probability is 1 for where they lie.
+        Where the differences don't spread: certainly equal if they are 0, else NaN.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def correlated_bayes_t(
         raise ValueError(f"rope must not be negative, not {rope}")
     d = _differences(errors_a, errors_b)
     if np.ptp(d) == 0:
-        return Posterior(float(d[0] > rope), float(abs(d[0]) <= rope), float(d[0] < -rope))
+        return Posterior(0.0, 1.0, 0.0) if d[0] == 0 else Posterior(np.nan, np.nan, np.nan)
     scale = np.sqrt(d.var(ddof=1) * (1 / len(d) + rho / (1 - rho)))
     better, worse = (float(stdtr(len(d) - 1, (side * d.mean() - rope) / scale)) for side in (1, -1))
     return Posterior(better, 1 - better - worse, worse)
@@ -376,10 +376,10 @@ def _differences(errors_a: ArrayLike, errors_b: ArrayLike) -> Floats:
 
 
 def _without_spread(difference: float, df: int) -> Outcome:
-    """Return the limit of a t-test for no spread."""
+    """Return what a t-test says where nothing spreads: counts of few objects may agree by chance."""
     if difference == 0:
         return Outcome(0.0, 0.5, df)
-    return Outcome(float(np.copysign(np.inf, difference)), float(difference < 0), df)
+    return Outcome(np.nan, np.nan, df)
 
 
 def _wrong(name: str, values: ArrayLike) -> Floats:

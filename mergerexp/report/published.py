@@ -14,3 +14,9 @@ def published() -> dict[str, Any]:
     """Return the contents of ``published.yaml``."""
     content: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml")))
     return dict(content)
+
+
+def published_error(arm: str) -> str:
+    """Return the published test error of ``transfer`` or ``random`` learning with its standard error."""
+    error, sem = published()["lesion"]["error"][arm]
+    return f"{error:.3f} ± {sem:.3f}"

@@ -109,7 +109,7 @@ def compute(
     Raises
     ------
     UserError
-        If the arms to compare are not there.
+        If the arms to compare, as they were asked for, are not there or can't be compared.
     """
     networks = _networks(study)
     compared = _compared(study, settings.compare, networks)
@@ -118,24 +118,19 @@ def compute(
     arms = first + [arm for arm in every if arm not in first]
     step("the lesion study")
     learning = learning_table(study.predictions)
-    comparison = (
-        compare_arms(
-            study.predictions,
-            *compared,
-            seed=settings.seed,
-            draws=settings.draws,
-            test_to_train=_test_to_train(study),
-        )
-        if compared
-        else None
-    )
     laws, notes = _power_laws(learning, networks)
+    comparison = None if compared is None else _compare(study, compared, settings, notes)
+    if comparison is None:
+        compared = None
     step("scores and their intervals")
     scores = pd.concat([_scores(study, arm, settings) for arm in arms], ignore_index=True)
     quality = {}
     for arm in (arm for arm in arms if arm in networks):
         step(f"calibration of {arm}")
-        quality[arm] = measure_quality(largest(study.predictions, arm), settings)
+        try:
+            quality[arm] = measure_quality(largest(study.predictions, arm), settings)
+        except ValueError as reason:
+            notes.append(f"The calibration of {arm} is not looked at: {reason}.")
     return Results(
         study=study,
         settings=settings,
@@ -153,10 +148,18 @@ def compute(
 
 
 def largest(predictions: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Return the test predictions of an arm at its largest size, all seeds."""
+    """Return the test predictions of an arm at its largest size, of the seeds that all its folds have.
+
+    Where there is no such seed, those of each fold's first: pooled folds have to count alike.
+    """
     own = predictions[(predictions["arm"] == arm) & (predictions["split"] == "test")]
-    largest_size: pd.DataFrame = own[own["subset"] == own["subset"].max()]
-    return largest_size
+    own = own[own["subset"] == own["subset"].max()]
+    folds_of = own.groupby("seed")["fold"].nunique()
+    shared = own["seed"].isin(folds_of.index[folds_of == own["fold"].nunique()])
+    if not shared.any():
+        shared = own["seed"] == own.groupby("fold")["seed"].transform("min")
+    pooled: pd.DataFrame = own[shared]
+    return pooled
 
 
 def _networks(study: Study) -> list[str]:
@@ -195,8 +198,30 @@ def _test_to_train(study: Study) -> dict[float, float]:
     """Return n_test / n_train of each subset: of K folds one is for testing, one for validation."""
     settings = study.settings[study.runs["run_id"].iloc[0]]
     whole = 1 / (int(settings["split.folds"]) - 2)
-    of_train = settings["split.subset_of"] == "train"  # then test folds are whole
-    return {subset: whole / subset if of_train else whole for subset in study.runs["subset"].unique()}
+    subsets = study.runs["subset"].unique()
+    if settings["split.subset_of"] != "train":
+        return dict.fromkeys(subsets, whole)
+    if settings["split.negatives"] == "matched":  # in training; test folds are whole, with all negatives
+        rare = study.predictions["label"].mean()
+        whole *= max(1.0, 0.5 / rare)
+    return {subset: whole / subset for subset in subsets}
+
+
+def _compare(study: Study, arms: tuple[str, str], settings: Settings, notes: list[str]) -> Comparison | None:
+    """Compare two arms; where nobody asked for these two and they share nothing, note that."""
+    try:
+        return compare_arms(
+            study.predictions,
+            *arms,
+            seed=settings.seed,
+            draws=settings.draws,
+            test_to_train=_test_to_train(study),
+        )
+    except ValueError as reason:
+        if settings.compare is not None:
+            raise UserError(f"compare: {reason}") from reason
+        notes.append(f"No two arms are compared: {reason}.")
+        return None
 
 
 def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, LearningCurve], list[str]]:

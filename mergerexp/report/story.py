@@ -25,11 +25,12 @@ from mergerexp.report.page import (
     TableBlock,
     Thumb,
 )
-from mergerexp.report.published import published
+from mergerexp.report.published import published, published_error
 from mergerexp.report.results import Results, largest
 from mergerexp.report.tables import Table, p_value
 
 IN_A_TENTH = 4  # images of each class in the threshold explorer
+NOT_THERE = "not in the paper"
 
 
 def tell(
@@ -83,8 +84,10 @@ def _headline(results: Results) -> list[Headline]:
         (results.scores["arm"] == results.headline) & (results.scores["at"] == "balanced")
     ]
     by = scores.set_index("metric")
-    paper, ours = published(), results.headline
-    beside = results.is_papers  # else the published numbers are of something else
+    ours, beside = results.headline, results.is_papers  # else the published numbers are of something else
+
+    def paper(number: str) -> str | None:
+        return f"published {number}" if beside else None
 
     def of(metric: str, digits: int = 3) -> str:
         row = by.loc[metric]
@@ -92,14 +95,9 @@ def _headline(results: Results) -> list[Headline]:
 
     size = f"{ours}, N = {by['n_train'].iloc[0]:.0f}"
     first = [
-        Headline(
-            "test error",
-            of("error"),
-            paper["lesion"]["error_text"]["transfer"] if beside else None,
-            f"{size}; classes alike",
-        ),
-        Headline("AUROC", of("auroc"), f"{paper['auroc']}" if beside else None, size),
-        Headline("F1 at p_m ≥ 0.5", of("f1"), f"{paper['table1'][0]['f1']:.2f}" if beside else None, size),
+        Headline("test error", of("error"), paper(published_error("transfer")), f"{size}; classes alike"),
+        Headline("AUROC", of("auroc"), paper(f"{published()['auroc']}"), size),
+        Headline("F1 at p_m ≥ 0.5", of("f1"), paper(f"{published()['table1'][0]['f1']:.2f}"), size),
     ]
     if results.comparison is None or results.compared is None:
         return first
@@ -108,11 +106,11 @@ def _headline(results: Results) -> list[Headline]:
     better, worse = results.compared
     if welch is not None:
         what = f"{better} better than {worse}? All sizes, one-tailed"
-        published_p = f"{paper['lesion']['combined_p']:.2f}" if beside else None
-        first.append(Headline("p, by the paper's test", p_value(welch["p_value"]), published_p, what))
+        of_paper = paper(f"{published()['lesion']['combined_p']:.2f}")
+        first.append(Headline("p, by the paper's test", p_value(welch["p_value"]), of_paper, what))
     if joint is not None:
         paired = f"error smaller by {joint['difference']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]"
-        first.append(Headline("p, paired bootstrap", p_value(joint["p_value"]), None, paired))
+        first.append(Headline("p, paired bootstrap", p_value(joint["p_value"]), NOT_THERE, paired))
     return first
 
 
@@ -146,8 +144,9 @@ def _sections(
         "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
     }
     said = _texts()["sections"]
-    notes = [*results.notes, *([_texts()["seeds"]] if words["seed"] else [])]
-    filled = {**words, "verdict": "\n\n".join([verdict(results.comparison), *notes])}
+    seeds = results.study.runs["seed"].nunique()
+    notes = [*results.notes, *([_texts()["seeds"]] if seeds > 1 else [])]
+    filled = {**words, "verdict": "\n\n".join([verdict(results.comparison, seeds), *notes])}
     return [
         Section(name, said[name]["title"], said[name]["intro"].format(**filled), own)
         for name, own in items.items()
@@ -155,8 +154,8 @@ def _sections(
     ]
 
 
-def verdict(comparison: Comparison | None) -> str:
-    """Say in words what the tests say, and which of them can be trusted."""
+def verdict(comparison: Comparison | None, seeds: int = 1) -> str:
+    """Say in words what the tests say, and which of them can be trusted; seeds: how many were trained."""
     said = _texts()["verdict"]
     if comparison is None:
         return str(said["none"])
@@ -175,10 +174,13 @@ def verdict(comparison: Comparison | None) -> str:
         )
     ]
     folds = combined_test(comparison, "mean_over_sizes", "corrected_t")
-    if folds is not None:
-        claims = [(test["p_value"] < 0.05) - (test["p_value"] > 0.95) for test in (joint, folds)]
-        agrees = said["agree" if claims[0] == claims[1] else "disagree"]
-        sentences.append(said["folds"].format(p=_equals(folds["p_value"]), agrees=agrees))
+    if folds is not None and pd.notna(folds["p_value"]):
+        p = folds["p_value"]  # at the level of the 95 % interval, which is two-sided
+        of_folds = "better" if p < 0.025 else "worse" if p > 0.975 else "unclear"
+        agrees = said["agree" if of_folds == which else "disagree"]
+        sentences.append(said["folds"].format(p=_equals(p), agrees=agrees))
+    if seeds == 1:
+        sentences.insert(1, said["one_seed"])
     return f"{' '.join(sentences)}\n\n{said['published']}"
 
 
@@ -211,17 +213,25 @@ def _block(table: Table) -> TableBlock:
 
 def _words(results: Results, examples: dict[str, pd.DataFrame]) -> dict[str, str]:
     """Return what is filled into the texts."""
-    seeds = sorted(results.study.runs["seed"].unique())
+    pictured = next((arm for arm in results.arms if arm in examples), "")
     laws = "; lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else ""
     return {
         **results.words._asdict(),
         "survey": f"{100 * results.settings.prevalence:.3g} %",
         "headline": results.headline,
         "rated": results.rated or "",
-        "pictured": next((arm for arm in results.arms if arm in examples), ""),
+        "pictured": pictured,
         "laws": laws,
-        "seed": f" and of seed {seeds[0]}" if len(seeds) > 1 else "",
+        "seed": _first_seed(results, results.rated),
+        "seed_pictured": _first_seed(results, pictured),
     }
+
+
+def _first_seed(results: Results, arm: str | None) -> str:
+    """Say which seed of an arm is looked at, where several were trained."""
+    if not arm or len(set(results.study.runs["seed"])) == 1:
+        return ""
+    return f" and of seed {largest(results.study.predictions, arm)['seed'].min()}"
 
 
 def _galleries(results: Results, own: pd.DataFrame | None) -> list[Item]:

@@ -12,7 +12,7 @@ from mergerexp.analysis.robustness import doubling_strengths
 from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records
-from mergerexp.report.published import published
+from mergerexp.report.published import published, published_error
 from mergerexp.report.results import Results
 
 PAPER = "published"
@@ -95,9 +95,8 @@ def scores_table(results: Results) -> Table:
     for own in published()["table1"]:
         row = {key: f"{own[key]:.2f}" for key in ("recall", "precision", "f1")}
         rows.append({"method": f"{own['method']} ({PAPER})", **row})
-    error = published()["lesion"]["error_text"]["transfer"]
     paper = next(row for row in rows if row["method"].startswith("Ackermann"))
-    paper |= {"N": str(max(published()["lesion"]["sizes"])), "error": error}
+    paper |= {"N": str(max(published()["lesion"]["sizes"])), "error": published_error("transfer")}
     paper["auroc"] = f"{published()['auroc']}"
     many = results.words.many
     columns = ["method", "N", "recall", "precision", "f1", "error", "auroc", "error, pooled", "AUROC, pooled"]
@@ -140,8 +139,9 @@ def learning_table(results: Results) -> Table:
         row |= {arm: by[arm]["text"] + _of_folds(by[arm]["folds"], most) for arm in results.arms if arm in by}
         rows.append(row)
     if results.compared and results.is_papers:
-        errors, sizes = published()["lesion"]["error_text"], published()["lesion"]["sizes"]
-        of_paper = dict(zip(results.compared, (errors["transfer"], errors["random"]), strict=True))
+        sizes = published()["lesion"]["sizes"]
+        texts = [shorthand(*published()["lesion"]["error"][arm]) for arm in ("transfer", "random")]
+        of_paper = dict(zip(results.compared, texts, strict=True))
         rows.append({"N": f"{max(sizes)} ({PAPER})", **of_paper})
     shown = pd.DataFrame(rows, columns=["N", *results.arms]).fillna("")
     return Table(
@@ -157,10 +157,11 @@ def tests_table(results: Results) -> Table:
     """Return the tests at each size, one-tailed: and whether the first arm has the smaller error."""
     assert results.comparison is not None and results.compared is not None
     sizes = results.comparison.per_size.assign(shown=lambda table: [_outcome(row) for row in records(table)])
-    wide = sizes.set_index(["n_train", "test"])["shown"].unstack()  # noqa: PD010
+    # By subset: two of them may be of one size where galaxies are few.
+    wide = sizes.set_index(["subset", "n_train", "test"])["shown"].unstack()  # noqa: PD010
     names = list(dict.fromkeys(sizes["test"]))
-    wide = wide[names].rename(columns=NAMES).sort_index(ascending=False)
-    shown = wide.reset_index().rename(columns={"n_train": "N"}).astype({"N": int})
+    wide = wide[names].rename(columns=NAMES).sort_index(ascending=False).reset_index()
+    shown = wide.drop(columns="subset").rename(columns={"n_train": "N"}).astype({"N": int})
     lesion = published()["lesion"]
     own = dict(zip(lesion["sizes"], lesion["p_values"], strict=True)) if results.is_papers else {}
     paper = pd.DataFrame(
@@ -266,9 +267,9 @@ def robustness_table(results: Results) -> Table:
 
 
 def _outcome(row: dict[str, Any]) -> str:
-    if row["p_value"] == row["p_value"]:
-        return p_value(row["p_value"])
-    return f"P = {row['p_better']:.2f}"
+    if row["test"] == "correlated_bayes_t":
+        return f"P = {row['p_better']:.2f}" if pd.notna(row["p_better"]) else ""
+    return p_value(row["p_value"])
 
 
 def doubling_table(results: Results) -> Table:
@@ -284,14 +285,15 @@ def doubling_table(results: Results) -> Table:
         "robustness_doubled",
         "Strength at which the error has doubled",
         "Interpolated between the strengths; in brackets how large the error gets. An error above .25 can't "
-        "double before it is that of guessing.",
+        "double before it is that of guessing, and one of 0 can't double at all (–).",
         doubled,
         pd.DataFrame(rows).fillna(""),
     )
 
 
 def _doubled(row: dict[str, Any]) -> str:
-    strength = "never" if row["doubled"] != row["doubled"] else f"{row['doubled']:.3g}"
+    never = "never" if row["none"] > 0 else "–"
+    strength = never if row["doubled"] != row["doubled"] else f"{row['doubled']:.3g}"
     return f"{strength} ({row['none']:.2f} to {row['worst']:.2f})"
 
 

@@ -190,6 +190,7 @@ def test_mean_sem():
     assert mean == pytest.approx(0.034)
     assert sem == pytest.approx(np.std([0.03, 0.04, 0.035, 0.031], ddof=1) / 2)
     assert mean_sem([1, 3]) == (2, 1)
+    assert mean_sem([0.1 + 0.2, 0.3, 0.3])[1] == 0  # what rounding leaves is no spread
     assert np.isnan(mean_sem([0.1])[1])
     for wrong in ([], [0.1, np.nan], 0.1):
         with pytest.raises(ValueError, match="values"):

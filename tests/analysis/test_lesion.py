@@ -405,3 +405,24 @@ def test_the_share_of_test_to_training_objects_of_each_size(predictions):
     mean = {"test": "corrected_t", "combination": "mean_over_sizes"}
     strictest = one_by_one[min(SUBSETS)]
     assert row(together.combined, **mean).p_value == row(strictest.combined, **mean).p_value
+
+
+def test_folds_that_agree_by_chance_prove_nothing():
+    """Two folds of a few objects often have the very same difference; that is no certainty."""
+    cells = []
+    for arm, wrong in (("imagenet", 1), ("random", 2)):
+        for subset in (1.0, 0.5):
+            for fold in (0, 1):
+                shift = int(fold == 1 and subset == 0.5 and arm == "random")
+                p_m = np.repeat([0.9, 0.1], 10)
+                p_m[: wrong + shift] = 0.1
+                rated = {"label": np.repeat([1, 0], 10), "p_m": p_m, "objid": 20 * fold + np.arange(20)}
+                run = {"arm": arm, "subset": subset, "n_train": round(20 * subset), "seed": 0, "fold": fold}
+                cells.append(pd.DataFrame({**run, "split": "test", **rated}))
+    found = compare_arms(pd.concat(cells, ignore_index=True), "imagenet", "random", seed=0, draws=99)
+    of_t = found.per_size.set_index(["test", "subset"])["p_value"]
+    assert np.isnan(of_t["paired_t", 1.0]) and 0 < of_t["paired_t", 0.5] < 1
+    assert "subset 1: all folds agree, so no paired_t test, alone or in a combination" in found.left_out
+    paired = found.combined[(found.combined["test"] == "paired_t")].set_index("combination")
+    assert paired["sizes"].eq(1).all()
+    assert paired.loc["stouffer", "p_value"] == pytest.approx(of_t["paired_t", 0.5])

@@ -179,6 +179,19 @@ def test_thirds_are_stratified_and_seeded():
     np.testing.assert_allclose(drawn, 1 / 3, atol=0.1)
 
 
+def test_a_group_is_fitted_on_or_scored_but_not_both():
+    label, group = np.repeat([1, 0], [90, 300]), np.arange(390) // 3
+    fitting = thirds(label, 1, group)
+    assert (fitting[:90].sum(), fitting[90:].sum()) == (30, 99)
+    assert (fitting.reshape(-1, 3) == fitting[::3, None]).all()
+    predictions = frame(90, 300, np.random.default_rng(6))
+    predictions = predictions.assign(group=predictions["objid"] // 3)
+    parts = split_test_folds(predictions, seed=1).groupby(["fold", "group"])["fitting"].nunique()
+    assert len(parts) >= 130 and (parts == 1).all()
+    with pytest.raises(ValueError, match="of two groups"):
+        thirds([1, 1, 1, 0, 0], 1, [0, 0, 0, 1, 2])
+
+
 def test_recalibrate_scores_only_what_it_was_not_fitted_on():
     predictions = frame(200, 400, np.random.default_rng(5))
     predictions = pd.concat([predictions, predictions.assign(split="val")], ignore_index=True)

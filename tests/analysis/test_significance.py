@@ -131,13 +131,12 @@ def test_equal_errors_and_no_spread():
     even = Outcome(0.0, 0.5, 3)
     assert paired_t(A, A) == corrected_t(A, A) == even
     assert welch([0.1] * 3, [0.1] * 2) == even
-    assert welch([0.1] * 3, [0.2] * 2) == Outcome(math.inf, 0.0, 3)
-    assert corrected_t([0.2] * 4, [0.1] * 4) == Outcome(-math.inf, 1.0, 3)
+    for nothing in (welch([0.1] * 3, [0.2] * 2), corrected_t([0.2] * 4, [0.1] * 4)):
+        assert (math.isnan(nothing.statistic), math.isnan(nothing.p_value), nothing.df) == (True, True, 3)
     one_sided = welch([0.1] * 4, [0.1, 0.2, 0.3])  # the other arm's variance alone: t = 0.1 / (0.1 / √3)
     assert (one_sided.statistic, one_sided.df) == (pytest.approx(math.sqrt(3)), pytest.approx(2))
     assert correlated_bayes_t(A, A, rope=0) == Posterior(0, 1, 0)
-    assert correlated_bayes_t([0.1] * 2, [0.2] * 2, rope=0.01) == Posterior(1, 0, 0)
-    assert correlated_bayes_t([0.2] * 2, [0.1] * 2, rope=0.01) == Posterior(0, 0, 1)
+    assert math.isnan(correlated_bayes_t([0.1] * 2, [0.2] * 2, rope=0.01).p_better)
     assert mcnemar([0, 1, 0], [0, 1, 0]) == Discordant(0, 0, 1.0)
     same = paired_bootstrap([0, 1, 1], [0, 1, 1], [0, 1, 0], seed=1, draws=99)
     assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
@@ -148,7 +147,7 @@ def test_what_rounding_leaves_is_no_difference():
     rounded = [0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3]
     assert paired_t(rounded, [0.3] * 4) == Outcome(0.0, 0.5, 3)
     assert welch(rounded, [0.3] * 4).p_value == 0.5
-    assert paired_t([0.1, 0.2, 0.3], [0.4, 0.5, 0.1 + 0.2 + 0.3]).p_value == 0
+    assert math.isnan(paired_t([0.1, 0.2, 0.3], [0.4, 0.5, 0.1 + 0.2 + 0.3]).p_value)
 
 
 def simulated(rng, n=800, disagree=0.08, lead=0.0):

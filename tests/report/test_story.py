@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -33,6 +35,27 @@ def test_verdict(difference, said):
     assert said in text
     assert "one-tailed p = 0.01" in text
     assert "It is not safe" in text
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_of_folds", "agrees"),
+    [
+        (0.03, 0.01, True),
+        (0.03, 0.04, False),  # one-tailed: not at the level of a 95 % interval
+        (0.01, 0.04, True),  # nor is the interval clear of 0
+        (0.01, 0.5, True),
+        (0.01, 0.01, False),
+        (-0.03, 0.99, True),
+        (-0.03, 0.5, False),
+    ],
+)
+def test_the_corrected_t_agrees_at_the_same_level(difference, p_of_folds, agrees):
+    found = comparison(difference)
+    row = {"test": "corrected_t", "combination": "mean_over_sizes", "p_value": p_of_folds}
+    combined = pd.concat([pd.DataFrame([row]), found.combined], ignore_index=True)
+    text = verdict(replace(found, combined=combined))
+    assert ("it says the same" in text) == agrees
+    assert ("the two disagree" in text) == (not agrees)
 
 
 def test_no_comparison():

@@ -46,7 +46,7 @@ def draw_lesion(results: Results, with_published: bool = True) -> Figure:
             errors, size = published()["lesion"]["error"], max(published()["lesion"]["sizes"])
             for name, colour in (("transfer", "#666666"), ("random", "#b0b0b0")):
                 label = f"Ackermann et al. 2018, {name}"
-                axes.plot([size], [errors[name]], "*", color=colour, markersize=10, label=label)
+                axes.plot([size], [errors[name][0]], "*", color=colour, markersize=10, label=label)
         ticks = sorted(set(results.learning["n_train"]))
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(ticks + ([size] if with_published else [])))

@@ -88,19 +88,21 @@ def draw_roc(results: Results) -> Figure:
 
 def draw_precision_recall(results: Results) -> Figure:
     """Draw purity against completeness at equal numbers and in a survey; a rule has but one point."""
-    shares = {BALANCED: ("-", "full"), results.settings.prevalence: (":", "none")}
+    shares = [(BALANCED, "-", "full")]
+    if results.settings.prevalence != BALANCED:
+        shares.append((results.settings.prevalence, ":", "none"))
     with figure(height=4.1) as (made, axes):
         for arm in results.arms:
             test, colour = largest(results.study.predictions, arm), colour_of(results.arms, arm)
-            is_rule = test["p_m"].nunique() == 2
+            is_rule = test["p_m"].nunique() <= 2
             named: dict[str, Any] = (
                 {"marker": marker_of(results.arms, arm), "linestyle": ""} if is_rule else {}
             )
             axes.plot([], [], color=colour, label=arm, **named)
-            for prevalence, (line, filled) in shares.items():
+            for prevalence, line, filled in shares:
                 curve = precision_recall(test["label"], test["p_m"], prevalence)
                 if is_rule:
-                    at = curve.threshold == test["p_m"].max()
+                    at = (curve.threshold == test["p_m"].max()) & (curve.threshold >= 0.5)  # may call nothing
                     axes.plot(
                         curve.recall[at],
                         curve.precision[at],
@@ -113,7 +115,7 @@ def draw_precision_recall(results: Results) -> Figure:
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
         axes.set_xlabel("completeness (recall)")
         axes.set_ylabel("purity (precision)")
-        for prevalence, (line, _) in shares.items():
+        for prevalence, line, _ in shares:
             axes.plot([], [], line, color="#666666", label=f"{100 * prevalence:.3g} % {results.words.many}")
         add_legend(axes, len(results.arms))
         return made

@@ -24,7 +24,7 @@ class Headline:
     ours
         As it came out, with its error.
     published
-        As the paper has it; None if it doesn't.
+        What the paper says of it, if anything is to be said.
     note
         What else to know, in a few words.
     """

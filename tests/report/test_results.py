@@ -1,0 +1,158 @@
+"""What a study's numbers are where it is small, uneven or partly absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mergerexp.data.splits import make_split, n_balanced
+from mergerexp.errors import UserError
+from mergerexp.report.figures.quality import draw_calibration, draw_precision_recall
+from mergerexp.report.quality import Settings
+from mergerexp.report.results import Results, compute
+from mergerexp.report.story import tell
+from mergerexp.report.tables import all_tables
+from mergerexp.report.words import Words
+from mergerexp.tracking.study import Study
+
+Cell = tuple[str, float, int, int]  # arm, subset, seed, fold
+WEIGHTS = {"imagenet": "pretrained", "random": "random"}
+
+
+def cells(
+    arms: Sequence[str] = ("imagenet", "random"),
+    subsets: Sequence[float] = (1.0,),
+    seeds: Sequence[int] = (0,),
+    folds: Sequence[int] = (0, 1, 2, 3),
+) -> list[Cell]:
+    return [
+        (arm, subset, seed, fold) for arm in arms for subset in subsets for seed in seeds for fold in folds
+    ]
+
+
+def study(which: Sequence[Cell], mergers: int = 60, others: int = 140, **split: object) -> Study:
+    """Return a study whose networks are better the more galaxies they have."""
+    labels = np.repeat([1, 0], [mergers, others])
+    split = {"folds": 4, "subset_of": "all", "negatives": "all", **split}
+    rows, predictions = [], []
+    for arm, subset, seed, fold in which:
+        chosen = make_split(labels, np.arange(len(labels)), fold=fold, subset=subset, seed=0, **split)  # type: ignore[arg-type]
+        rng = np.random.default_rng([len(arm), round(100 * subset), seed, fold])
+        run = {"arm": arm, "subset": subset, "n_train": n_balanced(labels[chosen.train])}
+        run |= {"seed": seed, "fold": fold}
+        rows.append({**run, "run_id": f"{len(rows):032d}", "run_name": "run", "epochs": 1.0, "seconds": 1.0})
+        for name, objid in (("val", chosen.val), ("test", chosen.test)):
+            logit = 2 * subset * (2 * labels[objid] - 1) + 2 * rng.normal(size=len(objid))
+            rated = {"split": name, "objid": objid, "group": objid, "label": labels[objid]}
+            predictions.append(pd.DataFrame({**run, **rated, "p_m": 1 / (1 + np.exp(-logit))}))
+    runs = pd.DataFrame(rows).assign(commit="0123abc", device="cpu", started=0)
+    settings = {
+        row["run_id"]: {
+            "model.kind": "network",
+            "init.weights": WEIGHTS[row["arm"]],
+            **{f"split.{key}": str(value) for key, value in split.items()},
+        }
+        for row in rows
+    }
+    classes = {"positive": "merger", "negative": "noninteracting", "name": "galaxies"}
+    tags = {row["run_id"]: {f"mergerexp.data.{key}": value for key, value in classes.items()} for row in rows}
+    return Study(
+        "s", "sqlite:///s.db", "1", runs, [], settings, tags, {}, pd.concat(predictions, ignore_index=True)
+    )
+
+
+def results(*which: Cell, compare: tuple[str, str] | None = None, **made: object) -> Results:
+    return compute(study(which, **made), Settings(compare, draws=200))  # type: ignore[arg-type]
+
+
+def said(found: Results) -> str:
+    report = tell(found, all_tables(found), {}, {}, {})
+    return " ".join(section.intro for section in report.sections)
+
+
+def test_two_subsets_of_one_size():
+    """Of 28 mergers in four folds, subsets of .1 and .17 keep one of each fold."""
+    found = results(*cells(subsets=(0.1, 0.17, 1.0)), mergers=28, others=84)
+    tables = {table.name: table.shown for table in all_tables(found)}
+    assert tables["lesion_tests"]["N"].tolist()[:3] == ["28", "4", "4"]
+    assert tables["lesion_errors"]["N"].tolist()[:3] == ["28", "4", "4"]
+
+
+def test_arms_that_share_nothing_are_no_comparison():
+    apart = [*cells(["imagenet"]), *cells(["random"], subsets=(0.5,))]
+    found = results(*apart)
+    assert found.comparison is None and found.compared is None
+    assert "No two arms are compared: imagenet and random can't be compared" in said(found)
+    assert "lesion_tests" not in {table.name for table in all_tables(found)}
+    with pytest.raises(UserError, match="compare: imagenet and random can't be compared"):
+        results(*apart, compare=("imagenet", "random"))
+
+
+def test_too_few_galaxies_to_calibrate():
+    found = results(*cells(), mergers=4, others=40)
+    assert found.quality == {}
+    assert "The calibration of imagenet is not looked at: fold 0" in said(found)
+
+
+@pytest.mark.parametrize("subset_of", ["all", "train"])
+@pytest.mark.parametrize("negatives", ["all", "matched"])
+def test_the_corrected_t_knows_the_sizes_of_the_folds(subset_of, negatives):
+    """n_test / n_train is that of the splits that the runs had."""
+    split = {"subset_of": subset_of, "negatives": negatives}
+    found = results(*cells(subsets=(0.5, 1.0)), mergers=80, others=240, **split)
+    labels = np.repeat([1, 0], [80, 240])
+    assert found.comparison is not None
+    per_size = found.comparison.per_size.set_index(["test", "subset"])
+    for subset in (0.5, 1.0):
+        chosen = make_split(labels, np.arange(320), fold=0, folds=4, subset=subset, seed=0, **split)
+        ratio = len(chosen.test) / len(chosen.train)
+        paired, corrected = (
+            per_size.loc[(test, subset), "statistic"] for test in ("paired_t", "corrected_t")
+        )
+        assert (paired / corrected) ** 2 == pytest.approx(1 + 4 * ratio)
+
+
+def test_folds_count_alike_whatever_their_seeds():
+    """Pooled are the seeds that all folds have, else one of each fold."""
+    more = [*cells(), *cells(seeds=(1, 2), folds=(0,))]
+    pd.testing.assert_frame_equal(results(*more).scores, results(*cells()).scores)
+    mixed = [*cells(seeds=(1,), folds=(0, 1)), *cells(seeds=(2, 3), folds=(2, 3))]
+    expected = [*cells(seeds=(1,), folds=(0, 1)), *cells(seeds=(2,), folds=(2, 3))]
+    pd.testing.assert_frame_equal(results(*mixed).scores, results(*expected).scores)
+
+
+def test_the_seed_that_is_looked_at_is_named():
+    several = results(*cells(["imagenet"], seeds=(1, 2)), *cells(["random"], seeds=(0, 1, 2)))
+    assert "All figures are of imagenet at its largest training set and of seed 1, with" in said(several)
+    assert "would tell how much is luck" not in said(several)
+    assert "would tell how much is luck" in said(results(*cells()))
+
+
+def test_published_numbers_stand_beside_what_they_are_of():
+    tiles = {line.label: line.published for line in tell(results(*cells()), [], {}, {}, {}).headline}
+    assert tiles["test error"] == "published 0.032 ± 0.001"
+    assert tiles["p, paired bootstrap"] == "not in the paper"
+    turned = results(*cells(), compare=("random", "imagenet"))
+    tiles = {line.label: line.published for line in tell(turned, [], {}, {}, {}).headline}
+    assert tiles["test error"] is tiles["AUROC"] is tiles["p, by the paper's test"] is None
+
+
+def test_a_rule_that_calls_nothing_has_no_purity():
+    found = results(*cells())
+    nothing = found.study.predictions.assign(p_m=0.0)
+    rule = compute(Study(**{**vars(found.study), "predictions": nothing}), Settings(draws=20))
+    drawn = draw_precision_recall(rule).axes[0]
+    assert all(len(line.get_xdata()) == 0 for line in drawn.lines)
+    half = compute(found.study, Settings(prevalence=0.5, draws=20))
+    lines = draw_precision_recall(half).axes[0].lines
+    assert {line.get_linestyle() for line in lines} == {"-"}
+
+
+@pytest.mark.parametrize("at", [0.2, 0.6, 0.9])
+def test_a_bin_of_equal_probabilities_can_be_drawn(at):
+    """Their mean is at the bin's very limit, but for rounding."""
+    label = np.repeat([1, 0], [7, 33])
+    draw_calibration(pd.DataFrame({"label": label, "p_m": at}), Words())
