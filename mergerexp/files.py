@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -48,7 +49,13 @@ def read_json(path: Path) -> Any:
         If it is empty, cut off or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            text = path.read_text(encoding="utf-8")  # NFS: renamed over while it was read
+        return json.loads(text)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error})") from error
 

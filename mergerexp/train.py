@@ -64,7 +64,7 @@ class Training:
         try:
             if folder.is_held():
                 raise filelock.Timeout(str(folder.path))
-            run.write()
+            run.write(again=folder.lacks_results())
             error: float = Job(TARGET, folder.path).run(job=None, node=None)
         except filelock.Timeout:
             self.failed += 1

@@ -25,7 +25,6 @@ from mergerexp.analysis.significance import (
     stouffer,
     welch,
 )
-from mergerexp.frames import records
 
 CELL = ["subset", "fold"]
 T_TESTS = ("welch", "paired_t", "corrected_t")
@@ -128,9 +127,10 @@ def compare_arms(
         if len(of_size) == 1:
             left_out.append(f"subset {subset:g}: the arms share one fold only, so no test over folds")
     per_size = pd.DataFrame(table).reindex(columns=PER_SIZE)
+    without = per_size[per_size["test"].isin(T_TESTS) & per_size["p_value"].isna()]
     left_out += [
-        f"subset {row['subset']:g}: all folds agree, so no {row['test']} test, alone or in a combination"
-        for row in records(per_size[per_size["test"].isin(T_TESTS) & per_size["p_value"].isna()])
+        f"subset {subset:g}: all folds agree, so no {test} test, alone or in a combination"
+        for subset, test in zip(without["subset"], without["test"], strict=True)
     ]
 
     sizes_of_fold = folds.groupby("fold").size()

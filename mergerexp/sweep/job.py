@@ -22,6 +22,7 @@ from mergerexp.sweep.job_folder import FAILED, OVER, QUEUED, RUNNING, STOPPED, J
 
 SLURM_SIGNALS = {signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT}
 LOCK_WAIT_S = 5.0  # somebody may be looking whether it is free
+LEASE_S = 120.0  # a network file system may keep the lock of a node that died so long
 HELD = 75  # exit code: another process is at work on the job
 PATIENCE_S = 20  # how long a step may take when the job is to stop
 
@@ -52,23 +53,33 @@ class Job:
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
         job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
         try:
-            return self.run(job=job, node=os.environ.get("SLURMD_NODENAME"))
+            return self.run(LEASE_S, job=job, node=os.environ.get("SLURMD_NODENAME"))
         except stop.StopRequested:
             self._requeue(requeue)
         except filelock.Timeout:
-            print(f"{self.folder}: another process is at work on it", file=sys.stderr)
+            print(f"{self.folder}: another process is at work on it", file=sys.stderr, flush=True)
+            os._exit(HELD)
 
     def checkpoint(self) -> Any:
         """Tell submitit what to run after the requeue: the same again."""
         from submitit.helpers import DelayedSubmission
 
-        JobFolder(Path(self.folder)).set_state(QUEUED, error=None)
+        folder = JobFolder(Path(self.folder))
+        if not folder.is_done():  # it may be telling MLflow only
+            folder.set_state(QUEUED, error=None)
         return DelayedSubmission(self)
 
     __submitit_checkpoint__ = checkpoint
 
-    def run(self, **where: Any) -> Any:
+    def run(self, patience_s: float = LOCK_WAIT_S, **where: Any) -> Any:
         """Call the function, with the job's state written before and, if it fails, after.
+
+        Parameters
+        ----------
+        patience_s
+            How long to wait for the job's lock.
+        **where
+            What to note of where it runs.
 
         Raises
         ------
@@ -76,7 +87,7 @@ class Job:
             If another process is at work on the job; its state is then left alone.
         """
         folder = JobFolder(Path(self.folder))
-        with folder.lock().acquire(timeout=LOCK_WAIT_S):
+        with folder.lock().acquire(timeout=patience_s):
             return self._run(folder, where)
 
     def _run(self, folder: JobFolder, where: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -62,10 +63,11 @@ class Local:
         Raises
         ------
         UserError
-            If jobs are in Slurm's queue.
+            If jobs are in Slurm's queue, or might be since Slurm does not answer.
         """
         submitted = [folder for folder in folders if folder.submission.is_file()]
-        queued = slurm_queue.find_jobs(submitted, slurm_queue.queue(submitted))
+        look = slurm_queue.surely_queue if shutil.which("squeue") else slurm_queue.queue
+        queued = slurm_queue.find_jobs(submitted, look(submitted))
         if queued:
             raise UserError(
                 f"{len(queued)} runs are in Slurm's queue: look after them with hydra/launcher=slurm, or "

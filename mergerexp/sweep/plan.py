@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, SoftFileLock
 from omegaconf import OmegaConf
 
 from mergerexp.config.compose import differences
@@ -148,6 +150,21 @@ def _check_writable(root: Path) -> None:
         ) from error
     if not writable:
         raise ConfigError(f"paths.root={root}: can't be written; MERGEREXP_ROOT says where to write")
+    if not _has_locks(root):  # or a job that is killed would lock itself out for good
+        raise ConfigError(
+            f"paths.root={root}: this file system has no locks (a mount option: flock); "
+            "MERGEREXP_ROOT says where to write"
+        )
+
+
+def _has_locks(folder: Path) -> bool:
+    lock = FileLock(folder / ".lock")
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            with lock:
+                return not isinstance(lock, SoftFileLock)  # what it becomes where the system has none
+        except NotImplementedError:
+            return False
 
 
 def _data_key(cfg: TrainConfig) -> str:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json, write_json
-from mergerexp.sweep.job_folder import JobFolder
+from mergerexp.sweep.job_folder import DONE, JobFolder
 
 PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # in status.json
 
@@ -157,4 +157,9 @@ class RunFolder(JobFolder):
 
     def is_done(self) -> bool:
         """Tell whether the run is finished, its results are there and it is not to begin anew."""
-        return super().is_done() and all(path.is_file() for path in self.artifacts())
+        return super().is_done() and not self.lacks_results()
+
+    def lacks_results(self) -> bool:
+        """Tell whether the run was finished, and somebody has removed some of what came out."""
+        finished = self.status().get("state") == DONE
+        return finished and not all(path.is_file() for path in self.artifacts())

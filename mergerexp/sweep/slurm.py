@@ -13,21 +13,26 @@ import os
 import secrets
 import shlex
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from mergerexp.errors import UserError
-from mergerexp.files import write_json
+from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import LOST, OVER, QUEUED, JobFolder
+from mergerexp.sweep.job_folder import OVER, QUEUED, JobFolder
 from mergerexp.sweep.options import SlurmOptions
 from mergerexp.sweep.slurm_queue import (
     ACCOUNTS_S,
+    NO_FAULT,
+    Reasons,
     accounting,
     can_run,
     cancel,
+    cancel_array,
+    ended_by_site,
     find_jobs,
     is_cancelled,
     job_ids,
@@ -40,11 +45,12 @@ from mergerexp.sweep.sweep_folder import SweepFolder
 
 log = logging.getLogger(__name__)
 
+# Since Slurm 22.05 srun does not take the job's --cpus-per-task for its own.
+STEP = ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"]
 QUEUE_EVERY_S = 5.0  # a cluster's controller has others to answer too
 LEAVE_S = 120.0  # for cancelled jobs to be out of the queue
 GRACE_S = 10.0  # out of the queue without a last word for so long: the job is lost
-# Not the run's fault: submitted again by whoever waits, where the site did not requeue.
-SITE_ENDED_IT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT", "REVOKED")
+MOST_AGAIN = 1000  # submissions after what is not the run's doing
 # The environment wins over the batch script: what that says must not be said there too.
 IN_SCRIPT = {
     "JOB_NAME",
@@ -82,7 +88,7 @@ class Slurm:
         self.waits = options.wait
         self._jobs: dict[Path, Job] = {}
         self._gone: dict[Path, float] = {}
-        self._again: dict[Path, int] = {}
+        self._again: Counter[tuple[Path, bool]] = Counter()
         self._asked = 0.0
         self._there: dict[Path, str] = {}
 
@@ -138,19 +144,34 @@ class Slurm:
         number = max(numbers, default=0) + 1
         record = self.folder / f"array-{number:03d}.json"
         name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"  # nobody else's
+        clusters = self._clusters()
+        about = {"name": name, "clusters": clusters, "jobs": [job.folder for job in jobs]}
         # Written before the jobs exist: if this process dies in between, the name finds the array again.
-        write_json(record, {"name": name, "array": None, "jobs": [job.folder for job in jobs]})
-        for index, job in enumerate(jobs):
-            write_json(JobFolder(Path(job.folder)).submission, {"record": str(record), "index": index})
+        write_json(record, {**about, "array": None})
+        notes = [JobFolder(Path(job.folder)).submission for job in jobs]
+        before = [read_json(note) if note.is_file() else None for note in notes]
+        for index, note in enumerate(notes):
+            write_json(note, {"record": str(record), "index": index})
         try:
             array = self._sbatch(name, jobs)
-        except UserError:  # only then is it sure that there is no array
-            for job in jobs:
-                JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)
+        except UserError:
+            cancel_array(name, clusters)  # Slurm may have taken it, and its answer not arrived
+            for note, earlier in zip(notes, before, strict=True):
+                if earlier is None:
+                    note.unlink()
+                else:
+                    write_json(note, earlier)
             record.unlink()
             raise
-        write_json(record, {"name": name, "array": array, "jobs": [job.folder for job in jobs]})
+        write_json(record, {**about, "array": array})
         log.info("submitted %d jobs as Slurm array %s (%s)", len(jobs), array, name)
+
+    def _clusters(self) -> str | None:
+        """Return which of a site's clusters sbatch will take, where somebody says so."""
+        with outside_of_any_job():
+            said = os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS")
+        said = (self.options.extra or {}).get("clusters", said)
+        return str(said) if said else None
 
     def _sbatch(self, name: str, jobs: Sequence[Job]) -> str:
         import submitit
@@ -174,7 +195,7 @@ class Slurm:
                 array_parallelism=o.parallel,
                 signal_delay_s=o.signal_lead,
                 stderr_to_stdout=True,
-                setup=[*o.setup, *code, f"export MERGEREXP_SIGNAL_LEAD={o.signal_lead}"],
+                setup=[*o.setup, *code, *STEP, f"export MERGEREXP_SIGNAL_LEAD={o.signal_lead}"],
                 additional_parameters=more,
             )
             try:  # submitit prints the refusal that it raises
@@ -211,29 +232,37 @@ class Slurm:
             if folder.status().get("state") in OVER:  # its last word came late
                 continue
             reason = reasons.get(folder.path)
-            refused = folder.status().get("requeue_refused")
-            sure = reason is not None or refused or is_cancelled(folder)
+            sure = reason is not None or folder.status().get("requeue_refused") or is_cancelled(folder)
             if not sure and time.monotonic() - self._gone[folder.path] < ACCOUNTS_S:
                 continue  # the accounts may lag behind: they are asked again
             self._gone.pop(folder.path)
-            tries = self._again.get(folder.path, 0)
-            by_site = refused or (reason or "").startswith(SITE_ENDED_IT)
-            if by_site and not is_cancelled(folder) and tries < self.options.max_requeues:
-                self._again[folder.path] = tries + 1
-                why = reason or folder.status().get("error")
-                log.warning("%s: %s; submitted again", folder.name, why)
-                folder.set_state(QUEUED, error=None, requeue_refused=None)
-                again.append(self._jobs[folder.path])
+            if ended_by_site(folder, reason) and self._may_try_again(folder, reason):
+                again.append(folder)
             else:
                 state, error = verdict(folder, reason)
                 folder.set_state(state, error=error)
-        if not again:
-            return
+        if again:
+            self._submit_again(again, reasons)
+
+    def _may_try_again(self, folder: JobFolder, reason: str | None) -> bool:
+        """Count the tries, apart from those after what is no doing of the run's."""
+        no_fault = (reason or "").startswith(NO_FAULT)
+        kind = (folder.path, no_fault)
+        self._again[kind] += 1
+        return self._again[kind] <= (MOST_AGAIN if no_fault else self.options.max_requeues)
+
+    def _submit_again(self, folders: Sequence[JobFolder], reasons: Reasons) -> None:
+        before = [folder.status() for folder in folders]
+        for folder, status in zip(folders, before, strict=True):
+            why = reasons.get(folder.path) or status.get("error")
+            log.warning("%s: %s; submitted again", folder.name, why)
+            folder.set_state(QUEUED, error=None, requeue_refused=None)
         try:
-            self.submit(again)
+            self.submit([self._jobs[folder.path] for folder in folders])
         except UserError as error:
-            for job in again:
-                JobFolder(Path(job.folder)).set_state(LOST, error=str(error))
+            log.warning("%s; tried again", error)  # they are found out of the queue once more
+            for folder, status in zip(folders, before, strict=True):
+                folder.restore(status)
 
     def watch(self, jobs: Sequence[Job]) -> None:
         """Look after jobs that were submitted before."""

@@ -13,14 +13,20 @@ from typing import Any
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+from mergerexp.sweep.job import HELD
 from mergerexp.sweep.job_folder import LOST, STOPPED, JobFolder
 
 ANSWER_S = 30  # for a Slurm command
 # What users set for their own looking around: a filter or another format would hide our jobs from us.
 TASTES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
+# Submitted again by whoever looks after them, where the site has not requeued them. HELD is the job's own
+# word: the lock of a node that died may outlast it (a network file system's lease).
+NO_FAULT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", f"FAILED (exit code {HELD}:")
+TIMEOUT = "TIMEOUT"
 ACCOUNTS_S = 60.0  # the accounts may know only so much later that a job has ended
 # Of a job that is out of the queue, the accounts say this while they lag behind.
 NOT_OVER = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")
+Reasons = dict[Path, str | None]  # how jobs ended; None: not at all yet
 
 
 @dataclass(frozen=True)
@@ -45,17 +51,20 @@ def queue(folders: Sequence[JobFolder]) -> Queue | None:
     They are asked for by name, whoever submitted them: a colleague may look at a shared sweep, and a single
     id that Slurm has forgotten would be an error.
     """
-    names = sorted({record["name"] for record in _records(folders).values() if record})
-    if not names:
-        return Queue({}, {})
-    listed = _slurm("squeue", "-h", "-r", "-a", "-n", ",".join(names), "-o", "%i|%T|%j")
-    if listed is None:
-        return None
-    # With SLURM_CLUSTERS a line names the cluster.
-    jobs = [line.split("|", 2) for line in listed.splitlines() if "|" in line]
-    return Queue(
-        {job: state for job, state, _ in jobs}, {name: job.partition("_")[0] for job, _, name in jobs}
-    )
+    names: dict[str | None, set[str]] = {}
+    for record in filter(None, _records(folders).values()):
+        names.setdefault(record.get("clusters"), set()).add(record["name"])
+    queued = Queue({}, {})
+    for clusters, own in names.items():
+        wanted = ("-n", ",".join(sorted(own)), "-o", "%i|%T|%j")
+        listed = _slurm("squeue", *_on(clusters), "-h", "-r", "-a", *wanted)
+        if listed is None:
+            return None
+        # Where clusters are named, a line names each.
+        jobs = [line.split("|", 2) for line in listed.splitlines() if "|" in line]
+        queued.states.update({job: state for job, state, _ in jobs})
+        queued.arrays.update({name: job.partition("_")[0] for job, _, name in jobs})
+    return queued
 
 
 def surely_queue(folders: Sequence[JobFolder]) -> Queue:
@@ -122,19 +131,49 @@ def _record(path: Path, queued: Queue | None) -> dict[str, Any]:
     return record
 
 
-def accounting(folders: Sequence[JobFolder]) -> dict[Path, str]:
-    """Return how jobs ended, as far as the site keeps accounts: state and exit code."""
+def accounting(folders: Sequence[JobFolder]) -> Reasons:
+    """Return how jobs ended, as far as the site keeps accounts: state and exit code.
+
+    None for those that are not over by the accounts, which may lag behind.
+    """
     ids = job_ids(folders)
-    if not ids:
-        return {}
-    arrays = ",".join(sorted({job.split("_")[0] for job in ids.values()}))
-    listed = _slurm("sacct", "-a", "-X", "-n", "-P", "-j", arrays, "-o", "JobID,State,ExitCode")
-    ended = {}
-    for line in (listed or "").splitlines():
-        job, state, code = line.split("|")
-        if not state.startswith(NOT_OVER):
-            ended[job] = f"{state} (exit code {code})"
-    return {path: f"{ended[job]}{_last_word(path, job)}" for path, job in ids.items() if job in ended}
+    told: Reasons = {}
+    for clusters, own in _by_clusters(ids).items():
+        arrays = ",".join(sorted({job.split("_")[0] for job in own.values()}))
+        ask = ("sacct", *_on(clusters), "-a", "-X", "-n", "-P", "-j", arrays, "-o", "JobID,State,ExitCode")
+        for line in (_slurm(*ask) or "").splitlines():
+            job, state, code = [*line.split("|"), "", ""][:3]
+            ended = None if state.startswith(NOT_OVER) else f"{state} (exit code {code})"
+            tasks = set(_tasks(job))
+            told.update({path: ended for path, mine in own.items() if mine in tasks})
+    return {path: reason and f"{reason}{_last_word(path, ids[path])}" for path, reason in told.items()}
+
+
+def _tasks(job: str) -> list[str]:
+    """Return the ids that a line of accounts is about: of tasks that never ran it says 4711_[1-3,7%8]."""
+    array, bracket, inside = job.partition("_[")
+    if not bracket:
+        return [job]
+    spans = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", inside.partition("%")[0])
+    return [
+        f"{array}_{task}"
+        for first, last, step in spans
+        for task in range(int(first), int(last or first) + 1, int(step or 1))
+    ]
+
+
+def _by_clusters(ids: dict[Path, str]) -> dict[str | None, dict[Path, str]]:
+    """Return jobs by the clusters that they were submitted to: elsewhere an id is another job's."""
+    found: dict[str | None, dict[Path, str]] = {}
+    for path, job in ids.items():
+        record = _record(Path(_submission(JobFolder(path))["record"]), None)
+        found.setdefault(record.get("clusters"), {})[path] = job
+    return found
+
+
+def _on(clusters: str | None) -> tuple[str, ...]:
+    """Return the option that names clusters; sacct, unlike the others, does not know SLURM_CLUSTERS."""
+    return () if clusters is None else ("-M", clusters)
 
 
 def verdict(folder: JobFolder, reason: str | None) -> tuple[str, str]:
@@ -149,10 +188,29 @@ def verdict(folder: JobFolder, reason: str | None) -> tuple[str, str]:
     """
     if is_cancelled(folder) or (reason or "").startswith("CANCELLED"):
         return STOPPED, "cancelled"
+    status = folder.status()
+    if status.get("requeue_refused"):
+        return LOST, str(status["error"])
     if reason is None:
         job = job_ids([folder]).get(folder.path)
         reason = f"left the queue, the accounts do not say why{_last_word(folder.path, job) if job else ''}"
     return LOST, f"Slurm: {reason}"
+
+
+def ended_by_site(folder: JobFolder, reason: str | None) -> bool:
+    """Tell whether a job that has left the queue is to be submitted again by whoever looks after it."""
+    if is_cancelled(folder):
+        return False
+    by_site = (reason or "").startswith((*NO_FAULT, TIMEOUT))
+    return by_site or bool(folder.status().get("requeue_refused"))
+
+
+def last_sign(folder: JobFolder, job: str) -> float:
+    """Return when a job last said or printed something, in seconds since 1970."""
+    written = float(folder.status().get("updated", 0.0))
+    with contextlib.suppress(OSError):
+        written = max(written, log_file(folder, job).stat().st_mtime)
+    return written
 
 
 def is_cancelled(folder: JobFolder) -> bool:
@@ -208,8 +266,9 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     submitted = [folder for folder in folders if folder.submission.is_file()]
     queued = surely_queue(submitted)
     ids = {path: job for path, job in job_ids(submitted, queued).items() if job in queued.states}
-    if ids and _slurm("scancel", *ids.values()) is None:
-        raise UserError("scancel does not answer; try again")
+    for clusters, own in _by_clusters(ids).items():
+        if _slurm("scancel", *_on(clusters), *own.values()) is None:
+            raise UserError("scancel does not answer; try again")
     for path in ids:
         # Noted where the job itself writes nothing: it may be saying its last word right now.
         note = JobFolder(path).submission
@@ -217,9 +276,15 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     return len(ids)
 
 
+def cancel_array(name: str, clusters: str | None) -> None:
+    """Cancel what there may be of an array that Slurm has not confirmed."""
+    _slurm("scancel", *_on(clusters), "--name", name)
+
+
 def _slurm(*command: str) -> str | None:
     """Return what a Slurm command prints; None where it is missing, fails or does not answer."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(TASTES)}
+    environment["SLURM_BITSTR_LEN"] = "0"  # lists of array tasks in full
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=ANSWER_S)
     except (OSError, subprocess.SubprocessError):

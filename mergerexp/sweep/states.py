@@ -111,9 +111,13 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
             told = reasons.get(folder.path)
             if queued is None or (told is None and not folder.is_ours()):
                 continue  # Slurm is silent, or keeps others' jobs from us: believe what the job wrote
-            fresh = time.time() - folder.status().get("updated", 0.0) < slurm_queue.ACCOUNTS_S
-            if told is None and fresh and not slurm_queue.is_cancelled(folder):
-                continue  # the accounts may lag behind
+            if looked_after and slurm_queue.ended_by_site(folder, told):
+                states[i] = replace(state, state=QUEUED)  # about to be submitted again
+                continue
+            if told is None and not slurm_queue.is_cancelled(folder):
+                fresh = time.time() - slurm_queue.last_sign(folder, ids[folder.path]) < slurm_queue.ACCOUNTS_S
+                if fresh or folder.path in reasons:
+                    continue  # the accounts lag behind
             verdict, reason = slurm_queue.verdict(folder, told)
         elif not folder.is_ours() or folder.status().get("host", platform.node()) != platform.node():
             continue  # whether it is at work can't be told from here: believe what it wrote

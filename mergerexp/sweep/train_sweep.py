@@ -89,7 +89,7 @@ class TrainSweep:
         self.waited = scheduler.waits or not (new or active)
         with _as_it_was_if_refused([run.folder for run in new]):
             for run in new:
-                run.write(again=self.options.rerun == "all")
+                run.write(again=self.options.rerun == "all" or run.folder.lacks_results())
             for folder in folders:
                 folder.join(self.folder.name)
             new.sort(key=lambda run: -run.cost)  # the longest first, or the last one keeps all waiting

@@ -165,7 +165,7 @@ def test_out_of_time_is_requeued_and_goes_on(tmp_path):
     run([folder], timeout=1, signal_lead=54)
     assert folder.status()["state"] == DONE
     assert len(starts(folder)) > 1
-    assert starts(folder)[1] > 4
+    assert starts(folder)[1] > 0
 
 
 def test_out_of_time_too_often(tmp_path):
@@ -197,7 +197,7 @@ def test_taken_away_and_given_back(event, tmp_path):
 
 
 def test_cancelled_and_taken_up_again(tmp_path):
-    folder = make(tmp_path, "job", steps=60)
+    folder = make(tmp_path, "job", steps=100)
     meanwhile(lambda: cancel([folder]), folder)
     run([folder])
     assert folder.status()["state"] == STOPPED
@@ -249,7 +249,7 @@ def test_other_jobs_do_not_matter(tmp_path, monkeypatch):
     """Nameless ones, and those of an array of the same sweep below another root."""
     command("sbatch", "-J", "", "--wrap", "sleep 20", "-o", "/dev/null")
     monkeypatch.setenv("LOGNAME", "nobody")
-    there, here = make(tmp_path / "a", "job", steps=60), make(tmp_path / "b", "job", steps=2)
+    there, here = make(tmp_path / "a", "job", steps=600), make(tmp_path / "b", "job", steps=2)
     run([there], wait=False)
     run([here])
     assert here.status()["state"] == DONE

@@ -142,7 +142,7 @@ def test_children_stop_when_their_parent_is_killed(tmp_path):
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_for(lambda: folder.status()["state"] == STOPPED)
-    assert not folder.is_held()
+    wait_for(lambda: not folder.is_held())
 
 
 def test_a_job_of_another_process_is_watched_and_inherited(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -58,6 +60,29 @@ def test_local_processes_give_what_one_process_gives(train, tmp_path, runs, caps
     code = next((tmp_path / "sweeps").glob("code-*"))
     assert (code / "mergerexp" / "train.py").is_file()
     assert (code / "conf" / "train.yaml").is_file()
+
+
+@pytest.mark.parametrize("how", [("-m", *LOCAL), ()], ids=["sweep", "one run"])
+def test_results_that_somebody_removed_are_made_again(how, train, runs):
+    run = (*how, "fold=0", "trainer.max_epochs=1")
+    assert train(*run) == 0
+    (folder,) = runs.iterdir()
+    before = pd.read_parquet(folder / "predictions.parquet")
+    for name in ("predictions.parquet", "model.safetensors"):
+        (folder / name).unlink()
+    assert train(*run) == 0
+    assert RunFolder(folder).is_done()
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions.parquet"), before)
+
+
+def test_a_file_system_without_locks_is_refused(train, monkeypatch, capsys, tmp_path):
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert train("fold=0") == 2
+    assert "this file system has no locks" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_rerun(train, tmp_path, runs, capsys):

@@ -1,0 +1,217 @@
+"""What is made of answers that a real Slurm can hardly be brought to give: commands that stand in for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mergerexp.errors import UserError
+from mergerexp.files import read_json, write_json
+from mergerexp.sweep import slurm as scheduler
+from mergerexp.sweep import slurm_queue
+from mergerexp.sweep.job import HELD, Job
+from mergerexp.sweep.job_folder import DONE, LOST, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.local import Local
+from mergerexp.sweep.options import LocalOptions
+from mergerexp.sweep.slurm import Slurm
+from mergerexp.sweep.states import collect
+from tests.slurm.jobs import options
+from tests.sweep.tasks import TARGET, make
+
+
+class StandIn:
+    """Commands that print what they are told to, and note what they were asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("squeue", "sacct", "scancel", "sbatch", "srun"):
+            self.says(name, "")
+
+    def says(self, name: str, text: str, code: int = 0, then: str = "") -> None:
+        (self.folder / f"{name}.out").write_text(text)
+        script = f'#!/bin/sh\necho "$@" >>{self.folder}/{name}.asked\ncat {self.folder}/{name}.out\n{then}\n'
+        (self.folder / name).write_text(f"{script}exit {code}\n")
+        (self.folder / name).chmod(0o755)
+
+    def asked(self, name: str) -> list[str]:
+        path = self.folder / f"{name}.asked"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch) -> StandIn:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    for key in ("SLURM_CLUSTERS", "SBATCH_CLUSTERS", "SLURM_JOB_ID"):
+        monkeypatch.delenv(key, raising=False)
+    for key in ("QUEUE_EVERY_S", "GRACE_S"):
+        monkeypatch.setattr(scheduler, key, -1.0)  # at once
+    return StandIn(folder)
+
+
+def submitted(tmp_path: Path, jobs: int = 1, clusters: str | None = None) -> list[JobFolder]:
+    """Return jobs of array 4711."""
+    folders = [make(tmp_path, f"job{index}", steps=1) for index in range(jobs)]
+    record = tmp_path / "sweep" / "array-001.json"
+    record.parent.mkdir()
+    known = {"name": "mergerexp-5weep000-abc", "array": "4711", "clusters": clusters}
+    write_json(record, {**known, "jobs": [str(folder.path) for folder in folders]})
+    for index, folder in enumerate(folders):
+        write_json(folder.submission, {"record": str(record), "index": index})
+        folder.set_state(RUNNING)
+    return folders
+
+
+def long_ago(folder: JobFolder) -> None:
+    write_json(folder.path / "status.json", {**folder.status(), "updated": time.time() - 3600})
+
+
+def seen(folder: JobFolder, looked_after: bool = True) -> tuple[str, str | None]:
+    (state,) = collect([folder], ["job"], looked_after)
+    return state.state, state.error
+
+
+def test_accounts_of_tasks_that_never_ran(stand_in, tmp_path):
+    """They share a line, as long as it takes; a line of another form is passed over."""
+    folders = submitted(tmp_path, 12)
+    lines = ["4711_0|COMPLETED|0:0", "4711_[1-3,5,7-11:2%8]|CANCELLED by 0|0:0", "slurm_load_jobs", ""]
+    stand_in.says("sacct", "\n".join(lines))
+    told = slurm_queue.accounting(folders)
+    cancelled = {folder.name for folder in folders if str(told.get(folder.path)).startswith("CANCELLED")}
+    assert cancelled == {f"job{index}" for index in (1, 2, 3, 5, 7, 9, 11)}
+    assert told[folders[0].path] == "COMPLETED (exit code 0:0)"
+    assert folders[4].path not in told
+    long_ago(folders[1])
+    assert seen(folders[1]) == (STOPPED, "cancelled")
+
+
+def test_each_cluster_is_asked_for_its_own_jobs(stand_in, tmp_path):
+    near = submitted(tmp_path / "near")
+    far = submitted(tmp_path / "far", clusters="physics")
+    stand_in.says("squeue", "CLUSTER: physics\n4711|RUNNING|mergerexp-5weep000-abc\n")
+    assert slurm_queue.cancel([*near, *far]) == 2
+    slurm_queue.accounting([*near, *far])
+    for name in ("squeue", "scancel", "sacct"):
+        assert sum(words.startswith("-M physics ") for words in stand_in.asked(name)) == 1
+        assert sum(not words.startswith("-M") for words in stand_in.asked(name)) == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "variables", "clusters"),
+    [
+        ({}, {}, None),
+        ({}, {"SLURM_CLUSTERS": "a,b"}, "a,b"),
+        ({}, {"SLURM_CLUSTERS": "a", "SBATCH_CLUSTERS": "b"}, "b"),
+        ({"clusters": "c"}, {"SBATCH_CLUSTERS": "b"}, "c"),
+    ],
+)
+def test_where_an_array_went_is_noted(extra, variables, clusters, stand_in, tmp_path, monkeypatch):
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    stand_in.says("sbatch", "Submitted batch job 99 on cluster c\n")
+    folder = make(tmp_path, "job", steps=1)
+    (tmp_path / "sweep").mkdir()
+    Slurm(options(extra=extra), tmp_path / "sweep", None).submit([Job(TARGET, folder.path)])
+    record = read_json(tmp_path / "sweep" / "array-001.json")
+    assert (record["array"], record["clusters"]) == ("99", clusters)
+
+
+def test_the_accounts_lag_behind_what_status_sees(stand_in, tmp_path):
+    (folder,) = submitted(tmp_path)
+    assert seen(folder) == (RUNNING, None)  # has just said something
+    long_ago(folder)
+    assert seen(folder) == (LOST, "Slurm: left the queue, the accounts do not say why")
+    stand_in.says("sacct", "4711|RUNNING|0:0\n")
+    assert seen(folder) == (RUNNING, None)
+    stand_in.says("sacct", "")
+    log = slurm_queue.log_file(folder, "4711")
+    log.parent.mkdir()
+    log.write_text("a last word\n")
+    assert seen(folder) == (RUNNING, None)
+    os.utime(log, (0, 0))
+    assert seen(folder)[1] == "Slurm: left the queue, the accounts do not say why, its last word: a last word"
+
+
+@pytest.mark.parametrize("reason", ["PREEMPTED", "TIMEOUT", "NODE_FAIL"])
+def test_what_will_be_submitted_again_is_not_lost(reason, stand_in, tmp_path):
+    (folder,) = submitted(tmp_path)
+    stand_in.says("sacct", f"4711|{reason}|0:0\n")
+    assert seen(folder)[0] == QUEUED
+    assert seen(folder, looked_after=False) == (LOST, f"Slurm: {reason} (exit code 0:0)")
+
+
+def test_a_refused_requeue_keeps_its_reason(stand_in, tmp_path):
+    (folder,) = submitted(tmp_path)
+    folder.set_state(QUEUED, error="the site refuses to requeue (ten times)", requeue_refused=True)
+    stand_in.says("sacct", "4711|FAILED|255:0\n")
+    assert seen(folder, looked_after=False) == (LOST, "the site refuses to requeue (ten times)")
+
+
+@pytest.mark.parametrize(("reason", "again"), [("PREEMPTED", True), ("FAILED", False), ("TIMEOUT", False)])
+def test_preemption_does_not_count(reason, again, stand_in, tmp_path):
+    (folder,) = submitted(tmp_path)
+    stand_in.says("sacct", f"4711|{reason}|{0 if again else 1}:0\n")
+    stand_in.says("sbatch", "Submitted batch job 4712\n")
+    slurm = Slurm(options(max_requeues=0), tmp_path / "sweep", None)
+    slurm.watch([Job(TARGET, folder.path)])
+    slurm.poll()
+    assert (folder.status()["state"] == QUEUED) == again
+    assert len(stand_in.asked("sbatch")) == again
+
+
+def test_locked_out_by_a_node_that_died(stand_in, tmp_path):
+    """The job waits for the lock, says that it could not have it, and is submitted again."""
+    (folder,) = submitted(tmp_path)
+    code = (
+        "from pathlib import Path; from mergerexp.sweep import job; job.LEASE_S = 0.3; "
+        f"job.Job({TARGET!r}, Path({str(folder.path)!r}))()"
+    )
+    with folder.lock():
+        assert subprocess.run([sys.executable, "-c", code]).returncode == HELD
+    assert folder.status()["state"] == RUNNING
+    stand_in.says("sacct", f"4711|FAILED|{HELD}:0\n")
+    stand_in.says("sbatch", "Submitted batch job 4712\n")
+    slurm = Slurm(options(), tmp_path / "sweep", None)
+    slurm.watch([Job(TARGET, folder.path)])
+    slurm.poll()
+    assert read_json(Path(read_json(folder.submission)["record"]))["array"] == "4712"
+
+
+def test_sbatch_that_fails_for_a_moment(stand_in, tmp_path):
+    """What it may have submitted is cancelled, and what was preempted is tried again."""
+    (folder,) = submitted(tmp_path)
+    note = read_json(folder.submission)
+    stand_in.says("sacct", "4711|PREEMPTED|0:0\n")
+    stand_in.says("sbatch", "", code=1, then="echo 'Socket timed out on send/recv operation' >&2")
+    slurm = Slurm(options(), tmp_path / "sweep", None)
+    slurm.watch([Job(TARGET, folder.path)])
+    slurm.poll()
+    assert folder.status()["state"] == RUNNING
+    assert read_json(folder.submission) == note
+    (cancelled,) = stand_in.asked("scancel")
+    assert cancelled.startswith("--name mergerexp-sweep-")
+    stand_in.says("sbatch", "Submitted batch job 4712\n")
+    slurm.poll()
+    assert folder.status()["state"] == QUEUED
+    assert read_json(Path(read_json(folder.submission)["record"]))["array"] == "4712"
+
+
+def test_local_processes_do_not_start_what_may_be_in_a_silent_queue(stand_in, tmp_path):
+    folders = submitted(tmp_path)
+    stand_in.says("squeue", "", code=1)
+    with pytest.raises(UserError, match="squeue does not answer"):
+        Local(LocalOptions(n_jobs=1, rerun="failed"), None).active(folders)
+
+
+def test_a_late_signal_does_not_undo_what_is_done(tmp_path):
+    folder = make(tmp_path, "job", steps=1)
+    for state, then in ((RUNNING, QUEUED), (STOPPED, QUEUED), (DONE, DONE)):
+        folder.set_state(state)
+        Job(TARGET, folder.path).checkpoint()
+        assert folder.status()["state"] == then
