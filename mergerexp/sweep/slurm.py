@@ -35,6 +35,7 @@ from mergerexp.sweep.slurm_queue import (
     ended_by_site,
     find_jobs,
     is_cancelled,
+    is_leaving,
     job_ids,
     queue,
     submitted_by,
@@ -95,13 +96,14 @@ class Slurm:
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
         """Return the folders whose jobs are in Slurm's queue already.
 
-        Cancelled jobs are waited for, so that they can be submitted anew, and so are those that can't run
-        because the process that submitted them died in the midst of it: these are cancelled.
+        Jobs that are about to leave it, cancelled or failed, are waited for, so that they can be submitted
+        anew, and so are those that can't run because the process that submitted them died in the midst of
+        it: these are cancelled.
 
         Raises
         ------
         UserError
-            If Slurm does not answer: then nobody knows. If cancelled jobs stay in the queue.
+            If Slurm does not answer: then nobody knows. If such jobs stay in the queue.
         """
         submitted = [folder for folder in folders if folder.submission.is_file()]
         if orphans := self._orphans(submitted):
@@ -110,12 +112,12 @@ class Slurm:
         end = time.monotonic() + LEAVE_S
         while True:
             there = find_jobs(submitted, surely_queue(submitted))
-            leaving = sum(folder.path in there and is_cancelled(folder) for folder in submitted)
+            leaving = sum(is_leaving(folder, there.get(folder.path)) for folder in submitted)
             if not leaving:
                 return set(there)
             if time.monotonic() >= end:
-                raise UserError(f"{leaving} cancelled jobs are still in Slurm's queue; try again later")
-            log.info("%d cancelled jobs are about to leave Slurm's queue", leaving)
+                raise UserError(f"{leaving} jobs that are over are still in Slurm's queue; try again later")
+            log.info("%d jobs that are over are about to leave Slurm's queue", leaving)
             time.sleep(QUEUE_EVERY_S)
 
     def _orphans(self, submitted: Sequence[JobFolder]) -> list[JobFolder]:

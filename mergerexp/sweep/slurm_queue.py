@@ -14,7 +14,7 @@ from typing import Any
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job import HELD
-from mergerexp.sweep.job_folder import LOST, STOPPED, JobFolder
+from mergerexp.sweep.job_folder import FAILED, LOST, STOPPED, JobFolder
 
 ANSWER_S = 30  # for a Slurm command
 # What users set for their own looking around: a filter or another format would hide our jobs from us.
@@ -211,6 +211,18 @@ def last_sign(folder: JobFolder, job: str) -> float:
     with contextlib.suppress(OSError):
         written = max(written, log_file(folder, job).stat().st_mtime)
     return written
+
+
+def is_leaving(folder: JobFolder, in_queue: str | None) -> bool:
+    """Tell whether a job that is in the queue is over, and will leave it soon.
+
+    A job that has failed says so itself, before its process ends; if it is pending again the site has
+    requeued it.
+    """
+    if in_queue is None:
+        return False
+    failed = folder.status().get("state") == FAILED and in_queue in ("RUNNING", "COMPLETING")
+    return failed or is_cancelled(folder)
 
 
 def is_cancelled(folder: JobFolder) -> bool:

@@ -15,7 +15,7 @@ from mergerexp.files import read_json, write_json
 from mergerexp.sweep import slurm as scheduler
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, Job
-from mergerexp.sweep.job_folder import DONE, LOST, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.local import Local
 from mergerexp.sweep.options import LocalOptions
 from mergerexp.sweep.slurm import Slurm
@@ -52,6 +52,7 @@ def stand_in(tmp_path, monkeypatch) -> StandIn:
         monkeypatch.delenv(key, raising=False)
     for key in ("QUEUE_EVERY_S", "GRACE_S"):
         monkeypatch.setattr(scheduler, key, -1.0)  # at once
+    monkeypatch.setattr(scheduler.time, "sleep", lambda seconds: None)
     return StandIn(folder)
 
 
@@ -200,6 +201,20 @@ def test_sbatch_that_fails_for_a_moment(stand_in, tmp_path):
     slurm.poll()
     assert folder.status()["state"] == QUEUED
     assert read_json(Path(read_json(folder.submission)["record"]))["array"] == "4712"
+
+
+def test_a_failed_job_that_has_not_left_yet_is_no_job_under_way(stand_in, tmp_path):
+    (folder,) = submitted(tmp_path)
+    folder.set_state(FAILED, error="ValueError: bad seed")
+    stand_in.says("squeue", "4711|RUNNING|mergerexp-5weep000-abc\n", then=f": >{stand_in.folder}/squeue.out")
+    slurm = Slurm(options(), tmp_path / "sweep", None)
+    assert slurm.active([folder]) == set()
+    assert len(stand_in.asked("squeue")) > 2  # it was waited for
+    stand_in.says("squeue", "4711|PENDING|mergerexp-5weep000-abc\n")  # a site's RequeueExit
+    ticket = slurm_queue.log_file(folder, "4711").with_name("4711_submitted.pkl")
+    ticket.parent.mkdir()
+    ticket.touch()
+    assert slurm.active([folder]) == {folder.path}
 
 
 def test_local_processes_do_not_start_what_may_be_in_a_silent_queue(stand_in, tmp_path):
