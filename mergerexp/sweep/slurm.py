@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 # Since Slurm 22.05 srun does not take the job's --cpus-per-task for its own.
 STEP = ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"]
 QUEUE_EVERY_S = 5.0  # a cluster's controller has others to answer too
-LEAVE_S = 120.0  # for cancelled jobs to be out of the queue
+LEAVE_S = 120.0  # for jobs that are over to be out of the queue
 GRACE_S = 10.0  # out of the queue without a last word for so long: the job is lost
 MOST_AGAIN = 1000  # submissions after what is not the run's doing
 # The environment wins over the batch script: what that says must not be said there too.

@@ -74,7 +74,7 @@ def test_cancelled_jobs_that_do_not_leave(tmp_path, monkeypatch):
     run([folder], wait=False)
     write_json(folder.submission, {**read_json(folder.submission), "cancelled": True})
     monkeypatch.setattr("mergerexp.sweep.slurm.LEAVE_S", 1.0)
-    with pytest.raises(slurm_queue.UserError, match="1 cancelled jobs are still in Slurm's queue"):
+    with pytest.raises(slurm_queue.UserError, match="1 jobs that are over are still in Slurm's queue"):
         run([folder])
 
 
