@@ -8,21 +8,26 @@ import pandas as pd
 
 from mergerexp.errors import describe
 from mergerexp.frames import records
+from mergerexp.report.quality import first_seed
 from mergerexp.report.results import largest
 from mergerexp.tracking.arms import is_network
 from mergerexp.tracking.selection import Gap, cell_name
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 
-RATED = ["objid", "fold", "label", "p_m"]
+RATED = ["objid", "fold", "seed", "label", "p_m"]
 
 
 def read_examples(reader: StudyReader, study: Study) -> tuple[dict[str, pd.DataFrame], list[Gap]]:
-    """Return the galaxies to show of each network: objid, label, p_m, drawn, jpeg, fold.
+    """Return the galaxies to show of each network: objid, label, p_m, drawn, jpeg, fold, seed.
 
     Those of its largest size and first seed. A run whose images can't be read is a gap.
     """
     runs = _networks(study)
-    runs = runs[runs["seed"] == runs.groupby("arm")["seed"].transform("min")]
+    if runs.empty:
+        return {}, []
+    rated = {arm: first_seed(largest(study.predictions, arm))[RATED] for arm in runs["arm"].unique()}
+    cells = pd.concat([own[["fold", "seed"]].assign(arm=arm) for arm, own in rated.items()]).drop_duplicates()
+    runs = runs.merge(cells, on=["arm", "fold", "seed"])
     content = reader.artifacts(runs, "examples.parquet", _read_images)
     parts: dict[str, list[pd.DataFrame]] = {}
     gaps = []
@@ -32,9 +37,8 @@ def read_examples(reader: StudyReader, study: Study) -> tuple[dict[str, pd.DataF
             what = f"images of {cell_name(row)} (run {row['run_id'][:8]}): {describe(found)}"
             gaps.append(Gap("damaged", what))
             continue
-        test = largest(study.predictions, row["arm"])
-        rated = test.loc[(test["seed"] == row["seed"]) & (test["fold"] == row["fold"]), RATED]
-        parts.setdefault(row["arm"], []).append(found.merge(rated, on="objid"))
+        own = rated[row["arm"]]
+        parts.setdefault(row["arm"], []).append(found.merge(own[own["fold"] == row["fold"]], on="objid"))
     return {arm: pd.concat(own, ignore_index=True) for arm, own in parts.items()}, gaps
 
 

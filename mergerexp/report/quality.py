@@ -71,6 +71,12 @@ class Quality:
     scores: pd.DataFrame
 
 
+def first_seed(test: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions of each fold's first seed."""
+    first: pd.DataFrame = test[test["seed"] == test.groupby("fold")["seed"].transform("min")]
+    return first
+
+
 def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
     """Calibrate by a third of each test fold, and score the rest, uncalibrated probabilities too.
 
@@ -80,8 +86,13 @@ def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
         Test predictions of one arm at one size; of several seeds the first is used.
     settings
         What was asked for.
+
+    Raises
+    ------
+    ValueError
+        If a fold has too few galaxies, or the folds have no seed in common.
     """
-    test = test[test["seed"] == test["seed"].min()]
+    test = first_seed(test)
     recalibrated, calibrators = {}, {}
     for method in METHODS:
         frame, calibrators[method] = recalibrate(test, method, settings.seed, BALANCED)

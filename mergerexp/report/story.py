@@ -26,6 +26,7 @@ from mergerexp.report.page import (
     Thumb,
 )
 from mergerexp.report.published import published, published_error
+from mergerexp.report.quality import first_seed
 from mergerexp.report.results import Results, largest
 from mergerexp.report.tables import Table, p_value
 
@@ -231,7 +232,8 @@ def _first_seed(results: Results, arm: str | None) -> str:
     """Say which seed of an arm is looked at, where several were trained."""
     if not arm or len(set(results.study.runs["seed"])) == 1:
         return ""
-    return f" and of seed {largest(results.study.predictions, arm)['seed'].min()}"
+    seeds = first_seed(largest(results.study.predictions, arm))["seed"].unique()
+    return f" and of seed {seeds[0]}" if len(seeds) == 1 else " and of each fold's first seed"
 
 
 def _galleries(results: Results, own: pd.DataFrame | None) -> list[Item]:
@@ -258,7 +260,7 @@ def _explorer(results: Results, examples: dict[str, pd.DataFrame]) -> Explorer:
     arms = []
     for arm in results.arms:
         test = largest(results.study.predictions, arm)
-        test = test[test["seed"] == test["seed"].min()]
+        test = first_seed(test)
         own = examples.get(arm, pd.DataFrame())
         samples = [
             Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"]) for row in records(_spread(own))

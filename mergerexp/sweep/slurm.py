@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mergerexp.errors import UserError
-from mergerexp.files import read_json, write_json
+from mergerexp.files import write_json, write_text
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import OVER, QUEUED, JobFolder
 from mergerexp.sweep.options import SlurmOptions
@@ -151,7 +151,7 @@ class Slurm:
         # Written before the jobs exist: if this process dies in between, the name finds the array again.
         write_json(record, {**about, "array": None})
         notes = [JobFolder(Path(job.folder)).submission for job in jobs]
-        before = [read_json(note) if note.is_file() else None for note in notes]
+        before = [note.read_text(encoding="utf-8") if note.is_file() else None for note in notes]
         for index, note in enumerate(notes):
             write_json(note, {"record": str(record), "index": index})
         try:
@@ -162,7 +162,7 @@ class Slurm:
                 if earlier is None:
                     note.unlink()
                 else:
-                    write_json(note, earlier)
+                    write_text(note, earlier)
             record.unlink()
             raise
         write_json(record, {**about, "array": array})

@@ -165,8 +165,9 @@ def _tasks(job: str) -> list[str]:
 def _by_clusters(ids: dict[Path, str]) -> dict[str | None, dict[Path, str]]:
     """Return jobs by the clusters that they were submitted to: elsewhere an id is another job's."""
     found: dict[str | None, dict[Path, str]] = {}
+    records = _records([JobFolder(path) for path in ids])
     for path, job in ids.items():
-        record = _record(Path(_submission(JobFolder(path))["record"]), None)
+        record = records[_submission(JobFolder(path))["record"]]
         found.setdefault(record.get("clusters"), {})[path] = job
     return found
 

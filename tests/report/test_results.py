@@ -122,6 +122,8 @@ def test_folds_count_alike_whatever_their_seeds():
     mixed = [*cells(seeds=(1,), folds=(0, 1)), *cells(seeds=(2, 3), folds=(2, 3))]
     expected = [*cells(seeds=(1,), folds=(0, 1)), *cells(seeds=(2,), folds=(2, 3))]
     pd.testing.assert_frame_equal(results(*mixed).scores, results(*expected).scores)
+    several = "The calibration of imagenet is not looked at: predictions are of several seeds"
+    assert several in said(results(*mixed))
 
 
 def test_the_seed_that_is_looked_at_is_named():

@@ -68,6 +68,17 @@ def test_site_without_accounting(tmp_path, monkeypatch):
     assert bad.status()["error"] == said
 
 
+def test_a_named_cluster(tmp_path):
+    (line,) = [line for line in command("scontrol", "show", "config").splitlines() if "ClusterName" in line]
+    name = line.split("=")[1].strip()
+    folders = [make(tmp_path, "job", steps=2), make(tmp_path, "bad", steps=3, fails_at=2, how="exit")]
+    run(folders, extra={"clusters": name})
+    assert folders[0].status()["state"] == DONE
+    assert folders[1].status()["error"].startswith("Slurm: FAILED (exit code 3:0)")
+    (record,) = sweep_of(folders).glob("array-*.json")
+    assert read_json(record)["clusters"] == name
+
+
 def test_accounting_lags_behind(tmp_path, monkeypatch):
     """It says nothing at first, then that the job is running, and only then how it ended."""
     real, asked = shutil.which("sacct"), tmp_path / "asked"
