@@ -225,14 +225,15 @@ def _compare(study: Study, arms: tuple[str, str], settings: Settings, notes: lis
 
 
 def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, LearningCurve], list[str]]:
-    laws, notes = {}, []
+    laws: dict[str, LearningCurve] = {}
+    without: dict[str, list[str]] = {}
     for arm in arms:
         own = learning[learning["arm"] == arm]
         try:
             laws[arm] = fit_learning_curve(own["n_train"], own["error"], own["sem"])
         except ValueError as reason:
-            notes.append(f"No power law is fitted to {arm}: {reason}.")
-    return laws, notes
+            without.setdefault(str(reason), []).append(arm)
+    return laws, [f"No power law is fitted to {' and '.join(own)}: {why}." for why, own in without.items()]
 
 
 def _scores(study: Study, arm: str, settings: Settings) -> pd.DataFrame:
