@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock, SoftFileLock
@@ -158,12 +159,13 @@ def _check_writable(root: Path) -> None:
 
 
 def _has_locks(folder: Path) -> bool:
-    lock = FileLock(folder / ".lock")
-    with warnings.catch_warnings(action="ignore"):
+    # In a file of our own: that of a colleague on a shared root could not be opened, or be held.
+    with warnings.catch_warnings(action="ignore"), TemporaryDirectory(dir=folder, prefix=".locks-") as own:
+        lock = FileLock(Path(own) / "lock")
         try:
             with lock:
                 return not isinstance(lock, SoftFileLock)  # what it becomes where the system has none
-        except NotImplementedError:
+        except NotImplementedError:  # what older versions of filelock say of such a system
             return False
 
 

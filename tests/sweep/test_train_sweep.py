@@ -83,6 +83,7 @@ def test_a_file_system_without_locks_is_refused(train, monkeypatch, capsys, tmp_
     assert train("fold=0") == 2
     assert "this file system has no locks" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+    assert not list(tmp_path.glob(".lock*"))
 
 
 def test_rerun(train, tmp_path, runs, capsys):
