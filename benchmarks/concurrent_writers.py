@@ -33,9 +33,9 @@ EXPERIMENT = "writers"
 
 def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
     """Be one run: grow epoch by epoch, end, and note how long MLflow kept us."""
-    from mergerexp.tracking import record
+    from mergerexp.tracking import pending
 
-    record.EVERY_S = 0.5  # more often than any run would
+    pending.EVERY_S = 0.5  # more often than any run would
     folder = RunFolder(root / "runs" / f"run-{number:03d}")
     folder.path.mkdir(parents=True)
     settings = "\n".join(f"setting_{i}: {i}" for i in range(SETTINGS))
@@ -43,7 +43,7 @@ def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
     write_json(folder.inputs, {"fingerprint": folder.name})
     write_json(folder.provenance, {"git": {"commit": "0" * 40, "dirty": False}})
     tracking = TrackingConfig(uri=uri, experiment=EXPERIMENT, artifacts=artifacts, retry_s=1.0)
-    mine = record.Record(folder, tracking)
+    mine = pending.Record(folder, tracking)
     (root / f"ready-{number}").touch()
     while not (root / "go").exists():
         time.sleep(0.01)

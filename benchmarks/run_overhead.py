@@ -39,7 +39,7 @@ def child(folder: str) -> None:
         return wrapper
 
     started = time.time()
-    from mergerexp.tracking.record import Record
+    from mergerexp.tracking.pending import Record
     from mergerexp.training import job, protocol, run, stage
 
     spent["imports"] = time.time() - started

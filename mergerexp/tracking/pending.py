@@ -1,18 +1,64 @@
-"""Which runs MLflow has not been told all of; without loading MLflow to find out."""
+"""Keeping MLflow up to date with run folders; MLflow is loaded only where a store has to be told."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.errors import UserError
+from mergerexp.errors import UserError, without_credentials
 from mergerexp.sweep.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
+
+EVERY_S = 10.0  # between updates within a run
+
+
+class Record:
+    """Keeps MLflow up to date with a run folder; failures are told and tried again, never raised.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    tracking
+        Which store.
+
+    Attributes
+    ----------
+    answers
+        False once the store did not answer.
+    """
+
+    def __init__(self, folder: RunFolder, tracking: TrackingConfig) -> None:
+        self.folder, self.tracking = folder, tracking
+        self.answers = True
+        self._next = 0.0
+
+    def update(self, final: bool = False) -> bool:
+        """Send what is new, unless that was tried a moment ago; return whether MLflow is up to date."""
+        if self.tracking.uri is None:
+            return True
+        if not final and time.monotonic() < self._next:
+            return False
+        try:
+            from mergerexp.tracking.record import sync
+
+            sync(self.folder, self.tracking)
+        except UserError as error:  # of the run's own files
+            log.warning("%s: the record in MLflow can't be completed", error)
+            return False
+        except Exception as error:  # whatever the store's drivers raise: the run goes on without
+            reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
+            log.warning("MLflow does not answer (%s): the record will be completed later", reason)
+            self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
+            return False
+        self._next = time.monotonic() + EVERY_S
+        return True
 
 
 def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
@@ -54,8 +100,6 @@ def complete_records(folders: Sequence[RunFolder], uri: str | None = None) -> tu
             log.warning("%s", error)
             damaged += 1
     for done, (folder, tracking) in enumerate(pending):
-        from mergerexp.tracking.record import Record
-
         record = Record(folder, tracking)
         if record.update(final=True):
             continue

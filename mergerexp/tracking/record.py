@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-log = logging.getLogger(__name__)
 for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
 
@@ -43,50 +41,8 @@ IDENTITY = "mergerexp.fingerprint"
 SWEEP = "mergerexp.sweep."  # and its id: a tag for each sweep that the run is part of
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on language models
 CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
-EVERY_S = 10.0  # between updates within a run
 PER_BATCH = 900  # metrics; MLflow takes 1000 at once
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
-
-
-class Record:
-    """Keeps MLflow up to date with a run folder; failures are told and tried again, never raised.
-
-    Parameters
-    ----------
-    folder
-        The run.
-    tracking
-        Which store.
-
-    Attributes
-    ----------
-    answers
-        False once the store did not answer.
-    """
-
-    def __init__(self, folder: RunFolder, tracking: TrackingConfig) -> None:
-        self.folder, self.tracking = folder, tracking
-        self.answers = True
-        self._next = 0.0
-
-    def update(self, final: bool = False) -> bool:
-        """Send what is new, unless that was tried a moment ago; return whether MLflow is up to date."""
-        if self.tracking.uri is None:
-            return True
-        if not final and time.monotonic() < self._next:
-            return False
-        try:
-            sync(self.folder, self.tracking)
-        except UserError as error:  # of the run's own files
-            log.warning("%s: the record in MLflow can't be completed", error)
-            return False
-        except Exception as error:  # whatever the store's drivers raise: the run goes on without
-            reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
-            log.warning("MLflow does not answer (%s): the record will be completed later", reason)
-            self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
-            return False
-        self._next = time.monotonic() + EVERY_S
-        return True
 
 
 def sync(folder: RunFolder, tracking: TrackingConfig) -> None:

@@ -22,8 +22,8 @@ from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.stop import StopRequested
+from mergerexp.tracking.pending import Record
 from mergerexp.tracking.provenance import git_diff, git_state, software
-from mergerexp.tracking.record import Record
 from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb

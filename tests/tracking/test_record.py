@@ -16,8 +16,8 @@ from mergerexp.files import write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking import record
-from mergerexp.tracking.pending import complete_records
-from mergerexp.tracking.record import Record, open_store, sync
+from mergerexp.tracking.pending import Record, complete_records
+from mergerexp.tracking.record import open_store, sync
 
 
 @pytest.fixture
@@ -248,3 +248,8 @@ def test_many_processes_open_a_fresh_store(tmp_path):
     assert [process.wait(timeout=120) for process in processes] == [0] * 4
     assert MlflowClient(uri).get_experiment_by_name("e") is not None
     assert Path(tmp_path / "mlflow.db").is_file()
+
+
+def test_a_run_without_a_store_does_without_mlflow():
+    code = "import sys, mergerexp.training.run; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
