@@ -1,0 +1,100 @@
+"""Run the stages, each in a process of its own, and write all that was measured after every figure.
+
+python -m benchmarks.gpu OUT.json --stages train,share --small
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mergerexp.files import write_json
+
+# In order of value, each with its limit in seconds: a stage that hangs takes none of the others along.
+STAGES = {
+    "train": 200,  # our fine-tuning beside a bare loop, eager and as a captured graph
+    "share": 120,  # several runs at once
+    "paper": 100,  # the parts of the paper's study, at its size
+    "resume": 90,  # bit for bit under deterministic algorithms, and what they cost
+    "study": 120,  # the real command, start to end
+    "compile": 170,  # the bare loop under torch.compile
+    "recompile": 90,  # the same in a new process: what its cache saves
+    "timm": 120,  # timm's own training script
+    "rate": 90,  # what `predict` can reach: decoding, and four networks
+}
+
+
+def main() -> None:
+    """Run the chosen stages and print a table."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("out", type=Path, help="the JSON file to write")
+    parser.add_argument("--stages", default=",".join(STAGES), help="default: %(default)s")
+    parser.add_argument("--small", action="store_true", help="tiny sizes: to try the script, on a CPU too")
+    arguments = parser.parse_args()
+    stages = arguments.stages.split(",")
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
+    found: dict[str, Any] = {"machine": machine(), "small": arguments.small, "stages": {}, "figures": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        for stage in stages:
+            started = time.monotonic()
+            ended = run_stage(stage, arguments.small, Path(scratch), found, arguments.out)
+            found["stages"][stage] = {"ended": ended, "seconds": round(time.monotonic() - started, 1)}
+            write_json(arguments.out, found)
+            print(f"== {stage}: {ended}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def run_stage(stage: str, small: bool, scratch: Path, found: dict[str, Any], out: Path) -> str:
+    """Run one stage; return ``ok``, or how it ended."""
+    command = [sys.executable, "-m", f"benchmarks.gpu.{'compile' if stage == 'recompile' else stage}"]
+    environment = {**os.environ, "MERGEREXP_ROOT": str(scratch / "root"), "SCRATCH": str(scratch)}
+    environment |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "SMALL": "1" if small else ""}
+    environment |= {"STAGE": stage, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    timer = threading.Timer(STAGES[stage], lambda: os.killpg(process.pid, 9))
+    timer.start()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if not line.startswith("{"):
+            print(line, end="")
+            continue
+        figure = {"stage": stage, **json.loads(line)}
+        found["figures"].append(figure)
+        write_json(out, found)
+        print(" ".join(f"{key}={value}" for key, value in figure.items()), flush=True)
+    code = process.wait()
+    timer.cancel()
+    if code == -9:
+        return f"stopped after {STAGES[stage]} s"
+    return "ok" if code == 0 else f"failed with {code}"
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine and the versions."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return {
+        "gpu": torch.cuda.get_device_name() if gpu else None,
+        "cuda": torch.version.cuda,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "timm", "pytorch-lightning")},
+    }
+
+
+if __name__ == "__main__":
+    main()

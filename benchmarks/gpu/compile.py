@@ -1,0 +1,32 @@
+"""The bare loop under torch.compile; in a second process, what its cache saves."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import torch
+
+from benchmarks.gpu.measure import Setting, bare_step, noise, protocol, settings, speed, synchronize
+
+
+def compiled(setting: Setting) -> None:
+    """Time compilation and the step."""
+    run = protocol(setting, noise(4 * setting.batch, setting.size, 2 * setting.batch))
+    step = bare_step(run, torch.compile(run.classifier.train(), mode="reduce-overhead"))
+    started = time.perf_counter()
+    step()
+    synchronize()
+    seconds = round(time.perf_counter() - started, 1)
+    setting.tell("bare compiled", **speed(step, setting.batch), compile_s=seconds)
+
+
+def main() -> None:
+    """Compile both networks for small mini-batches; in a second process, the quick one again."""
+    quick_first = settings(batches=(16,))[::-1]
+    for setting in quick_first[:1] if os.environ.get("STAGE") == "recompile" else quick_first:
+        compiled(setting)
+
+
+if __name__ == "__main__":
+    main()

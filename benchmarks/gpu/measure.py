@@ -1,0 +1,198 @@
+"""What the stages share: settings, made-up data, our training taken apart, clocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.schema import TrainConfig
+from mergerexp.data.splits import split_dataset
+from mergerexp.data.store import Dataset
+from mergerexp.training.machine import choose_machine
+from mergerexp.training.protocol import Protocol
+from mergerexp.training.stage import Stage, make_optimizer
+
+SMALL = bool(os.environ.get("SMALL"))
+SCRATCH = Path(os.environ.get("SCRATCH", "."))
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda", 0) if GPU else torch.device("cpu")
+NETWORKS = {"legacy_xception": 299, "tf_efficientnet_lite0": 128}
+if SMALL:  # stand-ins that a busy CPU gets through
+    NETWORKS = {"test_resnet": 32, "test_efficientnet": 32}
+PAPER, PAPER_SIZE = next(iter(NETWORKS.items()))
+CHUNKS, CHUNK_S = (2, 0.2) if SMALL else (5, 0.4)
+WARM_UP = 2 if SMALL else 12
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A network, the side of its images in pixels, and the size of its mini-batches."""
+
+    network: str
+    size: int
+    batch: int
+
+    def tell(self, what: str, **figures: Any) -> None:
+        """Print a figure for whoever started the stage."""
+        tell(what, network=self.network, size=self.size, batch=self.batch, **figures)
+
+
+def tell(what: str, **figures: Any) -> None:
+    """Print a figure as a line of JSON."""
+    print(json.dumps({"what": what, **figures}), flush=True)
+
+
+def settings(batches: tuple[int, ...] = (16, 64)) -> list[Setting]:
+    """Return every network with every size of mini-batch."""
+    return [Setting(network, size, batch) for batch in batches for network, size in NETWORKS.items()]
+
+
+def noise(n: int, size: int, positives: int) -> Dataset:
+    """Make up a data set in memory; what its images show has no influence on any speed."""
+    rng = np.random.default_rng(0)
+    images = np.frombuffer(rng.bytes(n * size * size * 3), dtype=np.uint8).reshape(n, size, size, 3)
+    labels = (np.arange(n) < positives).astype(np.int8)
+    catalogue = pd.DataFrame({"objid": np.arange(n), "label": labels, "group": np.arange(n)})
+    meta = {"content_hash": f"noise-{n}-{size}", "class_names": ["plain", "rare"], "size": size}
+    return Dataset(SCRATCH, images, catalogue, meta)
+
+
+def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path = SCRATCH) -> Protocol:
+    """Build one run's training as a job does, from a composed config."""
+    chosen = [
+        "init=random",
+        f"model.backbone={setting.network}",
+        f"data.size={setting.size}",
+        f"trainer.per_class={setting.batch // 2}",
+        "trainer.progress=false",
+        "trainer.checkpoint_every_s=100000",
+    ]
+    cfg = compose_cell("train", [*chosen, *overrides], TrainConfig)
+    split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+    machine = choose_machine(cfg.trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Protocol(cfg, dataset, split, None, machine, folder / "last.ckpt", lambda rows: None)
+
+
+def synchronize() -> None:
+    """Wait until the device has done what it was given."""
+    if GPU:
+        torch.cuda.synchronize()
+
+
+def speed(step: Callable[[], None], images: int) -> dict[str, float]:
+    """Time a step: images a second, the median over some chunks of steps, and the extremes."""
+    for _ in range(WARM_UP):
+        step()
+    synchronize()
+    started = time.perf_counter()
+    step()
+    synchronize()
+    steps = max(1, round(CHUNK_S / (time.perf_counter() - started)))
+    rates = []
+    for _ in range(CHUNKS):
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        synchronize()
+        rates.append(steps * images / (time.perf_counter() - started))
+    return spread(rates)
+
+
+def spread(rates: list[float]) -> dict[str, float]:
+    """Return the median and the extremes of images a second."""
+    return {
+        "images_per_s": round(statistics.median(rates), 1),
+        "lowest": round(min(rates), 1),
+        "highest": round(max(rates), 1),
+    }
+
+
+class Clock(pl.Callback):
+    """Times our training from within, as `speed` does, and ends it."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.rates: list[float] = []
+        self._seen, self._steps, self._since = 0, 1, 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Count the mini-batch; look at the clock at the end of a chunk."""
+        self._seen += 1
+        if not self._since and self._seen == WARM_UP:
+            synchronize()
+            self._seen, self._since = 0, time.perf_counter()
+        elif self._since and self._seen == self._steps:
+            synchronize()
+            seconds = time.perf_counter() - self._since
+            if self._steps == 1:  # the first tells how many steps make a chunk
+                self._steps = max(2, round(CHUNK_S / seconds))
+            else:
+                self.rates.append(self._steps * self.images / seconds)
+            trainer.should_stop = len(self.rates) == CHUNKS
+            self._seen, self._since = 0, time.perf_counter()
+
+
+def finetuning(run: Protocol, *callbacks: pl.Callback, epochs: int = 100_000, resume: bool = False) -> None:
+    """Train all layers as the protocol does, watched by callbacks."""
+    from mergerexp.data.loaders import ImageEvaluation
+
+    val = run.split.val
+    evaluation = ImageEvaluation(run.images, val, run.dataset.labels[val], run.cfg.trainer.eval_batch)
+    stage = Stage("finetune", run.classifier, run.cfg.optimizer, run.run_seed)
+    run.fit(stage, image_batches(run), evaluation, epochs, list(callbacks), resume)
+
+
+def image_batches(run: Protocol) -> Any:
+    """Return our augmented mini-batches."""
+    from mergerexp.data.loaders import ImageBatches
+
+    cfg, train = run.cfg, run.split.train
+    return ImageBatches(
+        run.images, train, run.dataset.labels[train], cfg.augment, cfg.trainer.per_class, run.run_seed
+    )
+
+
+def autocast() -> torch.autocast:
+    """Return the precision that we train in: bf16 on a GPU, float32 on a CPU."""
+    return torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=GPU)
+
+
+def bare_step(
+    run: Protocol, network: Callable[..., Tensor] | None = None, capturable: bool = False
+) -> Callable[[], None]:
+    """Return a training step on one fixed mini-batch with nothing around it: the limit of eager code."""
+    size, batch = run.cfg.data.size, 2 * run.cfg.trainer.per_class
+    inputs = torch.randn(batch, 3, size, size, device=DEVICE).to(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=DEVICE) % 2
+    model = run.classifier.train() if network is None else network
+    optimizer = make_optimizer(run.classifier, run.cfg.optimizer)
+    for group in optimizer.param_groups:
+        group["capturable"] = capturable
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            loss = loss_of(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy."""
+    return nn.functional.cross_entropy(logits.float(), labels)

@@ -1,0 +1,85 @@
+"""Whether a run that is cut off and resumed ends with the same bits on this device, and what that costs."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from benchmarks.gpu.measure import (
+    GPU,
+    SCRATCH,
+    SMALL,
+    Clock,
+    Setting,
+    finetuning,
+    noise,
+    protocol,
+    settings,
+    spread,
+)
+
+EPOCHS, CUT_AT = 2, 11
+
+
+class PowerCut(BaseException):
+    """Ends a run between two steps."""
+
+
+class Cut(pl.Callback):
+    """Cuts the power after some steps."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Cut it, once the checkpoint of the step before is written."""
+        if trainer.global_step == CUT_AT:
+            raise PowerCut
+
+
+def weights_after(setting: Setting, cut: bool) -> dict[str, torch.Tensor]:
+    """Train from the seed, with or without an interruption, and return the weights."""
+    folder = SCRATCH / "resume"
+    shutil.rmtree(folder, ignore_errors=True)
+    dataset = noise(16 * setting.batch, setting.size, 8 * setting.batch)
+    every_step = "trainer.checkpoint_every_s=0.000001"
+    run = protocol(setting, dataset, every_step, folder=folder)
+    if cut:
+        try:
+            finetuning(run, Cut(), epochs=EPOCHS)
+        except PowerCut:
+            run = protocol(setting, dataset, every_step, folder=folder)
+            finetuning(run, epochs=EPOCHS, resume=True)
+    else:
+        finetuning(run, epochs=EPOCHS)
+    return {key: value.cpu() for key, value in run.classifier.state_dict().items()}
+
+
+def compare(setting: Setting, deterministic: bool) -> None:
+    """Tell whether repeated and resumed training agree with the first."""
+    first, repeated = weights_after(setting, cut=False), weights_after(setting, cut=False)
+    resumed = weights_after(setting, cut=True)
+    setting.tell(
+        "bits",
+        deterministic=deterministic,
+        repeated_equal=all(torch.equal(first[key], repeated[key]) for key in first),
+        resumed_equal=all(torch.equal(first[key], resumed[key]) for key in first),
+    )
+
+
+def main() -> None:
+    """Compare the bits, and the speed, with and without deterministic algorithms."""
+    chosen = settings(batches=(16,))
+    for deterministic in (False, True):
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.deterministic = deterministic
+        compare(chosen[-1], deterministic)
+        for setting in chosen if GPU or SMALL else []:
+            clock = Clock(setting.batch)
+            dataset = noise(16 * setting.batch, setting.size, 8 * setting.batch)
+            finetuning(protocol(setting, dataset), clock)
+            setting.tell("ours", deterministic=deterministic, **spread(clock.rates))
+
+
+if __name__ == "__main__":
+    main()

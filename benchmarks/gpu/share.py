@@ -1,0 +1,142 @@
+"""Several runs at once on one device: 1, then 2, 4 and 8, sliced in time and, where it starts, under MPS."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from benchmarks.gpu.measure import (
+    GPU,
+    SCRATCH,
+    SMALL,
+    WARM_UP,
+    finetuning,
+    noise,
+    protocol,
+    settings,
+    synchronize,
+    tell,
+)
+
+EVERY = 1 if SMALL else 10  # steps between two looks at the clock
+AT_ONCE = (1, 2) if SMALL else (1, 2, 4, 8)
+PHASE_S = 1.0 if SMALL else 4.0
+MPS = "nvidia-cuda-mps-control"
+
+
+class Signals:
+    """Tells the runs which phase it is, by files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def wait(self, name: str) -> None:
+        """Wait for a file."""
+        while not (self.folder / name).exists():
+            time.sleep(0.005)
+
+    def give(self, name: str) -> None:
+        """Make a file."""
+        (self.folder / name).touch()
+
+
+class Log(pl.Callback):
+    """Notes when steps ended, from the phase in which this run begins to the end of the last."""
+
+    def __init__(self, signals: Signals, number: int, network: str) -> None:
+        self.signals, self.number, self.network = signals, number, network
+        self.ends: list[float] = []
+        self._seen = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Note every so many steps; after the warm-up, wait for the own phase."""
+        self._seen += 1
+        if self._seen % EVERY == 0:
+            synchronize()
+            self.ends.append(time.monotonic())
+        if self._seen == WARM_UP:
+            self.signals.give(f"{self.network}-ready-{self.number}")
+            first = next(n for n in AT_ONCE if self.number < n)
+            self.signals.wait(f"{self.network}-phase-{first}")
+        if self._seen % EVERY == 0 and (self.signals.folder / f"{self.network}-over").exists():
+            trainer.should_stop = True
+
+
+def be_a_run(folder: Path, number: int) -> None:
+    """Train both networks, one after the other, and write down when each step ended."""
+    for setting in settings(batches=(16,)):
+        log = Log(Signals(folder), number, setting.network)
+        dataset = noise(16 * setting.batch, setting.size, 8 * setting.batch)
+        own = folder / f"run-{number}"
+        finetuning(protocol(setting, dataset, "trainer.threads=1", folder=own), log)
+        (folder / f"{setting.network}-steps-{number}.json").write_text(json.dumps(log.ends))
+
+
+def together(folder: Path, mode: str) -> None:
+    """Start the runs, let one after the other begin, and count the steps of each phase."""
+    folder.mkdir(parents=True)
+    signals = Signals(folder)
+    command = [sys.executable, "-m", "benchmarks.gpu.share", str(folder)]
+    runs = [subprocess.Popen([*command, str(number)]) for number in range(AT_ONCE[-1])]
+    for setting in settings(batches=(16,)):
+        windows = []
+        for number in range(len(runs)):
+            signals.wait(f"{setting.network}-ready-{number}")
+        for n in AT_ONCE:
+            signals.give(f"{setting.network}-phase-{n}")
+            time.sleep(0.3)  # the new ones find their pace
+            began = time.monotonic()
+            time.sleep(PHASE_S)
+            windows.append((n, began, time.monotonic()))
+        signals.give(f"{setting.network}-over")
+        ends = []
+        for number in range(len(runs)):
+            path = folder / f"{setting.network}-steps-{number}.json"
+            while not path.exists() or not path.read_text().endswith("]"):
+                time.sleep(0.02)
+            ends.append(json.loads(path.read_text()))
+        for n, began, over in windows:
+            steps = EVERY * sum(bisect_left(each, over) - bisect_left(each, began) for each in ends)
+            setting.tell(
+                "runs at once",
+                runs=n,
+                mode=mode,
+                images_per_s=round(steps * setting.batch / (over - began), 1),
+            )
+    for run in runs:
+        run.wait()
+
+
+def main() -> None:
+    """Share by time slices, then by MPS."""
+    together(SCRATCH / "sliced", "time slices")
+    if not GPU:
+        return
+    pipes, logs = SCRATCH / "mps", SCRATCH / "mps-log"
+    pipes.mkdir()
+    logs.mkdir()
+    os.environ |= {"CUDA_MPS_PIPE_DIRECTORY": str(pipes), "CUDA_MPS_LOG_DIRECTORY": str(logs)}
+    try:
+        subprocess.run([MPS, "-d"], check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as error:
+        tell("MPS does not start", error=str(error))
+        return
+    try:
+        together(SCRATCH / "mps-runs", "MPS")
+    finally:
+        subprocess.run([MPS], input="quit\n", text=True, timeout=20)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        be_a_run(Path(sys.argv[1]), int(sys.argv[2]))
+    else:
+        main()

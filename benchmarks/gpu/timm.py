@@ -1,0 +1,67 @@
+"""timm's own training script on JPEG files that already have the network's size."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.gpu.measure import GPU, SCRATCH, SMALL, settings, spread, tell
+
+RATE = re.compile(r"([0-9.]+)/s\s+\(\s*([0-9.]+)/s\)")
+
+
+def write_jpegs(folder: Path, n: int, size: int) -> None:
+    """Make up two classes of smooth pictures, which compress as galaxies do."""
+    rng = np.random.default_rng(0)
+    for name in ("plain", "rare"):
+        own = folder / name
+        own.mkdir(parents=True)
+        for number in range(n // 2):
+            coarse = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8))
+            coarse.resize((size, size), Image.Resampling.BICUBIC).save(own / f"{number}.jpg", quality=90)
+
+
+def main() -> None:
+    """Run two epochs of each network and read the script's own average over the second."""
+    script = os.environ.get("TIMM_TRAIN")
+    if not script:
+        tell("timm's train.py is not here: TIMM_TRAIN names it")
+        return
+    for setting in settings(batches=(16,)):
+        folder = SCRATCH / f"jpegs-{setting.size}"
+        if not folder.exists():
+            write_jpegs(folder, 64 if SMALL else 3000, setting.size)
+        command = [sys.executable, script, "--data-dir", str(folder), "--train-split", "", "--val-split", ""]
+        command += ["--model", setting.network, "--num-classes", "2", "--img-size", str(setting.size)]
+        command += [
+            "-b",
+            str(setting.batch),
+            "--epochs",
+            "2",
+            "--epoch-repeats",
+            "1" if SMALL else "4",
+            "--opt",
+            "adamw",
+            "--lr",
+            "2e-4",
+        ]
+        command += ["--workers", str(min(14, os.cpu_count() or 1)), "--log-interval", "20", "--channels-last"]
+        command += ["--output", str(SCRATCH / "timm-out"), "--device", "cuda" if GPU else "cpu"]
+        command += ["--amp", "--amp-dtype", "bfloat16"] if GPU else []
+        done = subprocess.run(command, capture_output=True, text=True)
+        second = [line for line in (done.stdout + done.stderr).splitlines() if "Train: 1 " in line]
+        rates = [float(found[2]) for line in second[-1:] if (found := RATE.search(line))]
+        if done.returncode or not rates:
+            setting.tell("timm's script failed", exit=done.returncode, error=done.stderr[-600:])
+        else:
+            setting.tell("timm's train.py", **spread(rates))
+
+
+if __name__ == "__main__":
+    main()
