@@ -23,14 +23,14 @@ from mergerexp.files import write_json
 # In order of value, each with its limit in seconds: a stage that hangs takes none of the others along.
 STAGES = {
     "train": 200,  # our fine-tuning beside a bare loop, eager and as a captured graph
-    "share": 120,  # several runs at once
     "paper": 100,  # the parts of the paper's study, at its size
-    "resume": 90,  # bit for bit under deterministic algorithms, and what they cost
-    "study": 120,  # the real command, start to end
     "compile": 170,  # the bare loop under torch.compile
     "recompile": 90,  # the same in a new process: what its cache saves
-    "timm": 120,  # timm's own training script
+    "share": 180,  # several runs at once
+    "study": 240,  # the real command, start to end
+    "resume": 120,  # bit for bit under deterministic algorithms, and what they cost
     "rate": 90,  # what `predict` can reach: decoding, and four networks
+    "timm": 120,  # timm's own training script
 }
 
 
@@ -61,6 +61,7 @@ def run_stage(stage: str, small: bool, scratch: Path, found: dict[str, Any], out
     environment = {**os.environ, "MERGEREXP_ROOT": str(scratch / "root"), "SCRATCH": str(scratch)}
     environment |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "SMALL": "1" if small else ""}
     environment |= {"STAGE": stage, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    environment |= {"PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

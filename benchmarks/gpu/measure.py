@@ -70,6 +70,12 @@ def noise(n: int, size: int, positives: int) -> Dataset:
     return Dataset(SCRATCH, images, catalogue, meta)
 
 
+def long_epochs(setting: Setting) -> Dataset:
+    """Make up a data set whose epochs outlast a measurement: validation and checkpoints stay out of it."""
+    steps = 4 * CHUNKS if SMALL else 130 if setting.batch <= 16 else 70
+    return noise(2 * steps * setting.batch, setting.size, steps * setting.batch)
+
+
 def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path = SCRATCH) -> Protocol:
     """Build one run's training as a job does, from a composed config."""
     chosen = [

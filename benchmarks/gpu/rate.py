@@ -94,7 +94,7 @@ def main() -> None:
     """Time decoding, then the networks."""
     decoding(jpegs())
     for network, size in NETWORKS.items():
-        for batch in (64,) if SMALL else (128, 512):
+        for batch in (64,) if SMALL else (128,):
             four_networks(Setting(network, size, batch))
 
 

@@ -15,6 +15,7 @@ from benchmarks.gpu.measure import (
     Clock,
     Setting,
     finetuning,
+    long_epochs,
     noise,
     protocol,
     settings,
@@ -76,8 +77,7 @@ def main() -> None:
         compare(chosen[-1], deterministic)
         for setting in chosen if GPU or SMALL else []:
             clock = Clock(setting.batch)
-            dataset = noise(16 * setting.batch, setting.size, 8 * setting.batch)
-            finetuning(protocol(setting, dataset), clock)
+            finetuning(protocol(setting, long_epochs(setting)), clock)
             setting.tell("ours", deterministic=deterministic, **spread(clock.rates))
 
 

@@ -19,16 +19,16 @@ from benchmarks.gpu.measure import (
     SMALL,
     WARM_UP,
     finetuning,
-    noise,
+    long_epochs,
     protocol,
     settings,
     synchronize,
     tell,
 )
 
-EVERY = 1 if SMALL else 10  # steps between two looks at the clock
+EVERY = 1 if SMALL else 5  # steps between two looks at the clock
 AT_ONCE = (1, 2) if SMALL else (1, 2, 4, 8)
-PHASE_S = 1.0 if SMALL else 4.0
+PHASE_S = 1.0 if SMALL else 3.0
 MPS = "nvidia-cuda-mps-control"
 
 
@@ -74,7 +74,7 @@ def be_a_run(folder: Path, number: int) -> None:
     """Train both networks, one after the other, and write down when each step ended."""
     for setting in settings(batches=(16,)):
         log = Log(Signals(folder), number, setting.network)
-        dataset = noise(16 * setting.batch, setting.size, 8 * setting.batch)
+        dataset = long_epochs(setting)
         own = folder / f"run-{number}"
         finetuning(protocol(setting, dataset, "trainer.threads=1", folder=own), log)
         (folder / f"{setting.network}-steps-{number}.json").write_text(json.dumps(log.ends))

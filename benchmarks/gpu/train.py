@@ -17,8 +17,8 @@ from benchmarks.gpu.measure import (
     bare_step,
     finetuning,
     image_batches,
+    long_epochs,
     loss_of,
-    noise,
     protocol,
     settings,
     speed,
@@ -71,7 +71,7 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
 def main() -> None:
     """Time each setting in turn, the kinds side by side."""
     for setting in settings():
-        dataset = noise(16 * setting.batch, setting.size, 8 * setting.batch)
+        dataset = long_epochs(setting)
         ours(setting, dataset)
         setting.tell("bare eager", **speed(bare_step(protocol(setting, dataset)), setting.batch))
         plain_loop(setting, dataset)

@@ -213,6 +213,8 @@ class Protocol:
                 # Lightning answers Ctrl-C by ignoring further ones and leaving; both are ours to decide.
                 signal.signal(signal.SIGINT, interrupt)
                 raise KeyboardInterrupt from None
+            finally:
+                stage.network.to(self.machine.device)  # Lightning leaves it on the CPU
 
     def _checkpointed_stage(self) -> str | None:
         """Return the stage that ``last.ckpt`` belongs to, if there is one."""

@@ -55,6 +55,8 @@ class Stage(pl.LightningModule):
     def on_train_start(self) -> None:
         """Put the network in training mode: Lightning keeps the mode that it finds."""
         self.network.train()
+        # Those of a checkpoint were read before Lightning had moved anything to the device.
+        self.train_losses = [loss.to(self.device) for loss in self.train_losses]
         for layer in self.network.modules():
             if self.freeze_batchnorm and isinstance(layer, _BatchNorm):
                 layer.eval()
