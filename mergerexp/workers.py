@@ -12,6 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+from mergerexp.errors import UserError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
 
     Raises
     ------
-    RuntimeError
+    UserError
         If a worker died, e.g. of lack of memory.
     """
     with _one_thread_each():
@@ -45,7 +47,7 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BrokenProcessPool as error:
-            raise RuntimeError(
+            raise UserError(
                 "a worker process died, perhaps for lack of memory; run again to continue from what is done, "
                 f"with fewer {fewer} if it happens again"
             ) from error

@@ -110,7 +110,8 @@ class FolderDataConfig(DataConfig):
     root: str = setting()
     csv: str | None = setting()  # relative to root
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    positive: str | None = setting()  # class of the rare objects; null: the smaller class
+    link_roots: list[str] = setting()  # folders outside root that links may lead to
+    positive: str | None = setting()  # class of the rare objects; null: the smaller class, 1 of 0 and 1
     crop: float = setting(0.05, 1.0)  # central fraction of each image that is kept
     on_error: str = setting(choices=("stop", "skip"))
 

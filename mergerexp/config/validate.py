@@ -145,6 +145,9 @@ def _check_data(data: DataConfig) -> None:
             raise ConfigError(f"data.root={data.root}: no such folder")
         if data.csv is not None and not (root / data.csv).is_file():
             raise ConfigError(f"data.csv={data.csv}: no such file in {data.root}")
+        for folder in data.link_roots:
+            if not Path(folder).expanduser().is_dir():
+                raise ConfigError(f"data.link_roots={folder}: no such folder")
 
 
 def _check_run(cfg: TrainConfig) -> None:

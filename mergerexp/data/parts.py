@@ -43,7 +43,7 @@ def make_parts(
 
     Raises
     ------
-    RuntimeError
+    UserError
         If a worker died, e.g. of lack of memory.
     """
     workers = min(workers, len(chunks))

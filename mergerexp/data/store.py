@@ -150,14 +150,21 @@ def find_dataset(root: Path, content_hash: str, name: str) -> Dataset:
     Raises
     ------
     DataError
-        If it is not there.
+        If it is not there; other data sets that are damaged do not matter, but are named then.
     """
+    damaged = []
     for path in sorted(root.glob(f"[!.]*/{META}")):
-        if _read_meta(path)["content_hash"] == content_hash:
+        try:
+            found = _read_meta(path)["content_hash"]
+        except (DataError, OSError) as error:
+            damaged.append(str(error))
+            continue
+        if found == content_hash:
             return Dataset.open(path.parent)
     raise DataError(
         f"data set {name} of content {content_hash[:12]} is not in {root} (paths.datasets); "
         "mergerexp.prepare with the run's data settings, as in its config.yaml, makes it"
+        + "".join(f"\nIt may be this one: {reason}" for reason in damaged)
     )
 
 
@@ -271,7 +278,7 @@ def _content_hash(shape: Sequence[int], blocks: Iterable[NDArray[np.uint8]], cat
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error}); prepare the data set again") from error
     missing = META_KEYS - set(meta) if isinstance(meta, dict) else META_KEYS
     if missing:

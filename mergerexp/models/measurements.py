@@ -72,7 +72,7 @@ class Measurements:
 
         Raises
         ------
-        RuntimeError
+        UserError
             If a worker process died.
         """
         with ExitStack() as stack, ProgressReport("morphologies", len(rows), enabled=self.progress) as report:

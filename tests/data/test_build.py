@@ -19,7 +19,8 @@ from mergerexp.data.build import prepare
 from mergerexp.data.sources import Part, folder
 from mergerexp.data.sources.folder import FolderSource
 from mergerexp.data.store import Dataset, verify
-from mergerexp.errors import DataError
+from mergerexp.errors import DataError, UserError
+from mergerexp.workers import worker_pool
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -147,6 +148,14 @@ def test_content_hash_depends_on_the_content_only(root, tmp_path, monkeypatch):
     assert Dataset.open(changed).content_hash != Dataset.open(here).content_hash
 
 
+def test_a_dead_worker_is_told_plainly():
+    with (
+        pytest.raises(UserError, match=r"a worker process died.*fewer data\.workers"),
+        worker_pool(1, "data.workers") as pool,
+    ):
+        pool.submit(signal.raise_signal, signal.SIGKILL).result()
+
+
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
 def test_interrupted_preparation_continues(root, tmp_path, make_folder, made, stop):
     make_folder(root, mergers=20, others=40)
@@ -224,14 +233,21 @@ def test_stop_reports_all_problems_and_continues_when_they_are_mended(root, tmp_
 
 
 def test_duplicate_objid_names_both_files(root, tmp_path):
-    shutil.copy(root / "merger/3.png", root / "other/3.png")
-    with pytest.raises(DataError, match=r"other/3.png: duplicate objid 3: merger/3.png has it too"):
+    """A survey's identifier in two places is one object, where 1.png and 1.png are two."""
+    objid = 587_722_981_741_363_323
+    (root / "merger/3.png").rename(root / f"merger/{objid}.png")
+    shutil.copy(root / "other/101.png", root / f"other/{objid}.png")
+    shutil.copy(root / "other/101.png", root / "other/1.png")
+    first, second = f"merger/{objid}.png", f"other/{objid}.png"
+    with pytest.raises(DataError, match=rf"1 unusable .*\n  {second}: duplicate objid {objid}: {first} has"):
         prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
     source = FolderSource(root, 16, on_error="skip")
     dataset = Dataset.open(prepare(source, "toy", 16, tmp_path / "sets", workers=1))
-    assert dataset.catalogue.set_index("objid")["file"][3] == "merger/3.png"
-    assert len(dataset) == 16
-    np.testing.assert_array_equal(dataset.images[2], source.make(source.chunks()[0]).images[2])
+    assert dataset.catalogue.set_index("objid")["file"][objid] == first
+    assert len(dataset) == 17
+    files = dataset.catalogue["file"].tolist()
+    stamps = source.make(source.chunks()[0]).images
+    np.testing.assert_array_equal(dataset.images[files.index(first)], stamps[files.index(first)])
     verify(dataset.path)
 
 

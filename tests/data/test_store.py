@@ -157,6 +157,17 @@ def test_found_by_content(tmp_path):
         find_dataset(tmp_path / "nowhere", wanted.content_hash, "toy")
 
 
+def test_another_damaged_data_set_hides_none(tmp_path):
+    for name in ("first", "second", "third"):
+        write(tmp_path / name, label=int(name == "second"))
+    wanted = Dataset.open(tmp_path / "second").content_hash
+    (tmp_path / "first/dataset.json").write_text("{")
+    (tmp_path / "third/dataset.json").write_text("[" * 100_000)
+    assert find_dataset(tmp_path, wanted, "toy").path == tmp_path / "second"
+    with pytest.raises(DataError, match=r"(?s)is not in .*may be this one: .*first/dataset.json.*third/"):
+        find_dataset(tmp_path, "f" * 64, "toy")
+
+
 def test_rows_of_objects(tmp_path):
     write(tmp_path / "set")
     dataset = Dataset.open(tmp_path / "set")

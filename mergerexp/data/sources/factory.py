@@ -23,7 +23,7 @@ def make_source(cfg_data: Any) -> Source:
         return SimulatedSource(cfg_data.simulator, cfg_data.size)
     if cfg_data.source == "folder":
         from mergerexp.data.sources.folder import FolderSource
-        from mergerexp.data.sources.listing import Columns
+        from mergerexp.data.sources.labels import Columns
 
         columns = cfg_data.columns
         return FolderSource(
@@ -34,5 +34,6 @@ def make_source(cfg_data: Any) -> Source:
             positive=cfg_data.positive,
             crop=cfg_data.crop,
             on_error=cfg_data.on_error,
+            link_roots=tuple(Path(folder).expanduser() for folder in cfg_data.link_roots),
         )
     raise DataError(f"data.source={cfg_data.source!r} is unknown; use 'simulated' or 'folder'")

@@ -14,10 +14,17 @@ from typing import Any
 import numpy as np
 
 from mergerexp.data.sources import Part, Problem
-from mergerexp.data.sources.listing import Columns, Entry, hash63, list_csv, list_folder, pick_positive
-from mergerexp.data.sources.stamp import RESAMPLING, UnusableImage, make_stamp
+from mergerexp.data.sources.labels import Columns, list_csv
+from mergerexp.data.sources.listing import Entry, hash63, is_within, list_folder, pick_positive
+from mergerexp.data.sources.stamp import DECODING, UnusableImage, make_stamp
+from mergerexp.errors import DataError
 
 FILES_PER_CHUNK = 128
+CHUNK_BYTES = 64_000_000  # of stamps: a worker holds those of a chunk, twice
+MAX_FILE_BYTES = 200_000_000  # twice what the largest image allowed takes without compression
+# Put before the names of a CSV's own columns in the catalogue. None of our names begins like this, and so
+# none of them, nor any that we add later, can be overwritten.
+CSV_PREFIX = "csv_"
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class FolderSource:
         Fraction of the central square's side that is kept.
     on_error
         "stop" or "skip": what to do about unusable files.
+    link_roots
+        Folders outside `root` that links, and a CSV's paths, may lead to.
     """
 
     root: Path
@@ -49,6 +58,12 @@ class FolderSource:
     positive: str | None = None
     crop: float = 1.0
     on_error: str = "stop"
+    link_roots: tuple[Path, ...] = ()
+
+    @property
+    def allowed(self) -> tuple[Path, ...]:
+        """The folders that files may lie in, links resolved."""
+        return tuple(folder.resolve() for folder in (self.root, *self.link_roots))
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -59,7 +74,9 @@ class FolderSource:
         DataError
             If folders or CSV are not what they should be.
         """
-        return list_folder(self.root) if self.csv is None else list_csv(self.root, self.csv, self.columns)
+        if self.csv is None:
+            return list_folder(self.root, self.allowed)
+        return list_csv(self.root, self.csv, self.columns)
 
     @cached_property
     def class_names(self) -> tuple[str, str]:
@@ -82,27 +99,38 @@ class FolderSource:
             "class_names": list(self.class_names),
             "positive": self.class_names[1],
             "crop": self.crop,
-            "resampling": RESAMPLING,
+            "decoding": DECODING,
+            "link_roots": [str(folder) for folder in self.allowed[1:]],
             "files": len(self.entries),
             "listing": digest.hexdigest(),
         }
 
     def chunks(self) -> Sequence[list[Entry]]:
-        """Split the files into runs of 128."""
-        starts = range(0, len(self.entries), FILES_PER_CHUNK)
-        return [self.entries[start : start + FILES_PER_CHUNK] for start in starts]
+        """Split the files into runs of 128, or fewer where their stamps are large."""
+        step = max(1, min(FILES_PER_CHUNK, CHUNK_BYTES // (3 * self.size**2)))
+        return [self.entries[start : start + step] for start in range(0, len(self.entries), step)]
 
     def make(self, chunk: list[Entry]) -> Part:
-        """Decode one run of files."""
+        """Decode one run of files.
+
+        Raises
+        ------
+        DataError
+            If the machine has no memory left.
+        """
         images, rows, problems = [], [], []
-        root = self.root.resolve()
+        allowed = self.allowed
         for entry in chunk:
             try:
-                data = _read(root, entry)
+                data = _read(self.root, allowed, entry)
                 image, (width, height) = make_stamp(data, self.size, self.crop)
             except UnusableImage as error:
                 problems.append(Problem(entry.file, str(error)))
                 continue
+            except MemoryError as error:
+                raise DataError(
+                    f"no memory was left to decode {entry.file}; prepare again with fewer data.workers"
+                ) from error
             images.append(image)
             rows.append(
                 {
@@ -113,7 +141,7 @@ class FolderSource:
                     "file": entry.file,
                     "width": width,
                     "height": height,
-                    **entry.extra,
+                    **{f"{CSV_PREFIX}{name}": value for name, value in entry.extra.items()},
                 }
             )
         stamps = np.stack(images) if images else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
@@ -126,19 +154,21 @@ class FolderSource:
         return {**state, "class_names": class_names}
 
 
-def _read(root: Path, entry: Entry) -> bytes:
-    """Read a file that lies within the root."""
+def _read(root: Path, allowed: Sequence[Path], entry: Entry) -> bytes:
+    """Read a file that lies within the allowed folders."""
     if entry.problem:
         raise UnusableImage(entry.problem)
     try:
         entry.file.encode()
         path = (root / entry.file).resolve()
-        if not path.is_relative_to(root):
-            raise UnusableImage(f"outside data.root={root}: copy it there")
+        if not is_within(path, allowed):
+            raise UnusableImage(f"outside data.root: copy it there, or say data.link_roots=[{path.parent}]")
         if not path.exists():
             raise UnusableImage("missing: no such file")
         if not path.is_file():
             raise UnusableImage("not a file")
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise UnusableImage(f"too large: {size / 1e6:.0f} MB, at most {MAX_FILE_BYTES / 1e6:.0f} MB")
         return path.read_bytes()
     except UnicodeEncodeError as error:
         raise UnusableImage("its name is not valid UTF-8: rename it") from error

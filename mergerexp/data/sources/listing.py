@@ -1,34 +1,40 @@
-"""Which files a folder or a CSV names, with their labels, objids and groups; no image is opened."""
+"""Which files a folder or a CSV names, with their labels, objids and groups; no image is opened.
+
+Where no CSV gives objids, that of a file is the integer that it is called by, if no other file of the
+listing is called the same, else a hash of its path relative to the root: the same on every machine, and
+changed by another file only where that has the same integer as its name. Integers of ten digits and more are
+taken for identifiers of a survey: two files with one of them show the same object, and are refused.
+"""
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mergerexp.errors import DataError
 
+log = logging.getLogger(__name__)
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 IGNORED_FILES = ("thumbs.db", "desktop.ini")
 INT64_END = 2**63
-MISSING_LABELS = ("", "nan", "na", "n/a", "none", "null")
-OWN_COLUMNS = ("objid", "label", "group", "file", "width", "height")  # what FolderSource puts into rows
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of a CSV's columns; None, or an absent default name: derive objid or group."""
-
-    file: str = "file"
-    label: str = "label"
-    objid: str | None = "objid"
-    group: str | None = "group"
+SURVEY_DIGITS = 10  # names of so many digits identify an object, shorter ones count files
+SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation")
+POSITIVE_OF = {  # what the rare class is called, whatever its size, by the two classes' names in lower case
+    frozenset(("0", "1")): "1",
+    frozenset(("-1", "1")): "1",
+    frozenset(("false", "true")): "true",
+    frozenset(("no", "yes")): "yes",
+}
+WHOLE_NUMBER = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")  # also as tables of numbers write it: 1.0
 
 
 @dataclass(frozen=True)
@@ -57,75 +63,46 @@ class Entry:
     problem: str | None = None
 
 
-def list_folder(root: Path) -> list[Entry]:
+def is_within(path: Path, folders: Sequence[Path]) -> bool:
+    """Tell whether a resolved path lies within one of some resolved folders."""
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
+def list_folder(root: Path, allowed: Sequence[Path] = ()) -> list[Entry]:
     """List the files of the two class folders under `root`, sorted by path.
+
+    Where all folders under `root` are called train, test and the like, and each holds the same two class
+    folders, these are the classes, and their files are pooled.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    allowed
+        Resolved folders outside it that a class folder may be a link into.
 
     Raises
     ------
     DataError
-        If `root` is no folder, or has not exactly two class folders.
+        If `root` is no folder, or has not exactly two class folders, or one cannot be read or is a link to
+        somewhere else.
     """
     if not root.is_dir():
         raise DataError(f"data.root={root} is not a folder")
-    classes, entries = [], []
-    with os.scandir(root) as items:
-        for item in items:
-            if item.name.startswith("."):
-                continue
-            if item.is_dir():
-                classes.append(item.name)
-            elif item.name.lower().endswith(IMAGE_SUFFIXES):
-                entries.append(Entry(item.name, "", problem="in no class folder: move it into one"))
+    folders, strays = _split_listing(root, "")
+    if folders and all(folder.lower() in SPLITS for folder in folders):
+        class_folders = _pooled(root, folders, strays)
+    else:
+        class_folders = {folder: folder for folder in folders}
+    classes = sorted(set(class_folders.values()))
     if len(classes) != 2:
-        found = ", ".join(sorted(classes)) or "none"
+        found = ", ".join(classes) or "none"
         raise DataError(f"data.root={root} needs exactly two class folders, found {len(classes)}: {found}")
-    for class_name in classes:
-        entries += [_entry(file, class_name) for file in _walk(root / class_name, class_name)]
+    entries = [Entry(file, "", problem="in no class folder: move it into one") for file in strays]
+    for folder, class_name in class_folders.items():
+        _check_link(root / folder, (root.resolve(), *allowed))
+        entries += [_entry(file, class_name) for file in _walk(root / folder, folder)]
     return with_objids(sorted(entries, key=lambda entry: entry.file))
-
-
-def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
-    """List the files that a CSV names, in its order. Everything is read as text: objids stay exact.
-
-    Raises
-    ------
-    DataError
-        If the CSV is unreadable or lacks a column, or a line has no file, no label, a third class or an
-        objid that is not an integer.
-    """
-    path = root / csv_name
-    header, lines = _read_csv(path)
-    for setting, column in (("file", columns.file), ("label", columns.label)):
-        if column not in header:
-            raise DataError(
-                f"{path} has no column {column!r} (data.columns.{setting}); its columns: {', '.join(header)}"
-            )
-    objid = _optional(path, header, "objid", columns.objid)
-    group = _optional(path, header, "group", columns.group)
-    used = {columns.file, columns.label, objid, group}
-    # A column without a name is a table's index that was saved along.
-    others = [column for column in header if column and column not in {*used, *OWN_COLUMNS}]
-
-    rows = [row for _, row in lines]
-    extras = {column: _typed([row[column] for row in rows]) for column in others}
-    group_codes = _codes(path, lines, group) if group else None
-    classes: list[str] = []
-    entries = []
-    for i, (line, row) in enumerate(lines):
-        where = f"{path}, line {line}"
-        if not row[columns.file]:
-            raise DataError(f"{where}: column {columns.file!r} is empty")
-        entries.append(
-            Entry(
-                # posix, normalised: the same image gets the same name and objid wherever it lies
-                PurePosixPath(os.path.normpath(row[columns.file])).as_posix(),
-                _label(where, row[columns.label], classes),
-                _integer(where, row[objid]) if objid else None,
-                group_codes[row[group]] if group and group_codes else None,
-                {column: values[i] for column, values in extras.items()},
-            )
-        )
-    return entries if objid else with_objids(entries)
 
 
 def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) -> tuple[str, str]:
@@ -138,7 +115,8 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
     entries
         The listing.
     positive
-        The user's choice; None: class "1" of "0" and "1", else the class with fewer files.
+        The user's choice; None: 1 of 0 and 1 or of -1 and 1, true of false and true, yes of no and yes, else
+        the class with fewer files.
 
     Returns
     -------
@@ -148,16 +126,22 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
     Raises
     ------
     DataError
-        If there are not two classes, both have as many files, or `positive` is neither.
+        If there are not two classes, their names differ in case only, both have as many files, or `positive`
+        is neither.
     """
     counts = Counter(entry.class_name for entry in entries if not entry.problem)
     shown = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())) or "none"
     if len(counts) != 2:
         raise DataError(f"{root} must have images of exactly two classes, found: {shown}")
+    by_name = {whole(name).lower(): name for name in counts}
+    if len(by_name) != 2:
+        raise DataError(f"{root} has two classes whose names mean the same: {shown}; call them alike")
     if positive is not None and positive not in counts:
-        raise DataError(f"data.positive={positive!r} is not a class of {root}; its classes: {shown}")
-    if positive is None and set(counts) == {"0", "1"}:
-        positive = "1"
+        if whole(positive).lower() not in by_name:
+            raise DataError(f"data.positive={positive!r} is not a class of {root}; its classes: {shown}")
+        positive = by_name[whole(positive).lower()]
+    if positive is None and frozenset(by_name) in POSITIVE_OF:
+        positive = by_name[POSITIVE_OF[frozenset(by_name)]]
     if positive is None:
         (common, n_common), (rare, n_rare) = counts.most_common()
         if n_common == n_rare:
@@ -170,17 +154,31 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
 
 
 def with_objids(entries: list[Entry]) -> list[Entry]:
-    """Derive objids: the files' stems if all are 63-bit integers, else hashes of the paths."""
-    usable = [entry for entry in entries if not entry.problem]
-    stems = [PurePosixPath(entry.file).stem for entry in usable]
-    numeric = all(stem.isascii() and stem.isdigit() and int(stem) < INT64_END for stem in stems)
+    """Derive objids from the files' names or paths; see the top of this module."""
+    numbers = Counter(_number_of(entry) for entry in entries if not entry.problem)
 
     def objid(entry: Entry) -> int:
-        if numeric:
-            return int(PurePosixPath(entry.file).stem)
+        number = _number_of(entry)
+        if number is not None and (numbers[number] == 1 or number >= 10 ** (SURVEY_DIGITS - 1)):
+            return number
         return hash63(entry.file.encode("utf-8", "surrogateescape"))
 
     return [entry if entry.problem else replace(entry, objid=objid(entry)) for entry in entries]
+
+
+def _number_of(entry: Entry) -> int | None:
+    """Return the integer that a file is called by, if it is one that fits."""
+    stem = PurePosixPath(entry.file).stem
+    is_number = stem.isascii() and stem.isdigit() and len(stem) < 20 and int(stem) < INT64_END
+    return int(stem) if is_number else None
+
+
+def whole(text: str) -> str:
+    """Write a whole number in one way (``1.0``, ``01`` and ``+1`` are 1); leave other text as it is."""
+    match = WHOLE_NUMBER.fullmatch(text)
+    if match is None:
+        return text
+    return f"-{match[2]}" if match[1] == "-" and match[2] != "0" else match[2]
 
 
 def hash63(data: bytes) -> int:
@@ -188,9 +186,53 @@ def hash63(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
 
 
+def _split_listing(root: Path, prefix: str) -> tuple[list[str], list[str]]:
+    """Return the folders in a folder, and the images in it, sorted."""
+    with _listed(root / prefix) as items:
+        shown = [item for item in items if not item.name.startswith(".")]
+    folders = [f"{prefix}{item.name}" for item in shown if item.is_dir()]
+    images = [item.name for item in shown if not item.is_dir() and item.name.lower().endswith(IMAGE_SUFFIXES)]
+    return sorted(folders), sorted(f"{prefix}{name}" for name in images)
+
+
+def _pooled(root: Path, splits: Sequence[str], strays: list[str]) -> dict[str, str]:
+    """Return the class of each class folder below those of a split; add images beside them to `strays`."""
+    class_folders: dict[str, str] = {}
+    found: set[tuple[str, ...]] = set()
+    for split in splits:
+        folders, images = _split_listing(root, f"{split}/")
+        strays += images
+        class_folders |= {folder: PurePosixPath(folder).name for folder in folders}
+        found.add(tuple(class_folders[folder] for folder in folders))
+    if len(found) != 1 or len(found.pop()) != 2:
+        raise DataError(
+            f"data.root={root}: {', '.join(splits)} are parts of a split, not classes. Put the same two "
+            "class folders into each, or nothing but the two class folders into data.root"
+        )
+    log.warning("%s: %s are pooled, since the study makes folds of its own", root, ", ".join(splits))
+    return class_folders
+
+
+def _check_link(folder: Path, allowed: Sequence[Path]) -> None:
+    """Refuse a class folder that is a link to where files may not lie: one line, instead of one a file."""
+    target = folder.resolve()
+    if not is_within(target, allowed):
+        raise DataError(f"{folder} is a link to {target}, outside data.root; say data.link_roots=[{target}]")
+
+
+@contextmanager
+def _listed(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Scan a folder; one that cannot be read is named."""
+    try:
+        with os.scandir(folder) as items:
+            yield items
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror or error}") from error
+
+
 def _walk(folder: Path, prefix: str) -> Iterator[str]:
     """Yield the paths of all files below a folder, without following links to folders."""
-    with os.scandir(folder) as items:
+    with _listed(folder) as items:
         for item in items:
             if item.name.startswith(".") or item.name.lower() in IGNORED_FILES:
                 continue
@@ -203,68 +245,3 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
 def _entry(file: str, class_name: str) -> Entry:
     is_image = file.lower().endswith(IMAGE_SUFFIXES)
     return Entry(file, class_name, problem=None if is_image else "not an image (neither .jpg nor .png)")
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Read a CSV as text: its columns, and (line, row) of each row."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or ())
-            lines = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"data.csv={path} cannot be read: {error}") from error
-    if not lines:
-        raise DataError(f"data.csv={path} has no rows")
-    for line, row in lines:
-        if None in row or None in row.values():
-            raise DataError(f"{path}, line {line}: not {len(header)} fields, as the first line has")
-    return header, [(line, {key: value.strip() for key, value in row.items()}) for line, row in lines]
-
-
-def _optional(path: Path, header: Sequence[str], name: str, column: str | None) -> str | None:
-    """Resolve a column that may be left out if its name was not chosen by the user."""
-    if column is None or column in header:
-        return column
-    if column == name:
-        return None
-    raise DataError(
-        f"{path} has no column {column!r} (data.columns.{name}); its columns: {', '.join(header)}"
-    )
-
-
-def _label(where: str, text: str, classes: list[str]) -> str:
-    """Check a label, noting each new class in `classes`."""
-    if text.lower() in MISSING_LABELS:
-        raise DataError(f"{where}: label {text!r} is empty; every row needs a class")
-    if text not in classes:
-        if len(classes) == 2:
-            raise DataError(
-                f"{where}: label {text!r} is a third class, beside {classes[0]!r} and {classes[1]!r}"
-            )
-        classes.append(text)
-    return text
-
-
-def _integer(where: str, text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]+", text) or not -INT64_END <= int(text) < INT64_END:
-        raise DataError(f"{where}: objid {text!r} is not a 64-bit integer (did a spreadsheet round it?)")
-    return int(text)
-
-
-def _codes(path: Path, lines: Sequence[tuple[int, dict[str, str]]], column: str) -> dict[str, int]:
-    """Give the groups, whatever they are called, numbers in the order of their names."""
-    for line, row in lines:
-        if row[column].lower() in MISSING_LABELS:
-            raise DataError(f"{path}, line {line}: group {row[column]!r} is empty; name one for every row")
-    return {name: code for code, name in enumerate(sorted({row[column] for _, row in lines}))}
-
-
-def _typed(texts: list[str]) -> list[Any]:
-    """Make a column integers if all of it is, else numbers (empty: NaN), else leave it as text."""
-    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", text) for text in texts):
-        return [int(text) for text in texts]
-    try:
-        return [float(text or "nan") for text in texts]
-    except ValueError:
-        return texts

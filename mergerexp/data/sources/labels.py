@@ -1,0 +1,158 @@
+"""Which files a CSV names, with their labels, objids, groups and its other columns."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mergerexp.data.sources.listing import INT64_END, Entry, whole, with_objids
+from mergerexp.errors import DataError
+
+MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")
+INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)|", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of a CSV's columns; None, or an absent default name: derive objid or group."""
+
+    file: str = "file"
+    label: str = "label"
+    objid: str | None = "objid"
+    group: str | None = "group"
+
+
+def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
+    """List the files that a CSV names, in its order. Everything is read as text: objids stay exact.
+
+    Raises
+    ------
+    DataError
+        If the CSV is unreadable or lacks a column, or a line has no file, no label, a third class or an
+        objid that is not an integer.
+    """
+    path = root / csv_name
+    header, lines = _read_csv(path)
+    for setting, column in (("file", columns.file), ("label", columns.label)):
+        if column not in header:
+            raise DataError(
+                f"{path} has no column {column!r} (data.columns.{setting}); its columns: {', '.join(header)}"
+            )
+    objid = _optional(path, header, "objid", columns.objid)
+    group = _optional(path, header, "group", columns.group)
+    used = {columns.file, columns.label, objid, group}
+    # A column without a name is a table's index that was saved along.
+    others = [column for column in header if column and column not in used]
+
+    rows = [row for _, row in lines]
+    extras = {column: _typed([row[column] for row in rows]) for column in others}
+    group_codes = _codes(path, lines, group) if group else None
+    classes: list[str] = []
+    entries = []
+    for i, (line, row) in enumerate(lines):
+        where = f"{path}, line {line}"
+        if not row[columns.file]:
+            raise DataError(f"{where}: column {columns.file!r} is empty")
+        entries.append(
+            Entry(
+                _relative(root, row[columns.file]),
+                _label(where, row[columns.label], classes),
+                _integer(where, row[objid]) if objid else None,
+                group_codes[whole(row[group])] if group and group_codes else None,
+                {column: values[i] for column, values in extras.items()},
+            )
+        )
+    return entries if objid else with_objids(entries)
+
+
+def _relative(root: Path, file: str) -> str:
+    """Write a path of a CSV in one way, so that an image gets the same objid wherever the folder lies."""
+    path = PurePosixPath(os.path.normpath(file))
+    for base in (Path(os.path.abspath(root)), root.resolve()):  # noqa: PTH100 (links stay as they are)
+        if path.is_absolute() and path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return path.as_posix()
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read a CSV as text: its columns, and (line, row) of each row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            header = list(reader.fieldnames)
+            lines = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"data.csv={path} cannot be read: {error}") from error
+    if not lines:
+        raise DataError(f"data.csv={path} has no rows")
+    repeated = [name for name, n in Counter(header).items() if name and n > 1]
+    if repeated:
+        raise DataError(f"{path} has several columns {repeated[0]!r}: give each a name of its own")
+    for line, row in lines:
+        if None in row or None in row.values():
+            raise DataError(f"{path}, line {line}: not {len(header)} fields, as the first line has")
+    return header, [(line, {key: value.strip() for key, value in row.items()}) for line, row in lines]
+
+
+def _optional(path: Path, header: Sequence[str], name: str, column: str | None) -> str | None:
+    """Resolve a column that may be left out if its name was not chosen by the user."""
+    if column is None or column in header:
+        return column
+    if column == name:
+        return None
+    raise DataError(
+        f"{path} has no column {column!r} (data.columns.{name}); its columns: {', '.join(header)}"
+    )
+
+
+def _label(where: str, text: str, classes: list[str]) -> str:
+    """Check a label, noting each new class in `classes`."""
+    if text.lower() in MISSING:
+        raise DataError(f"{where}: label {text!r} is empty; every row needs a class")
+    text = whole(text)
+    if text not in classes:
+        if len(classes) == 2:
+            raise DataError(
+                f"{where}: label {text!r} is a third class, beside {classes[0]!r} and {classes[1]!r}"
+            )
+        classes.append(text)
+    return text
+
+
+def _integer(where: str, text: str) -> int:
+    if not INTEGER.fullmatch(text) or not -INT64_END <= int(text) < INT64_END:
+        raise DataError(f"{where}: objid {text!r} is not a 64-bit integer (did a spreadsheet round it?)")
+    return int(text)
+
+
+def _codes(path: Path, lines: Sequence[tuple[int, dict[str, str]]], column: str) -> dict[str, int]:
+    """Give the groups, whatever they are called, numbers in the order of their names."""
+    for line, row in lines:
+        if row[column].lower() in MISSING:
+            raise DataError(f"{path}, line {line}: group {row[column]!r} is empty; name one for every row")
+    return {name: code for code, name in enumerate(sorted({whole(row[column]) for _, row in lines}))}
+
+
+def _typed(texts: list[str]) -> list[Any]:
+    """Make a column integers if all of it is, else numbers (empty: NaN) if that loses nothing, else text."""
+    if any(re.match(r"[+-]?(0[0-9]|[0-9]{20})", text) for text in texts):  # codes rather than numbers
+        return texts
+    integers = [int(text) for text in texts if INTEGER.fullmatch(text)]
+    if len(integers) == len(texts):
+        return integers if all(-INT64_END <= number < INT64_END for number in integers) else texts
+    if not all(NUMBER.fullmatch(text) for text in texts) or any(abs(number) > 2**53 for number in integers):
+        return texts
+    numbers = [float(text or "nan") for text in texts]
+    overflows = any(math.isinf(x) and text[-1].isdigit() for x, text in zip(numbers, texts, strict=True))
+    return texts if overflows else numbers
