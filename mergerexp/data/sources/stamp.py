@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 
 import numpy as np
@@ -23,6 +24,7 @@ from mergerexp.errors import describe
 
 JPEG_MAGIC, PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 PNG_BIT_DEPTH_AT = 24  # offset of the bit depth: signature, then length, type, width, height of IHDR
+ARITHMETIC = re.compile(rb"\xff[\xc9\xca]\0[\x0b\x11]\x08")  # its header; Huffman codes have C0 to C2
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 # Bounds the memory of a worker: laying transparency over black takes Pillow 16 bytes a pixel, 0.4 GB.
 MAX_PIXELS = 25_000_000
@@ -126,6 +128,8 @@ def _open(data: bytes) -> Image.Image:
         raise UnusableImage("16-bit: convert it to 8 bits, with the stretch you want")
     if image.mode not in MODES:
         raise UnusableImage(f"colour mode {image.mode}: convert it to RGB")
+    if data.startswith(JPEG_MAGIC) and ARITHMETIC.search(data):
+        raise UnusableImage("arithmetic coding, where decoders see no damage: save it with Huffman codes")
     return image
 
 

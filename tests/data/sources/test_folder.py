@@ -50,6 +50,7 @@ BAD_FILES = {
     "deep.png": (encoded(Image.new("I;16", (8, 8))), "16-bit"),
     "deep_rgb.png": (png_of_16_bits(), "16-bit"),
     "cmyk.jpg": (encoded(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK"),
+    "arithmetic.jpg": (encoded(NOISE, "JPEG").replace(b"\xff\xc0", b"\xff\xc9"), "arithmetic coding"),
     "moving.png": (
         encoded(GREY, "PNG", save_all=True, append_images=[Image.new("RGB", (8, 8))]),
         "animated",
