@@ -18,13 +18,14 @@ import argparse
 import csv
 import io
 import multiprocessing
+import os
 import random
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -32,8 +33,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from damaged_images import IMAGE_DAMAGE, flipped, is_jpeg, picture
 
+from benchmarks.damaged_images import IMAGE_DAMAGE, flipped, is_jpeg, picture
 from mergerexp.data.build import prepare
 from mergerexp.data.sources.folder import FolderSource
 from mergerexp.data.sources.stamp import make_stamp
@@ -113,7 +114,7 @@ def _outcomes(
                 _write(alone / file, (root / file).read_bytes())
             outcomes |= _outcomes(pool, alone, {name: batch[name]})
         return outcomes
-    dataset, problems = Dataset.open(detail), _problems(Path(detail))
+    dataset, problems = Dataset.open(detail), dict(_problems(Path(detail)))
     rows = {file: row for row, file in enumerate(dataset.catalogue["file"])}
     outcomes = {}
     for name, (_, data, _) in batch.items():
@@ -239,14 +240,15 @@ def _difference(path: Path, root: Path, data: bytes) -> str:
     except ValueError as error:
         return f"pandas does not read it: {error}"
     read = read.map(str.strip).rename(columns=str.strip)
+    read["file"] = [os.path.relpath(os.path.normpath(root / file), root) for file in read["file"]]
     used = dataset.catalogue
     if len(used) + len(problems) != len(read):
         return f"{len(used)} rows used and {len(problems)} named, of {len(read)}"
-    given = read[[file not in problems or file in set(used["file"]) for file in read["file"]]]
-    given = given.drop_duplicates("file") if len(given) > len(used) else given
+    # Of lines with the same file the first is used, and the others are named.
+    given = read[read["file"].isin(used["file"])].drop_duplicates("file")
+    if given["file"].tolist() != used["file"].tolist():
+        return f"the files are {used['file'].tolist()}, not {given['file'].tolist()}"
     for i, (ours, listed) in enumerate(zip(used.to_dict("records"), given.to_dict("records"), strict=True)):
-        if (root / ours["file"]).resolve() != (root / listed["file"]).resolve():
-            return f"row {i} is {ours['file']}, not {listed['file']}"
         made = dataset.class_names[ours["label"]]
         if made != listed["label"] and not _equal(made, listed["label"]):
             return f"row {i} has label {made}, not {listed['label']}"
@@ -311,12 +313,14 @@ def _prepare(root: Path, sets: Path, options: dict[str, Any]) -> tuple[str, str]
         return "traceback", traceback.format_exc()
 
 
-def _problems(path: Path) -> dict[str, str]:
+def _problems(path: Path) -> list[tuple[str, str]]:
+    """Return file and reason of each input that was left out."""
     file = path / "problems.csv"
-    rows: Iterator[dict[str, str]] = (
-        csv.DictReader(io.StringIO(file.read_text())) if file.exists() else iter(())
-    )
-    return {row["file"]: row["reason"] for row in rows}
+    if not file.exists():
+        return []
+    return [
+        (row["file"], row["reason"]) for row in csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")))
+    ]
 
 
 def _png(rng: random.Random) -> bytes:

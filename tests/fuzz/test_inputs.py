@@ -3,22 +3,13 @@
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from benchmarks import fuzz_inputs as fuzz
 from mergerexp.data.sources import stamp
-from tests.conftest import REPOSITORY
 
 
-@pytest.fixture
-def fuzz(monkeypatch):
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
-    import fuzz_inputs
-
-    return fuzz_inputs
-
-
-def test_damaged_images_and_csvs_are_named_or_do_no_harm(fuzz, tmp_path):
+def test_damaged_images_and_csvs_are_named_or_do_no_harm(tmp_path):
     pool = fuzz.Prepares(tmp_path / "sets")
     try:
         images = fuzz.fuzz_images(4 * len(fuzz.IMAGE_DAMAGE), 1, pool, tmp_path)
@@ -33,7 +24,7 @@ def test_damaged_images_and_csvs_are_named_or_do_no_harm(fuzz, tmp_path):
         assert sum(n for (_, how), n in tally.counts.items() if how == "named") > 20
 
 
-def test_the_fuzzers_see_what_is_silent_and_what_is_a_traceback(fuzz, tmp_path, monkeypatch):
+def test_the_fuzzers_see_what_is_silent_and_what_is_a_traceback(tmp_path, monkeypatch):
     class Here(fuzz.Prepares):
         def prepare(self, root, options):
             return fuzz._prepare(root, self.sets, options)

@@ -59,17 +59,21 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     group_codes = _codes(path, lines, group) if group else None
     classes: list[str] = []
     entries = []
+    listed: dict[str, int] = {}  # the line of each file
     for i, (line, row) in enumerate(lines):
         where = f"{path}, line {line}"
         if not row[columns.file]:
             raise DataError(f"{where}: column {columns.file!r} is empty")
+        file = _relative(root, row[columns.file])
+        first = listed.setdefault(file, line)
         entries.append(
             Entry(
-                _relative(root, row[columns.file]),
+                file,
                 _label(where, row[columns.label], classes),
                 _integer(where, row[objid]) if objid else None,
                 group_codes[whole(row[group])] if group and group_codes else None,
                 {column: values[i] for column, values in extras.items()},
+                None if first == line else f"listed twice, in lines {first} and {line} of the CSV",
             )
         )
     return entries if objid else with_objids(entries)

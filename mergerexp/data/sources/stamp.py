@@ -3,9 +3,9 @@
 What a decoder guesses is not used: JPEGs are decoded by libjpeg-turbo with each of its warnings an error
 (Pillow keeps them to itself; the pixels are the same), the checksums of PNGs are compared, and what Pillow
 warns of is a reason. What still passes is a JPEG whose damage makes another valid one, since the format has
-no checksum. Of single bits flipped in the compressed data of SDSS cutouts one in six is not noticed and
-changes the picture by more than 3 grey levels rms, half of them are not noticed and change it by less
-(``benchmarks/fuzz_inputs.py``); a file that is cut anywhere, or has lost a block, is noticed.
+no checksum. Of single bits flipped in its compressed pixels a third is noticed; one in eight is not noticed
+and changes a stamp of 64 px by more than 3 grey levels rms, the others change it by less. A file that is cut
+anywhere, or has lost a block, is noticed (``benchmarks/fuzz_inputs.py``).
 """
 
 from __future__ import annotations

@@ -164,6 +164,13 @@ def test_csv_refuses_unreadable_files_and_chosen_columns_that_are_absent(root):
         with_csv(root, "file,label\na,0\n", columns=Columns(objid="dr7")).recipe()
 
 
+def test_a_file_on_two_lines_is_not_two_objects(root):
+    text = "file,label,objid\nmerger/1.png,1,1\nother/101.png,0,2\n./merger/../merger/1.png,1,3\n"
+    rows, problems, _ = made(with_csv(root, text))
+    assert [row["objid"] for row in rows] == [1, 2]
+    assert problems == {"merger/1.png": "listed twice, in lines 2 and 4 of the CSV"}
+
+
 def test_csv_may_name_only_files_within_the_root(root, tmp_path):
     shutil.copy(root / "merger/2.png", tmp_path / "secret.png")
     text = (
