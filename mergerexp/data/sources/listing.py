@@ -209,7 +209,8 @@ def _pooled(root: Path, splits: Sequence[str], strays: list[str]) -> dict[str, s
             f"data.root={root}: {', '.join(splits)} are parts of a split, not classes. Put the same two "
             "class folders into each, or nothing but the two class folders into data.root"
         )
-    log.warning("%s: %s are pooled, since the study makes folds of its own", root, ", ".join(splits))
+    if len(splits) > 1:
+        log.warning("%s: %s are pooled, since the study makes folds of its own", root, ", ".join(splits))
     return class_folders
 
 
