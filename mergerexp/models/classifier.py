@@ -10,13 +10,11 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from mergerexp.data.images import RAW, Scaling
-from mergerexp.errors import WeightsError
-from mergerexp.models.efficientnet_lite import is_wheel_state, to_timm_keys
+from mergerexp.models.loading import load_backbone
 from mergerexp.models.weights import WeightsFile
 
 
@@ -90,22 +88,15 @@ def create_backbone(name: str, size: int, weights: WeightsFile | None, seed: int
     Raises
     ------
     WeightsError
-        If the weights do not fit the backbone.
+        If the weights do not fill the backbone; see `mergerexp.models.loading.load_backbone`.
     """
     kwargs = backbone_kwargs(name, size)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm warns of renamed models on every call
         torch.manual_seed(seed)
-        if weights is None:
-            return timm.create_model(name, pretrained=False, **kwargs)
-        state = _read(weights, name)
-        try:
-            return timm.create_model(
-                name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **kwargs
-            )
-        except (RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise WeightsError(f"{weights.path}: not the weights of {name} ({reason})") from error
+        if weights is not None:
+            return load_backbone(name, weights, kwargs)
+        return timm.create_model(name, pretrained=False, **kwargs)
 
 
 def create_classifier(
@@ -124,23 +115,3 @@ def input_scaling(backbone: nn.Module, kind: str) -> Scaling:
         return RAW
     config = resolve_model_data_config(backbone)
     return Scaling(tuple(config["mean"]), tuple(config["std"]), 255.0)
-
-
-def _read(weights: WeightsFile, name: str) -> dict[str, Tensor]:
-    """Read a state dict; nothing in the file is executed."""
-    try:
-        if weights.path.suffix == ".safetensors":
-            state: dict[str, Any] = load_file(weights.path)
-        else:
-            state = torch.load(weights.path, map_location="cpu", weights_only=True)
-    except Exception as error:  # safetensors, pickle and zip errors have no common base
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{weights.path}: not a weights file ({reason})") from error
-    for wrapper in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-            break
-    if is_wheel_state(state):
-        skeleton = timm.create_model(name, pretrained=False)
-        return to_timm_keys(state, skeleton.state_dict())
-    return state

@@ -42,7 +42,8 @@ def to_timm_keys(state: dict[str, Tensor], timm_keys: Iterable[str]) -> dict[str
     state
         As read from the wheel.
     timm_keys
-        Keys of the timm model, which tell how its blocks are grouped in stages.
+        Keys of the timm model, which tell how its blocks are grouped in stages. What has no place in it
+        keeps its name.
     """
     names = (re.match(r"blocks\.(\d+)\.(\d+)\.", key) for key in timm_keys)
     blocks = sorted({(int(found[1]), int(found[2])) for found in names if found})
@@ -51,9 +52,11 @@ def to_timm_keys(state: dict[str, Tensor], timm_keys: Iterable[str]) -> dict[str
         if found := re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)", key):
             number, layer, leaf = int(found[1]), found[2], found[3]
             table = EXPANDED if f"_blocks.{number}._expand_conv.weight" in state else UNEXPANDED
-            stage, block = blocks[number]
-            renamed[f"blocks.{stage}.{block}.{table[layer]}.{leaf}"] = value
+            if number < len(blocks) and layer in table:
+                stage, block = blocks[number]
+                key = f"blocks.{stage}.{block}.{table[layer]}.{leaf}"
         else:
             layer, _, leaf = key.partition(".")
-            renamed[f"{STEM[layer]}.{leaf}"] = value
+            key = f"{STEM.get(layer, layer)}.{leaf}"
+        renamed[key] = value
     return renamed

@@ -68,17 +68,22 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
         path, origin = Path(pretrained).expanduser(), f"file {Path(pretrained).name}"
     if not path.is_file():
         raise WeightsError(f"model.pretrained={pretrained}: no such file")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
+    return WeightsFile(path, sha256_of(path), origin)
 
-        try:
-            with safe_open(path, framework="numpy") as tensors:
-                tensors.keys()
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{path}: not a weights file ({error})") from error
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return WeightsFile(path, sha256, origin)
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises
+    ------
+    WeightsError
+        If it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror}") from error
 
 
 def _wheel_file(backbone: str) -> Path:

@@ -5,7 +5,6 @@ Nothing of a sweep starts before all of its runs are planned.
 
 from __future__ import annotations
 
-import functools
 import os
 import warnings
 from collections.abc import Sequence
@@ -26,11 +25,11 @@ from mergerexp.data.splits import n_balanced, split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.errors import ConfigError, try_all
 from mergerexp.files import write_json, write_text
-from mergerexp.models.weights import WeightsFile, find_weights
+from mergerexp.models.trial import Wanted, check_networks
+from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 
-find_weights_once = functools.cache(find_weights)
 MEASURED = 30  # a galaxy is measured in the time of so many training images
 
 
@@ -78,9 +77,10 @@ class Planner:
 
     def __init__(self) -> None:
         self.datasets: dict[str, Dataset] = {}
+        self.weights: dict[Wanted, WeightsFile | None] = {}
 
     def plan(self, cells: Sequence[tuple[Sequence[str], TrainConfig]]) -> list[PlannedRun]:
-        """Get the weights, then the data and splits of all cells: the cheap checks come first.
+        """Get and try the networks, then the data and splits of all cells: the cheap checks come first.
 
         Parameters
         ----------
@@ -90,18 +90,21 @@ class Planner:
         Raises
         ------
         ConfigError
-            If one can't be had, or the data can't be split as asked, with a line for each such cell.
+            If one can't be had or does not work, or the data can't be split as asked, with a line for each
+            such network, data set or cell.
         """
-        try_all(self._weights, {_weights_key(cfg): cfg for _, cfg in cells}.values())
         for root in {cfg.paths.root for _, cfg in cells}:
             _check_writable(Path(root))
+        wanted = dict.fromkeys(filter(None, (_network(cfg) for _, cfg in cells)))
+        self.weights |= check_networks(one for one in wanted if one not in self.weights)
         try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
         own = differences([overrides for overrides, _ in cells])
         labels = {id(cell): " ".join(mine) for cell, mine in zip(cells, own, strict=True)}
         return try_all(lambda cell: self._plan(*cell), cells, lambda cell: labels[id(cell)])
 
     def _plan(self, overrides: Sequence[str], cfg: TrainConfig) -> PlannedRun:
-        dataset, weights = self._dataset(cfg), self._weights(cfg)
+        dataset, network = self._dataset(cfg), _network(cfg)
+        weights = self.weights[network] if network else None
         split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
         if isinstance(cfg.model, NonparametricConfig):
             passes = MEASURED * sum(len(rows) for rows in vars(split).values())
@@ -119,11 +122,6 @@ class Planner:
         folder = RunFolder.of(cfg, identity)
         return PlannedRun(folder, cfg, tuple(overrides), inputs, float(passes * cfg.data.size**2))
 
-    def _weights(self, cfg: TrainConfig) -> WeightsFile | None:
-        if _weights_key(cfg) is None:
-            return None
-        return find_weights_once(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))
-
     def _dataset(self, cfg: TrainConfig) -> Dataset:
         """Return a config's data set, preparing it if it is not there."""
         key = _data_key(cfg)
@@ -133,11 +131,12 @@ class Planner:
         return self.datasets[key]
 
 
-def _weights_key(cfg: TrainConfig) -> tuple[str, str] | None:
-    """Return what decides which weights a run starts from; None for none."""
-    if isinstance(cfg.model, NonparametricConfig) or cfg.init.weights == "random":
+def _network(cfg: TrainConfig) -> Wanted | None:
+    """Return the network that a run starts with; None for none."""
+    if isinstance(cfg.model, NonparametricConfig):
         return None
-    return cfg.model.backbone, cfg.model.pretrained
+    pretrained = None if cfg.init.weights == "random" else cfg.model.pretrained
+    return Wanted(cfg.model.backbone, cfg.data.size, pretrained, Path(cfg.paths.weights))
 
 
 def _check_writable(root: Path) -> None:

@@ -8,7 +8,7 @@ from mergerexp.config.schema import TrainConfig
 from mergerexp.config.validate import typed
 from mergerexp.console import set_up_logging
 from mergerexp.data.store import Dataset
-from mergerexp.errors import DataError, WeightsError
+from mergerexp.errors import DataError
 from mergerexp.files import read_json
 from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.run_folder import RunFolder
@@ -42,7 +42,5 @@ def train_run(path: Path) -> float:
     if inputs["weights"] is not None:
         known = inputs["weights"]
         weights = WeightsFile(Path(known["path"]), known["sha256"], known["origin"])
-        if not weights.path.is_file():
-            raise WeightsError(f"{weights.path} is gone; give the same command again")
     run_training(cfg, dataset, weights, folder, inputs)
     return float(read_json(folder.metrics)["val/error"])

@@ -1,0 +1,301 @@
+"""Weights from a file into a timm backbone: every tensor of it, or a refusal that names what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mergerexp.errors import WeightsError, describe
+from mergerexp.models.efficientnet_lite import is_wheel_state, to_timm_keys
+from mergerexp.models.weights import WHEELS, WeightsFile, sha256_of
+
+State = dict[str, Tensor]
+
+# What training code puts around a network, and so before the names of its tensors: entries of a
+# checkpoint, wrappers of torch (DataParallel, compile), attributes of Lightning modules and of ours.
+AVERAGED = ("state_dict_ema", "model_ema")  # of two networks in one file timm takes this one, and so do we
+WRAPPERS = {*AVERAGED, "state_dict", "model", "module", "_orig_mod", "backbone", "net", "network", "encoder"}
+COUNTER = "num_batches_tracked"  # of BatchNorm; decides nothing, and old files lack it
+NAMED = 3  # so many tensors are named in a message
+
+
+@dataclass
+class Misfit:
+    """How a state dict fails to fill a network: names of tensors, with what is wrong of some.
+
+    Attributes
+    ----------
+    total
+        Tensors of the network.
+    missing, shape, kind, not_finite, excess
+        Tensors that are not there, have another shape, hold no real floating-point numbers where the
+        network does, are not finite, or are there without having a place in the network.
+    """
+
+    total: int
+    missing: list[str] = field(default_factory=list)
+    shape: list[str] = field(default_factory=list)
+    kind: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+    excess: list[str] = field(default_factory=list)
+
+    @property
+    def unfilled(self) -> int:
+        """How many tensors of the network get no usable value."""
+        return len(self.missing) + len(self.shape) + len(self.kind) + len(self.not_finite)
+
+    def __bool__(self) -> bool:
+        return bool(self.unfilled or self.excess)
+
+    def __str__(self) -> str:
+        said = {
+            f"of its {self.total} tensors %s missing": self.missing,
+            "%s of another shape": self.shape,
+            "%s of another kind of number": self.kind,
+            "%s not finite": self.not_finite,
+            "%s in the file that the network does not have": self.excess,
+        }
+        parts = []
+        for text, names in said.items():
+            if names:
+                count = f"{len(names)} {'is' if len(names) == 1 else 'are'}"
+                parts.append(f"{text % count} ({_some(names)})")
+        return "; ".join(parts)
+
+
+class _DoesNotFillError(Exception):
+    def __init__(self, misfit: Misfit) -> None:
+        super().__init__(str(misfit))
+        self.misfit = misfit
+
+
+def load_backbone(name: str, weights: WeightsFile, kwargs: dict[str, Any]) -> nn.Module:
+    """Create a timm backbone with the weights of a file.
+
+    Names may have the prefixes of common wrappers (`WRAPPERS`), or be those of the wheels; timm's own
+    filter for the architecture then translates names of other libraries and resizes what may be resized
+    (positional embeddings). After that every tensor of the backbone has to be in the file, with its shape
+    and finite, and every tensor in the file in the network; the classifier is free to be there or not.
+
+    Parameters
+    ----------
+    name
+        timm's name.
+    weights
+        The file.
+    kwargs
+        Further arguments of ``timm.create_model``.
+
+    Raises
+    ------
+    WeightsError
+        If the file is not what it was when it was found, holds no weights, or does not fill the backbone.
+    """
+    tensors = read_tensors(weights)
+    candidates = [(prefix, _below(tensors, prefix)) for prefix in _prefixes(tensors)]
+    failed: list[tuple[int, str]] = []
+    for prefix, state in candidates:
+        try:
+            network = _fill(name, _in_timm_layout(state, name), kwargs)
+        except _DoesNotFillError as error:
+            failed.append((error.misfit.unfilled, str(error)))
+        except Exception as error:  # timm's filters take names and shapes for granted
+            failed.append((len(tensors), f"its tensors are {_some(sorted(state))}: {describe(error)}"))
+        else:
+            _refuse_twins(weights.path, prefix, candidates)
+            return network
+    raise WeightsError(
+        f"{weights.path} does not fill {name}: {min(failed)[1]}. It holds {_some(list(tensors))}. "
+        f"Use a file with all weights of this backbone under timm's names, or init=random"
+    )
+
+
+def read_tensors(weights: WeightsFile) -> State:
+    """Return the tensors of a file by name, those in nested dictionaries under dotted names.
+
+    Nothing in the file is executed.
+
+    Raises
+    ------
+    WeightsError
+        If the file has gone or changed since it was found, or if there are no named tensors in it.
+    """
+    path = weights.path
+    if sha256_of(path) != weights.sha256:
+        raise WeightsError(f"{path} has changed since the run was planned; give the same command again")
+    with path.open("rb") as file:
+        start = file.read(40)
+    try:
+        if start[8:9] == b"{":  # after the length of the header
+            content: Any = load_file(path)
+        else:
+            # What timm's own checkpoints hold beside tensors; a plain record.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # safetensors, pickle and zip errors have no common base
+        raise WeightsError(f"{path} is not a weights file: {_why_unreadable(path, start)}") from error
+    tensors = dict(_flat(content)) if isinstance(content, Mapping) else {}
+    if not tensors:
+        held = f"an empty {type(content).__name__}" if content in ({}, [], ()) else "no named tensors"
+        held = held if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise WeightsError(
+            f"{path} is not a weights file: it holds {held}, where a dictionary of tensors is needed: "
+            f"torch.save(model.state_dict(), PATH)"
+        )
+    return tensors
+
+
+def _flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+
+
+def _why_unreadable(path: Path, start: bytes) -> str:
+    if not start:
+        return "it is empty"
+    try:
+        held = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # it is no archive of torch's at all
+        held = []
+    if held:
+        return (
+            f"it holds Python objects ({_some(sorted(held))}), which are not loaded since they may run code; "
+            "save the tensors alone: torch.save(model.state_dict(), PATH)"
+        )
+    return f"it is damaged, or neither safetensors nor a torch checkpoint (it begins with {start[:24]!r})"
+
+
+def _prefixes(tensors: State) -> list[str]:
+    """Return the wrappers' prefixes that a file's names have: averaged weights first, then the longest."""
+    found = {""}
+    for name in tensors:
+        words = list(takewhile(WRAPPERS.__contains__, name.split(".")[:-1]))
+        found.update(".".join([*words[:n], ""]) for n in range(1, len(words) + 1))
+    return sorted(found, key=lambda prefix: (not _is_averaged(prefix), -prefix.count("."), prefix))
+
+
+def _is_averaged(prefix: str) -> bool:
+    return not set(AVERAGED).isdisjoint(prefix.split("."))
+
+
+def _below(tensors: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _refuse_twins(path: Path, taken: str, candidates: list[tuple[str, State]]) -> None:
+    """Refuse to choose between two networks in one file, but for an average and what it is of."""
+    names = dict(candidates)[taken].keys()
+    for prefix, state in candidates:
+        may_be_left = _is_averaged(taken) and not _is_averaged(prefix)
+        if prefix != taken and state.keys() == names and not may_be_left:
+            raise WeightsError(
+                f"{path} holds two networks, {taken or 'one without prefix'} and {prefix}; "
+                "save the one that you want in a file of its own"
+            )
+
+
+def _in_timm_layout(state: State, name: str) -> State:
+    # Only tf_efficientnet_lite* computes what the wheels' networks do; its plain namesake does not.
+    if not is_wheel_state(state) or name.split(".")[0] not in WHEELS:
+        return state
+    return to_timm_keys(state, timm.create_model(name, pretrained=False).state_dict())
+
+
+def _fill(name: str, state: State, kwargs: dict[str, Any]) -> nn.Module:
+    """Let timm load a state dict into a new backbone, and look at it after timm's own filter."""
+    if not state:  # timm would go to its hub
+        raise _DoesNotFillError(Misfit(0, missing=["all"]))
+    with _each_load_checked(name) as loaded:
+        network = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **kwargs
+        )
+    if not any(module is network for module in loaded):
+        raise WeightsError(f"{name}: timm {timm.__version__} has created it without loading the weights")
+    del _config(network)["state_dict"]  # or a second copy would stay in memory
+    return network
+
+
+@contextmanager
+def _each_load_checked(name: str) -> Iterator[list[nn.Module]]:
+    """Refuse what does not fill a network at the moment when timm loads it.
+
+    timm's filters are known to its builder alone, which loads leniently once the classifier is left out.
+    """
+    original = nn.Module.load_state_dict
+    loaded: list[nn.Module] = []
+
+    def checked(module: nn.Module, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if misfit := compare(module, state, name):
+            raise _DoesNotFillError(misfit)
+        loaded.append(module)
+        return original(module, state, *args, **kwargs)
+
+    nn.Module.load_state_dict = checked  # type: ignore[method-assign, assignment]
+    try:
+        yield loaded
+    finally:
+        nn.Module.load_state_dict = original  # type: ignore[method-assign]
+
+
+def compare(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Misfit:
+    """Hold a state dict against a network, tensor by tensor.
+
+    Parameters
+    ----------
+    network
+        The backbone.
+    state
+        What is to be loaded into it.
+    name
+        The backbone's name in timm, which tells what its classifier is called.
+    """
+    own = network.state_dict()
+    misfit = Misfit(len(own))
+    for key, target in own.items():
+        value = state.get(key)
+        if value is None:
+            if not key.endswith(COUNTER):
+                misfit.missing.append(key)
+        elif value.shape != target.shape:
+            misfit.shape.append(f"{key}: {list(value.shape)} for {list(target.shape)}")
+        elif value.is_complex() or value.is_floating_point() != target.is_floating_point():
+            if not key.endswith(COUNTER):
+                misfit.kind.append(f"{key}: {str(value.dtype).removeprefix('torch.')}")
+        elif not bool(torch.isfinite(value.to(target.dtype)).all()):
+            misfit.not_finite.append(key)
+    # Counters and indices are no weights: only what is floating point can be another network's.
+    excess = [key for key, value in state.items() if key not in own and value.is_floating_point()]
+    if excess:
+        whole, classifier = _classifier(name)
+        misfit.excess = [key for key in excess if key not in whole and not key.startswith(classifier)]
+    return misfit
+
+
+def _classifier(name: str) -> tuple[set[str], tuple[str, ...]]:
+    """Return the names of the whole network's tensors, and how those of its classifier begin."""
+    whole = timm.create_model(name, pretrained=False)
+    classifiers = _config(whole).get("classifier") or ()
+    classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers
+    return set(whole.state_dict()), tuple(f"{classifier}." for classifier in classifiers)
+
+
+def _config(network: nn.Module) -> dict[str, Any]:
+    return cast(dict[str, Any], network.pretrained_cfg)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:NAMED])
+    return f"{shown}, …" if len(names) > NAMED else shown

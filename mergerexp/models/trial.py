@@ -1,0 +1,189 @@
+"""Each network of a sweep is built and tried once, before any run of it exists.
+
+Building needs torch, which takes seconds to load: it happens in a process of its own, and what has passed
+is remembered, so that a submission without new networks neither loads torch nor waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mergerexp.config.fingerprint import digest
+from mergerexp.errors import ConfigError, UserError, WeightsError, describe
+from mergerexp.files import write_json
+from mergerexp.models.weights import WeightsFile, find_weights
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # raise it when something that passed before would be refused now
+
+
+@dataclass(frozen=True)
+class Network:
+    """What has to work for a run to begin.
+
+    Attributes
+    ----------
+    backbone
+        timm's name.
+    size
+        Side of the images, in pixels.
+    weights
+        What the backbone starts from; None for random weights.
+    """
+
+    backbone: str
+    size: int
+    weights: WeightsFile | None
+
+    def key(self) -> str:
+        """Return a digest of all that decides whether the network works."""
+        software = {package: version(package) for package in ("torch", "timm", "safetensors")}
+        sha256 = self.weights.sha256 if self.weights else None
+        return digest([VERSION, self.backbone, self.size, sha256, software])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A network as a config asks for it.
+
+    Attributes
+    ----------
+    backbone, size
+        See `Network`.
+    pretrained
+        What `mergerexp.models.weights.find_weights` takes; None for random weights.
+    folder
+        Where fetched weights are kept, and what is known of networks.
+    """
+
+    backbone: str
+    size: int
+    pretrained: str | None
+    folder: Path
+
+    def find(self) -> WeightsFile | None:
+        """Find the weights; None for random ones."""
+        return None if self.pretrained is None else find_weights(self.backbone, self.pretrained, self.folder)
+
+
+def check_networks(wanted: Iterable[Wanted]) -> dict[Wanted, WeightsFile | None]:
+    """Find the weights of networks, and see that each network takes them and images of its size.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each of them.
+    """
+    found: dict[Wanted, WeightsFile | None] = {}
+    not_found: dict[Wanted, str] = {}
+    for one in wanted:
+        try:
+            found[one] = one.find()
+        except WeightsError as error:
+            found[one], not_found[one] = None, str(error)
+    networks = {one: Network(one.backbone, one.size, weights) for one, weights in found.items()}
+    refused: dict[Network, str] = {}
+    for folder in dict.fromkeys(one.folder for one in found):
+        own = dict.fromkeys(network for one, network in networks.items() if one.folder == folder)
+        refused |= _try(list(own), folder / "tried")
+    # A backbone that can't be built needs no weights either.
+    mistakes = [refused.get(network, not_found.get(one)) for one, network in networks.items()]
+    if lines := dict.fromkeys(filter(None, mistakes)):
+        raise ConfigError("\n".join(lines))
+    return found
+
+
+def _try(networks: Sequence[Network], folder: Path) -> dict[Network, str]:
+    """Return what is wrong with each network that does not work; remember those that do."""
+    new = [network for network in networks if not (folder / f"{network.key()}.json").is_file()]
+    if not new:
+        return {}
+    log.info("building and trying %d network%s, once", len(new), "s" if len(new) > 1 else "")
+    problems = _in_another_process(new)
+    for network, problem in zip(new, problems, strict=True):
+        if problem is None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(folder / f"{network.key()}.json", _described(network))
+            except OSError as error:  # a colleague's folder, perhaps: it costs some seconds each time
+                log.info("%s can't be written (%s): the network is tried anew next time", folder, error)
+    return {network: problem for network, problem in zip(new, problems, strict=True) if problem is not None}
+
+
+def _in_another_process(networks: Sequence[Network]) -> list[str | None]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=json.dumps([_described(network) for network in networks]),
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        why = said[-1] if said else f"exit code {done.returncode}; out of memory?"
+        raise UserError(f"{', '.join(network.backbone for network in networks)} can't be tried: {why}")
+    return list(json.loads(done.stdout))
+
+
+def _described(network: Network) -> dict[str, Any]:
+    content = dataclasses.asdict(network)
+    if network.weights:
+        content["weights"]["path"] = str(network.weights.path.absolute())
+    return content
+
+
+def problem_of(network: Network) -> str | None:
+    """Build a network as a run does and rate one image; return what is wrong, if anything is."""
+    import torch
+
+    from mergerexp.models.classifier import create_classifier
+
+    where = f"model.backbone={network.backbone} data.size={network.size}"
+    try:
+        classifier = create_classifier(network.backbone, network.size, 8, network.weights, seed=0).eval()
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn(1, 3, network.size, network.size, generator=generator)
+        with torch.inference_mode():
+            logits = classifier(image)
+    except WeightsError as error:
+        return str(error)
+    except Exception as error:  # each architecture of timm's has its own way to fail
+        return f"{where}: this network can't be used with images of this size ({describe(error)})"
+    if logits.shape != (1, 2):
+        return f"{where}: this backbone does not give one vector of features an image"
+    if not bool(torch.isfinite(logits).all()):
+        return f"{where}: the network's output for an image is not finite{_with(network)}"
+    return None
+
+
+def _with(network: Network) -> str:
+    return f", with the weights in {network.weights.path}" if network.weights else ""
+
+
+def main() -> None:
+    """Be the process that tries networks: read them from standard input, write what is wrong with each."""
+    networks = []
+    for one in json.load(sys.stdin):
+        known = one["weights"]
+        weights = known and WeightsFile(Path(known["path"]), known["sha256"], known["origin"])
+        networks.append(Network(one["backbone"], one["size"], weights))
+    with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+        problems = [problem_of(network) for network in networks]
+    json.dump(problems, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
