@@ -110,8 +110,8 @@ def _try(networks: Sequence[Network], folder: Path) -> dict[Network, str]:
     new = [network for network in networks if not (folder / f"{network.key()}.json").is_file()]
     if not new:
         return {}
-    log.info("building and trying %d network%s, once", len(new), "s" if len(new) > 1 else "")
-    problems = _in_another_process(new)
+    # The other process only spares this one the loading of torch.
+    problems = [problem_of(network) for network in new] if "torch" in sys.modules else _elsewhere(new)
     for network, problem in zip(new, problems, strict=True):
         if problem is None:
             try:
@@ -122,14 +122,16 @@ def _try(networks: Sequence[Network], folder: Path) -> dict[Network, str]:
     return {network: problem for network, problem in zip(new, problems, strict=True) if problem is not None}
 
 
-def _in_another_process(networks: Sequence[Network]) -> list[str | None]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
+def _elsewhere(networks: Sequence[Network]) -> list[str | None]:
+    what = f"{len(networks)} networks" if len(networks) > 1 else "the network"
+    log.info("building and trying %s, which is done once", what)
+    path = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
         [sys.executable, "-m", __name__],
         input=json.dumps([_described(network) for network in networks]),
         capture_output=True,
         text=True,
-        env=environment,
+        env={**os.environ, **path, "OMP_NUM_THREADS": "1"},  # others are on a login node too
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()

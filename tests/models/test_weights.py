@@ -59,7 +59,7 @@ def test_local_file(ending, tmp_path):
 def test_weights_of_another_backbone(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file(timm.create_model("test_resnet").state_dict(), path)
-    with pytest.raises(WeightsError, match="not the weights of resnet18"):
+    with pytest.raises(WeightsError, match="does not fill resnet18"):
         create_backbone("resnet18", 64, find_weights("resnet18", str(path), tmp_path), seed=0)
 
 
@@ -70,7 +70,7 @@ def test_pickled_code_is_not_run(tmp_path):
 
     path = tmp_path / "w.pth"
     torch.save({"x": Attack()}, path)
-    with pytest.raises(WeightsError, match="not a weights file"):
+    with pytest.raises(WeightsError, match="may run code"):
         create_backbone("resnet18", 64, find_weights("resnet18", str(path), tmp_path), seed=0)
     assert not (tmp_path / "attacked").exists()
 
