@@ -40,6 +40,9 @@ def main() -> None:
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         datasets = f"paths.datasets={Path(name) / 'datasets'}"
+        weights = (
+            f"paths.weights={Path(name) / 'weights'}"  # networks are tried by the first submission alone
+        )
         os.environ["MERGEREXP_ROOT"] = name
         seconds("-m", "mergerexp.prepare", *DATA, datasets)
         for repeat in range(arguments.repeats):
@@ -47,7 +50,7 @@ def main() -> None:
             commands = {
                 "import hydra, submitit": ["-c", "import hydra, submitit"],
                 f"submit {40 * arguments.seeds} runs": [
-                    *("-m", "mergerexp.train", "-m", *DATA, *SWEEP, seeds, *HELD, datasets)
+                    *("-m", "mergerexp.train", "-m", *DATA, *SWEEP, seeds, *HELD, datasets, weights)
                 ],
                 f"status of {40 * arguments.seeds} runs": ["-m", "mergerexp.status"],
             }

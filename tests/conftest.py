@@ -89,7 +89,8 @@ def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
     import mergerexp.train
 
     def run(*overrides: str) -> int:
-        data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
+        shared = (f"paths.datasets={datasets}", f"paths.weights={datasets / 'weights'}")
+        data = ("data=folder", f"data.root={galaxies}", *shared)
         multirun = [flag for flag in overrides if flag == "-m"]
         rest = [override for override in overrides if override != "-m"]
         given = {override.split("=")[0] for override in rest}

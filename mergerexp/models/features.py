@@ -16,7 +16,7 @@ from mergerexp.data.augment import is_exact, training_views, transform, view_tra
 from mergerexp.data.images import ImageStore
 from mergerexp.models.bank import FeatureBank
 
-VERSION = 2  # raise it when the features of the same image change
+VERSION = 3  # raise it when the features of the same image change
 
 
 class FrozenFeatures:

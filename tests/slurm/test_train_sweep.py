@@ -17,7 +17,8 @@ from tests.slurm.conftest import JOBS
 
 
 def line(galaxies: Path, datasets: Path, *overrides: str) -> list[str]:
-    data = ["data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}"]
+    shared = [f"paths.datasets={datasets}", f"paths.weights={datasets / 'weights'}"]
+    data = ["data=folder", f"data.root={galaxies}", *shared]
     given = {override.split("=")[0] for override in overrides}
     tiny = [override for override in TINY if override.split("=")[0] not in given]
     return [sys.executable, "-m", "mergerexp.train", "-m", *data, *tiny, *JOBS, *overrides]

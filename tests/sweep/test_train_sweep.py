@@ -213,7 +213,8 @@ def test_wrong_launcher_options(override, said, train, capsys):
 
 @pytest.mark.parametrize("how", ["ctrl-c", "status --cancel"])
 def test_stopped_with_checkpoints(how, galaxies, datasets, tmp_path, runs):
-    data = ["data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}", "tracking=none"]
+    shared = [f"paths.datasets={datasets}", f"paths.weights={datasets / 'weights'}"]
+    data = ["data=folder", f"data.root={galaxies}", *shared, "tracking=none"]
     tiny = [override for override in TINY if not override.startswith("trainer.max_epochs")]
     long = ["trainer.max_epochs=100000", "trainer.patience=100000"]
     line = [sys.executable, "-m", "mergerexp.train", "-m", *data, *tiny, *long, "fold=0,1", *LOCAL]

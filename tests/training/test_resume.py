@@ -45,7 +45,8 @@ def undisturbed(
 
 
 def command(galaxies: Path, datasets: Path) -> list[str]:
-    data = ["data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}", "tracking=none"]
+    shared = [f"paths.datasets={datasets}", f"paths.weights={datasets / 'weights'}"]
+    data = ["data=folder", f"data.root={galaxies}", *shared, "tracking=none"]
     own = {override.split("=")[0] for override in RUN}
     tiny = [override for override in TINY if override.split("=")[0] not in own]
     return [sys.executable, "-m", "mergerexp.train", *data, *tiny, *RUN]
