@@ -59,17 +59,21 @@ class Misfit:
 
     def __str__(self) -> str:
         said = {
-            f"of its {self.total} tensors %s missing": self.missing,
-            "%s of another shape": self.shape,
-            "%s of another kind of number": self.kind,
-            "%s not finite": self.not_finite,
-            "%s in the file that the network does not have": self.excess,
+            "missing": self.missing,
+            "of another shape": self.shape,
+            "of another kind of number": self.kind,
+            "not finite": self.not_finite,
         }
-        parts = []
-        for text, names in said.items():
-            if names:
-                count = f"{len(names)} {'is' if len(names) == 1 else 'are'}"
-                parts.append(f"{text % count} ({_some(names)})")
+        wrong = [
+            f"{len(names)} {'is' if len(names) == 1 else 'are'} {what} ({_some(names)})"
+            for what, names in said.items()
+            if names
+        ]
+        parts = [f"of its {self.total} tensors {', '.join(wrong)}"] if wrong else []
+        if self.excess:
+            parts.append(
+                f"the file has {len(self.excess)} that the network does not have ({_some(self.excess)})"
+            )
         return "; ".join(parts)
 
 
@@ -149,8 +153,8 @@ def read_tensors(weights: WeightsFile) -> State:
         held = f"an empty {type(content).__name__}" if content in ({}, [], ()) else "no named tensors"
         held = held if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise WeightsError(
-            f"{path} is not a weights file: it holds {held}, where a dictionary of tensors is needed: "
-            f"torch.save(model.state_dict(), PATH)"
+            f"{path} is not a weights file: it holds {held}, where a dictionary of tensors is needed, as "
+            "torch.save(model.state_dict(), PATH) writes it"
         )
     return tensors
 
@@ -216,8 +220,6 @@ def _in_timm_layout(state: State, name: str) -> State:
 
 def _fill(name: str, state: State, kwargs: dict[str, Any]) -> nn.Module:
     """Let timm load a state dict into a new backbone, and look at it after timm's own filter."""
-    if not state:  # timm would go to its hub
-        raise _DoesNotFillError(Misfit(0, missing=["all"]))
     with _each_load_checked(name) as loaded:
         network = timm.create_model(
             name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **kwargs

@@ -24,7 +24,7 @@ SAID = {
     "two-networks.pth": "holds two networks, model. and net.",
     "bad-average.pth": "holds two networks, state_dict. and state_dict_ema.",
     "one-missing.pth": "of its 90 tensors 1 is missing (layer4.0.conv2.weight)",
-    "deeper.safetensors": "in the file that the network does not have (layer4.1.",
+    "deeper.safetensors": "test_resnet: the file has 15 that the network does not have (layer4.1.",
     "other-kernel.pth": "1 is of another shape (layer4.0.conv2.weight: [",
     "nan.safetensors": "1 is not finite (layer4.0.conv2.weight)",
     "overflow.pth": "1 is not finite (layer4.0.conv2.weight)",
