@@ -86,30 +86,26 @@ def check_networks(wanted: Iterable[Wanted]) -> dict[Wanted, WeightsFile | None]
     ConfigError
         With a line for each of them.
     """
-    found: dict[Wanted, WeightsFile | None] = {}
-    not_found: dict[Wanted, str] = {}
+    networks: dict[Wanted, Network] = {}
+    mistakes: list[str] = []
     for one in wanted:
         try:
-            found[one] = one.find()
+            networks[one] = Network(one.backbone, one.size, one.find())
         except WeightsError as error:
-            found[one], not_found[one] = None, str(error)
-    networks = {one: Network(one.backbone, one.size, weights) for one, weights in found.items()}
-    refused: dict[Network, str] = {}
-    for folder in dict.fromkeys(one.folder for one in found):
+            mistakes.append(str(error))
+    for folder in dict.fromkeys(one.folder for one in networks):
         own = dict.fromkeys(network for one, network in networks.items() if one.folder == folder)
-        refused |= _try(list(own), folder / "tried")
-    # A backbone that can't be built needs no weights either.
-    mistakes = [refused.get(network, not_found.get(one)) for one, network in networks.items()]
-    if lines := dict.fromkeys(filter(None, mistakes)):
-        raise ConfigError("\n".join(lines))
-    return found
+        mistakes += _try(list(own), folder / "tried")
+    if mistakes:
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+    return {one: network.weights for one, network in networks.items()}
 
 
-def _try(networks: Sequence[Network], folder: Path) -> dict[Network, str]:
-    """Return what is wrong with each network that does not work; remember those that do."""
+def _try(networks: Sequence[Network], folder: Path) -> list[str]:
+    """Return what is wrong with the networks that do not work; remember those that do."""
     new = [network for network in networks if not (folder / f"{network.key()}.json").is_file()]
     if not new:
-        return {}
+        return []
     # The other process only spares this one the loading of torch.
     problems = [problem_of(network) for network in new] if "torch" in sys.modules else _elsewhere(new)
     for network, problem in zip(new, problems, strict=True):
@@ -119,7 +115,7 @@ def _try(networks: Sequence[Network], folder: Path) -> dict[Network, str]:
                 write_json(folder / f"{network.key()}.json", _described(network))
             except OSError as error:  # a colleague's folder, perhaps: it costs some seconds each time
                 log.info("%s can't be written (%s): the network is tried anew next time", folder, error)
-    return {network: problem for network, problem in zip(new, problems, strict=True) if problem is not None}
+    return [problem for problem in problems if problem is not None]
 
 
 def _elsewhere(networks: Sequence[Network]) -> list[str | None]:
@@ -163,7 +159,7 @@ def problem_of(network: Network) -> str | None:
     except WeightsError as error:
         return str(error)
     except Exception as error:  # each architecture of timm's has its own way to fail
-        return f"{where}: this network can't be used with images of this size ({describe(error)})"
+        return f"{where}: timm can't build this network or pass an image through it ({describe(error)})"
     if logits.shape != (1, 2):
         return f"{where}: this backbone does not give one vector of features an image"
     if not bool(torch.isfinite(logits).all()):

@@ -112,6 +112,10 @@ def _fetch(backbone: str, path: Path) -> None:
         if path.is_file():
             return
         try:
+            timm.get_pretrained_cfg(backbone)  # the hub is not to blame for an unknown tag
+        except RuntimeError as error:
+            raise WeightsError(f"model.backbone={backbone}: {error}") from error
+        try:
             _look_up_hub()
             model = timm.create_model(backbone, pretrained=True)
         except Exception as error:  # timm and the hub's client raise many kinds
