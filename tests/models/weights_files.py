@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import safetensors.torch
 import timm
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -199,7 +200,8 @@ def lightning_checkpoint(folder: Path, network: nn.Module) -> Any:
             self.model = network
             self.criterion = nn.CrossEntropyLoss(weight=torch.ones(2))
 
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, default_root_dir=folder)
+    quiet = {"logger": False, "enable_checkpointing": False, "default_root_dir": folder}
+    trainer = pl.Trainer(accelerator="cpu", plugins=[LightningEnvironment()], **quiet)  # Slurm or not
     trainer.strategy.connect(Module())
     trainer.save_checkpoint(folder / "lightning")
     return torch.load(folder / "lightning", weights_only=True)
