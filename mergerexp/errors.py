@@ -6,9 +6,25 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
+from urllib.parse import unquote_plus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# user:password@ of an address; a password may hold / and @, and whatever stands before the last @ is hidden.
+_LOGIN = re.compile(r"(?<=://)(?:[^/\s:@]*:\S*|[^/\s@]*)@")
+# Over HTTP, the user alone may be a token.
+_PASSWORD = re.compile(r"://[^/\s:@]*:\S*@|https?://[^/\s]*@", re.IGNORECASE)
+# ?password=..., ;PWD={...} of an ODBC string, also percent-encoded as the value of another argument
+_SECRET = re.compile(
+    r"""(?P<name>(?:^|[?&;#,\s{'"]|%3b|%26|%3f|%23)
+    (?:(?:[\w.-]*[_.-])?(?:pass|pwd|sig|auth)
+     |[\w.-]*(?:password|passwd|passphrase|secret|token|credentials?|signature
+      |(?:api|access|account|private|session)[_-]?key(?:[_-]?id)?))
+    (?:=|%3d))
+    (?:\{[^}]*\}|%7b.*?%7d|(?:(?!%3b|%26)[^&;#\s'"])+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 class UserError(ValueError):
@@ -25,6 +41,10 @@ class DataError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights that can't be had; the message says how to get them."""
+
+
+class StoreError(UserError):
+    """An MLflow store that can't be used until somebody mends it; the message says which and what to do."""
 
 
 def require_torch(purpose: str) -> None:
@@ -48,8 +68,14 @@ def describe(error: BaseException) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Return a text whose addresses name no user and no password."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+    """Return a text whose addresses name no user, password, token or key."""
+    return _SECRET.sub(r"\g<name>***", _LOGIN.sub("", text))
+
+
+def has_secret(address: str) -> bool:
+    """Tell whether an address names a password, token or key, in whatever place; a user alone is none."""
+    readings = (address, once := unquote_plus(address), unquote_plus(once))
+    return any(_PASSWORD.search(reading) or _SECRET.search(reading) for reading in readings)
 
 
 def try_all(

@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from urllib.parse import unquote_plus
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,7 +27,7 @@ from mergerexp.config.schema import (
     TrackingConfig,
     TrainConfig,
 )
-from mergerexp.errors import ConfigError, without_credentials
+from mergerexp.errors import ConfigError, has_secret, without_credentials
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
 QUOTED = """a name with a comma or = in it is quoted: 'compare=["imagenet, lr=0.01",random]'"""
@@ -168,11 +169,23 @@ def _check_run(cfg: TrainConfig) -> None:
 def _check_tracking(tracking: TrackingConfig) -> None:
     if not tracking.experiment.strip():
         raise ConfigError("tracking.experiment: a name is needed")
-    uri = tracking.uri or ""
-    if re.search(r"://[^/@]*:[^/]*@", uri):  # it would be stored with every run, for all to read
+    check_address("tracking.uri", tracking.uri)
+    check_address("tracking.artifacts", tracking.artifacts)
+
+
+def check_address(key: str, address: str | None) -> None:
+    """Refuse an address that holds a secret: it is stored with every run, for all to read.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, and saying where the secret belongs.
+    """
+    if address is not None and has_secret(address):
         raise ConfigError(
-            f"tracking.uri={without_credentials(uri)}: no password in it, please: set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: PGPASSWORD)"
+            f"{key}={without_credentials(unquote_plus(unquote_plus(address)))}: no password, token or key in "
+            "it, please, it would be stored with every run: set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN (PostgreSQL: PGPASSWORD)"
         )
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mergerexp.errors import without_credentials
 from mergerexp.files import read_json
 
 PACKAGES = (
@@ -68,10 +69,10 @@ def software() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """Return the command that started this process."""
+    """Return the command that started this process, without secrets: it is stored."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", spec.name] if spec is not None else [Path(sys.argv[0]).name]
-    return shlex.join([*program, *sys.argv[1:]])
+    return without_credentials(shlex.join([*program, *sys.argv[1:]]))
 
 
 def _git(*arguments: str, code: int = 0) -> bytes | None:

@@ -68,6 +68,12 @@ WRONG = [
         "tracking.uri=http://host",
         "MLFLOW_TRACKING_PASSWORD",
     ),
+    (
+        "tracking.uri='http://host?token=secret'",
+        "tracking.uri=http://host?token=***",
+        "stored with every run",
+    ),
+    ("tracking.artifacts='s3://me:secret@bucket'", "tracking.artifacts=s3://bucket", "stored with every run"),
     ("model.pretrained=weights.safetensors", "model.pretrained", "no such file"),
     ("data=folder", "data.root", "no value"),
     ("data=folder data.root=nowhere", "data.root=nowhere", "no such folder"),

@@ -1,0 +1,58 @@
+"""What an address may not hold, and what of it is never shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from mergerexp.config.validate import check_address
+from mergerexp.errors import ConfigError, describe, has_secret, without_credentials
+
+SECRET = [
+    "http://me:hunter2@host:5000",
+    "https://hunter2@host/",  # a token as the user
+    "postgresql://me:p/hunter2@host/db",
+    "postgresql://me:p@hunter2@host/db",
+    "postgresql://me%3Ahunter2@host/db",
+    "postgresql://host/db?user=me&password=hunter2",
+    "postgresql://host/db?p%61ssword=hunter2",
+    "mysql+pymysql://me@host/db?ssl=1&passwd=hunter2",
+    "postgresql://me@host/db?sslpassword=hunter2",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BODBC%7D%3BUID%3Dme%3BPWD%3D%7Bhunter2%3B%7D",
+    "https://host/?token=hunter2",
+    "https://host/?access_token=hunter2",
+    "https://host/?api-key=hunter2",
+    "https://host/#token=hunter2",
+    "s3://bucket/path?access_key=hunter2",
+    "s3://bucket/path?aws_secret_access_key=hunter2",
+    "s3://bucket/path?X-Amz-Signature=hunter2",
+    "s3://me:hunter2@bucket/path",
+    "wasbs://store@account.blob.core.windows.net/path?sv=1&sig=hunter2",
+]
+PLAIN = [
+    "http://host:5000",
+    "sqlite:///mlflow.db?timeout=20",
+    "sqlite:////home/me@work/a:b@c/mlflow.db",
+    "postgresql://me@host/mlflow",
+    "postgresql://me@host/db?sslmode=verify-full&passfile=/home/me/.pgpass&sslkey=/home/me/key.pem",
+    "s3://bucket/path?region=eu",
+    "/home/me@work/mlartifacts",
+]
+
+
+@pytest.mark.parametrize("address", SECRET)
+def test_no_secret_in_an_address(address):
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as refused:
+        check_address("tracking.uri", address)
+    assert "hunter2" not in str(refused.value)
+    if "%61" not in address:
+        said = describe(OSError(f"can't reach '{address}', giving up (errno 111)"))
+        assert "hunter2" not in said
+        assert said.endswith("giving up (errno 111)")
+
+
+@pytest.mark.parametrize("address", PLAIN)
+def test_other_addresses_are_taken(address):
+    assert not has_secret(address)
+    check_address("tracking.uri", address)
+    if not address.startswith("postgresql"):  # whose user is hidden where it is shown
+        assert without_credentials(address) == address
