@@ -86,6 +86,8 @@ def run_training(
         if diff := git_diff():
             with written(folder.diff) as partial:
                 partial.write_bytes(diff)
+        else:
+            folder.diff.unlink(missing_ok=True)  # of an earlier attempt with other code
         record.update()
         if is_network:
             results = _train_network(cfg, dataset, split, weights, machine, folder, saved)
