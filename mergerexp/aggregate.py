@@ -66,6 +66,7 @@ def aggregate(cfg: AggregateConfig) -> Path:
     from mergerexp.report.quality import Settings
     from mergerexp.report.results import compute
     from mergerexp.report.study_folder import check_folder, write_study
+    from mergerexp.tracking.store import SYNC
     from mergerexp.tracking.study import StudyReader
 
     title = " ".join([cfg.tracking.experiment, *_choice(cfg)])
@@ -80,7 +81,8 @@ def aggregate(cfg: AggregateConfig) -> Path:
         hint = (
             "the study is not whole: allow_partial=true goes on with what there is (the newest of duplicates)"
         )
-        raise UserError("\n".join([*map(str, study.gaps), hint]))
+        lacks = any(gap.kind in ("missing", "unfinished", "damaged") for gap in study.gaps)
+        raise UserError("\n".join([*map(str, study.gaps), *([SYNC] if lacks else []), hint]))
     check_folder(folder)
     for gap in study.gaps:
         log.warning("%s", gap)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -12,14 +13,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mergerexp.config.validate import check_address
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
 from mergerexp.sweep.states import JobState, collect
-from mergerexp.sweep.sweep_folder import SweepFolder, choose_sweep, find_sweeps
+from mergerexp.sweep.sweep_folder import SweepFolder, all_runs, choose_sweep, find_sweeps
 from mergerexp.sweep.view import state_table, watch
-from mergerexp.tracking.pending import complete_records
+from mergerexp.tracking.pending import complete_records, configured
 
 
 def _console(stderr: bool) -> Console:
@@ -31,16 +33,21 @@ def _console(stderr: bool) -> Console:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m mergerexp.status", description=__doc__)
-    parser.add_argument("sweep", nargs="?", help="beginning of its id; default: the last one given")
+    parser.add_argument(
+        "sweep", nargs="?", help="beginning of its id; default: the last one given; all for --sync"
+    )
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("MERGEREXP_ROOT", ".")))
     parser.add_argument("--list", action="store_true", help="list all sweeps")
     parser.add_argument("--watch", action="store_true", help="keep the table up to date until all is over")
     parser.add_argument("--json", action="store_true", help="for programs, on standard output")
     parser.add_argument(
-        "--sync", action="store_true", help="tell MLflow, or $MLFLOW_TRACKING_URI, what it lacks"
+        "--sync", action="store_true", help="ask MLflow, or $MLFLOW_TRACKING_URI, what it has; send the rest"
     )
     parser.add_argument("--cancel", action="store_true", help="cancel or stop what is not over")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.sync and (args.list or args.watch or args.json or args.cancel):
+        parser.error("--sync goes without the other options")
+    return args
 
 
 def list_sweeps(sweeps: Path) -> None:
@@ -59,10 +66,6 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
     if args.cancel:
         stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
         console.print(f"{slurm_queue.cancel(folders)} Slurm jobs cancelled{stopped}")
-    if args.sync:
-        begun, missing = complete_records(folders, os.environ.get("MLFLOW_TRACKING_URI"))
-        console.print(f"MLflow has {begun - missing} of {begun} runs that have begun")
-        return 1 if missing else 0
 
     def look() -> list[JobState]:
         return collect(folders, labels, sweep.is_looked_after())
@@ -76,11 +79,31 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
     return 1 if any(state.state in (FAILED, LOST) for state in states) else 0
 
 
+def sync(root: Path, beginning: str | None) -> int:
+    """Complete the record of a sweep's runs, or of all below the root; return the exit code.
+
+    Raises
+    ------
+    UserError
+        If there is no such sweep or no run.
+    """
+    check_address("MLFLOW_TRACKING_URI", uri := os.environ.get("MLFLOW_TRACKING_URI"))
+    folders = all_runs(root) if beginning is None else choose_sweep(root / "sweeps", beginning).members()[0]
+    standing = complete_records(folders, functools.partial(configured, uri=uri), ask=True)
+    has = f"MLflow has {standing.begun - standing.lacking} of {standing.begun} runs that have begun"
+    if standing.storeless:
+        has += f", and {standing.storeless} more have no store (tracking=none): MLFLOW_TRACKING_URI names one"
+    print(has)
+    return 1 if standing.lacking or (standing.storeless and not standing.begun) else 0
+
+
 def main() -> int:
     """Run the verb; the exit code is 1 if a run has failed, 2 for a mistake."""
     set_up_logging()
     args = parse()
     try:
+        if args.sync:
+            return sync(args.root, args.sweep)
         if args.list:
             list_sweeps(args.root / "sweeps")
             return 0

@@ -88,11 +88,18 @@ class Training:
         if self.sweep is not None and not self.sweep.waited and not all(map(RunFolder.is_done, folders)):
             console.print("Not waiting. How the jobs stand: python -m mergerexp.status")
             return 0
-        complete_records([folder for folder in folders if folder.status().get("state") in OVER])
+        tracking = {run.folder: run.cfg.tracking for run in self.planned.values()}
+        over = [folder for folder in folders if folder.status().get("state") in OVER]
+        standing = complete_records(over, tracking.__getitem__)
         console.print(run_table(folders))
-        if self.sweep is not None:
-            return self.sweep.tell_failures()
-        return 1 if self.failed else 0
+        failed = self.sweep.tell_failures() if self.sweep is not None else int(self.failed > 0)
+        if standing.lacking:
+            console.print(
+                f"MLflow lacks all or part of {standing.lacking} of {standing.begun} runs (see above). The "
+                "same command completes the record, and so does python -m mergerexp.status --sync",
+                soft_wrap=True,
+            )
+        return failed or int(standing.broken)
 
 
 def main() -> None:

@@ -53,6 +53,7 @@ def rate(labels: np.ndarray, skill: float, rng: np.random.Generator) -> np.ndarr
 def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = "c" * 64) -> RunFolder:
     """Make one run's folder and its MLflow record."""
     if not (root / "mlflow.db").exists():
+        root.mkdir(exist_ok=True)
         shutil.copy(empty_store(), root / "mlflow.db")
     cell = (f"paths.root={root}", "data=simulated_small", *overrides)
     cfg = absolute_paths(compose_cell("train", cell, TrainConfig, COMPOSER))
@@ -99,7 +100,8 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
         for name in ("model.safetensors", "model.json"):
             write_json(folder.path / name, {})
     folder.set_state(state, error=None if state == DONE else "ValueError: bad luck")
-    sync(folder, cfg.tracking)
+    if cfg.tracking.uri is not None:
+        sync(folder, cfg.tracking)
     return folder
 
 

@@ -116,12 +116,13 @@ def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
     assert len([line for line in lines if "foreign" in line and "data=dddddddddddd" in line]) == 1
     assert len([line for line in lines if "missing: random subset=0.5 fold=3" in line]) == 1
     assert len([line for line in lines if "failed: imagenet subset=0.5 fold=3" in line]) == 1
+    assert "status --sync" in lines[-2]
     assert "allow_partial=true" in lines[-1]
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert not (tmp_path / "studies").exists()
     assert aggregate("allow_partial=true") == 0
     page = (tmp_path / "studies" / "mergerexp" / "report.html").read_text()
-    assert "random subset=0.5 fold=3 seed=0 was never trained" in page
+    assert "random subset=0.5 fold=3 seed=0 is not in MLflow" in page
 
 
 def test_an_interrupted_aggregation_leaves_the_old_study(aggregate, study_root, tmp_path, monkeypatch):
@@ -158,7 +159,7 @@ def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp
         ("compare=[imagenet]", "compare=['imagenet']: two arms are needed"),
         ("compare=[imagenet,lenses]", "compare: no arm lenses; there are imagenet, random"),
         ("tracking=none", "tracking=none: a study is read from MLflow"),
-        ("tracking.uri=http://me:secret@host", "tracking.uri=http://host: no password in it"),
+        ("tracking.uri=http://me:secret@host", "tracking.uri=http://host: no password, token or key in it"),
         ("tracking.experiment=lenses", "no experiment lenses"),
         ("where={data.nam: x}", "where.data.nam: no run has such a setting"),
         ("sweep=zzz", "sweep=zzz: no such sweep in MLflow; there are 5weep000"),

@@ -15,10 +15,14 @@ import timm
 from mlflow import MlflowClient
 from safetensors.torch import save_file
 
+from mergerexp import status
 from mergerexp.analysis.metrics import summary
+from mergerexp.config.schema import TrackingConfig
 from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
+from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.stop import StopRequested
+from mergerexp.tracking.study import StudyReader
 from mergerexp.training.stage import Stage
 from tests.conftest import REPOSITORY
 
@@ -238,6 +242,40 @@ def test_stopped_inside_an_allocation_mlflow_is_told(train, tmp_path, monkeypatc
     with pytest.raises(StopRequested):
         train("trainer.max_epochs=1")
     assert [run.info.status for run in mlflow_runs(tmp_path)] == ["KILLED"]
+
+
+def test_a_root_that_is_moved_goes_on_where_it_is(train, tmp_path, monkeypatch, capsys):
+    """Begun in one root, resumed by the same line in the other, asked for, and read back there."""
+    old, new = tmp_path / "m1", tmp_path / "m2"
+    step = Stage.training_step
+
+    def stop(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            raise StopRequested
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Stage, "training_step", stop)
+    with pytest.raises(StopRequested):
+        train(f"paths.root={old}")
+    assert list(old.glob("runs/*/last.ckpt"))
+    monkeypatch.setattr(Stage, "training_step", step)
+    old.rename(new)
+    assert train(f"paths.root={new}") == 0
+    newer = new.rename(tmp_path / "m3")
+    monkeypatch.setattr("sys.argv", ["status", "--root", str(newer), "--sync"])
+    assert status.main() == 0
+    assert capsys.readouterr().out == "MLflow has 1 of 1 runs that have begun\n"
+    reader = StudyReader(TrackingConfig(f"sqlite:///{newer / 'mlflow.db'}", "mergerexp", None, 0.0))
+    study = reader.with_predictions(reader.find())
+    assert [gap for gap in study.gaps if gap.kind != "missing"] == []
+    assert len(study.runs) == 1
+    assert [path.name for path in (newer / "mlartifacts").iterdir()] == [study.runs["run_id"].iloc[0]]
+    (folder,) = (newer / "runs").iterdir()
+    config = RunFolder(folder).read_config()
+    assert config.paths.features == str(newer / "features")
+    assert config.tracking.uri == f"sqlite:///{newer / 'mlflow.db'}"
+    assert not old.exists()
+    assert not new.exists()
 
 
 def test_a_run_that_another_process_trains_is_left_alone(train, only_run, capsys):

@@ -97,6 +97,7 @@ class Robustness:
         tests = self._read(left, "predictions.parquet", _read_test)
         left = left[left["run_id"].isin(tests)]
         if not left.empty:
+            self.reader.check_writable()
             dataset = self._dataset(left["run_id"].iloc[0])
             images = ImageStore(dataset.images, RAW, self.device)
             total = passes(self.strengths) * sum(len(tests[run_id]) for run_id in left["run_id"])

@@ -29,6 +29,7 @@ from mergerexp.models.trial import Wanted, check_networks
 from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
+from mergerexp.tracking.store_file import StoreFile
 
 MEASURED = 30  # a galaxy is measured in the time of so many training images
 
@@ -92,9 +93,14 @@ class Planner:
         ConfigError
             If one can't be had or does not work, or the data can't be split as asked, with a line for each
             such network, data set or cell.
+        StoreError
+            If the SQLite file that is to hold the record is no whole store.
         """
         for root in {cfg.paths.root for _, cfg in cells}:
             _check_writable(Path(root))
+        for file in {StoreFile.of(absolute_paths(cfg).tracking.uri) for _, cfg in cells}:
+            if file is not None and file.exists():
+                file.check(pages=True)  # or days of runs would end with no record
         wanted = dict.fromkeys(filter(None, (_network(cfg) for _, cfg in cells)))
         self.weights |= check_networks(one for one in wanted if one not in self.weights)
         try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())

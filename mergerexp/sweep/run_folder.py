@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep.job_folder import DONE, JobFolder
 
 PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # in status.json
+
+Moved = tuple[Path, Path] | None  # a root as it was when a run was planned, and as it is now
 
 NOTE = {"uri", "experiment", "run_id", "rows", "closed"}  # what mlflow.json has at least
 
@@ -38,13 +42,21 @@ class RunFolder(JobFolder):
         return self.path / "config.yaml"
 
     def read_config(self) -> DictConfig:
-        """Return the frozen config.
+        """Return the frozen config, with the present root instead of the one that it was written for.
 
         Raises
         ------
         UserError
             If the file is not there, empty or cut off.
         """
+        config = self._frozen_config()
+        moved = self._moved_root(config)
+        for group in ("paths", "tracking"):
+            for key, value in (config.get(group) or {}).items():
+                config[group][key] = _below(moved, value)
+        return config
+
+    def _frozen_config(self) -> DictConfig:
         try:
             config = OmegaConf.load(self.config)
         except Exception as error:  # the parser's and OmegaConf's have no common base
@@ -54,10 +66,29 @@ class RunFolder(JobFolder):
             raise UserError(f"{self.config} is damaged (it does not go on to {last})")
         return config
 
+    def _moved_root(self, config: DictConfig) -> Moved:
+        """Return the root that the config was written for and the present one, if that is another."""
+        root, runs = (OmegaConf.select(config, f"paths.{name}") for name in ("root", "runs"))
+        if not root or not runs or not Path(runs).is_relative_to(root):
+            return None
+        inside, here = Path(runs).relative_to(root).parts, self.path.absolute().parent.parts
+        if here[len(here) - len(inside) :] != inside:
+            return None  # the run was taken out of its root
+        now = Path(*here[: len(here) - len(inside)])
+        return None if now == Path(root) else (Path(root), now)
+
     @property
     def inputs(self) -> Path:
         """The very data set, weights and code that it was planned with, and its fingerprint."""
         return self.path / "inputs.json"
+
+    def read_inputs(self) -> dict[str, Any]:
+        """Return ``inputs.json``; paths below the root follow it, as in `read_config`."""
+        inputs, moved = dict(read_json(self.inputs)), self._moved_root(self._frozen_config())
+        for name in ("dataset", "weights"):
+            if inputs[name] is not None:
+                inputs[name] = {**inputs[name], "path": _below(moved, inputs[name]["path"])}
+        return inputs
 
     @property
     def fingerprint(self) -> str:
@@ -124,7 +155,12 @@ class RunFolder(JobFolder):
             note = dict(read_json(self.record))
         except (FileNotFoundError, ValueError, TypeError):
             return {}
-        return note if note.keys() >= NOTE else {}
+        if not note.keys() >= NOTE:
+            return {}
+        if Path(str(note["uri"]).removeprefix(SQLITE)).parent not in self.path.absolute().parents:
+            with contextlib.suppress(UserError):  # of a damaged config, which is named where it is needed
+                note["uri"] = _below(self._moved_root(self._frozen_config()), note["uri"])
+        return note
 
     def artifacts(self) -> list[Path]:
         """Return the files of a finished run that belong in its MLflow record."""
@@ -163,3 +199,12 @@ class RunFolder(JobFolder):
         """Tell whether the run was finished, and somebody has removed some of what came out."""
         finished = self.status().get("state") == DONE
         return finished and not all(path.is_file() for path in self.artifacts())
+
+
+def _below(moved: Moved, value: Any) -> Any:
+    """Return a path, or the address of an SQLite file, below the present root instead of the one before."""
+    if moved is None or not isinstance(value, str):
+        return value
+    kind = SQLITE if value.startswith(SQLITE) else ""
+    path = Path(value.removeprefix(kind))
+    return f"{kind}{moved[1] / path.relative_to(moved[0])}" if path.is_relative_to(moved[0]) else value

@@ -152,3 +152,18 @@ def choose_sweep(sweeps: Path, beginning: str | None) -> SweepFolder:
         names = ", ".join(sweep.name for sweep in found or known)
         raise UserError(f"{beginning}: {'which of' if found else 'no such sweep; there are'} {names}")
     return found[0]
+
+
+def all_runs(root: Path) -> list[RunFolder]:
+    """Return the runs below a root, and those of its sweeps that lie elsewhere.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    inside = [RunFolder(path.parent.absolute()) for path in sorted(root.glob("runs/*/config.yaml"))]
+    runs = [*inside, *(run for sweep in find_sweeps(root / "sweeps") for run in sweep.members()[0])]
+    if not runs:
+        raise UserError(f"no run in {root}; --root, or MERGEREXP_ROOT, says where to look")
+    return list(dict.fromkeys(runs))

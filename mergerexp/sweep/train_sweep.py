@@ -77,7 +77,8 @@ class TrainSweep:
         scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
         if isinstance(self.options, SlurmOptions) and str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
             log.warning(
-                "SQLite locks up on a shared file system: use tracking=server, or none and --sync later"
+                "SQLite locks up on a shared file system: use tracking=server; or tracking=none, and later "
+                "MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
             )
         under_way = scheduler.active(folders)
         active = [run for run in self.runs if run.folder.path in under_way]

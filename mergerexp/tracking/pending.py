@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.errors import UserError, without_credentials
+from mergerexp.errors import StoreError, UserError, without_credentials
+from mergerexp.sweep.job_folder import DONE
 from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.tracking.store_file import CLOSED, StoredRun, StoreFile
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 10.0  # between updates within a run
+
+
+@dataclass
+class Standing:
+    """How the record of some runs stands.
+
+    Attributes
+    ----------
+    begun
+        How many of them have begun and have a store to be recorded in.
+    lacking
+        How many of these the store still lacks.
+    storeless
+        How many have begun and are not recorded, as was asked for (``tracking=none``).
+    broken
+        Whether somebody has to mend something (the store's file, a run's) before the record is whole; False
+        where a store only did not answer.
+    """
+
+    begun: int = 0
+    lacking: int = 0
+    storeless: int = 0
+    broken: bool = False
 
 
 class Record:
@@ -31,16 +61,26 @@ class Record:
     Attributes
     ----------
     answers
-        False once the store did not answer.
+        False once the store did not answer, or could not be used.
+    broken
+        True once the store or a file of the run was found to need mending.
     """
 
     def __init__(self, folder: RunFolder, tracking: TrackingConfig) -> None:
         self.folder, self.tracking = folder, tracking
-        self.answers = True
+        self.answers, self.broken = True, False
         self._next = 0.0
 
-    def update(self, final: bool = False) -> bool:
-        """Send what is new, unless that was tried a moment ago; return whether MLflow is up to date."""
+    def update(self, final: bool = False, ask: bool = False) -> bool:
+        """Send what is new, unless that was tried a moment ago; return whether MLflow is up to date.
+
+        Parameters
+        ----------
+        final
+            Whether to try whatever was tried a moment ago.
+        ask
+            Whether to ask the store what it has; see `mergerexp.tracking.record.sync`.
+        """
         if self.tracking.uri is None:
             return True
         if not final and time.monotonic() < self._next:
@@ -48,67 +88,139 @@ class Record:
         try:
             from mergerexp.tracking.record import sync
 
-            sync(self.folder, self.tracking)
+            sync(self.folder, self.tracking, ask)
+        except StoreError as error:
+            log.warning("%s. Until then the runs are recorded in their folders alone", error)
+            self.answers, self.broken = False, True
         except UserError as error:  # of the run's own files
             log.warning("%s: the record in MLflow can't be completed", error)
-            return False
+            self.broken = True
         except Exception as error:  # whatever the store's drivers raise: the run goes on without
-            reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
-            log.warning("MLflow does not answer (%s): the record will be completed later", reason)
-            self.answers, self._next = False, time.monotonic() + self.tracking.retry_s
-            return False
-        self._next = time.monotonic() + EVERY_S
-        return True
+            self._tell(error)
+        else:
+            self._next = time.monotonic() + EVERY_S
+            return True
+        self._next = time.monotonic() + self.tracking.retry_s
+        return False
+
+    def _tell(self, error: Exception) -> None:
+        """Say what keeps a record from being completed: a file here, or a store that does not answer."""
+        self.answers = False
+        if isinstance(error, OSError) and error.filename is not None:
+            self.broken = True
+            log.warning("%s: %s: the record in MLflow can't be completed", error.filename, error.strerror)
+            return
+        reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
+        log.warning("MLflow does not answer (%s): the record will be completed later", reason)
 
 
-def is_recorded(folder: RunFolder, tracking: TrackingConfig) -> bool:
-    """Tell whether a store has all of a run that is over, by the note in the run's folder."""
-    if tracking.uri is None or folder.again.is_file():  # to begin anew, its status is no longer the record's
-        return True
-    note = folder.note()
-    if not note:
+def configured(folder: RunFolder, uri: str | None = None) -> TrackingConfig:
+    """Return where a run's config says that it is recorded, or another store under the same experiment.
+
+    Raises
+    ------
+    UserError
+        If the config is damaged.
+    """
+    own: Any = OmegaConf.to_container(folder.read_config().tracking)
+    if uri is None:
+        return TrackingConfig(**own)
+    file = StoreFile.of(uri)
+    return TrackingConfig(**{**own, "uri": uri if file is None else file.uri, "artifacts": None})
+
+
+def complete_records(
+    folders: Sequence[RunFolder],
+    tracking: Callable[[RunFolder], TrackingConfig] = configured,
+    ask: bool = False,
+) -> Standing:
+    """Tell MLflow what it has missed of runs that have begun.
+
+    A store that does not answer or can't be used is tried once; a run with damaged files is left out.
+
+    Parameters
+    ----------
+    folders
+        The runs.
+    tracking
+        Returns where a run is to be recorded.
+    ask
+        Ask the stores what they have. Otherwise the note in a run's folder is believed, as far as nobody has
+        removed the run or its artifacts from an SQLite file.
+    """
+    standing, given_up = Standing(), set[str | None]()
+    known: dict[str, dict[str, StoredRun]] = {}
+    for folder in (folder for folder in folders if folder.provenance.is_file()):
+        standing.begun += 1
+        try:
+            own = tracking(folder)
+            if own.uri is None:
+                standing.begun -= 1
+                standing.storeless += 1
+                continue
+            if folder.again.is_file():  # to begin anew, its status is no longer the record's
+                continue
+            if (is_noted := _is_noted(folder, own)) and not ask and _is_there(folder, own.uri, known):
+                continue
+            _check_place(folder, own.uri)
+        except UserError as error:
+            log.warning("%s", error)
+            standing.lacking += 1
+            standing.broken = True
+            continue
+        if own.uri not in given_up:
+            record = Record(folder, own)
+            if record.update(final=True, ask=ask or is_noted):
+                continue
+            standing.broken |= record.broken
+            given_up |= set() if record.answers else {own.uri}
+        standing.lacking += 1
+    return standing
+
+
+def _is_noted(folder: RunFolder, tracking: TrackingConfig) -> bool:
+    """Tell whether a run is over, and its note says that this store was told all of it."""
+    if not (note := folder.note()):
         return False
     same_store = (note["uri"], note["experiment"]) == (tracking.uri, tracking.experiment)
     over = note["closed"] is not None and note["closed"] == folder.status().get("updated")
     return same_store and over and note.get("sweeps", []) == folder.sweeps
 
 
-def complete_records(folders: Sequence[RunFolder], uri: str | None = None) -> tuple[int, int]:
-    """Tell MLflow what it has missed of runs that have begun.
-
-    A store that does not answer is asked once; a run with damaged files is told and left out.
-
-    Parameters
-    ----------
-    folders
-        The runs.
-    uri
-        Of another store than the one in the runs' configs.
-
-    Returns
-    -------
-    tuple of int
-        How many runs have begun, and how many of them MLflow still lacks.
-    """
-    begun = [folder for folder in folders if folder.provenance.is_file()]
-    pending, damaged = [], 0
-    for folder in begun:
-        try:
-            if not is_recorded(folder, tracking := _tracking_of(folder, uri)):
-                pending.append((folder, tracking))
-        except UserError as error:
-            log.warning("%s", error)
-            damaged += 1
-    for done, (folder, tracking) in enumerate(pending):
-        record = Record(folder, tracking)
-        if record.update(final=True):
-            continue
-        if not record.answers:
-            return len(begun), len(pending) - done + damaged
-        damaged += 1
-    return len(begun), damaged
+def _is_there(folder: RunFolder, uri: str, known: dict[str, dict[str, StoredRun]]) -> bool:
+    """Tell whether a store in a file still has what a run's note says; a server's is believed."""
+    if (file := StoreFile.of(uri)) is None:
+        return True
+    if file.uri not in known:
+        known[file.uri] = _runs_of(file)
+    run, state = known[file.uri].get(folder.note()["run_id"]), folder.status()["state"]
+    if run is None or run.status != CLOSED.get(state):
+        return False
+    return run.artifacts is None or state != DONE or _has_all(run.artifacts, folder.artifacts())
 
 
-def _tracking_of(folder: RunFolder, uri: str | None) -> TrackingConfig:
-    own: Any = OmegaConf.to_container(folder.read_config().tracking)
-    return TrackingConfig(**(own if uri is None else {**own, "uri": uri, "artifacts": None}))
+def _runs_of(file: StoreFile) -> dict[str, StoredRun]:
+    """Return what a store has; nothing if it can't be read: what is wrong is told when it is written to."""
+    with contextlib.suppress(StoreError, sqlite3.Error):
+        if file.exists():
+            file.check()
+            if file.is_writable():
+                file.follow()
+            return file.runs()
+    return {}
+
+
+def _has_all(stored: Path, files: Sequence[Path]) -> bool:
+    """Tell whether a folder has files as large as these."""
+    there = [(stored / path.name, path) for path in files if path.is_file()]
+    return all(copy.is_file() and copy.stat().st_size == path.stat().st_size for copy, path in there)
+
+
+def _check_place(folder: RunFolder, uri: str) -> None:
+    """Refuse to make a store anew in a folder that was there and is gone: it was moved."""
+    file = StoreFile.of(uri)
+    if file is not None and not file.path.parent.is_dir() and folder.note():
+        raise StoreError(
+            f"{folder.name} was recorded in {file.path}, and that folder is gone: if it was moved, say "
+            f"MLFLOW_TRACKING_URI={SQLITE}/PATH/{file.path.name} python -m mergerexp.status --sync"
+        )

@@ -6,65 +6,59 @@ that a record which was cut off anywhere (a kill, a server that was down) is com
 
 from __future__ import annotations
 
+import filecmp
 import logging
-import os
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
-from mergerexp.config.paths import SQLITE
+from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import TrackingConfig, unused_groups
-from mergerexp.errors import UserError, without_credentials
+from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, RUNNING, STOPPED
+from mergerexp.sweep.job_folder import DONE, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.tracking.store import open_store
+from mergerexp.tracking.store_file import CLOSED, local_path
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# A server that is down must not hold up training: we try again ourselves.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-
-import mlflow
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-
-for chatty in ("mlflow", "alembic"):
-    logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
-
+log = logging.getLogger(__name__)
 IDENTITY = "mergerexp.fingerprint"
 SWEEP = "mergerexp.sweep."  # and its id: a tag for each sweep that the run is part of
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on language models
-CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
+STATE = ("mergerexp.state", "mergerexp.error")  # tags that come from the status
 PER_BATCH = 900  # metrics; MLflow takes 1000 at once
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
 
 
-def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
+def sync(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None:
     """Bring the MLflow record of a run folder up to date; costs next to nothing where it is.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    tracking
+        Which store.
+    ask
+        Ask the store what it has, rather than to believe the note of what was sent; send what it lacks.
 
     Raises
     ------
     UserError
-        If a file of the run is damaged or missing.
+        If a file of the run is damaged or missing, or the store needs to be mended.
     Exception
         Whatever the store raises when it does not answer.
     """
     client, uri = open_store(tracking)
-    store = {"uri": uri, "experiment": tracking.experiment}
-    note = folder.note()
-    if {key: note.get(key) for key in store} != store:
-        note = {**store, "run_id": None, "rows": 0, "closed": None}
-    if note.pop("superseded", False) and _existing(client, note["run_id"]):  # rerun=all: one record a run
-        client.delete_run(note["run_id"])  # MLflow keeps it restorable
-    if _existing(client, note["run_id"]) is None:
-        note = {**store, "run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
-        write_json(folder.record, note)
+    note = _take_up(client, folder, tracking, uri)
+    if ask:
+        note |= {"rows": 0, "tags": None, "sweeps": []}
+        _send_settings(client, folder, client.get_run(note["run_id"]))
+    _send_tags(client, folder, note)
     if note.get("sweeps", []) != folder.sweeps:
         client.log_batch(note["run_id"], tags=[RunTag(f"{SWEEP}{name}", "member") for name in folder.sweeps])
         note["sweeps"] = folder.sweeps
@@ -77,72 +71,39 @@ def sync(folder: RunFolder, tracking: TrackingConfig) -> None:
             client.update_run(note["run_id"], status="RUNNING")
             note["closed"] = None
             write_json(folder.record, note)
-    elif note["closed"] != status["updated"]:
-        _close(client, folder, note["run_id"], status)
+    elif ask or note["closed"] != status["updated"]:
+        _close(client, folder, note["run_id"], status, ask)
         note["closed"] = status["updated"]
         write_json(folder.record, note)
 
 
-def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowClient, str]:
-    """Open the store and make sure the experiment exists; return the client and the store's full URI.
-
-    Many processes may do so at once on a fresh SQLite file: the first one makes the tables.
-
-    Parameters
-    ----------
-    tracking
-        Which store and experiment.
-    create
-        Make what is not there.
-
-    Raises
-    ------
-    UserError
-        If store or experiment are not there and are not to be made.
-    """
-    assert tracking.uri is not None
-    uri, lock = tracking.uri, nullcontext()
-    if uri.startswith(SQLITE):
-        path = Path(uri.removeprefix(SQLITE)).absolute()
-        if not create and not (path.is_file() and path.stat().st_size):  # an empty one would get tables
-            raise UserError(f"{path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        uri = f"{SQLITE}{path}"
-        lock = FileLock(path.with_name(f"{path.name}.lock"))  # type: ignore[assignment]
-    with lock:
-        mlflow.set_tracking_uri(uri)
-        client = MlflowClient(uri)
-        if client.get_experiment_by_name(tracking.experiment) is None:
-            if not create:
-                known = ", ".join(experiment.name for experiment in client.search_experiments())
-                where = without_credentials(uri)
-                raise UserError(f"no experiment {tracking.experiment} in {where}; there are {known}")
-            _create_experiment(client, tracking, uri)
-    return client, uri
+def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, uri: str) -> dict[str, Any]:
+    """Return the note of what this store was told, with a run that it has: it is made if there is none."""
+    store = {"uri": uri, "experiment": tracking.experiment}
+    note = folder.note()
+    if {key: note.get(key) for key in store} != store:
+        note = {**store, "run_id": None, "rows": 0, "closed": None}
+    if note.pop("superseded", False) and _has_run(client, note["run_id"]):  # rerun=all: one record a run
+        client.delete_run(note["run_id"])  # MLflow keeps it restorable
+    elif note["run_id"] is not None and not _has_run(client, note["run_id"]):
+        log.warning("%s is no longer in MLflow: it is recorded anew", folder.name)
+    if not _has_run(client, note["run_id"]):
+        note = {**store, "run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
+        write_json(folder.record, note)
+    return note
 
 
-def _create_experiment(client: MlflowClient, tracking: TrackingConfig, uri: str) -> None:
-    artifacts = Path(tracking.artifacts).resolve().as_uri() if tracking.artifacts else None
-    if artifacts is None and uri.startswith(SQLITE):  # MLflow would take ./mlruns, wherever that is
-        artifacts = Path(uri.removeprefix(SQLITE)).with_name("mlartifacts").as_uri()
-    try:
-        client.create_experiment(tracking.experiment, artifacts, KIND)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
-            raise
-
-
-def _existing(client: MlflowClient, run_id: str | None) -> str | None:
-    """Return the run's id if the store still has it."""
+def _has_run(client: MlflowClient, run_id: str | None) -> bool:
+    """Tell whether the store has a run, and nobody has deleted it."""
     if run_id is None:
-        return None
+        return False
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
+            return False
         raise
-    return run_id if run.info.lifecycle_stage == "active" else None
+    return str(run.info.lifecycle_stage) == "active"
 
 
 def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) -> str:
@@ -154,18 +115,47 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
     if found:
         run = found[0]
     else:
-        run = client.create_run(experiment.experiment_id, run_name=folder.path.name, tags=_tags(folder))
+        started = folder.status().get("started")  # which may be long ago
+        run = client.create_run(
+            experiment.experiment_id,
+            start_time=None if started is None else int(started * 1000),
+            tags=_tags(folder),
+            run_name=folder.path.name,
+        )
+    _send_settings(client, folder, run)
+    return str(run.info.run_id)
+
+
+def _send_settings(client: MlflowClient, folder: RunFolder, run: Run) -> None:
+    """Send the settings that MLflow lacks: it lets none be changed, and what may differ does not matter."""
     config: Any = OmegaConf.to_container(folder.read_config())
     for group in unused_groups(config.get("model", {}).get("kind")):
         config.pop(group, None)
     new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
-    return str(run.info.run_id)
 
 
 def _tags(folder: RunFolder) -> dict[str, str]:
     tags = {**flatten(read_json(folder.provenance)), "run_folder": folder.path.name}
     return {IDENTITY: folder.fingerprint} | {f"mergerexp.{key}": str(tags[key])[:5000] for key in tags}
+
+
+def _send_tags(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
+    """Let the tags say where the run's last attempt came from: code, machine and versions may be others."""
+    tags = _tags(folder)
+    if note.get("tags") == (sent := digest(tags)):
+        return
+    known = client.get_run(note["run_id"]).data.tags
+    new = [RunTag(key, value) for key, value in tags.items() if known.get(key) != value]
+    client.log_batch(note["run_id"], tags=new)
+    groups = tuple(
+        f"mergerexp.{key}." for key, part in read_json(folder.provenance).items() if isinstance(part, dict)
+    )
+    for key in known.keys() - tags.keys():
+        if key.startswith(groups):
+            client.delete_tag(note["run_id"], key)  # of an attempt before, such as a GPU's name
+    note["tags"] = sent
+    write_json(folder.record, note)
 
 
 def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
@@ -190,21 +180,34 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
         write_json(folder.record, note)
 
 
-def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[str, Any]) -> None:
-    state = status["state"]
+def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[str, Any], ask: bool) -> None:
+    """Send how the run ended, and what came out; where the store is asked, only what it has not."""
+    state, run, now = status["state"], client.get_run(run_id), int(status["updated"] * 1000)
     if state == DONE:
         if missing := [path.name for path in folder.artifacts() if not path.is_file()]:
             raise UserError(f"{folder.path} lacks {', '.join(missing)}")
-        metrics, known = read_json(folder.metrics), client.get_run(run_id).data.metrics
-        now = int(status["updated"] * 1000)
+        metrics, known = read_json(folder.metrics), run.data.metrics
         new = [Metric(key, value, now, 0) for key, value in metrics.items() if known.get(key) != value]
         client.log_batch(run_id, metrics=new)
-        for path in [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]:
+        files = [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]
+        for path in _lacking(client, run, files) if ask else files:
             client.log_artifact(run_id, str(path))
-    error = str(status.get("error") or "")
-    client.log_batch(run_id, tags=_state_tags(state, error))
-    client.set_terminated(run_id, CLOSED[state])
+    client.log_batch(run_id, tags=_state_tags(state, str(status.get("error") or "")))
+    if run.info.status != CLOSED[state] or not ask:
+        client.set_terminated(run_id, CLOSED[state], now)
+
+
+def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path]:
+    """Return the files that the artifacts lack or have otherwise; of a server's, sizes are compared."""
+    sizes = {artifact.path: artifact.file_size for artifact in client.list_artifacts(run.info.run_id)}
+    folder = local_path(run.info.artifact_uri)
+
+    def is_there(path: Path) -> bool:
+        same_size = sizes.get(path.name) == path.stat().st_size
+        return same_size and (folder is None or filecmp.cmp(path, folder / path.name, shallow=False))
+
+    return [path for path in files if not is_there(path)]
 
 
 def _state_tags(state: str, error: str) -> list[RunTag]:
-    return [RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])]
+    return [RunTag(key, value) for key, value in zip(STATE, (state, error[:5000]), strict=True)]

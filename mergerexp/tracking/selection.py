@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from mergerexp.errors import UserError
 from mergerexp.tracking.arms import CELL, arm_of, is_network, name_arms, protocol
 from mergerexp.tracking.record import IDENTITY, SWEEP
+from mergerexp.tracking.store import SYNC
 
 REQUIRED = {"subset": float, "fold": int, "seed": int, "split.folds": int}  # and what makes them numbers
 
@@ -191,12 +192,12 @@ def _one_a_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFrame, list
         gaps.append(Gap(kind, f"{name} is {state} (run {last['run_id'][:8]}){reason}"))
     present = {tuple(key) for key, _ in rows.groupby(cell)}
     gaps += [
-        Gap("missing", f"{cell_name(expected)} was never trained")
+        Gap("missing", f"{cell_name(expected)} is not in MLflow")
         for expected in _grid(rows)
         if tuple(expected[column] for column in cell) not in present
     ]
     if not kept:
-        raise UserError("none of the chosen runs is finished:\n" + "\n".join(map(str, gaps)))
+        raise UserError("\n".join(["none of the chosen runs is finished:", *map(str, gaps), SYNC]))
     order = ["arm", "subset", "seed", "fold"]
     runs = pd.DataFrame(kept).sort_values(order, ascending=[True, False, True, True])
     return runs.drop(columns=["status", "error", "folds"]).reset_index(drop=True), gaps

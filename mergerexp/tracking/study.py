@@ -21,8 +21,9 @@ from mergerexp.console import ProgressReport
 from mergerexp.errors import UserError, describe, without_credentials
 from mergerexp.frames import records
 from mergerexp.tracking.arms import CELL
-from mergerexp.tracking.record import open_store
 from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_setting
+from mergerexp.tracking.store import SYNC, open_store
+from mergerexp.tracking.store_file import StoreFile
 
 log = logging.getLogger(__name__)
 DOWNLOADS = 8  # at once
@@ -110,7 +111,7 @@ class StudyReader:
                 f"experiment {self.tracking.experiment} in {self.uri} is deleted; MLflow can restore it"
             )
         if not found:
-            raise UserError(f"experiment {self.tracking.experiment} in {self.uri} has no runs")
+            raise UserError(f"experiment {self.tracking.experiment} in {self.uri} has no runs; {SYNC}")
         if sweep is not None:
             found = of_sweep(found, sweep)
         for key, value in (where or {}).items():
@@ -152,7 +153,7 @@ class StudyReader:
             own = {key: row[key] for key in ("arm", "subset", "n_train", "seed", "fold")}
             parts.append(found.assign(**own))
         if not parts:
-            raise UserError("no run has predictions that can be read:\n" + "\n".join(map(str, gaps)))
+            raise UserError("\n".join(["no run has predictions that can be read:", *map(str, gaps), SYNC]))
         predictions = pd.concat(parts, ignore_index=True)
         read = predictions[["arm", *CELL]].drop_duplicates()
         runs = study.runs.merge(read, on=["arm", *CELL])
@@ -169,6 +170,20 @@ class StudyReader:
         with self._answering():
             found = [file.path for file in self.client.list_artifacts(run_id)]
         return name in found
+
+    def check_writable(self) -> None:
+        """Refuse a store in a file where nothing can be kept with the runs.
+
+        Raises
+        ------
+        UserError
+            Saying so.
+        """
+        file = StoreFile.of(self.tracking.uri)
+        if file is not None and not file.is_writable():
+            raise UserError(
+                f"{file.path} and its folder can't be written, and what is measured is kept there"
+            )
 
     def artifacts(self, runs: pd.DataFrame, name: str, read: Callable[[Path], Any]) -> dict[str, Any]:
         """Download a file of each run and read it.

@@ -34,7 +34,7 @@ def train_run(path: Path) -> float:
     folder = RunFolder(path)
     folder.begin_anew()
     cfg = typed(folder.read_config(), TrainConfig)
-    inputs = read_json(folder.inputs)
+    inputs = folder.read_inputs()
     dataset = Dataset.open(inputs["dataset"]["path"])
     if dataset.content_hash != inputs["dataset"]["content_hash"]:
         raise DataError(f"{dataset.path} has changed since the run was planned; give the same command again")

@@ -24,7 +24,7 @@ from mergerexp.sweep.job_folder import FAILED, QUEUED, RUNNING
 from mergerexp.sweep.local import Local
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.sweep_folder import SweepFolder, find_sweeps
-from mergerexp.tracking.pending import complete_records
+from mergerexp.tracking.pending import Standing, complete_records
 from tests.conftest import TINY
 
 SWEEP = ("-m", "init=imagenet,random", "init.weights=random", "fold=0,1", "trainer.max_epochs=1")
@@ -143,7 +143,7 @@ def test_rerun_of_all_goes_on_without_that_option(train, tmp_path, runs, monkeyp
         patch.setattr(Local, "poll", interrupt)
         assert train(*run, "hydra.launcher.rerun=all") == 130
     assert "Leave out hydra.launcher.rerun=all" in capsys.readouterr().err
-    assert complete_records([RunFolder(folder)]) == (1, 0)
+    assert complete_records([RunFolder(folder)]) == Standing(begun=1)
     assert client.get_run(first).info.status == "FINISHED"  # nothing has begun yet
     before = read_json(folder / "history.json")
     assert train(*run) == 0

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import write_json
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking import record
-from mergerexp.tracking.pending import Record, complete_records
-from mergerexp.tracking.record import open_store, sync
+from mergerexp.tracking.pending import Record, Standing, complete_records
+from mergerexp.tracking.record import IDENTITY, sync
+from mergerexp.tracking.store import open_store
+from tests.studies import empty_store
 
 
 @pytest.fixture
 def tracking(tmp_path) -> TrackingConfig:
+    (tmp_path / "store").mkdir()
+    shutil.copy(empty_store(), tmp_path / "store" / "mlflow.db")  # to make one takes seconds
     return TrackingConfig(
         uri=f"sqlite:///{tmp_path}/store/mlflow.db",
         experiment="rare objects",
@@ -149,6 +158,129 @@ def test_back_to_the_first_store_is_the_first_record(folder, tracking, tmp_path)
     assert len(stored(tracking)[1]) == 1
 
 
+def test_the_tags_are_those_of_the_attempt_that_came_out(folder, tracking):
+    """Interrupted on a GPU, resumed with other code on a CPU."""
+    write_json(folder.provenance, {"git": {"commit": "abc"}, "hardware": {"gpu": "H100", "cpu": "Epyc"}})
+    folder.join("5weep")
+    sync(folder, tracking)
+    sync(folder, tracking)
+    write_json(folder.provenance, {"git": {"commit": "def"}, "hardware": {"cpu": "Xeon"}})
+    finish(folder)
+    sync(folder, tracking)
+    (run,) = stored(tracking)[1]
+    own = {key: value for key, value in run.data.tags.items() if key.startswith("mergerexp.")}
+    assert own == {
+        IDENTITY: "0123",
+        "mergerexp.git.commit": "def",
+        "mergerexp.hardware.cpu": "Xeon",
+        "mergerexp.run_folder": folder.name,
+        "mergerexp.sweep.5weep": "member",
+        "mergerexp.state": "done",
+        "mergerexp.error": "",
+    }
+
+
+def test_a_late_record_has_the_times_of_the_run(folder, tracking):
+    folder.set_state(RUNNING, started=1_700_000_000.5)
+    finish(folder)
+    write_json(folder.path / "status.json", {**folder.status(), "updated": 1_700_000_060.0})
+    sync(folder, tracking)
+    (run,) = stored(tracking)[1]
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_000_500, 1_700_000_060_000)
+
+
+def artifact(tracking: TrackingConfig, name: str) -> Path:
+    (path,) = Path(tracking.artifacts).glob(f"*/artifacts/{name}")
+    return path
+
+
+def lose_store(client: MlflowClient, run_id: str, tracking: TrackingConfig) -> None:
+    Path(tracking.uri.removeprefix("sqlite:///")).unlink()
+
+
+def delete_run(client: MlflowClient, run_id: str, tracking: TrackingConfig) -> None:
+    client.delete_run(run_id)
+
+
+def lose_artifact(client: MlflowClient, run_id: str, tracking: TrackingConfig) -> None:
+    artifact(tracking, "predictions.parquet").unlink()
+
+
+def cut_artifact(client: MlflowClient, run_id: str, tracking: TrackingConfig) -> None:
+    artifact(tracking, "model.safetensors").write_bytes(b"")
+
+
+def reopen(client: MlflowClient, run_id: str, tracking: TrackingConfig) -> None:
+    client.update_run(run_id, status="RUNNING")
+
+
+def change_artifact(client: MlflowClient, run_id: str, tracking: TrackingConfig) -> None:
+    path = artifact(tracking, "history.json")
+    path.write_bytes(path.read_bytes().replace(b"0.5", b"0.7"))
+
+
+def drop(table: str, key: str) -> Callable[[MlflowClient, str, TrackingConfig], None]:
+    def drop_rows(client: MlflowClient, run_id: str, tracking: TrackingConfig) -> None:
+        with closing(sqlite3.connect(tracking.uri.removeprefix("sqlite:///"))) as store, store:
+            for name in (table, "latest_metrics") if table == "metrics" else (table,):
+                store.execute(f"DELETE FROM {name} WHERE key = ?", (key,))
+
+    return drop_rows
+
+
+@pytest.mark.parametrize(
+    ("damage", "is_seen"),
+    [
+        (lose_store, True),
+        (delete_run, True),
+        (lose_artifact, True),
+        (cut_artifact, True),
+        (reopen, True),
+        (change_artifact, False),  # by the next command line; by status --sync it is
+        (drop("metrics", "test/error"), False),
+        (drop("metrics", "finetune/val_loss"), False),
+        (drop("params", "seed"), False),
+        (drop("tags", "mergerexp.git.commit"), False),
+    ],
+    ids=["store", "run", "artifact", "cut", "status", "content", "metric", "epochs", "param", "tag"],
+)
+def test_what_the_store_has_lost_is_sent_again(damage, is_seen, folder, tracking):
+    own = OmegaConf.create({"tracking": dataclasses.asdict(tracking), "seed": 3})
+    folder.config.write_text(OmegaConf.to_yaml(own))
+    write_json(folder.history, epochs(3))
+    finish(folder)
+    whole = Standing(begun=1)
+    assert complete_records([folder]) == whole
+    client, (before,) = stored(tracking)
+    for ask in (False, True) if is_seen else (True,):
+        damage(client, stored(tracking)[1][0].info.run_id, tracking)
+        assert complete_records([folder], ask=ask) == whole
+        client, (run,) = stored(tracking)
+        assert run.info.status == "FINISHED"
+        assert run.info.end_time == before.info.end_time
+        assert run.data.params == before.data.params
+        assert run.data.metrics == before.data.metrics
+        assert {**run.data.tags} == {**before.data.tags}
+        points = client.get_metric_history(run.info.run_id, "finetune/val_loss")
+        assert [point.step for point in points] == [0, 1, 2]
+        local = Path(client.download_artifacts(run.info.run_id, ""))
+        for path in folder.artifacts():
+            assert (local / path.name).read_bytes() == path.read_bytes()
+
+
+def test_asking_a_store_that_has_all_changes_nothing(folder, tracking, tmp_path):
+    write_json(folder.history, epochs(3))
+    finish(folder)
+    sync(folder, tracking)
+    _, (before,) = stored(tracking)
+    artifacts = [path for path in Path(tracking.artifacts).rglob("*") if path.is_file()]
+    times = [path.stat().st_mtime_ns for path in artifacts]
+    sync(folder, tracking, ask=True)
+    _, (after,) = stored(tracking)
+    assert after.to_dictionary() == before.to_dictionary()
+    assert [path.stat().st_mtime_ns for path in artifacts] == times
+
+
 def test_a_second_failure_is_told_too(folder, tracking):
     for reason in ("out of memory", "disk full"):
         folder.set_state(RUNNING, error=None)
@@ -188,7 +320,7 @@ def test_a_damaged_file_is_named_and_the_other_runs_are_recorded(
     damaged = folder.path / name
     damaged.write_text(damaged.read_text()[: int(left * len(damaged.read_text()))])
     logging.getLogger("mergerexp").propagate = True
-    assert complete_records([folder, other]) == (2, 1)
+    assert complete_records([folder, other]) == Standing(begun=2, lacking=1, broken=True)
     assert "does not answer" not in caplog.text
     assert f"{damaged} is damaged" in caplog.text
     assert other.note()["closed"] is not None
@@ -240,7 +372,7 @@ def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkey
 def test_many_processes_open_a_fresh_store(tmp_path):
     script = (
         "import sys; from mergerexp.config.schema import TrackingConfig\n"
-        "from mergerexp.tracking.record import open_store\n"
+        "from mergerexp.tracking.store import open_store\n"
         "open_store(TrackingConfig(uri=sys.argv[1], experiment='e', artifacts=None, retry_s=0.0))"
     )
     uri = f"sqlite:///{tmp_path}/mlflow.db"

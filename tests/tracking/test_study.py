@@ -65,7 +65,7 @@ def test_missing_and_failed_and_unfinished(root):
     add_run(root, "init=random", "fold=1", state=FAILED)
     add_run(root, "init=random", "fold=2", state=RUNNING)
     kinds = dict(gaps(reader(root).find()))
-    assert kinds["missing"] == "random subset=1 fold=3 seed=0 was never trained"
+    assert kinds["missing"] == "random subset=1 fold=3 seed=0 is not in MLflow"
     assert kinds["failed"].startswith("random subset=1 fold=1 seed=0 is failed (run ")
     assert kinds["failed"].endswith("bad luck")
     assert kinds["unfinished"].startswith("random subset=1 fold=2 seed=0 is not finished")
@@ -92,7 +92,7 @@ def test_arms_of_different_sizes(root):
     assert reader(root).find().gaps == []
     add_study(root, ["random"], [0.5], [0])
     missing = [what for _, what in gaps(reader(root).find())]
-    assert missing == [f"random subset=0.5 fold={fold} seed=0 was never trained" for fold in (1, 2, 3)]
+    assert missing == [f"random subset=0.5 fold={fold} seed=0 is not in MLflow" for fold in (1, 2, 3)]
 
 
 def test_choosing(root):
