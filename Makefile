@@ -1,29 +1,40 @@
-# make demo: a small study from nothing. make test: everything that is checked. Both set up .venv themselves.
+# make demo: a small study from nothing. make check: what is checked in two minutes. make test: all that is checked.
+# Each sets up .venv itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# Compiled when first imported: most of what comes along never is.
+PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint clean
+.PHONY: demo check test lint clean
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $@
+# The demo needs less than the tests do.
+$(VENV)/demo: EXTRA = train
+$(VENV)/dev: EXTRA = dev
+$(VENV)/demo $(VENV)/dev: pyproject.toml constraints.txt
+	@echo "Installing PyTorch, Lightning, MLflow and the rest into $(VENV): two to five minutes without a word, 7 GB."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) '.[$(EXTRA)]'
+	@touch $(VENV)/demo $@
 
-demo: $(VENV)/installed
+demo: $(VENV)/demo
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.train -m experiment=quickstart \
 	    init=imagenet,random subset=0.3,1.0 fold=0,1,2,3 hydra/launcher=local
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.aggregate
 	@echo "The 16 runs in MLflow: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db"
 
-lint: $(VENV)/installed
+lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
-test: lint
-	$(BIN)/python -m pytest --durations=10
+check: TESTS = -m "not slurm and not browser and not training"
+
+# The types are checked beside the tests, and what is wrong with them is told after these.
+check test: lint
+	@$(BIN)/mypy >$(VENV)/types.log 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 15 $(TESTS); tests=$$?; \
+	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests + types))
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
+
+from mergerexp.cores import usable_cores
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a model hub
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' own processes share the cores
 for ours in ("MLFLOW_TRACKING_URI", "MERGEREXP_TRACKING"):  # no test writes to a user's server
     os.environ.pop(ours, None)
 
@@ -28,6 +33,74 @@ TINY = (
     "trainer.max_epochs=2",
     "trainer.progress=false",
 )
+
+# What `make check` leaves out, by what a test asks for.
+MARKS = {
+    "cluster": "slurm",
+    "browser": "browser",
+    "train": "training",
+    "trained_study": "training",
+    "undisturbed": "training",
+}
+# What takes so long to make that all tests which share it stay in one process.
+SHARED = (
+    "cluster",
+    "browser",
+    "study_root",
+    "trained_study",
+    "undisturbed",
+    "bank",
+    "larger_sample",
+    "whole",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Have one process more than cores: the tests on Slurm mostly wait."""
+    return min(usable_cores(), 4) + 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what trains or needs Slurm or a browser, keep together what is shared; the longest comes first."""
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        for mark in {MARKS[name] for name in fixtures if name in MARKS}:
+            item.add_marker(mark)
+        for name in SHARED:
+            if name in fixtures:
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
+    items.sort(key=lambda item: item.get_closest_marker("training") is None)
+
+
+@pytest.fixture(autouse=True)
+def training_is_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test train that `make check` would take for one that does not."""
+    if any(request.node.get_closest_marker(mark) for mark in ("training", "slurm")):
+        return
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("this test trains: mark it with @pytest.mark.training")
+
+    start = subprocess.Popen.__init__
+
+    def start_unless_it_trains(self: Any, args: Any, *rest: Any, **options: Any) -> None:
+        if "mergerexp.train" in args and "--help" not in args:
+            refuse()
+        start(self, args, *rest, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start_unless_it_trains)
+    if lightning := sys.modules.get("pytorch_lightning"):  # to import it would take seconds
+        monkeypatch.setattr(lightning.Trainer, "fit", refuse)
+
+
+@pytest.fixture(scope="session")
+def one_installs(tmp_path_factory: pytest.TempPathFactory) -> FileLock:
+    """Return the lock to hold while Debian packages are installed: apt refuses a second process."""
+    own = tmp_path_factory.getbasetemp()
+    return FileLock((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "apt.lock")
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +157,14 @@ def run_verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Verb:
 
 
 @pytest.fixture
-def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
+def train(run_train: Verb) -> Verb:
     """Run the train verb on the blobs with a tiny network; sweeps too are run in this process by default."""
+    return run_train
+
+
+@pytest.fixture
+def run_train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
+    """Do what `train` and `refused` are for."""
     import mergerexp.train
 
     def run(*overrides: str) -> int:
@@ -98,6 +177,18 @@ def train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
         defaults = [override for override in (*data, *tiny) if override.split("=")[0] not in given]
         here = ["hydra/launcher=basic"] if multirun and "hydra/launcher" not in given else []
         return run_verb(mergerexp.train, *multirun, *defaults, *rest, *here)
+
+    return run
+
+
+@pytest.fixture
+def refused(run_train: Verb, tmp_path: Path) -> Callable[..., None]:
+    """Run the train verb as ``train`` does, on a line that it must refuse before anything starts."""
+
+    def run(*overrides: str) -> None:
+        assert run_train(*overrides) == 2
+        assert not (tmp_path / "runs").exists()
+        assert not (tmp_path / "sweeps").exists()
 
     return run
 
@@ -119,7 +210,7 @@ def small_study(study_root: Path) -> Path:
     from mergerexp.config.compose import compose_cell
     from mergerexp.config.schema import AggregateConfig
 
-    overrides = [f"paths.root={study_root}", "draws=500"]
+    overrides = [f"paths.root={study_root}", "draws=100"]
     return aggregate(compose_cell("aggregate", overrides, AggregateConfig)).parent
 
 

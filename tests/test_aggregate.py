@@ -31,7 +31,7 @@ FIGURES = {
 @pytest.fixture
 def aggregate(run_verb, tmp_path):
     def run(*overrides: str) -> int:
-        return run_verb(mergerexp.aggregate, "draws=200", *overrides)
+        return run_verb(mergerexp.aggregate, "draws=100", *overrides)
 
     return run
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.selenium_manager import SeleniumManager
@@ -46,9 +47,10 @@ def install() -> None:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory, one_installs: FileLock) -> Iterator[Chrome]:
     """Start Chromium with an empty profile; its console and its requests are logged."""
-    install()
+    with one_installs:
+        install()
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):

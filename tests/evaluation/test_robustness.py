@@ -26,7 +26,7 @@ FEW = ("degradations=[noise,jpeg]", "strengths.noise=[0,30]", "strengths.jpeg=[1
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, galaxies, datasets) -> Path:
+def trained_study(tmp_path_factory, galaxies, datasets) -> Path:
     """Two folds at two sizes, trained once for all tests."""
     folder = tmp_path_factory.mktemp("study")
     data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
@@ -40,18 +40,20 @@ def root(tmp_path_factory, galaxies, datasets) -> Path:
 
 
 @pytest.fixture
-def measure(run_verb, root, datasets):
+def measure(run_verb, trained_study, datasets):
     """Run the verb on the study."""
 
     def run(*overrides: str) -> int:
-        return run_verb(mergerexp.robustness, f"paths.root={root}", f"paths.datasets={datasets}", *overrides)
+        return run_verb(
+            mergerexp.robustness, f"paths.root={trained_study}", f"paths.datasets={datasets}", *overrides
+        )
 
     return run
 
 
 @pytest.fixture
-def reader(root) -> StudyReader:
-    uri = f"sqlite:///{root}/mlflow.db"
+def reader(trained_study) -> StudyReader:
+    uri = f"sqlite:///{trained_study}/mlflow.db"
     return StudyReader(TrackingConfig(uri=uri, experiment="mergerexp", artifacts=None, retry_s=0.0))
 
 

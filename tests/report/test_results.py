@@ -65,7 +65,7 @@ def study(which: Sequence[Cell], mergers: int = 60, others: int = 140, **split: 
 
 
 def results(*which: Cell, compare: tuple[str, str] | None = None, **made: object) -> Results:
-    return compute(study(which, **made), Settings(compare, draws=200))  # type: ignore[arg-type]
+    return compute(study(which, **made), Settings(compare, draws=20))  # type: ignore[arg-type]
 
 
 def said(found: Results) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mergerexp.sweep import slurm as scheduler
 from tests.conftest import REPOSITORY
@@ -26,14 +27,15 @@ JOBS = (
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[dict[str, str]]:
+def cluster(one_installs: FileLock) -> Iterator[dict[str, str]]:
     """Start the sandbox; return the environment that reaches it."""
     # Whatever sandbox the caller uses: here jobs are cancelled and daemons stopped. The path of a Unix socket
     # is short, and a colleague reads slurm.conf.
     folder = Path(tempfile.mkdtemp(prefix="mergerexp-slurm-", dir="/tmp"))
     folder.chmod(0o755)
     environment = sandbox_environment(folder)
-    started = subprocess.run([SANDBOX / "start.sh"], env=environment, capture_output=True, text=True)
+    with one_installs:
+        started = subprocess.run([SANDBOX / "start.sh"], env=environment, capture_output=True, text=True)
     said = started.stdout + started.stderr
     if started.returncode == 77:
         pytest.skip(f"Slurm can't be installed here: {said.strip().splitlines()[-1]}")
