@@ -15,8 +15,6 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from mergerexp.cores import usable_cores
-
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a model hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' own processes share the cores
@@ -56,9 +54,9 @@ SHARED = (
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Have one process more than cores: the tests on Slurm mostly wait."""
-    return min(usable_cores(), 4) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Have a process a core, and one more for the tests on Slurm, which mostly wait."""
+    return min(os.cpu_count() or 1, 4) + ("not slurm" not in config.option.markexpr)
 
 
 @pytest.hookimpl(tryfirst=True)
