@@ -15,6 +15,9 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from mergerexp.cores import wait_without_spinning
+
+wait_without_spinning()  # as the verbs do: some tests load torch before any of them
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a model hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' own processes share the cores

@@ -15,6 +15,7 @@ from typing import Any
 
 import filelock
 
+from mergerexp.cores import wait_without_spinning
 from mergerexp.errors import describe
 from mergerexp.files import write_text
 from mergerexp.sweep import stop
@@ -43,6 +44,7 @@ class Job:
 
     def __call__(self) -> Any:
         """Run under Slurm, in submitit's process: save and requeue when the time is up."""
+        wait_without_spinning()
         keep_signals_from_children()
         requeue: Any = signal.getsignal(
             signal.SIGUSR2

@@ -17,7 +17,7 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from mergerexp.cores import memory_gb, usable_cores, visible_gpus
+from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_spinning
 from mergerexp.errors import UserError
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
@@ -106,13 +106,13 @@ class Local:
             self._start(self._waiting.popleft(), self._slots.popleft())
 
     def _start(self, job: Job, slot: int) -> None:
-        environment = {"OMP_NUM_THREADS": str(self.threads)}
+        environment = dict.fromkeys(("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), str(self.threads))
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         arguments = (job.target, job.folder, environment)
         process = self._nursery.Process(target=_child, args=arguments, name=Path(job.folder).name)
         JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)  # no Slurm job any more
-        with _first_on_path(self.code):
+        with _for_jobs(self.code):
             forkserver.ensure_running()  # it knows its modules from the environment alone
             process.start()
         self._running[Path(job.folder)] = (job, process, slot)
@@ -169,22 +169,22 @@ def _stop_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _first_on_path(code: Path | None) -> Iterator[None]:
-    """Let processes that start now import the sweep's copy of the code."""
+def _for_jobs(code: Path | None) -> Iterator[None]:
+    """Let processes that start now import the sweep's copy of the code, and share their cores with others."""
     path, environment = list(sys.path), dict(os.environ)
     if code is not None:
         sys.path.insert(0, str(code))
         others = filter(None, [os.environ.get("PYTHONPATH")])
         os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *others])
         os.environ["PYTHONSAFEPATH"] = "1"  # not the working directory
+    wait_without_spinning()  # they load torch before a job's own environment is set
     try:
         yield
     finally:
         sys.path[:] = path
-        for key in ("PYTHONPATH", "PYTHONSAFEPATH"):
-            os.environ.pop(key, None)
-            if key in environment:
-                os.environ[key] = environment[key]
+        for key in os.environ.keys() - environment.keys():
+            del os.environ[key]
+        os.environ.update(environment)
 
 
 def _note_sudden_end(folder: JobFolder, code: int) -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+from mergerexp.cores import usable_cores
 from mergerexp.files import read_json, write_json
 from mergerexp.sweep import stop
 from mergerexp.sweep.job_folder import DONE, RUNNING, JobFolder
@@ -19,7 +20,7 @@ def work(path: Path) -> None:
     plan, folder, checkpoint = read_json(path / "plan.json"), JobFolder(path), path / "checkpoint.json"
     step = read_json(checkpoint)["step"] if checkpoint.exists() else 0
     with (path / "starts.txt").open("a") as file:
-        file.write(f"{step} {os.environ.get('OMP_NUM_THREADS')}\n")
+        file.write(f"{step} {usable_cores()} {os.environ.get('OMP_WAIT_POLICY')}\n")
     write_json(path / "interval.json", [time.time(), None])
     while step < plan["steps"]:
         time.sleep(0.1)
