@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import MISSING
 
 INF = float("inf")
+FOREST = "forest_"  # begins the names of methods that learn
 
 
 def setting(
@@ -165,7 +166,7 @@ class NonparametricConfig(ModelConfig):
     @property
     def is_forest(self) -> bool:
         """Whether the method learns; the others are fixed rules."""
-        return self.method.startswith("forest_")
+        return self.method.startswith(FOREST)
 
 
 @dataclass
@@ -214,7 +215,7 @@ class TrainerConfig:
     per_class: int = setting(1, 4096)  # images of each class in a mini-batch
     eval_batch: int = setting(1, 65_536, identity=False)
     precision: str = setting(choices=("auto", "32", "bf16", "16"))
-    device: str = setting(choices=("auto", "cpu", "cuda", "mps"), identity=False)
+    device: str = setting(choices=("auto", "cpu", "cuda", "mps"))
     threads: int | None = setting(1, 1024, identity=False)  # null: what this process may use
     checkpoint_every_s: float = setting(above=0.0, identity=False)
     progress: bool = setting(identity=False)

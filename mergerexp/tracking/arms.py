@@ -5,24 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from mergerexp.config.schema import FOREST
+
 Settings = Mapping[str, str]  # of one run: dotted key -> value, as MLflow keeps them
 
 CELL = ("subset", "fold", "seed")  # an arm's runs differ in these
 # What all runs of a study share; the data's content stands for how it was made.
-PROTOCOL = ("split.", "trainer.max_epochs", "trainer.patience", "trainer.per_class", "trainer.precision")
+PROTOCOL = (
+    "split.",
+    "trainer.max_epochs",
+    "trainer.patience",
+    "trainer.per_class",
+    "trainer.device",
+    "trainer.precision",
+)
 NO_MATTER = ("paths.", "tracking.", "data.", "trainer.")  # as far as it is not part of the protocol
 # Tried first to tell arms apart; what they share is not mentioned.
 TELLING = ("model.backbone", "optimizer.name", "optimizer.lr", "augment.name", "init.lr_factor")
 
 
-def protocol(settings: Settings, content_hash: str) -> dict[str, str]:
+def protocol(settings: Settings, tags: Settings) -> dict[str, str]:
     """Return what a run must share with the others of its study.
 
     A method without training has nothing to do with the trainer's settings.
+
+    Parameters
+    ----------
+    settings, tags
+        As MLflow keeps them.
     """
     prefixes = PROTOCOL if is_network(settings) else PROTOCOL[:1]
     shared = {key: value for key, value in settings.items() if key.startswith(prefixes)}
-    return {"data": content_hash, **shared}
+    content_hash = tags.get("mergerexp.data.content_hash", "unknown")[:12]
+    return {"data": content_hash, "code": tags.get("mergerexp.protocol", "unknown"), **shared}
 
 
 def is_network(settings: Settings) -> bool:
@@ -30,12 +45,28 @@ def is_network(settings: Settings) -> bool:
     return settings.get("model.kind", "network") == "network"
 
 
-def arm_of(settings: Settings) -> dict[str, str]:
-    """Return the settings that make a run's arm."""
+def arm_of(settings: Settings, tags: Settings) -> dict[str, str]:
+    """Return the settings that make a run's arm: those that make it another run, and no others.
+
+    Weights are known by their content, wherever they came from; random ones have none. A fixed rule has no
+    settings.
+
+    Parameters
+    ----------
+    settings, tags
+        As MLflow keeps them.
+    """
     if not is_network(settings):
-        return {key: value for key, value in settings.items() if key.startswith("model.")}
-    left_out = (*PROTOCOL, *NO_MATTER)
-    return {k: v for k, v in settings.items() if k not in CELL and not k.startswith(left_out)}
+        is_rule = not settings["model.method"].startswith(FOREST)
+        own = ("model.kind", "model.method") if is_rule else ("model.",)
+        return {k: v for k, v in settings.items() if k.startswith((*own, "data.stretch"))}
+    left_out = (*PROTOCOL, *NO_MATTER, "model.pretrained")
+    arm = {k: v for k, v in settings.items() if k not in CELL and not k.startswith(left_out)}
+    if settings.get("init.weights") == "pretrained":
+        arm["weights"] = tags.get("mergerexp.weights.sha256", settings.get("model.pretrained", "unknown"))[
+            :12
+        ]
+    return arm
 
 
 def name_arms(arms: Sequence[Settings]) -> list[str]:

@@ -137,8 +137,7 @@ def _is_ours(run: Run) -> bool:
 
 
 def _protocol_key(run: Run) -> tuple[tuple[str, str], ...]:
-    content_hash = run.data.tags.get("mergerexp.data.content_hash", "unknown")
-    return tuple(sorted(protocol(run.data.params, content_hash[:12]).items()))
+    return tuple(sorted(protocol(run.data.params, run.data.tags).items()))
 
 
 def _who(run: Run) -> str:
@@ -146,7 +145,7 @@ def _who(run: Run) -> str:
 
 
 def _rows(runs: Sequence[Run]) -> pd.DataFrame:
-    arms = name_arms([arm_of(run.data.params) for run in runs])
+    arms = name_arms([arm_of(run.data.params, run.data.tags) for run in runs])
     rows = [
         {
             "arm": arm,

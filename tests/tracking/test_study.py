@@ -86,6 +86,18 @@ def test_duplicate_and_foreign(root):
     assert len(study.runs) == 4
 
 
+def test_runs_of_another_device_or_precision_are_foreign(tmp_path):
+    """Half a sweep on GPUs and half of it on processors is no study, and is told."""
+    on_gpu = ("trainer.device=cuda", "trainer.precision=bf16")
+    add_study(tmp_path, ["imagenet"], [1.0], [0, 1, 2], *on_gpu)
+    add_run(tmp_path, "fold=3", "trainer.device=cpu", "trainer.precision=32")
+    study = reader(tmp_path).find()
+    said = dict(gaps(study))
+    assert "trainer.device=cpu, trainer.precision=32; the study has" in said["foreign"]
+    assert said["missing"] == "imagenet subset=1 fold=3 seed=0 was never trained"
+    assert reader(tmp_path).find(where={"trainer.device": "cuda", "fold": [0, 1, 2]}).runs.shape[0] == 3
+
+
 def test_arms_of_different_sizes(root):
     """An arm at one size has that alone; arms of several sizes should have the same ones."""
     add_study(root, ["random"], [1.0])
