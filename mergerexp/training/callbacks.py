@@ -40,11 +40,17 @@ class BestWeights(pl.Callback):
         self.best: tuple[float, float] | None = None  # accuracy, -loss
         self.epoch = -1
         self.waited = 0
+        self.diverged = False
         self.weights: dict[str, Tensor] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether no further epoch is to be trained."""
+        return self.diverged or self.waited >= self.patience
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at once if the checkpoint was written after the last epoch."""
-        if self.waited >= self.patience:
+        if self.is_over:
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,14 +60,22 @@ class BestWeights(pl.Callback):
             if self.best is None:
                 raise FloatingPointError("training diverged: lower optimizer.lr or init.lr_factor")
             log.warning("training diverged: the best epoch so far is kept")
-            trainer.should_stop = True
-            return
-        self.compare(pl_module.scores, trainer.current_epoch, pl_module.network)
-        if self.waited >= self.patience:
+            self.diverged = True
+        else:
+            self.compare(pl_module.scores, trainer.current_epoch, pl_module.network)
+        if self.is_over:
             trainer.should_stop = True
 
     def compare(self, scores: dict[str, float], epoch: int, network: nn.Module) -> None:
-        """Keep a network's weights if its validation scores are the best so far."""
+        """Keep a network's weights if its validation scores are the best so far.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite.
+        """
+        if not math.isfinite(scores["val_loss"]):
+            raise FloatingPointError("the frozen stage diverged: lower init.head_lr")
         score = (scores["val_accuracy"], -scores["val_loss"])
         if self.best is not None and score <= self.best:
             self.waited += 1
@@ -72,12 +86,14 @@ class BestWeights(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         best = None if self.best is None else list(self.best)
-        return {"best": best, "epoch": self.epoch, "waited": self.waited, "weights": self.weights}
+        counts = {"epoch": self.epoch, "waited": self.waited, "diverged": self.diverged}
+        return {"best": best, **counts, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
         self.best = None if state_dict["best"] is None else tuple(state_dict["best"])
         self.epoch, self.waited = state_dict["epoch"], state_dict["waited"]
+        self.diverged = state_dict["diverged"]
         self.weights = state_dict["weights"]
 
 

@@ -35,12 +35,21 @@ class Stopped(RuntimeError):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
+def undisturbed_run(
     galaxies: Path, datasets: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[pd.DataFrame, list[dict]]:
+) -> tuple[Path, str]:
+    """Its folder, and what the process said."""
     root = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run(command(galaxies, datasets), check=True, env=environment(root), capture_output=True)
+    own = {key: value for key, value in environment(root).items() if key != "OMP_WAIT_POLICY"}
+    shown = {**own, "OMP_DISPLAY_ENV": "true"}
+    done = subprocess.run(command(galaxies, datasets), check=True, env=shown, capture_output=True, text=True)
     (folder,) = (root / "runs").iterdir()
+    return folder, done.stderr
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_run: tuple[Path, str]) -> tuple[pd.DataFrame, list[dict]]:
+    folder, _ = undisturbed_run
     return pd.read_parquet(folder / "predictions.parquet"), read_json(folder / "history.json")
 
 
@@ -131,6 +140,47 @@ def test_divergence_is_told(train, only_run, capsys):
     assert "training diverged" in capsys.readouterr().err
     for path in only_run().glob("*.json"):
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"a file holds {name}"))
+
+
+def test_killed_between_divergence_and_results(train, only_run, monkeypatch):
+    """That training has diverged is in the checkpoint: nothing is trained once more."""
+    training_step = Stage.training_step
+
+    def diverge(self, batch, batch_idx):
+        loss = training_step(self, batch, batch_idx)
+        in_second_epoch = self.name == "finetune" and self.current_epoch == 1
+        return loss * float("nan") if in_second_epoch else loss
+
+    def kill(*arguments: object) -> None:
+        raise Stopped("power cut")
+
+    monkeypatch.setattr(Stage, "training_step", diverge)
+    with monkeypatch.context() as patch:
+        patch.setattr("mergerexp.training.run._write_results", kill)
+        assert train(*RUN, "tracking=none") == 1
+    before = read_json(only_run() / "history.json")
+    assert [row["epoch"] for row in before if row["stage"] == "finetune"] == [0, 1]
+    assert before[-1]["val_loss"] is None
+
+    assert train(*RUN, "tracking=none") == 0
+    assert read_json(only_run() / "history.json") == before
+    assert read_json(only_run() / "metrics.json")["run/epochs"] == len(before)
+
+
+def test_a_head_that_diverged_is_no_candidate(train, only_run, monkeypatch):
+    training_step = Stage.training_step
+
+    def diverge(self, batch, batch_idx):
+        return training_step(self, batch, batch_idx) * float("nan" if self.name == "head" else 1)
+
+    monkeypatch.setattr(Stage, "training_step", diverge)
+    assert train(*RUN, "tracking=none") == 1
+    assert "lower init.head_lr" in read_json(only_run() / "status.json")["error"]
+
+
+def test_threads_that_wait_leave_their_core_to_others(undisturbed_run):
+    """What the OpenMP of this torch says when it is loaded, in a process that the verb began."""
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in undisturbed_run[1]
 
 
 def test_interrupted_from_the_keyboard(galaxies, datasets, tmp_path, undisturbed):
