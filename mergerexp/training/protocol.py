@@ -29,6 +29,7 @@ from mergerexp.data.seeding import seed_for
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
 from mergerexp.models.classifier import Classifier, create_classifier, input_scaling
+from mergerexp.models.depthwise import with_quick_gradients
 from mergerexp.models.features import FrozenFeatures
 from mergerexp.models.weights import WeightsFile
 from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, OwnSignals, Row
@@ -105,6 +106,8 @@ class Protocol:
         self.classifier = create_classifier(
             cfg.model.backbone, cfg.data.size, cfg.model.head_units, weights, seed
         ).to(device=machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if machine.device.type == "cpu":
+            with_quick_gradients(self.classifier.backbone)
         scaling = input_scaling(self.classifier.backbone, cfg.model.normalization)
         self.images = ImageStore(dataset.images, scaling, machine.device)
 
