@@ -27,6 +27,7 @@ from mergerexp.data.loaders import Batch, ImageBatches, ImageEvaluation
 from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.models.weights import find_weights
+from mergerexp.sweep.device import resolve
 from mergerexp.training.machine import choose_machine
 from mergerexp.training.protocol import Protocol
 from mergerexp.training.stage import Stage
@@ -55,7 +56,7 @@ def new_protocol(cfg: TrainConfig, folder: Path) -> Protocol:
     weights = None
     if cfg.init.weights == "pretrained":
         weights = find_weights(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))
-    machine = choose_machine(cfg.trainer)
+    machine = choose_machine(resolve(cfg.trainer, None))
     return Protocol(cfg, dataset, split, weights, machine, folder / "last.ckpt", lambda rows: None)
 
 

@@ -79,7 +79,7 @@ def main() -> None:
         from mergerexp.sweep.plan import Planner
 
         cfg = compose_cell("train", arguments.overrides, TrainConfig)
-        (run,) = Planner().plan([(arguments.overrides, cfg)])
+        (run,) = Planner(None).plan([(arguments.overrides, cfg)])
         run.write()
         rows = []
         for _ in range(arguments.repeat):

@@ -21,7 +21,7 @@ log = logging.getLogger("mergerexp.aggregate")  # __name__ is __main__ under pyt
 class Aggregation:
     """The studies of one call, usually one."""
 
-    def preflight(self, cells: list[tuple[list[str], AggregateConfig]]) -> None:
+    def preflight(self, cells: list[tuple[list[str], AggregateConfig]], options: Any) -> None:
         """Aggregate each study.
 
         Raises

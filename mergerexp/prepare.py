@@ -16,7 +16,7 @@ from mergerexp.data.store import Dataset
 class Preparation:
     """The data sets of one call: all of them are made once the configs are known to be right."""
 
-    def preflight(self, cells: list[tuple[list[str], PrepareConfig]]) -> None:
+    def preflight(self, cells: list[tuple[list[str], PrepareConfig]], options: Any) -> None:
         """Prepare the data sets and say what they hold.
 
         Raises

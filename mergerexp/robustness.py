@@ -20,7 +20,7 @@ class Degrading:
     def __init__(self) -> None:
         self.failed = False
 
-    def preflight(self, cells: list[tuple[list[str], RobustnessConfig]]) -> None:
+    def preflight(self, cells: list[tuple[list[str], RobustnessConfig]], options: Any) -> None:
         """Measure each study.
 
         Raises

@@ -33,14 +33,15 @@ class Training:
     """The runs of one call."""
 
     def __init__(self) -> None:
-        self.planner = Planner()
+        self.planner = Planner(None)
         self.planned: dict[tuple[str, ...], PlannedRun] = {}
         self.sweep: TrainSweep | None = None
         self.begun = self.failed = 0
 
-    def preflight(self, cells: list[tuple[list[str], TrainConfig]]) -> None:
+    def preflight(self, cells: list[tuple[list[str], TrainConfig]], options: Options | None) -> None:
         """Plan all runs before any of them starts; see `Planner.plan` for what may be raised."""
         require_torch("training")
+        self.planner = Planner(options)
         self.planned = {run.overrides: run for run in self.planner.plan(cells)}
 
     def plan(self, overrides: Sequence[str]) -> PlannedRun:

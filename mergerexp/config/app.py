@@ -21,14 +21,15 @@ from omegaconf import DictConfig
 from mergerexp.config.compose import Schema, compose_all
 from mergerexp.config.paths import conf_dir
 from mergerexp.console import console, set_up_logging
+from mergerexp.cores import wait_without_spinning
 from mergerexp.sweep.options import Options
 
 
 class Verb(Protocol[Schema]):
     """What a verb does with its configs."""
 
-    def preflight(self, cells: list[tuple[list[str], Schema]]) -> None:
-        """Take overrides and configs of all cells, before the first one starts."""
+    def preflight(self, cells: list[tuple[list[str], Schema]], options: Options | None) -> None:
+        """Take overrides and configs of all cells, and the launcher's options, before anything starts."""
 
     def run(self, overrides: list[str]) -> Any:
         """Do one cell in this process."""
@@ -53,6 +54,7 @@ def run_app(config_name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
         What to do.
     """
     set_up_logging()
+    wait_without_spinning()
     # What conf/train.yaml's defaults are on this machine.
     os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")
     has_server = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
@@ -62,7 +64,7 @@ def run_app(config_name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
         extra = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
         with _told_plainly():
             name = args.config_name or config_name
-            verb.preflight(compose_all(name, args.overrides + extra, args.multirun, schema))
+            verb.preflight(*compose_all(name, args.overrides + extra, args.multirun, schema))
 
     def task(cfg: DictConfig) -> Any:
         return verb.run(list(HydraConfig.get().overrides.task))

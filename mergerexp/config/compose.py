@@ -23,7 +23,7 @@ from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
 from mergerexp.config.validate import QUOTED, validate
 from mergerexp.errors import ConfigError, try_all
-from mergerexp.sweep.options import SCHEMAS, read_options
+from mergerexp.sweep.options import SCHEMAS, Options, read_options
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
 
@@ -97,23 +97,29 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
 
 def compose_all(
     config_name: str, overrides: Sequence[str], multirun: bool, schema: type[Schema]
-) -> list[tuple[list[str], Schema]]:
+) -> tuple[list[tuple[list[str], Schema]], Options | None]:
     """Compose and validate every cell, so that nothing starts when one is wrong.
 
-    Returns the overrides and the config of each.
+    Returns
+    -------
+    list of tuple
+        The overrides and the config of each.
+    Options or None
+        Of the launcher that is to start them; None where this process does.
 
     Raises
     ------
     ConfigError
         With a line for each wrong cell; see `try_all`.
     """
+    options = None
     hydras = [override for override in overrides if re.match(r"[+~]*hydra[./]", override)]
     own = [override for override in overrides if override not in hydras]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             cells = expand(own) if multirun else [own]
             if multirun:
-                _check_launcher(config_name, hydras)
+                options = _launcher_options(config_name, hydras)
         except HydraException as error:
             raise ConfigError(one_line(error, config_name)) from error
         composer = Composer(config_name)
@@ -122,7 +128,7 @@ def compose_all(
         def typed(cell: list[str]) -> tuple[list[str], Schema]:
             return cell, compose_cell(config_name, hydras + cell, schema, composer)
 
-        return try_all(typed, cells, lambda cell: own_of[tuple(cell)] if multirun else "")
+        return try_all(typed, cells, lambda cell: own_of[tuple(cell)] if multirun else ""), options
 
 
 def differences(cells: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -131,9 +137,9 @@ def differences(cells: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[override for override in cell if override not in shared] for cell in cells]
 
 
-def _check_launcher(config_name: str, overrides: list[str]) -> None:
-    """Refuse wrong launcher options before anything else is done."""
-    read_options(compose(config_name, overrides, return_hydra_config=True).hydra.launcher)
+def _launcher_options(config_name: str, overrides: list[str]) -> Options | None:
+    """Return the launcher's options; wrong ones are refused before anything else is done."""
+    return read_options(compose(config_name, overrides, return_hydra_config=True).hydra.launcher)
 
 
 def one_line(error: Exception, config_name: str) -> str:

@@ -27,7 +27,7 @@ def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) ->
     Parameters
     ----------
     cfg
-        The validated config.
+        The validated config; device and precision of a network's run are no longer ``auto``.
     content_hash
         Of the data set: where it lies and how it was made do not matter.
     weights_sha256
@@ -44,6 +44,7 @@ def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) ->
             del settings["seed"]
             settings["model"] = {"method": cfg.model.method}
     else:
+        assert "auto" not in (cfg.trainer.device, cfg.trainer.precision)  # mergerexp.sweep.device.resolve
         settings["model"]["pretrained"] = weights_sha256
     return settings
 

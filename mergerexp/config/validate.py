@@ -159,8 +159,6 @@ def _check_run(cfg: TrainConfig) -> None:
     zoom = cfg.augment.zoom
     if len(zoom) != 2 or zoom[0] > zoom[1]:
         raise ConfigError(f"augment.zoom={zoom}: [low, high] is needed, with low <= high")
-    if cfg.trainer.device == "cpu" and cfg.trainer.precision == "16":
-        raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32 or bf16 with trainer.device=cpu")
     _check_tracking(cfg.tracking)
     if isinstance(cfg.model, NetworkConfig):
         _check_network(cfg.model, cfg.init.weights == "pretrained")

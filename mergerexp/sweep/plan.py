@@ -5,6 +5,7 @@ Nothing of a sweep starts before all of its runs are planned.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from mergerexp.errors import ConfigError, try_all
 from mergerexp.files import write_json, write_text
 from mergerexp.models.trial import Wanted, check_networks
 from mergerexp.models.weights import WeightsFile
+from mergerexp.sweep.device import resolve
+from mergerexp.sweep.options import Options
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 from mergerexp.tracking.store_file import StoreFile
@@ -74,9 +77,16 @@ class PlannedRun:
 
 
 class Planner:
-    """Plans the runs of one call; what runs share is looked up once."""
+    """Plans the runs of one call; what runs share is looked up once.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    options
+        Of the launcher that is to start them; None where this process does.
+    """
+
+    def __init__(self, options: Options | None) -> None:
+        self.options = options
         self.datasets: dict[str, Dataset] = {}
         self.weights: dict[Wanted, WeightsFile | None] = {}
 
@@ -96,6 +106,9 @@ class Planner:
         StoreError
             If the SQLite file that is to hold the record is no whole store.
         """
+        own = differences([overrides for overrides, _ in cells])
+        labels = {tuple(overrides): " ".join(mine) for (overrides, _), mine in zip(cells, own, strict=True)}
+        cells = try_all(self._on_its_device, cells, lambda cell: labels[tuple(cell[0])])
         for root in {cfg.paths.root for _, cfg in cells}:
             _check_writable(Path(root))
         for file in {StoreFile.of(absolute_paths(cfg).tracking.uri) for _, cfg in cells}:
@@ -104,9 +117,13 @@ class Planner:
         wanted = dict.fromkeys(filter(None, (_network(cfg) for _, cfg in cells)))
         self.weights |= check_networks(one for one in wanted if one not in self.weights)
         try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
-        own = differences([overrides for overrides, _ in cells])
-        labels = {id(cell): " ".join(mine) for cell, mine in zip(cells, own, strict=True)}
-        return try_all(lambda cell: self._plan(*cell), cells, lambda cell: labels[id(cell)])
+        return try_all(lambda cell: self._plan(*cell), cells, lambda cell: labels[tuple(cell[0])])
+
+    def _on_its_device(self, cell: tuple[Sequence[str], TrainConfig]) -> tuple[Sequence[str], TrainConfig]:
+        overrides, cfg = cell
+        if isinstance(cfg.model, NonparametricConfig):  # the trainer has no say
+            return cell
+        return overrides, dataclasses.replace(cfg, trainer=resolve(cfg.trainer, self.options))
 
     def _plan(self, overrides: Sequence[str], cfg: TrainConfig) -> PlannedRun:
         dataset, network = self._dataset(cfg), _network(cfg)

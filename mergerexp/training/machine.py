@@ -14,6 +14,7 @@ import torch
 from mergerexp.config.schema import TrainerConfig
 from mergerexp.cores import memory_gb, usable_cores
 from mergerexp.errors import ConfigError
+from mergerexp.sweep.device import check_processor
 
 LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -48,22 +49,49 @@ class Machine:
 
 
 def choose_machine(trainer: TrainerConfig) -> Machine:
-    """Choose device, precision and threads, and set torch up for them.
+    """Return the device and the precision that a run was planned with, and set torch up for them.
+
+    Parameters
+    ----------
+    trainer
+        With neither set to ``auto``; see `mergerexp.sweep.device.resolve`.
 
     Raises
     ------
     ConfigError
-        If the config asks for what the machine lacks.
+        If this machine lacks one of them.
     """
-    device = choose_device(trainer.device, "trainer.device")
-    precision = trainer.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
-    if precision == "16" and device.type == "cpu":
-        raise ConfigError("trainer.precision=16: float16 needs a GPU; use 32, bf16 or auto")
+    device = _planned_device(trainer.device)
+    if device.type == "cpu":
+        check_processor(trainer.precision)
+    if (device.type, trainer.precision) == ("cuda", "bf16") and not torch.cuda.is_bf16_supported(
+        including_emulation=False
+    ):
+        raise ConfigError(
+            f"trainer.precision=bf16: the run was planned with it, and {torch.cuda.get_device_name()} has no "
+            "bfloat16 units; give the same line with trainer.precision=16 or 32, or ask for other GPUs "
+            "(hydra.launcher.gpu_type)"
+        )
     threads = trainer.threads or usable_cores()
     set_up_torch(threads)
-    return Machine(device, precision, threads)
+    return Machine(device, trainer.precision, threads)
+
+
+def _planned_device(kind: str) -> torch.device:
+    """Return the device that a run was planned for.
+
+    Raises
+    ------
+    ConfigError
+        If it is not there: another one would make it another run.
+    """
+    if kind in _devices():
+        return _first(kind)
+    raise ConfigError(
+        f"trainer.device={kind}: the run was planned for it, and torch {torch.__version__} finds "
+        f"{' and '.join(_devices())} on {platform.node()}; give the job such a device "
+        "(on Slurm hydra.launcher.gpus=1), or the same line with trainer.device=cpu"
+    )
 
 
 def choose_device(kind: str, key: str) -> torch.device:
@@ -81,11 +109,21 @@ def choose_device(kind: str, key: str) -> torch.device:
     ConfigError
         If this machine has no such device.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = _devices()
     if kind == "auto":
-        kind = next(name for name, here in available.items() if here)
-    if not available[kind]:
+        kind = available[0]
+    if kind not in available:
         raise ConfigError(f"{key}={kind}: this machine has no such device; use {key}=auto")
+    return _first(kind)
+
+
+def _devices() -> list[str]:
+    """Return the kinds of devices that this machine has, the quickest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [kind for kind, here in there.items() if here]
+
+
+def _first(kind: str) -> torch.device:
     return torch.device(kind, 0) if kind == "cuda" else torch.device(kind)
 
 

@@ -71,7 +71,11 @@ class TestFingerprint:
     HASH = "0" * 64
 
     def of(self, *overrides: str, weights: str | None = "w", data: str = HASH) -> str:
-        return fingerprint(compose(*overrides), data, weights)
+        cfg = compose(*overrides)
+        decided = {"device": "cpu", "precision": "32"}  # as planning does, see mergerexp.sweep.device
+        own = {k: v for k in decided if (v := getattr(cfg.trainer, k)) != "auto"}
+        trainer = dataclasses.replace(cfg.trainer, **{**decided, **own})
+        return fingerprint(dataclasses.replace(cfg, trainer=trainer), data, weights)
 
     @pytest.mark.parametrize(
         "override",
@@ -81,7 +85,6 @@ class TestFingerprint:
             "tracking.experiment=other",
             "trainer.threads=1",
             "trainer.progress=false",
-            "trainer.device=cpu",
             "trainer.eval_batch=7",
             "trainer.checkpoint_every_s=5",
             "data.workers=1",
@@ -103,6 +106,7 @@ class TestFingerprint:
             "augment=none",
             "trainer.patience=3",
             "trainer.precision=bf16",
+            "trainer.device=cuda",
             "model.backbone=tf_efficientnet_lite1",
         ],
     )
@@ -146,6 +150,7 @@ class TestFingerprint:
 
     def test_every_key_is_either_identity_or_marked(self):
         """A new key counts unless someone said that it can't change the result."""
-        named = set(identity(compose(), self.HASH, "w"))
+        cfg = compose("trainer.device=cpu", "trainer.precision=32")
+        named = set(identity(cfg, self.HASH, "w"))
         fields = {field.name for field in dataclasses.fields(TrainConfig)}
         assert named - {"protocol"} == fields - {"tracking", "paths"}
