@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mergerexp.config.options import who_has
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
 from mergerexp.config.validate import QUOTED, validate
@@ -150,10 +151,11 @@ def one_line(error: Exception, config_name: str) -> str:
         cause = error.__cause__
         if isinstance(cause, OmegaConfBaseException) and "not in struct" not in str(cause):
             return f"{key}: {str(cause).splitlines()[0]}"
+        if (hint := who_has(key)) is not None:
+            return f"{key}: {hint}"
         known = _known_keys(config_name)
-        if key in known:
-            group = "launcher" if key.startswith("hydra.launcher.") else key.split(".")[0]
-            return f"{key}: the chosen {group} has no such key (another option of the group has)"
+        if key in known:  # a launcher's
+            return f"{key}: the chosen launcher has no such key (another one has)"
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the keys"
         return f"{key}: unknown key; {hint}"

@@ -171,14 +171,21 @@ class NonparametricConfig(ModelConfig):
 
 @dataclass
 class InitConfig:
-    """Initialisation, and the stages that follow from it."""
+    """What every initialisation has, whatever its kind: here all layers are trained at once."""
 
     name: str = setting()
+    kind: str = setting(choices=("one_stage", "two_stages"), identity=False)  # other keys tell them apart
     weights: str = setting(choices=("pretrained", "random"))
-    head_epochs: int = setting(0, 100_000)  # epochs of the head on the frozen backbone; 0: no such stage
-    head_lr: float = setting(high=10.0, above=0.0)  # Adam
     lr_factor: float = setting(high=1e6, above=0.0)  # on optimizer.lr in the fine-tuning stage
     freeze_batchnorm: bool = setting()  # keep BatchNorm's running statistics in the fine-tuning stage too
+
+
+@dataclass
+class TwoStagesConfig(InitConfig):
+    """The head on the frozen backbone first, then all layers."""
+
+    head_epochs: int = setting(1, 100_000)
+    head_lr: float = setting(high=10.0, above=0.0)  # Adam
 
 
 @dataclass
@@ -246,7 +253,7 @@ class TrainConfig:
     data: Any = MISSING
     split: SplitConfig = field(default_factory=SplitConfig)
     model: Any = MISSING
-    init: InitConfig = field(default_factory=InitConfig)
+    init: Any = MISSING
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -313,10 +320,16 @@ MODEL_KINDS: dict[str, type[ModelConfig]] = {
     "network": NetworkConfig,
     "nonparametric": NonparametricConfig,
 }
-# Groups whose schema depends on the value of one of their keys.
+INIT_KINDS: dict[str, type[InitConfig]] = {
+    "one_stage": InitConfig,
+    "two_stages": TwoStagesConfig,
+}
+# Groups whose schema depends on the value of one of their keys: what one option alone has lives with it, and
+# is refused where another one was chosen.
 CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
     "data": ("source", DATA_SOURCES),
     "model": ("kind", MODEL_KINDS),
+    "init": ("kind", INIT_KINDS),
 }
 
 

@@ -14,11 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.backbone_names import check_backbone
+from mergerexp.config.options import options_of, who_has
 from mergerexp.config.schema import (
     CHOICES,
     AggregateConfig,
     DataConfig,
     FolderDataConfig,
+    InitConfig,
     NetworkConfig,
     PrepareConfig,
     RobustnessConfig,
@@ -82,7 +84,7 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
     except OmegaConfBaseException as error:
         key, reason = error.full_key or "", str(error).splitlines()[0]
         if re.match(r"Key '.*' not in '", reason):
-            reason = "unknown key; --help lists the keys"
+            reason = who_has(key) or "unknown key; --help lists the keys"
         if "is not a ListConfig" in reason:
             reason = f"a list is needed: {key}=[A,B]{f'; {QUOTED}' if key == 'compare' else ''}"
         raise ConfigError(f"{key}: {reason}") from error
@@ -154,7 +156,7 @@ def _check_data(data: DataConfig) -> None:
 def _check_run(cfg: TrainConfig) -> None:
     if cfg.fold >= cfg.split.folds:
         raise ConfigError(f"fold={cfg.fold}: split.folds={cfg.split.folds} allows 0 to {cfg.split.folds - 1}")
-    _check_file_name("init.name", cfg.init.name)
+    _check_init(cfg.init)
     _check_file_name("augment.name", cfg.augment.name)
     zoom = cfg.augment.zoom
     if len(zoom) != 2 or zoom[0] > zoom[1]:
@@ -162,6 +164,23 @@ def _check_run(cfg: TrainConfig) -> None:
     _check_tracking(cfg.tracking)
     if isinstance(cfg.model, NetworkConfig):
         _check_network(cfg.model, cfg.init.weights == "pretrained")
+
+
+def _check_init(init: InitConfig) -> None:
+    """See that a shipped initialisation is what its name says: no setting turns it into another one unseen."""
+    _check_file_name("init.name", init.name)
+    options = options_of("init")
+    for key in ("weights", "kind") if init.name in options else ():
+        own, value = options[init.name][key], getattr(init, key)
+        if value != own:
+            raise ConfigError(
+                f"init.{key}={value}: init={init.name} has {own}; choose one of init={', '.join(options)}, "
+                "or name yours with init.name=NAME"
+            )
+    if init.weights == "random" and init.freeze_batchnorm:
+        raise ConfigError(
+            "init.freeze_batchnorm=true: random weights have no statistics to keep, and would never get any"
+        )
 
 
 def _check_tracking(tracking: TrackingConfig) -> None:

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from mergerexp.config.schema import OptimizerConfig, TrainConfig
+from mergerexp.config.schema import OptimizerConfig, TrainConfig, TwoStagesConfig
 from mergerexp.data.images import ImageStore
 from mergerexp.data.loaders import (
     FeatureBatches,
@@ -115,7 +115,7 @@ class Protocol:
         """Run the stages that are not done yet."""
         stage = self._checkpointed_stage()
         passes = 0
-        if self.cfg.init.head_epochs > 0 and stage != "finetune":
+        if isinstance(self.cfg.init, TwoStagesConfig) and stage != "finetune":
             passes = self.train_head(resume=stage == "head")
         best = self._finetune(resume=stage == "finetune")
         self.classifier.load_state_dict(best.weights)
@@ -147,9 +147,7 @@ class Protocol:
             device,
         )
         evaluation = FeatureEvaluation(features.plain(val), labels[val], device)
-        adam = OptimizerConfig(
-            name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0
-        )
+        adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0)
         stage = Stage("head", self.classifier.head, adam, self.run_seed)
         self.fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
         return features.passes
@@ -170,7 +168,7 @@ class Protocol:
         evaluation = ImageEvaluation(self.images, val, labels[val], cfg.trainer.eval_batch, augment)
         optimizer = dataclasses.replace(cfg.optimizer, lr=cfg.optimizer.lr * cfg.init.lr_factor)
         best = BestWeights(cfg.trainer.patience)
-        if cfg.init.head_epochs > 0 and not resume:
+        if isinstance(cfg.init, TwoStagesConfig) and not resume:
             # What stage 1 came to is the first candidate: fine-tuning must not end worse than it began.
             best.compare(_evaluate(self.classifier, evaluation), -1, self.classifier)
         stage = Stage("finetune", self.classifier, optimizer, self.run_seed, cfg.init.freeze_batchnorm)

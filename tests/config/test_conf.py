@@ -10,7 +10,8 @@ import pytest
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.fingerprint import fingerprint, identity
 from mergerexp.config.paths import conf_dir
-from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
+from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig, TwoStagesConfig
+from mergerexp.errors import ConfigError
 
 GROUPS = sorted(
     f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml") if path.parent.name != "hydra"
@@ -59,7 +60,7 @@ def test_paper_to_the_letter(tmp_path):
     assert (cfg.split.folds, cfg.split.subset_of, cfg.split.negatives) == (4, "all", "all")
     assert cfg.model.normalization == "raw"
     random = compose("experiment=paper", "init=random", f"data.root={tmp_path}")
-    assert (random.init.head_epochs, random.init.weights) == (0, "random")
+    assert (random.init.lr_factor, random.init.weights) == (1.0, "random")
 
 
 def test_paper_beside_what_it_has_to_beat(tmp_path):
@@ -154,3 +155,26 @@ class TestFingerprint:
         named = set(identity(cfg, self.HASH, "w"))
         fields = {field.name for field in dataclasses.fields(TrainConfig)}
         assert named - {"protocol"} == fields - {"tracking", "paths"}
+
+
+class TestInitialisations:
+    """What one initialisation alone has lives with it: nothing turns one into another unseen."""
+
+    @pytest.mark.parametrize("experiment", [[], ["experiment=quickstart"], ["experiment=paper"]])
+    def test_random_has_no_frozen_stage_whatever_the_experiment(self, experiment, tmp_path):
+        chosen = [*experiment, *(own for option in experiment for own in needs(option, tmp_path))]
+        random, imagenet = (compose(*chosen, f"init={name}").init for name in ("random", "imagenet"))
+        assert not isinstance(random, TwoStagesConfig) and random.weights == "random"
+        assert isinstance(imagenet, TwoStagesConfig) and imagenet.head_epochs == 40
+
+    def test_the_frozen_stage_of_the_papers_code_is_an_arm_of_its_own(self):
+        init = compose("init=random_frozen_head").init
+        assert (init.name, init.weights, init.head_epochs) == ("random_frozen_head", "random", 40)
+
+    def test_an_experiment_of_the_users_can_not_add_a_stage_either(self, tmp_path):
+        (tmp_path / "experiment").mkdir()
+        (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ninit: {head_epochs: 20}\n")
+        own = (f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+        assert compose(*own, "init=imagenet").init.head_epochs == 20
+        with pytest.raises(ConfigError, match=r"init\.head_epochs: the chosen init has no such key, unlike"):
+            compose(*own, "init=random")

@@ -36,6 +36,15 @@ WRONG = [
     ("augment.flip=maybe", "augment.flip", ""),
     ("augment.zoom=2", "augment.zoom", ""),
     ("init.head_epochs=null", "init.head_epochs", ""),
+    ("init=random init.head_epochs=3", "init.head_epochs", "unlike init=imagenet and init=random_frozen_head"),
+    ("init=random +init.head_epochs=3", "init.head_epochs", "unlike init=imagenet"),
+    ("init=imagenet init.weights=random", "init.weights=random", "init=imagenet has pretrained"),
+    ("init=random init.name=imagenet", "init.weights=random", "init=imagenet has pretrained"),
+    ("init=imagenet init.kind=one_stage", "init.", "unlike init=imagenet"),
+    ("init=random init.kind=two_stages", "init.head_epochs", "no value given"),
+    ("init=random init.freeze_batchnorm=true", "init.freeze_batchnorm=true", "no statistics to keep"),
+    ("init.head_epochs=0", "init.head_epochs=0", "at least 1"),
+    ("init.kind=three_stages", "init.kind=three_stages", "one_stage, two_stages"),
     ("optimizer.lr=[1,2]", "optimizer.lr", ""),
     # out of range
     ("subset=0", "subset=0", "above 0"),
@@ -136,6 +145,14 @@ def test_wrong_cells_of_a_sweep_are_all_named_and_nothing_starts(run_verb, capsy
     lines = capsys.readouterr().err.splitlines()
     assert [any(word in line for line in lines) for word in ("fold=4", "fold=5", "subset=7")] == [True] * 3
     assert len(lines) == 5  # one a wrong cell
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_of_one_initialisation_is_refused_for_a_sweep_over_several(run_verb, capsys, tmp_path):
+    assert run_verb(mergerexp.train, "-m", "init=imagenet,random", "fold=0,1", "init.head_epochs=3") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["init=random fold=0", "init=random fold=1"]
+    assert all("give it in a line for these alone" in line for line in lines)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,12 +17,11 @@ SWEEP = (
     "data.simulator.n_mergers=40",
     "data.simulator.n_noninteracting=60",
     "model.backbone=test_resnet",
-    "init=imagenet,random",
-    "init.weights=random",
+    "init=random_frozen_head",
     "init.head_epochs=3",
     "trainer.max_epochs=40",
     "trainer.patience=40",
-    "fold=0,1",
+    "fold=0,1,2,3",
 )
 
 

@@ -27,7 +27,7 @@ from mergerexp.sweep.sweep_folder import SweepFolder, find_sweeps
 from mergerexp.tracking.pending import Standing, complete_records
 from tests.conftest import TINY
 
-SWEEP = ("-m", "init=imagenet,random", "init.weights=random", "fold=0,1", "trainer.max_epochs=1")
+SWEEP = ("-m", "init=random_frozen_head,random", "fold=0,1", "trainer.max_epochs=1")
 LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
 
 

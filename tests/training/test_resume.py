@@ -19,8 +19,7 @@ from mergerexp.training.stage import Stage
 from tests.conftest import TINY
 
 RUN = (
-    "init=imagenet",
-    "init.weights=random",  # both stages without pretrained weights
+    "init=random_frozen_head",  # both stages without pretrained weights
     "init.head_epochs=3",
     "trainer.max_epochs=4",
     "trainer.per_class=2",
