@@ -62,7 +62,7 @@ def aggregate(cfg: AggregateConfig) -> Path:
     UserError
         If the study is not there, or has gaps and ``allow_partial`` is false.
     """
-    from mergerexp.report.examples import read_examples, read_robustness
+    from mergerexp.report.examples import read_examples, read_histories, read_robustness
     from mergerexp.report.quality import Settings
     from mergerexp.report.results import compute
     from mergerexp.report.study_folder import check_folder, write_study
@@ -75,7 +75,8 @@ def aggregate(cfg: AggregateConfig) -> Path:
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
     examples, without = read_examples(reader, study)
     degraded, gaps = read_robustness(reader, study)
-    study = replace(study, gaps=[*study.gaps, *without, *gaps])
+    histories, untold = read_histories(reader, study)
+    study = replace(study, gaps=[*study.gaps, *without, *gaps, *untold])
     log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
     if study.gaps and not cfg.allow_partial:
         hint = (
@@ -88,8 +89,8 @@ def aggregate(cfg: AggregateConfig) -> Path:
         log.warning("%s", gap)
     compare = None if cfg.compare is None else (cfg.compare[0], cfg.compare[1])
     chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
-    settings = Settings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen)
-    results = compute(study, settings, degraded, lambda what: log.info("computing %s", what))
+    settings = Settings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published)
+    results = compute(study, settings, degraded, histories, lambda what: log.info("computing %s", what))
     log.info("writing tables, figures and the report")
     return write_study(results, examples, folder)
 

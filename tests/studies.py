@@ -6,8 +6,10 @@ import functools
 import io
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,8 +52,25 @@ def rate(labels: np.ndarray, skill: float, rng: np.random.Generator) -> np.ndarr
     return 1 / (1 + np.exp(-1.8 * logit))
 
 
-def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = "c" * 64) -> RunFolder:
-    """Make one run's folder and its MLflow record."""
+def history(cfg: TrainConfig) -> list[dict[str, Any]]:
+    """Return the epochs of a run that ended by patience after its fourth epoch of fine-tuning."""
+    stages = {"head": getattr(cfg.init, "head_epochs", 0), "finetune": 4 + cfg.trainer.patience}
+    return [
+        {"stage": stage, "epoch": epoch, "timestamp_ms": 1000 * epoch, "seconds": 1.0}
+        | {"train_loss": 1 / (epoch + 2), "val_loss": 0.5, "val_accuracy": 0.7}
+        for stage, epochs in stages.items()
+        for epoch in range(epochs)
+    ]
+
+
+def add_run(
+    root: Path,
+    *overrides: str,
+    state: str = DONE,
+    content_hash: str = "c" * 64,
+    ended: Mapping[str, float] = MappingProxyType({}),
+) -> RunFolder:
+    """Make one run's folder and its MLflow record; ended: how training did, if not by patience."""
     if not (root / "mlflow.db").exists():
         root.mkdir(exist_ok=True)
         shutil.copy(empty_store(), root / "mlflow.db")
@@ -72,11 +91,11 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
     classes = {"positive": "merger", "negative": "noninteracting"}
     data = {"name": cfg.data.name, "content_hash": content_hash, "objects": len(labels), **classes}
     write_json(folder.provenance, {**provenance, "data": data, "software": {"python": "3.11"}})
-    write_json(folder.history, [])
+    is_network = isinstance(cfg.model, NetworkConfig)
+    write_json(folder.history, history(cfg) if is_network else [])
     folder.join("5weep000")
     if state == DONE:
         rng = np.random.default_rng([cfg.fold, cfg.seed, round(100 * cfg.subset)])
-        is_network = isinstance(cfg.model, NetworkConfig)
         skill = (SKILL[cfg.init.name] if is_network else 0.4) * cfg.subset**0.15
         parts = [
             pd.DataFrame(
@@ -95,7 +114,10 @@ def add_run(root: Path, *overrides: str, state: str = DONE, content_hash: str = 
         images = [jpeg(label) for label in parts[1]["label"]]
         pd.DataFrame({"objid": parts[1]["objid"], "drawn": True, "jpeg": images}).to_parquet(folder.examples)
         size = {"train/n_balanced": float(n_balanced(labels[split.train])), "run/seconds": 60.0}
-        epochs = {"run/epochs": 12.0} if is_network else {}  # a rule has none
+        epochs = {}  # a rule has none
+        if is_network:
+            tuned = sum(row["stage"] == "finetune" for row in history(cfg))
+            epochs = {"run/epochs": 12.0, "run/best_epoch": 3.0, "run/finetune_epochs": float(tuned)} | ended
         write_json(folder.metrics, {**fold_metrics(predictions), **size, **epochs})
         for name in ("model.safetensors", "model.json"):
             write_json(folder.path / name, {})

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from scipy import stats
 from sklearn.metrics import f1_score, log_loss, roc_auc_score
 
@@ -25,6 +26,7 @@ FIGURES = {
     "fig02_lesion", "fig03_histogram", "fig04_calibration", "fig05_histogram_recalibrated",
     "fig06_calibration_recalibrated", "fig07_roc", "precision_recall", "fig08_true_positives",
     "fig09_false_positives", "fig10_true_negatives", "fig11_false_negatives", "most_confident_mistakes",
+    "learning_curves",
 }  # fmt: skip
 
 
@@ -50,7 +52,7 @@ def test_everything_is_written(small_study):
         assert len(pd.read_csv(small_study / "tables" / f"{table}.csv"))
         assert (small_study / "tables" / f"{table}.md").read_text().count("|") > 20
     page = (small_study / "report.html").read_text()
-    assert "0.9922" in page
+    assert "0.9922" not in page  # simulated galaxies are not the published sample
     assert page.count("data:image/") > len(FIGURES)
     study = read_json(small_study / "study.json")
     assert study["gaps"] == []
@@ -220,9 +222,49 @@ def test_rules_alone(aggregate, tmp_path):
         assert "published" not in (study / "tables" / f"{table}.md").read_text()
 
 
-def test_the_published_tests_stand_beside_those_of_transfer_learning(small_study):
+def test_the_published_tests_stand_beside_those_of_transfer_learning(aggregate, tmp_path):
+    """Of a data set that declares itself the published sample; conf/data/sdss.yaml does."""
+    add_study(tmp_path, ("imagenet", "random"), (1.0,), (0, 1, 2, 3), "data.published_sample=true")
+    assert aggregate() == 0
+    study = tmp_path / "studies" / "mergerexp"
     for table in ("lesion_errors", "lesion_tests", "lesion_combined"):
-        assert "published" in (small_study / "tables" / f"{table}.md").read_text()
+        assert "published" in (study / "tables" / f"{table}.md").read_text()
+    assert "0.9922" in (study / "report.html").read_text()
+
+
+def test_how_training_ended_is_told(aggregate, tmp_path):
+    """Networks that were never fine-tuned, and those that might have gone on, with their learning curves."""
+    cut_off = {"run/finetune_epochs": 40.0, "run/best_epoch": 38.0}
+    for init, ended in (("imagenet", cut_off), ("random", {"run/best_epoch": -1.0})):
+        for fold in range(4):
+            add_run(tmp_path, f"init={init}", f"fold={fold}", ended=ended if fold < 3 else {})
+    assert aggregate() == 0
+    study = tmp_path / "studies" / "mergerexp"
+    page = " ".join((study / "report.html").read_text().split())
+    assert page.count("In 3 of the 4 runs of imagenet, training stopped at max_epochs before patience") == 2
+    assert page.count("In 3 of the 4 runs of random, no epoch of fine-tuning was better than the head") == 2
+    table = pd.read_csv(study / "tables" / "training.csv")
+    assert table.groupby("arm")[
+        ["best before fine-tuning", "stopped at max_epochs"]
+    ].sum().to_numpy().tolist() == [
+        [0, 3],
+        [3, 0],
+    ]
+    assert len(read_json(study / "study.json")["verdict"]) == 3
+    tags = [
+        run.data.tags["mergerexp.caveat"]
+        for run in MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["1"])
+    ]
+    assert sorted(tag.partition(":")[0] for tag in tags) == [
+        "", "", *["best before fine-tuning"] * 3, *["stopped at max_epochs"] * 3
+    ]  # fmt: skip
+
+
+def test_a_learning_curve_that_can_not_be_read_is_a_gap(aggregate, tmp_path, capsys):
+    add_study(tmp_path, ("imagenet",), (1.0,))
+    next(tmp_path.glob("mlartifacts/**/history.json")).write_text("[]")
+    assert aggregate() == 2
+    assert "damaged: learning curve of imagenet" in capsys.readouterr().err
 
 
 def test_several_seeds(aggregate, tmp_path):
@@ -255,7 +297,7 @@ def test_arms_of_unequal_folds_share_a_row_and_say_so(aggregate, tmp_path):
     assert aggregate("allow_partial=true") == 0
     rows = (tmp_path / "studies" / "mergerexp" / "tables" / "lesion_errors.md").read_text().splitlines()
     sizes = [row for row in rows if row.startswith("|") and "N |" not in row and "---" not in row]
-    assert len(sizes) == 3  # two of ours, and the published
+    assert len(sizes) == 2
     assert "(3 of 4 folds)" in sizes[1] and all(cell.strip() for cell in sizes[1].split("|")[1:-1])
 
 

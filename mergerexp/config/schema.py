@@ -66,6 +66,7 @@ class DataConfig:
     size: int = setting(16, 2048)  # side of the stored images, in pixels
     stretch: float | None = setting(high=100.0, above=0.0)  # n of the pictures' asinh stretch; null: linear
     workers: int | None = setting(1, 1024, identity=False)  # processes of `prepare`; null: all cores
+    published_sample: bool = setting(identity=False)  # the paper's own: its numbers stand beside ours
 
 
 @dataclass
@@ -281,6 +282,7 @@ class AggregateConfig(StudyConfig):
     name: str | None = setting()  # of the study's folder; null: the experiment's
     compare: list[str] | None = setting()  # [arm, arm]: does the first have the smaller error?
     allow_partial: bool = setting()  # go on although the study has gaps
+    published: bool | None = setting()  # the paper's numbers beside ours; null: where it is its sample
     prevalence: float = setting(high=0.99, above=0.0)  # of mergers in the sky
     draws: int = setting(100, 1_000_000)  # of each bootstrap
     seed: int = setting(0, 2**31 - 1)

@@ -167,7 +167,7 @@ def _check_run(cfg: TrainConfig) -> None:
 
 
 def _check_init(init: InitConfig) -> None:
-    """See that a shipped initialisation is what its name says: no setting turns it into another one unseen."""
+    """See that a shipped initialisation is what its name says: no setting turns it into another."""
     _check_file_name("init.name", init.name)
     options = options_of("init")
     for key in ("weights", "kind") if init.name in options else ():

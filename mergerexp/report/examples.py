@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mergerexp.errors import describe
+from mergerexp.errors import UserError, describe
+from mergerexp.files import read_json
 from mergerexp.frames import records
 from mergerexp.report.quality import first_seed
 from mergerexp.report.results import largest
@@ -14,6 +15,7 @@ from mergerexp.tracking.arms import is_network
 from mergerexp.tracking.selection import Gap, cell_name
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 
+HISTORY = ["stage", "epoch", "train_loss", "val_loss", "val_accuracy"]
 RATED = ["objid", "fold", "seed", "label", "p_m"]
 
 
@@ -71,6 +73,25 @@ def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | N
     return (pd.concat(parts, ignore_index=True) if parts else None), gaps
 
 
+def read_histories(reader: StudyReader, study: Study) -> tuple[pd.DataFrame, list[Gap]]:
+    """Return the epochs of all networks' training: run_id, arm, subset and the columns of `HISTORY`.
+
+    A run whose history can't be read is a gap.
+    """
+    networks = [run_id for run_id in study.runs["run_id"] if is_network(study.settings[run_id])]
+    runs = study.runs[study.runs["run_id"].isin(networks)]
+    content = reader.artifacts(runs, "history.json", _read_history)
+    parts, gaps = [], []
+    for row in records(runs):
+        found = content[row["run_id"]]
+        if isinstance(found, Exception):
+            what = f"learning curve of {cell_name(row)} (run {row['run_id'][:8]}): {describe(found)}"
+            gaps.append(Gap("damaged", what))
+            continue
+        parts.append(found.assign(**{key: row[key] for key in ("run_id", "arm", "subset")}))
+    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), gaps
+
+
 def _networks(study: Study) -> pd.DataFrame:
     """Return the runs of networks at their largest size."""
     networks = [run_id for run_id in study.runs["run_id"] if is_network(study.settings[run_id])]
@@ -84,6 +105,16 @@ def _levels(ratings: pd.DataFrame) -> tuple[tuple[str, float], ...]:
 
 def _read_ratings(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path, columns=["objid", "label", "degradation", "strength", "p_m"])
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise UserError("history.json has no epochs")
+    if missing := set(HISTORY) - set(rows[0]):
+        raise UserError(f"history.json lacks {', '.join(sorted(missing))}")
+    scores = dict.fromkeys(("train_loss", "val_loss", "val_accuracy"), float)  # null: not finite
+    return pd.DataFrame(rows)[HISTORY].astype(scores)
 
 
 def _read_images(path: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,8 @@ class Settings:
         What the study is called.
     chosen
         By what its runs were chosen: where, sweep, allow_partial.
+    published
+        Whether the published numbers stand beside ours; None: where the data set is the published sample.
     """
 
     compare: tuple[str, str] | None = None
@@ -46,6 +49,7 @@ class Settings:
     seed: int = 0
     title: str = "study"
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    published: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Quality:
         By method and fold.
     scores
         A row for each of raw, isotonic and platt, at equal numbers, at the survey's prevalence with the
-        probabilities as they are, and there with the prior shifted.
+        probabilities as they are, and there with the prior shifted. What tests whether they are true is NaN
+        where it means nothing: where they are meant for another prevalence, and where all are alike.
     """
 
     test: pd.DataFrame
@@ -103,8 +108,11 @@ def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
     rows = [
         {"p": "as trained", **_fixed(raw, "p_m", BALANCED, settings)},
         *(_refitted(test, method, BALANCED, settings) for method in METHODS),
-        {"p": "as trained", **_fixed(raw, "p_m", survey, settings)},
-        {"p": "isotonic", **_fixed(raw, "p_cal", survey, settings, clipped="p_cal_clipped")},
+        {"p": "as trained", **_fixed(raw, "p_m", survey, settings, meant=BALANCED)},
+        {
+            "p": "isotonic",
+            **_fixed(raw, "p_cal", survey, settings, meant=BALANCED, clipped="p_cal_clipped"),
+        },
         {"p": "as trained, prior shifted", **_fixed(shifted, "p_m", survey, settings)},
         *(_refitted(test, method, survey, settings) for method in METHODS),
     ]
@@ -112,9 +120,22 @@ def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
 
 
 def _fixed(
-    frame: pd.DataFrame, column: str, prevalence: float, settings: Settings, clipped: str | None = None
+    frame: pd.DataFrame,
+    column: str,
+    prevalence: float,
+    settings: Settings,
+    meant: float | None = None,
+    clipped: str | None = None,
 ) -> dict[str, Any]:
-    """Score given probabilities as if they were meant for a prevalence; log-loss: of the clipped ones."""
+    """Score given probabilities at a prevalence.
+
+    Parameters
+    ----------
+    meant
+        Prevalence that they hold for; None: this one.
+    clipped
+        Column of the probabilities whose log-loss is taken.
+    """
 
     def bootstrap(name: str) -> pd.DataFrame:
         known: dict[str, Any] = {"seed": settings.seed, "draws": settings.draws, "unit": frame["group"]}
@@ -124,7 +145,7 @@ def _fixed(
     table = bootstrap(column)
     if clipped is not None:
         table.loc["log_loss"] = bootstrap(clipped).loc["log_loss"]
-    return _row(table.reset_index(), frame, column, prevalence, settings)
+    return _row(table.reset_index(), frame, column, prevalence, settings, meant)
 
 
 def _refitted(test: pd.DataFrame, method: str, prevalence: float, settings: Settings) -> dict[str, Any]:
@@ -137,12 +158,19 @@ def _refitted(test: pd.DataFrame, method: str, prevalence: float, settings: Sett
 
 
 def _row(
-    table: pd.DataFrame, frame: pd.DataFrame, column: str, prevalence: float, settings: Settings
+    table: pd.DataFrame,
+    frame: pd.DataFrame,
+    column: str,
+    prevalence: float,
+    settings: Settings,
+    meant: float | None = None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"prevalence": prevalence}
     for own in records(table[table["metric"].isin(QUALITIES)]):
         name = own["metric"]
         row |= {name: own["value"], f"{name}_low": own["low"], f"{name}_high": own["high"]}
+    if meant not in (None, prevalence) or frame[column].nunique() < 2:
+        return row | dict.fromkeys(("ece_null", "ece_p", "spiegelhalter_z", "spiegelhalter_p"), math.nan)
     null = ece_null(frame["label"], frame[column], prevalence=prevalence, seed=settings.seed, draws=REFITS)
     at_hand = prior_shift(frame[column], prevalence, frame["label"].mean())
     z, p_value = spiegelhalter(frame["label"], at_hand)

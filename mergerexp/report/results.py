@@ -50,6 +50,8 @@ class Results:
         By arm.
     robustness
         Degraded test images, see `mergerexp.analysis.robustness`; None where it was not measured.
+    histories
+        Epochs of the networks' training, see `mergerexp.report.examples.read_histories`.
     """
 
     study: Study
@@ -63,6 +65,7 @@ class Results:
     power_laws: dict[str, LearningCurve]
     quality: dict[str, Quality]
     robustness: pd.DataFrame | None = None
+    histories: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -71,10 +74,23 @@ class Results:
         return Words.of(*self.study.class_names)
 
     @property
+    def is_published_sample(self) -> bool:
+        """Whether the data set of all runs declares itself the sample of the published numbers."""
+        configs = (self.study.settings[run_id] for run_id in self.study.runs["run_id"])
+        return all(config.get("data.published_sample") == "True" for config in configs)
+
+    @property
+    def with_published(self) -> bool:
+        """Whether the published numbers stand beside ours."""
+        asked = self.settings.published
+        return self.is_published_sample if asked is None else asked
+
+    @property
     def is_papers(self) -> bool:
-        """Whether pretrained weights are compared with random ones, as in the published tests."""
+        """Whether the published tests stand beside ours: of pretrained weights against random ones."""
         weights = _weights(self.study)
-        return [weights[arm] for arm in self.compared or ()] == ["pretrained", "random"]
+        compared = [weights[arm] for arm in self.compared or ()]
+        return self.with_published and compared == ["pretrained", "random"]
 
     @property
     def rated(self) -> str | None:
@@ -91,6 +107,7 @@ def compute(
     study: Study,
     settings: Settings,
     degraded: pd.DataFrame | None = None,
+    histories: pd.DataFrame | None = None,
     step: Callable[[str], None] = lambda what: None,
 ) -> Results:
     """Compute everything from a study with predictions.
@@ -103,6 +120,8 @@ def compute(
         What was asked for.
     degraded
         Ratings of degraded test images, see `mergerexp.report.examples.read_robustness`.
+    histories
+        Epochs of training, see `mergerexp.report.examples.read_histories`.
     step
         Told what is being computed, for a progress report.
 
@@ -143,6 +162,7 @@ def compute(
         power_laws=laws,
         quality=quality,
         robustness=None if degraded is None else robustness_curves(degraded),
+        histories=pd.DataFrame() if histories is None else histories,
         notes=notes,
     )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from mergerexp.analysis.fold_errors import fold_errors
-from mergerexp.analysis.lesion import Comparison
 from mergerexp.frames import records
 from mergerexp.report.figures.galleries import OUTCOMES, Picture, draw_lots, most_confident_mistakes
+from mergerexp.report.numbers import p_value_text
 from mergerexp.report.page import (
     Arm,
     Explorer,
@@ -28,10 +26,14 @@ from mergerexp.report.page import (
 from mergerexp.report.published import published, published_error
 from mergerexp.report.quality import first_seed
 from mergerexp.report.results import Results, largest
-from mergerexp.report.tables import Table, p_value
+from mergerexp.report.tables import Table
+from mergerexp.report.texts import texts
+from mergerexp.report.training import cautions, caveats_of
+from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, verdict
 
 IN_A_TENTH = 4  # images of each class in the threshold explorer
 NOT_THERE = "not in the paper"
+TILES = {"paired_bootstrap": "paired bootstrap over galaxies", "corrected_t": "corrected t over folds"}
 
 
 def tell(
@@ -59,10 +61,11 @@ def tell(
     return Report(
         title=f"{results.settings.title}: {' and '.join(results.compared or results.arms[:2])}",
         subtitle=_subtitle(results),
+        verdict=[verdict(results.comparison), *cautions(results)],
         headline=_headline(results),
         gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
         sections=_sections(results, shown, figures, examples),
-        errata=published()["errata"],
+        errata=published()["errata"] if results.with_published else [],
         runs=_runs(results),
         provenance=provenance,
         explorer=_explorer(results, examples),
@@ -72,11 +75,13 @@ def tell(
 
 def _subtitle(results: Results) -> str:
     study = results.study
-    name = study.tags[study.runs["run_id"].iloc[0]]["mergerexp.data.name"]
-    galaxies = study.predictions["objid"].nunique()
+    data = study.tags[study.runs["run_id"].iloc[0]]
+    name, galaxies = data["mergerexp.data.name"], int(data["mergerexp.data.objects"])
+    tested = study.predictions.loc[study.predictions["split"] == "test", "objid"].nunique()
     return (
-        f"{len(study.runs)} runs on {galaxies:,} galaxies of {name}, after {published()['source']}. "
-        "Every number here is computed from the stored predictions of the test folds."
+        f"{len(study.runs)} runs on the {galaxies:,} galaxies of {name}, after {published()['source']}. "
+        "Every number here is computed from the stored predictions of the test folds, which hold "
+        f"{tested:,} of them."
     )
 
 
@@ -86,6 +91,7 @@ def _headline(results: Results) -> list[Headline]:
     ]
     by = scores.set_index("metric")
     ours, beside = results.headline, results.is_papers  # else the published numbers are of something else
+    paper_has_not = NOT_THERE if beside else None
 
     def paper(number: str) -> str | None:
         return f"published {number}" if beside else None
@@ -94,24 +100,26 @@ def _headline(results: Results) -> list[Headline]:
         row = by.loc[metric]
         return f"{row['mean']:.{digits}f}" + (f" ± {row['sem']:.{digits}f}" if row["folds"] > 1 else "")
 
-    size = f"{ours}, N = {by['n_train'].iloc[0]:.0f}"
+    folds = by["folds"].iloc[0]
+    mean = f"mean of {folds} folds" if folds > 1 else "one fold"
+    size = f"{ours}, N = {by['n_train'].iloc[0]:.0f}; {mean}"
     first = [
-        Headline("test error", of("error"), paper(published_error("transfer")), f"{size}; classes alike"),
+        Headline("test error", of("error"), paper(published_error("transfer")), f"{size}, classes alike"),
         Headline("AUROC", of("auroc"), paper(f"{published()['auroc']}"), size),
         Headline("F1 at p_m ≥ 0.5", of("f1"), paper(f"{published()['table1'][0]['f1']:.2f}"), size),
     ]
-    if results.comparison is None or results.compared is None:
+    if results.comparison is None:
         return first
+    level = f"one-tailed, level {LEVEL:g}: has {results.comparison.better} the smaller error?"
+    first += [
+        Headline(f"p, {TILES[judgement.test]}", p_value_text(judgement.p), paper_has_not, level)
+        for judgement in judgements(results.comparison)
+    ]
     welch = combined_test(results.comparison, "stouffer", "welch")
-    joint = combined_test(results.comparison, "mean_over_sizes", "paired_bootstrap")
-    better, worse = results.compared
-    if welch is not None:
-        what = f"{better} better than {worse}? All sizes, one-tailed"
+    if beside and welch is not None:
         of_paper = paper(f"{published()['lesion']['combined_p']:.2f}")
-        first.append(Headline("p, by the paper's test", p_value(welch["p_value"]), of_paper, what))
-    if joint is not None:
-        paired = f"error smaller by {joint['difference']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]"
-        first.append(Headline("p, paired bootstrap", p_value(joint["p_value"]), NOT_THERE, paired))
+        p = p_value_text(welch["p_value"])
+        first.append(Headline("p, by the paper's test", p, of_paper, "not safe, see below"))
     return first
 
 
@@ -133,6 +141,7 @@ def _sections(
         "lesion": pick(
             "fig02_lesion", "lesion_errors", "lesion_tests", "lesion_combined", "lesion_assumptions"
         ),
+        "training": pick("learning_curves", "training"),
         "scores": pick("table1_scores", "scores_by_prevalence", "fig07_roc", "precision_recall"),
         "calibration": pick(
             "fig03_histogram",
@@ -144,10 +153,14 @@ def _sections(
         "galleries": _galleries(results, examples.get(words["pictured"])),
         "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
     }
-    said = _texts()["sections"]
+    said = texts()["sections"]
     seeds = results.study.runs["seed"].nunique()
-    notes = [*results.notes, *([_texts()["seeds"]] if seeds > 1 else [])]
-    filled = {**words, "verdict": "\n\n".join([verdict(results.comparison, seeds), *notes])}
+    notes = [*results.notes, *([texts()["seeds"]] if seeds > 1 else [])]
+    if results.with_published and not results.is_published_sample:
+        notes.append(texts()["other_sample"])
+    told = [details(results.comparison, seeds), *notes]
+    filled = {**words, "details": "\n\n".join(filter(None, told))}
+    filled["cautions"] = " ".join(cautions(results)) or "Here every run did."
     return [
         Section(name, said[name]["title"], said[name]["intro"].format(**filled), own)
         for name, own in items.items()
@@ -155,56 +168,8 @@ def _sections(
     ]
 
 
-def verdict(comparison: Comparison | None, seeds: int = 1) -> str:
-    """Say in words what the tests say, and which of them can be trusted; seeds: how many were trained."""
-    said = _texts()["verdict"]
-    if comparison is None:
-        return str(said["none"])
-    joint = combined_test(comparison, "mean_over_sizes", "paired_bootstrap")
-    assert joint is not None  # wherever two arms are compared
-    which = "better" if joint["low"] > 0 else "worse" if joint["high"] < 0 else "unclear"
-    names = {"better": comparison.better, "worse": comparison.worse}
-    least, *limits = (joint[key] for key in ("difference", "low", "high"))
-    winner = comparison.better
-    if least < 0:
-        winner, least, limits = comparison.worse, -least, [-limit for limit in reversed(limits)]
-    numbers = {"winner": winner, "difference": least, "low": limits[0], "high": limits[1]}
-    sentences = [
-        said["joint"].format(
-            said=said[which].format(**names), p=_equals(joint["p_value"]), **numbers, **names
-        )
-    ]
-    folds = combined_test(comparison, "mean_over_sizes", "corrected_t")
-    if folds is not None and pd.notna(folds["p_value"]):
-        p = folds["p_value"]  # at the level of the 95 % interval, which is two-sided
-        of_folds = "better" if p < 0.025 else "worse" if p > 0.975 else "unclear"
-        agrees = said["agree" if of_folds == which else "disagree"]
-        sentences.append(said["folds"].format(p=_equals(p), agrees=agrees))
-    if seeds == 1:
-        sentences.insert(1, said["one_seed"])
-    return f"{' '.join(sentences)}\n\n{said['published']}"
-
-
-def _equals(p: float) -> str:
-    shown = p_value(p)
-    return shown if shown.startswith("<") else f"= {shown}"
-
-
-def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any] | None:
-    """Return a row of `Comparison.combined`; None where the study is too small for that test."""
-    table = comparison.combined
-    rows = records(table[(table["combination"] == combination) & (table["test"] == test)])
-    return rows[0] if rows else None
-
-
-@functools.cache
-def _texts() -> dict[str, Any]:
-    content: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("texts.yaml")))
-    return dict(content)
-
-
 def _figure(name: str, png: Path, words: dict[str, str]) -> Figure:
-    said = _texts()["figures"][name]
+    said = texts()["figures"][name]
     return Figure(name, said["title"], said["caption"].format(**words), said["alt"].format(**words), png)
 
 
@@ -223,6 +188,7 @@ def _words(results: Results, examples: dict[str, pd.DataFrame]) -> dict[str, str
         "rated": results.rated or "",
         "pictured": pictured,
         "laws": laws,
+        "stars": " The stars are the published errors." if results.with_published else "",
         "seed": _first_seed(results, results.rated),
         "seed_pictured": _first_seed(results, pictured),
     }
@@ -294,6 +260,7 @@ def _runs(results: Results) -> TableBlock:
             "seed": runs["seed"].astype(str),
             "test error": _errors_of(runs, errors),
             "epochs": _numbers(runs["epochs"], ".0f"),
+            "note": [", ".join(caveats_of(study, run_id)) for run_id in runs["run_id"]],
             "minutes": _numbers(runs["seconds"].astype(float) / 60, ".1f"),
             "commit": runs["commit"].fillna("").str[:7],
         }

@@ -22,10 +22,13 @@ from mergerexp.report.figures.lesion import draw_lesion
 from mergerexp.report.figures.quality import all_quality_figures
 from mergerexp.report.figures.robustness import draw_robustness
 from mergerexp.report.figures.style import save
+from mergerexp.report.figures.training import draw_learning_curves
 from mergerexp.report.page import write_page
 from mergerexp.report.results import Results
 from mergerexp.report.story import tell
 from mergerexp.report.tables import all_tables
+from mergerexp.report.training import cautions, endings
+from mergerexp.report.verdict import verdict
 from mergerexp.tracking.provenance import command_line, git_state, software
 
 log = logging.getLogger(__name__)
@@ -114,6 +117,8 @@ def _figures(results: Results, examples: dict[str, pd.DataFrame], folder: Path) 
     """Draw all figures; return their PNG files by name."""
     drawers: dict[str, Callable[[], Figure]] = {"fig02_lesion": lambda: draw_lesion(results)}
     drawers |= all_quality_figures(results)
+    if len(results.histories):
+        drawers["learning_curves"] = lambda: draw_learning_curves(results)
     if results.robustness is not None:
         drawers["robustness_curves"] = lambda: draw_robustness(results)
     if pictured := [arm for arm in results.arms if arm in examples]:
@@ -185,12 +190,14 @@ def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
         "combined_tests": None if comparison is None else comparison.combined,
         "calibration": pd.concat([pd.DataFrame(), *_calibration_scores(results)]),
         "robustness": results.robustness,
+        "training": endings(results),
         "runs": results.study.runs,
     }
     return {
         "name": results.study.name,
         "arms": results.arms,
         "compared": results.compared,
+        "verdict": [verdict(results.comparison), *cautions(results)],
         "settings": vars(results.settings),
         "gaps": [vars(gap) for gap in results.study.gaps],
         **{name: None if frame is None else _plain_records(frame) for name, frame in frames.items()},

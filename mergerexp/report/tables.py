@@ -12,8 +12,10 @@ from mergerexp.analysis.robustness import doubling_strengths
 from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records
+from mergerexp.report.numbers import equals, p_value_text
 from mergerexp.report.published import published, published_error
 from mergerexp.report.results import Results
+from mergerexp.report.training import endings, training_table
 
 PAPER = "published"
 NAMES = {
@@ -72,6 +74,8 @@ def all_tables(results: Results) -> list[Table]:
     tables = [scores_table(results), prevalence_table(results), learning_table(results)]
     if results.comparison is not None:
         tables += [tests_table(results), combined_table(results), assumptions_table(results)]
+    if len(endings(results)):
+        tables.append(Table("training", *training_table(results)))
     if results.quality:
         tables.append(quality_table(results))
     if results.robustness is not None:
@@ -92,22 +96,33 @@ def scores_table(results: Results) -> Table:
         row |= {score["metric"]: _mean(score) for score in own}
         pooled = {score["metric"]: _pooled(score) for score in own}
         rows.append(row | {"error, pooled": pooled["error"], "AUROC, pooled": pooled["auroc"]})
-    for own in published()["table1"]:
-        row = {key: f"{own[key]:.2f}" for key in ("recall", "precision", "f1")}
-        rows.append({"method": f"{own['method']} ({PAPER})", **row})
-    paper = next(row for row in rows if row["method"].startswith("Ackermann"))
-    paper |= {"N": str(max(published()["lesion"]["sizes"])), "error": published_error("transfer")}
-    paper["auroc"] = f"{published()['auroc']}"
+    if results.with_published:
+        rows += _published_scores()
     many = results.words.many
     columns = ["method", "N", "recall", "precision", "f1", "error", "auroc", "error, pooled", "AUROC, pooled"]
     return Table(
         "table1_scores",
         f"Scores at p_m ≥ 0.5 on the test folds, as many {many} as others (Table 1 of the paper)",
-        "Mean over the folds ± its standard error; last, the pooled test folds with 2σ bootstrap intervals. "
+        "Means of the folds' scores ± their standard errors; the last two columns are scores of all test "
+        "folds pooled, with 2σ bootstrap intervals, and differ from the means a little, as they should. "
         "N: training images, equally many of each class.",
         scores.drop(columns="at"),
         pd.DataFrame(rows)[columns].fillna("").rename(columns={"f1": "F1", "auroc": "AUROC"}),
     )
+
+
+def _published_scores() -> list[dict[str, str]]:
+    rows = [
+        {
+            "method": f"{own['method']} ({PAPER})",
+            **{key: f"{own[key]:.2f}" for key in ("recall", "precision", "f1")},
+        }
+        for own in published()["table1"]
+    ]
+    paper = next(row for row in rows if row["method"].startswith("Ackermann"))
+    paper |= {"N": str(max(published()["lesion"]["sizes"])), "error": published_error("transfer")}
+    paper["auroc"] = f"{published()['auroc']}"
+    return rows
 
 
 def prevalence_table(results: Results) -> Table:
@@ -122,8 +137,9 @@ def prevalence_table(results: Results) -> Table:
     return Table(
         "scores_by_prevalence",
         f"The same scores where {words.many} are rarer",
-        f"Recall does not depend on how many {words.many} there are; precision does, and falls steeply where "
-        f"they are few. An error of a few per cent says little there: calling nothing {words.one} does too.",
+        "Means of the folds' scores ± their standard errors. Recall does not depend on how many "
+        f"{words.many} there are; precision does, and falls steeply where they are few. An error of a few "
+        f"per cent says little there: calling nothing {words.one} does too.",
         scores,
         pd.DataFrame(rows).rename(columns={"f1": "F1"}),
     )
@@ -185,7 +201,7 @@ def combined_table(results: Results) -> Table:
     shown = pd.DataFrame(
         {
             "test": combined["test"].map(NAMES) + ", " + combined["combination"].map(NAMES),
-            "p": combined["p_value"].map(p_value),
+            "p": combined["p_value"].map(p_value_text),
         }
     )
     own = f"{published()['lesion']['combined_p']:.2f}"
@@ -224,11 +240,13 @@ def quality_table(results: Results) -> Table:
             "p": row["p"],
             words.many: _percent(row["prevalence"]),
             "ECE": f"{row['ece']:.4f} [{row['ece_low']:.4f}, {row['ece_high']:.4f}]",
-            "ECE if p were true": f"{row['ece_null']:.4f} (p = {p_value(row['ece_p'])})",
+            "ECE if p were true": _or_dash(
+                row["ece_null"], f"{row['ece_null']:.4f} (p {equals(row['ece_p'])})"
+            ),
             "Brier": _interval(row, "brier"),
             "log-loss": _interval(row, "log_loss"),
             "AUROC": _interval(row, "auroc"),
-            "Spiegelhalter z": f"{row['spiegelhalter_z']:.1f}",
+            "Spiegelhalter z": _or_dash(row["spiegelhalter_z"], f"{row['spiegelhalter_z']:.1f}"),
         }
         for row in records(numbers)
     ]
@@ -236,11 +254,12 @@ def quality_table(results: Results) -> Table:
     return Table(
         "calibration",
         "Calibration of p_m, before and after recalibration",
-        "Calibrators are fitted on a third of each test fold and scored on the rest. 2σ bootstrap intervals, "
-        "which refit the calibrator where its probabilities are scored for the prevalence that they are "
-        "meant for. An ECE is positive even for true probabilities, for which its interval allows; the next "
-        "column says how large it would be then, and how probable one as large as found. Probabilities hold "
-        f"for equally many {words.many} and others; in a survey they must be shifted to its fraction of "
+        "Calibrators are fitted on a third of each test fold and scored on the rest, pooled. 2σ bootstrap "
+        "intervals, which refit the calibrator where its probabilities are scored for the prevalence that "
+        "they are meant for. An ECE is positive even for true probabilities, for which its interval allows; the "
+        "next column says how large it would be then, and how probable one as large as found; a dash where "
+        "that says nothing, because p is meant for another fraction or is the same for all. Probabilities "
+        f"hold for equally many {words.many} and others; in a survey they must be shifted to its fraction of "
         f"{words.many}: a calibrated .95 means .28 where they are 2 %.",
         numbers[first + [column for column in numbers if column not in first]],
         pd.DataFrame(rows),
@@ -269,7 +288,7 @@ def robustness_table(results: Results) -> Table:
 def _outcome(row: dict[str, Any]) -> str:
     if row["test"] == "correlated_bayes_t":
         return f"P = {row['p_better']:.2f}" if pd.notna(row["p_better"]) else ""
-    return p_value(row["p_value"])
+    return p_value_text(row["p_value"])
 
 
 def doubling_table(results: Results) -> Table:
@@ -310,16 +329,13 @@ def _pooled(row: dict[str, Any]) -> str:
     return f"{row['pooled']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
+def _or_dash(value: float, text: str) -> str:
+    return text if pd.notna(value) else "–"
+
+
 def _interval(row: dict[Any, Any], name: str) -> str:
     return f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
 
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.3g} %"
-
-
-def p_value(p: float) -> str:
-    """Return a p-value with as many digits as matter."""
-    if p != p:
-        return ""
-    return "< .0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"

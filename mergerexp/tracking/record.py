@@ -23,6 +23,7 @@ from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
 from mergerexp.sweep.job_folder import DONE, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.tracking.endings import MEANS, caveats
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import CLOSED, local_path
 
@@ -188,7 +189,7 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
             raise UserError(f"{folder.path} lacks {', '.join(missing)}")
         metrics, known = read_json(folder.metrics), run.data.metrics
         new = [Metric(key, value, now, 0) for key, value in metrics.items() if known.get(key) != value]
-        client.log_batch(run_id, metrics=new)
+        client.log_batch(run_id, metrics=new, tags=[RunTag("mergerexp.caveat", _caveat(folder, metrics))])
         files = [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]
         for path in _lacking(client, run, files) if ask else files:
             client.log_artifact(run_id, str(path))
@@ -207,6 +208,14 @@ def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path
         return same_size and (folder is None or filecmp.cmp(path, folder / path.name, shallow=False))
 
     return [path for path in files if not is_there(path)]
+
+
+def _caveat(folder: RunFolder, metrics: dict[str, float]) -> str:
+    """Say what is to be known of how training ended; empty where there is nothing."""
+    trainer = folder.read_config().trainer
+    return "; ".join(
+        f"{name}: {MEANS[name]}" for name in caveats(metrics, trainer.max_epochs, trainer.patience)
+    )
 
 
 def _state_tags(state: str, error: str) -> list[RunTag]:

@@ -147,7 +147,9 @@ class Protocol:
             device,
         )
         evaluation = FeatureEvaluation(features.plain(val), labels[val], device)
-        adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0)
+        adam = OptimizerConfig(
+            name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0
+        )
         stage = Stage("head", self.classifier.head, adam, self.run_seed)
         self.fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
         return features.passes

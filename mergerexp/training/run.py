@@ -22,6 +22,7 @@ from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.stop import StopRequested
+from mergerexp.tracking.endings import BEST_EPOCH, EPOCHS
 from mergerexp.tracking.pending import Record
 from mergerexp.tracking.provenance import git_diff, git_state, software
 from mergerexp.training.baseline import train_baseline
@@ -154,7 +155,8 @@ def _train_network(
         save=functools.partial(save_model, classifier=classifier, images=images, cfg=cfg),
         history=outcome.history,
         metrics={
-            "run/best_epoch": float(outcome.best_epoch),
+            BEST_EPOCH: float(outcome.best_epoch),
+            EPOCHS: float(sum(row["stage"] == "finetune" for row in outcome.history)),
             "run/epochs": float(len(outcome.history)),
             "run/backbone_passes": float(outcome.backbone_passes),
         },

@@ -10,7 +10,13 @@ import pytest
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.fingerprint import fingerprint, identity
 from mergerexp.config.paths import conf_dir
-from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig, TwoStagesConfig
+from mergerexp.config.schema import (
+    AggregateConfig,
+    PrepareConfig,
+    RobustnessConfig,
+    TrainConfig,
+    TwoStagesConfig,
+)
 from mergerexp.errors import ConfigError
 
 GROUPS = sorted(

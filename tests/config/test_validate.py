@@ -36,7 +36,11 @@ WRONG = [
     ("augment.flip=maybe", "augment.flip", ""),
     ("augment.zoom=2", "augment.zoom", ""),
     ("init.head_epochs=null", "init.head_epochs", ""),
-    ("init=random init.head_epochs=3", "init.head_epochs", "unlike init=imagenet and init=random_frozen_head"),
+    (
+        "init=random init.head_epochs=3",
+        "init.head_epochs",
+        "unlike init=imagenet and init=random_frozen_head",
+    ),
     ("init=random +init.head_epochs=3", "init.head_epochs", "unlike init=imagenet"),
     ("init=imagenet init.weights=random", "init.weights=random", "init=imagenet has pretrained"),
     ("init=random init.name=imagenet", "init.weights=random", "init=imagenet has pretrained"),

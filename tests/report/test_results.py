@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,14 @@ import pytest
 
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.errors import UserError
-from mergerexp.report.figures.quality import draw_calibration, draw_precision_recall
+from mergerexp.report.figures.lesion import draw_lesion
+from mergerexp.report.figures.quality import draw_calibration, draw_precision_recall, draw_roc
+from mergerexp.report.numbers import p_value_text
 from mergerexp.report.quality import Settings
 from mergerexp.report.results import Results, compute
 from mergerexp.report.story import tell
 from mergerexp.report.tables import all_tables
+from mergerexp.report.verdict import combined_test
 from mergerexp.report.words import Words
 from mergerexp.tracking.study import Study
 
@@ -53,24 +58,37 @@ def study(which: Sequence[Cell], mergers: int = 60, others: int = 140, **split: 
         row["run_id"]: {
             "model.kind": "network",
             "init.weights": WEIGHTS[row["arm"]],
+            "data.published_sample": "False",
             **{f"split.{key}": str(value) for key, value in split.items()},
         }
         for row in rows
     }
-    classes = {"positive": "merger", "negative": "noninteracting", "name": "galaxies"}
+    classes = {"positive": "merger", "negative": "noninteracting", "name": "galaxies", "objects": "200"}
     tags = {row["run_id"]: {f"mergerexp.data.{key}": value for key, value in classes.items()} for row in rows}
     return Study(
         "s", "sqlite:///s.db", "1", runs, [], settings, tags, {}, pd.concat(predictions, ignore_index=True)
     )
 
 
+@functools.cache
 def results(*which: Cell, compare: tuple[str, str] | None = None, **made: object) -> Results:
     return compute(study(which, **made), Settings(compare, draws=20))  # type: ignore[arg-type]
 
 
+def declared(found: Results, is_published: bool = True, asked: bool | None = None) -> Results:
+    """Return a study's results as they are where its data set is the published sample."""
+    own = {"data.published_sample": str(is_published)}
+    settings = {run_id: {**config, **own} for run_id, config in found.study.settings.items()}
+    return replace(
+        found,
+        study=replace(found.study, settings=settings),
+        settings=replace(found.settings, published=asked),
+    )
+
+
 def said(found: Results) -> str:
     report = tell(found, all_tables(found), {}, {}, {})
-    return " ".join(section.intro for section in report.sections)
+    return " ".join([*report.verdict, *(section.intro for section in report.sections)])
 
 
 def test_two_subsets_of_one_size():
@@ -133,13 +151,85 @@ def test_the_seed_that_is_looked_at_is_named():
     assert "would tell how much is luck" in said(results(*cells()))
 
 
+def shown(found: Results) -> str:
+    """Return all that a page says: texts, tables, and the words in two figures."""
+    report = tell(found, tables := all_tables(found), {}, {}, {})
+    tiles = " ".join(f"{line.label} {line.ours} {line.published} {line.note}" for line in report.headline)
+    cells = " ".join(table.shown.to_csv() + table.caption for table in tables)
+    drawn = [draw_lesion(found), draw_roc(found)]
+    legends = [axes.get_legend() for made in drawn for axes in made.axes]
+    words = " ".join(
+        text.get_text() for legend in legends for text in [legend.get_title(), *legend.get_texts()]
+    )
+    return " ".join([tiles, cells, words, *report.errata, said(found)])
+
+
+OF_THE_PAPER = ("published", "Ackermann", "0.032 ± 0.001", "9922", "Goulding", "Keras")
+
+
+@pytest.mark.parametrize(
+    ("is_published", "asked", "expected"),
+    [(False, None, False), (False, True, True), (True, None, True), (True, False, False)],
+)
+def test_published_numbers_stand_beside_the_published_sample_alone(is_published, asked, expected):
+    """A study of other objects has none of them, unless they are asked for."""
+    text = shown(declared(results(*cells()), is_published, asked)).replace("the published analysis", "")
+    assert [word in text for word in OF_THE_PAPER] == [expected] * len(OF_THE_PAPER)
+    assert ("they were asked for" in text) == (asked is True and not is_published)
+
+
 def test_published_numbers_stand_beside_what_they_are_of():
-    tiles = {line.label: line.published for line in tell(results(*cells()), [], {}, {}, {}).headline}
+    found = declared(results(*cells()))
+    tiles = {line.label: line.published for line in tell(found, [], {}, {}, {}).headline}
     assert tiles["test error"] == "published 0.032 ± 0.001"
-    assert tiles["p, paired bootstrap"] == "not in the paper"
-    turned = results(*cells(), compare=("random", "imagenet"))
+    assert tiles["p, paired bootstrap over galaxies"] == "not in the paper"
+    turned = declared(results(*cells(), compare=("random", "imagenet")))
     tiles = {line.label: line.published for line in tell(turned, [], {}, {}, {}).headline}
-    assert tiles["test error"] is tiles["AUROC"] is tiles["p, by the paper's test"] is None
+    assert tiles["test error"] is tiles["AUROC"] is None and "p, by the paper's test" not in tiles
+
+
+def test_the_big_numbers_are_those_of_the_verdict():
+    """Both p beside each other, and whatever they say is said in the first sentence."""
+    report = tell(found := results(*cells(subsets=(0.5, 1.0))), [], {}, {}, {})
+    tiles = {line.label: line.ours for line in report.headline}
+    for test, label in (("paired_bootstrap", "paired bootstrap over"), ("corrected_t", "corrected t over")):
+        (own,) = (ours for name, ours in tiles.items() if label in name)
+        row = combined_test(found.comparison, "mean_over_sizes", test)
+        assert own == p_value_text(row["p_value"])
+        assert own in report.verdict[0]
+
+
+def test_galaxies_are_counted_where_they_are_tested():
+    """A single fold's validation galaxies are not tested by anyone."""
+    subtitle = tell(found := results(*cells(folds=(0,))), [], {}, {}, {}).subtitle
+    tested = found.study.predictions.query("split == 'test'")["objid"].nunique()
+    assert tested == 50
+    assert "the 200 galaxies of galaxies" in subtitle and "which hold 50 of them" in subtitle
+
+
+def test_means_of_folds_and_pooled_scores_are_named():
+    found = results(*cells())
+    notes = [line.note for line in tell(found, [], {}, {}, {}).headline[:3]]
+    assert all("mean of 4 folds" in note for note in notes)
+    assert "pooled" in draw_roc(found).axes[0].get_legend().get_title().get_text()
+    captions = {table.name: table.caption for table in all_tables(found)}
+    assert "Means of the folds' scores" in captions["table1_scores"]
+    assert "pooled" in captions["calibration"]
+
+
+def test_calibration_is_tested_where_probabilities_are_meant_to_hold():
+    """Not those of a balanced sample in a survey, nor one p for all."""
+    found = results(*cells())
+    scores = found.quality["imagenet"].scores.set_index(["p", "prevalence"])
+    for name in ("as trained", "isotonic"):
+        assert scores.loc[(name, 0.02), ["ece_null", "ece_p", "spiegelhalter_z"]].isna().all()
+        assert scores.loc[(name, 0.5), ["ece_null", "ece_p", "spiegelhalter_z"]].notna().all()
+    assert scores.loc[("as trained, prior shifted", 0.02), "ece_p"] > 0
+    constant = found.study.predictions.assign(p_m=0.5)
+    flat = compute(Study(**{**vars(found.study), "predictions": constant}), Settings(draws=100))
+    table = {table.name: table.shown for table in all_tables(flat)}["calibration"]
+    own = table[table["p"] == "as trained"]
+    assert set(own["ECE if p were true"]) == set(own["Spiegelhalter z"]) == {"–"}
 
 
 def test_a_rule_that_calls_nothing_has_no_purity():

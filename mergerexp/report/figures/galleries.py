@@ -14,6 +14,7 @@ from PIL import Image
 
 from mergerexp.frames import records
 from mergerexp.report.figures.style import LOOK
+from mergerexp.report.numbers import p_m_text
 
 COLUMNS = 8
 # name, title, label, called a merger
@@ -80,7 +81,11 @@ def draw_gallery(pictures: list[Picture]) -> Figure:
         for axes, picture in zip(grid.flat, pictures, strict=False):
             axes.imshow(np.asarray(Image.open(io.BytesIO(picture.jpeg))))
             axes.text(
-                0.5, -0.04, f"{picture.p_m:.3f}", transform=axes.transAxes, ha="center", va="top", fontsize=8
+                *(0.5, -0.04, p_m_text(picture.p_m)),
+                transform=axes.transAxes,
+                ha="center",
+                va="top",
+                fontsize=8,
             )
         return made
 

@@ -13,16 +13,8 @@ from mergerexp.report.results import Results
 APART = 1.03  # factor between the points of two methods at one size, which would hide each other
 
 
-def draw_lesion(results: Results, with_published: bool = True) -> Figure:
-    """Draw each arm's mean test error over folds with its SEM, and fitted power laws.
-
-    Parameters
-    ----------
-    results
-        Of a study.
-    with_published
-        Mark the two published errors.
-    """
+def draw_lesion(results: Results) -> Figure:
+    """Draw each arm's mean test error over folds with its SEM, power laws, and the published errors."""
     with figure(height=4.1) as (made, axes):
         for arm in results.arms:
             own = results.learning[results.learning["arm"] == arm].sort_values("n_train")
@@ -42,14 +34,15 @@ def draw_lesion(results: Results, with_published: bool = True) -> Figure:
                 error, low, high = law.predict(sizes)
                 axes.plot(sizes, error, color=colour, linewidth=1)
                 axes.fill_between(sizes, low, high, color=colour, alpha=0.13, linewidth=0)
-        if with_published:
+        ticks = set(results.learning["n_train"])
+        if results.with_published:
             errors, size = published()["lesion"]["error"], max(published()["lesion"]["sizes"])
+            ticks.add(size)
             for name, colour in (("transfer", "#666666"), ("random", "#b0b0b0")):
                 label = f"Ackermann et al. 2018, {name}"
                 axes.plot([size], [errors[name][0]], "*", color=colour, markersize=10, label=label)
-        ticks = sorted(set(results.learning["n_train"]))
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(ticks + ([size] if with_published else [])))
+        axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_ylim(bottom=0)

@@ -81,7 +81,9 @@ def draw_roc(results: Results) -> Figure:
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate, completeness")
-        title = f"AUROC (published: {published()['auroc']})"
+        title = "AUROC of the pooled folds"
+        if results.with_published:
+            title += f"\n(published: {published()['auroc']})"
         add_legend(axes, len(results.arms), loc="lower right", title=title, title_fontsize=9)
         return made
 

@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pandas as pd
 
+from mergerexp.report.numbers import p_m_text
 from mergerexp.report.page.content import Gallery, Item, Report, TableBlock, Thumb
-from mergerexp.report.page.explorer import CELLS, cells_of
 from mergerexp.report.page.images import Embedded, embed
 from mergerexp.report.words import Words
 
@@ -118,7 +118,7 @@ def _block(item: Item, numbering: _Numbering, folder: Path, words: Words) -> Blo
 
 
 def _small(thumb: Thumb, words: Words) -> Small:
-    shown = f"{cells_of([thumb.p_m])[0] / CELLS:.3f}"
+    shown = p_m_text(thumb.p_m)
     truth = words.one if thumb.label else f"not {words.one}"
     alt = f"{truth}, p_m {shown}, object {thumb.objid}"
     return Small(embed(thumb.image, f"object {thumb.objid}").src, alt, str(thumb.objid), shown, truth)

@@ -199,6 +199,8 @@ class Report:
     ----------
     title, subtitle
         Of the page.
+    verdict
+        What came out, in a sentence, and what to know before it is believed, a sentence each.
     headline
         Numbers to see first.
     gaps
@@ -219,6 +221,7 @@ class Report:
 
     title: str
     subtitle: str = ""
+    verdict: Sequence[str] = ()
     headline: Sequence[Headline] = ()
     gaps: Sequence[str] = ()
     sections: Sequence[Section] = ()

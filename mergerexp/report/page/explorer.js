@@ -106,12 +106,12 @@
 
   /** A list item for each image of an arm, the highest p_m first. */
   function makeSamples(arm) {
-    return arm.samples.map(({ image, objid, positive, cell }) => {
+    return arm.samples.map(({ image, objid, p: shown, positive, cell }) => {
       const item = document.createElement("li");
       const [picture, p, mark] = ["img", "span", "span"].map((name) => document.createElement(name));
-      p.textContent = (cell / data.cells).toFixed(3);
+      p.textContent = shown;
       picture.src = data.images[image];
-      picture.alt = `${positive ? "" : "not "}${data.words.one}, p_m ${p.textContent}, object ${objid}`;
+      picture.alt = `${positive ? "" : "not "}${data.words.one}, p_m ${shown}, object ${objid}`;
       picture.title = objid;
       mark.className = "mark";
       item.append(picture, p, mark);

@@ -9,15 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from mergerexp.analysis.calibration import jeffreys
 from mergerexp.analysis.metrics import auroc
+from mergerexp.report.numbers import GRID, p_m_text
 from mergerexp.report.page.content import Arm, Explorer, Thumb
 from mergerexp.report.page.images import embed
 from mergerexp.report.words import Words
 
-CELLS = 1000  # thresholds that the explorer offers, in [0, 1]
-
 
 def cells_of(p_m: ArrayLike) -> NDArray[np.int64]:
-    """Round down to a multiple of 1/CELLS: p_m reaches a threshold on that grid exactly if this does.
+    """Round down to a multiple of 1/GRID: p_m reaches a threshold on that grid exactly if this does.
 
     Raises
     ------
@@ -27,7 +26,7 @@ def cells_of(p_m: ArrayLike) -> NDArray[np.int64]:
     p = np.asarray(p_m, dtype=np.float64)
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("p_m must lie in [0, 1], without NaN")
-    cells: NDArray[np.int64] = np.searchsorted(np.arange(CELLS + 1) / CELLS, p, side="right") - 1
+    cells: NDArray[np.int64] = np.searchsorted(np.arange(GRID + 1) / GRID, p, side="right") - 1
     return cells
 
 
@@ -47,7 +46,7 @@ def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
     images: dict[bytes, tuple[int, str]] = {}  # their place in the list, and their source
     arms = [_arm(arm, images) for arm in explorer.arms]
     sources = [source for _, source in images.values()]
-    data = {"cells": CELLS, "prevalence": explorer.prevalence, "arms": arms, "images": sources}
+    data = {"cells": GRID, "prevalence": explorer.prevalence, "arms": arms, "images": sources}
     data["words"] = words._asdict()
     shares = {
         "own": f"{100 * explorer.prevalence:.3g} %",
@@ -58,7 +57,7 @@ def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
 
 
 def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
-    """Return an arm's counts at p_m >= cell / CELLS, with their 2σ Jeffreys limits, and its samples."""
+    """Return an arm's counts at p_m >= cell / GRID, with their 2σ Jeffreys limits, and its samples."""
     try:
         area = auroc(arm.label, arm.p_m)
     except ValueError as error:
@@ -66,7 +65,7 @@ def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
     truth, cells = np.asarray(arm.label) == 1, cells_of(arm.p_m)
     counts, limits = {}, {}
     for name, share, part in (("tp", "completeness", cells[truth]), ("fp", "fpr", cells[~truth])):
-        reached = np.bincount(part, minlength=CELLS + 1)[::-1].cumsum()[::-1]
+        reached = np.bincount(part, minlength=GRID + 1)[::-1].cumsum()[::-1]
         counts[name] = reached.tolist()
         limits[share] = [values.round(5).tolist() for values in jeffreys(reached, len(part))]
     samples = [_sample(thumb, images) for thumb in sorted(arm.samples, key=lambda thumb: -thumb.p_m)]
@@ -79,4 +78,5 @@ def _sample(thumb: Thumb, images: dict[bytes, tuple[int, str]]) -> dict[str, Any
         images[thumb.image] = (len(images), embed(thumb.image, f"object {thumb.objid}").src)
     place, _ = images[thumb.image]
     cell = int(cells_of([thumb.p_m])[0])
-    return {"image": place, "objid": str(thumb.objid), "positive": bool(thumb.label), "cell": cell}
+    shown = {"objid": str(thumb.objid), "p": p_m_text(thumb.p_m)}
+    return {"image": place, **shown, "positive": bool(thumb.label), "cell": cell}

@@ -1,0 +1,84 @@
+"""Learning curves: losses and validation accuracy of every run, epoch by epoch."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+
+from mergerexp.report.figures.style import LOOK, colour_of
+from mergerexp.report.results import Results
+from mergerexp.tracking.endings import BEST_EPOCH
+
+TRAINING = "#8a8a8a"
+
+
+def draw_learning_curves(results: Results) -> Figure:
+    """Draw two rows of panels for each network, losses and accuracy, and a column for each size.
+
+    Epochs of the head stage are counted back from 0, where fine-tuning begins; a dot is a run's best epoch.
+    """
+    sizes = sorted(results.histories["subset"].unique(), reverse=True)
+    arms = [arm for arm in results.networks if arm in set(results.histories["arm"])]
+    with mpl.rc_context(LOOK):
+        width = max(5.2, 1.1 + 2.1 * len(sizes))
+        made = Figure(figsize=(width, 0.5 + 3.6 * len(arms)), layout="constrained")
+        FigureCanvasAgg(made)
+        grid = made.subplots(2 * len(arms), len(sizes), squeeze=False, sharex="col", sharey="row")
+        for (row, arm), (column, size) in ((a, b) for a in enumerate(arms) for b in enumerate(sizes)):
+            own = results.histories[(results.histories["arm"] == arm) & (results.histories["subset"] == size)]
+            colour = colour_of(results.arms, arm)
+            losses, accuracy = grid[2 * row, column], grid[2 * row + 1, column]
+            for run_id, run in own.groupby("run_id"):
+                best = results.study.metrics[run_id].get(BEST_EPOCH)
+                _draw_run(losses, accuracy, run, best, colour)
+            losses.set_title(f"{arm}, N = {_n_train(results, arm, size)}")
+        _label(grid, made)
+        return made
+
+
+def _draw_run(losses: Axes, accuracy: Axes, run: pd.DataFrame, best: float | None, colour: str) -> None:
+    epoch = _epochs(run)
+    losses.plot(epoch, run["train_loss"], color=TRAINING, linewidth=0.8)
+    losses.plot(epoch, run["val_loss"], color=colour, linewidth=0.9)
+    accuracy.plot(epoch, run["val_accuracy"], color=colour, linewidth=0.9)
+    if best is not None:
+        at = epoch == best + 1  # -1: the head stage's last
+        accuracy.plot(epoch[at], run.loc[at, "val_accuracy"], ".", color=colour, markersize=7)
+
+
+def _epochs(run: pd.DataFrame) -> pd.Series:
+    """Return where epochs end: the first of fine-tuning at 1, the last of the head stage at 0."""
+    in_head = run["stage"] == "head"
+    return run["epoch"] + 1 - np.where(in_head, in_head.sum(), 0)
+
+
+def _n_train(results: Results, arm: str, subset: float) -> int:
+    runs = results.study.runs
+    return round(runs.loc[(runs["arm"] == arm) & (runs["subset"] == subset), "n_train"].mean())
+
+
+def _label(grid: np.ndarray, made: Figure) -> None:
+    for axes in grid.flat:
+        axes.axvline(0, color="#bbbbbb", linewidth=1, linestyle="--", zorder=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for axes in grid[0::2].flat:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    for axes in grid[0::2, 0]:
+        axes.set_ylabel("loss")
+    for axes in grid[1::2, 0]:
+        axes.set_ylabel("accuracy")
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch of fine-tuning")
+    lines = [
+        Line2D([], [], color=TRAINING, label="training"),
+        Line2D([], [], color="black", label="validation (in the method's colour)"),
+    ]
+    made.legend(handles=lines, loc="outside upper center", ncols=2)

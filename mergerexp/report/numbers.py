@@ -1,0 +1,32 @@
+"""How numbers are written, alike in tables, figures and on the page."""
+
+from __future__ import annotations
+
+GRID = 1000  # thresholds of p_m that can be tried out, in [0, 1]
+DECIMALS = range(4, 7)
+
+
+def p_m_text(p_m: float) -> str:
+    """Return p_m rounded to four decimals, or more where it would seem to reach a threshold that it does not.
+
+    At a threshold of .997 a galaxy of .99696 is not called a merger: as 0.9970 it would seem to be wrongly
+    left out.
+    """
+    for decimals in DECIMALS:
+        text = f"{p_m:.{decimals}f}"
+        if int(float(text) * GRID + 1e-9) == int(p_m * GRID + 1e-9):
+            return text
+    return f"{int(p_m * 10 ** DECIMALS[-1]) / 10 ** DECIMALS[-1]:.{DECIMALS[-1]}f}"
+
+
+def p_value_text(p: float) -> str:
+    """Return a p-value with as many digits as matter."""
+    if p != p:
+        return ""
+    return "< .0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def equals(p: float) -> str:
+    """Return a p-value as it stands behind the letter p in a sentence."""
+    text = p_value_text(p)
+    return text if text.startswith("<") else f"= {text}"

@@ -1,0 +1,36 @@
+"""How a run's training ended, from its record: what to know before its scores are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+BEST_EPOCH, EPOCHS = "run/best_epoch", "run/finetune_epochs"
+UNTUNED = "best before fine-tuning"
+CUT_OFF = "stopped at max_epochs"
+DIVERGED = "diverged"
+MEANS = {
+    UNTUNED: "no epoch of fine-tuning was better than the head stage: the scored backbone is untouched",
+    CUT_OFF: "the last allowed epoch came before patience was used up: longer training might be better",
+    DIVERGED: "training diverged after its best epoch, which is what is scored",
+}
+
+
+def caveats(metrics: Mapping[str, float], max_epochs: int, patience: int) -> list[str]:
+    """Return what is to be known of how a network's training ended, keys of `MEANS`; none for other methods.
+
+    Training ends well where patience is used up: that many epochs in a row were not better than the best.
+
+    Parameters
+    ----------
+    metrics
+        Of the run.
+    max_epochs, patience
+        Of its trainer's settings.
+    """
+    if BEST_EPOCH not in metrics or EPOCHS not in metrics:
+        return []
+    best, epochs = metrics[BEST_EPOCH], metrics[EPOCHS]
+    found = [UNTUNED] if best < 0 else []
+    if epochs - 1 - best < patience:  # the epochs after the best one
+        found.append(CUT_OFF if epochs >= max_epochs else DIVERGED)
+    return found
