@@ -322,6 +322,30 @@ def test_table_does_not_average_over_other_settings(train, capsys):
     assert table.count("2 of 2") == 2
 
 
+def test_table_does_not_average_over_settings_of_an_initialisation(train, capsys):
+    rates = ("init=random", "init.lr_factor=1,10")
+    assert train("-m", *rates, "fold=0,1", "trainer.max_epochs=1", "tracking=none") == 0
+    table = capsys.readouterr().err
+    assert "init.lr_factor" in table
+    assert table.count("2 of 2") == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "note"),
+    [
+        (("trainer.max_epochs=2", "trainer.patience=5"), "stopped at max_epochs"),
+        (("trainer.max_epochs=9", "trainer.patience=1", "optimizer.lr=1e-9"), ""),
+    ],
+)
+def test_how_training_ended_is_in_table_and_mlflow(overrides, note, train, tmp_path, capsys):
+    assert train(*overrides) == 0
+    assert ("stopped at max_epochs" in capsys.readouterr().err) == bool(note)
+    (run,) = mlflow_runs(tmp_path)
+    assert run.data.tags["mergerexp.caveat"].partition(":")[0] == note
+    epochs = run.data.metrics["run/finetune_epochs"]
+    assert (epochs == 2) if note else (epochs == run.data.metrics["run/best_epoch"] + 2)
+
+
 def test_runs_that_fail_before_they_begin_are_in_the_table(train, capsys, monkeypatch):
     def no_device(config):
         raise ValueError("this machine has no such device")

@@ -256,11 +256,11 @@ def quality_table(results: Results) -> Table:
         "Calibration of p_m, before and after recalibration",
         "Calibrators are fitted on a third of each test fold and scored on the rest, pooled. 2σ bootstrap "
         "intervals, which refit the calibrator where its probabilities are scored for the prevalence that "
-        "they are meant for. An ECE is positive even for true probabilities, for which its interval allows; the "
-        "next column says how large it would be then, and how probable one as large as found; a dash where "
-        "that says nothing, because p is meant for another fraction or is the same for all. Probabilities "
-        f"hold for equally many {words.many} and others; in a survey they must be shifted to its fraction of "
-        f"{words.many}: a calibrated .95 means .28 where they are 2 %.",
+        "they are meant for. An ECE is positive even for true probabilities, for which its interval allows; "
+        "the next column says how large it would be then, and how probable one as large as found; a dash "
+        "where that says nothing, because p is meant for another fraction or is the same for all. "
+        f"Probabilities hold for equally many {words.many} and others; in a survey they must be shifted to "
+        f"its fraction of {words.many}: a calibrated .95 means .28 where they are 2 %.",
         numbers[first + [column for column in numbers if column not in first]],
         pd.DataFrame(rows),
     )

@@ -50,7 +50,7 @@ def verdict(comparison: Comparison | None) -> str:
         by = said["by_both"] if len(found) > 1 else said["by_one"]
         claim = said[outcomes.pop()].format(by=by, **names)
     ps = " and ".join(f"{p_value_text(judgement.p)} {said['tests'][judgement.test]}" for judgement in found)
-    return str(said["sentence"].format(claim=claim, ps=ps, level=f"{LEVEL:.3f}".lstrip("0"), **names))
+    return str(said["sentence"].format(claim=claim, ps=ps, level=LEVEL, **names))
 
 
 def details(comparison: Comparison | None, seeds: int = 1) -> str:

@@ -44,7 +44,7 @@ def test_one_sentence_says_what_both_tests_say(p, difference, p_of_folds, said):
     """The tests' p stand beside each other, with the level; a verdict of one test alone is no verdict."""
     text = verdict(comparison(p, difference, p_of_folds))
     assert said in text
-    assert text.count(". ") == 0 and text.endswith("at a level of .025 in either direction.")
+    assert text.count(". ") == 0 and text.endswith("at a level of 0.025 in either direction.")
     assert "by the paired bootstrap over galaxies" in text
     assert ("by the corrected t over folds" in text) == (p_of_folds is not None)
     assert text.startswith("It is not settled") == ("the corrected t that" in text)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mergerexp.report.figures.style import LOOK, colour_of
 from mergerexp.report.results import Results
@@ -44,9 +44,10 @@ def draw_learning_curves(results: Results) -> Figure:
 
 def _draw_run(losses: Axes, accuracy: Axes, run: pd.DataFrame, best: float | None, colour: str) -> None:
     epoch = _epochs(run)
-    losses.plot(epoch, run["train_loss"], color=TRAINING, linewidth=0.8)
-    losses.plot(epoch, run["val_loss"], color=colour, linewidth=0.9)
-    accuracy.plot(epoch, run["val_accuracy"], color=colour, linewidth=0.9)
+    for _, stage in run.groupby("stage"):  # each begins anew: no line leads from one to the next
+        losses.plot(epoch[stage.index], stage["train_loss"], color=TRAINING, linewidth=0.8)
+        losses.plot(epoch[stage.index], stage["val_loss"], color=colour, linewidth=0.9)
+        accuracy.plot(epoch[stage.index], stage["val_accuracy"], color=colour, linewidth=0.9)
     if best is not None:
         at = epoch == best + 1  # -1: the head stage's last
         accuracy.plot(epoch[at], run.loc[at, "val_accuracy"], ".", color=colour, markersize=7)
@@ -69,7 +70,8 @@ def _label(grid: np.ndarray, made: Figure) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for axes in grid[0::2].flat:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     for axes in grid[0::2, 0]:
         axes.set_ylabel("loss")

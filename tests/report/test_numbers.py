@@ -1,0 +1,43 @@
+"""Numbers are written alike wherever they stand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mergerexp.report.numbers import GRID, p_m_text, p_value_text
+from mergerexp.report.page.explorer import cells_of
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.9966, "0.9966"),
+        (0.99696, "0.99696"),
+        (0.49999, "0.49999"),
+        (0.9999999, "0.999999"),
+        (0.5, "0.5000"),
+        (0, "0.0000"),
+        (1, "1.0000"),
+        (0.12344, "0.1234"),
+        (0.12346, "0.1235"),
+    ],
+)
+def test_p_m_is_rounded_not_cut(p, text):
+    assert p_m_text(p) == text
+
+
+def test_p_m_as_it_is_written_reaches_the_thresholds_that_it_reaches():
+    rng = np.random.default_rng(0)
+    p = np.concatenate([rng.random(2000), 1 - 10 ** rng.uniform(-9, 0, 2000), np.arange(GRID + 1) / GRID])
+    written = [float(p_m_text(value)) for value in p]
+    assert (cells_of(written) == cells_of(p)).all()
+    assert np.abs(written - p).max() <= 5.1e-5
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(float("nan"), ""), (9e-5, "< .0001"), (0.0012, "0.0012"), (0.0249, "0.025"), (0.3, "0.30")],
+)
+def test_p_values(p, text):
+    assert p_value_text(p) == text
