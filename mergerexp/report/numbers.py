@@ -11,7 +11,14 @@ def p_m_text(p_m: float) -> str:
 
     At a threshold of .997 a galaxy of .99696 is not called a merger: as 0.9970 it would seem to be wrongly
     left out.
+
+    Raises
+    ------
+    ValueError
+        If p_m is outside [0, 1].
     """
+    if not 0 <= p_m <= 1:
+        raise ValueError(f"p_m must lie in [0, 1], without NaN, not {p_m}")
     for decimals in DECIMALS:
         text = f"{p_m:.{decimals}f}"
         if int(float(text) * GRID + 1e-9) == int(p_m * GRID + 1e-9):

@@ -72,6 +72,7 @@ def report(folder: Path) -> Report:
     return Report(
         title=f"A study {a}",
         subtitle=f"Ours {b}",
+        verdict=[f"It is better {a}", f"In 3 runs {e}"],
         headline=[Headline(f"error {c}", f"0.1 {d}", e, a), Headline("AUROC", "0.9")],
         gaps=[f"fold {k} is missing {b}" for k in range(20)],
         sections=[

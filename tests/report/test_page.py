@@ -138,6 +138,7 @@ def test_text_is_never_markup(tmp_path):
         [HOSTILE],
         provenance={HOSTILE: {HOSTILE: HOSTILE}},
         explorer=Explorer([arm], 0.3, HOSTILE),
+        verdict=[HOSTILE, HOSTILE],
     )
     page = Page(render(report, tmp_path))
     assert [script.get("type") for script in page.all("script")] == ["application/json", None]

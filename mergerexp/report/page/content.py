@@ -199,8 +199,6 @@ class Report:
     ----------
     title, subtitle
         Of the page.
-    verdict
-        What came out, in a sentence, and what to know before it is believed, a sentence each.
     headline
         Numbers to see first.
     gaps
@@ -217,11 +215,12 @@ class Report:
         None for a page without.
     words
         What the classes are called.
+    verdict
+        What came out, in a sentence, and what to know before it is believed, a sentence each.
     """
 
     title: str
     subtitle: str = ""
-    verdict: Sequence[str] = ()
     headline: Sequence[Headline] = ()
     gaps: Sequence[str] = ()
     sections: Sequence[Section] = ()
@@ -230,3 +229,4 @@ class Report:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     explorer: Explorer | None = None
     words: Words = field(default_factory=Words)
+    verdict: Sequence[str] = ()
