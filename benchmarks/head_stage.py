@@ -73,7 +73,7 @@ def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:
     started = time.perf_counter()
     on_the_fly = OnTheFly(evaluation, backbone)
     run.fit(stage, OnTheFly(batches, backbone), on_the_fly, epochs, [], resume=False)  # type: ignore[arg-type]
-    return (time.perf_counter() - started) / epochs * cfg.init.head_epochs
+    return (time.perf_counter() - started) / epochs * float(cfg.init.head_epochs)
 
 
 def bank_seconds(cfg: TrainConfig, folder: Path) -> tuple[float, int]:
