@@ -50,7 +50,7 @@ def test_everything_is_written(small_study):
     assert {path.stem for path in (small_study / "figures").glob("*.pdf")} == FIGURES
     for table in ("table1_scores", "scores_by_prevalence", "lesion_errors", "lesion_tests", "calibration"):
         assert len(pd.read_csv(small_study / "tables" / f"{table}.csv"))
-        assert (small_study / "tables" / f"{table}.md").read_text().count("|") > 20
+        assert (small_study / "tables" / f"{table}.md").read_text().count("|") >= 20
     page = (small_study / "report.html").read_text()
     assert "0.9922" not in page  # simulated galaxies are not the published sample
     assert page.count("data:image/") > len(FIGURES)
