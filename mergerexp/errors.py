@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote_plus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 # user:password@ of an address; a password may hold / and @, and whatever stands before the last @ is hidden.
 _LOGIN = re.compile(r"(?<=://)(?:[^/\s:@]*:\S*|[^/\s@]*)@")
@@ -63,8 +69,59 @@ def require_torch(purpose: str) -> None:
 
 def describe(error: BaseException) -> str:
     """Return an error's type and message in one line, for a status file or a table."""
+    if isinstance(error, OSError) and error.filename and error.errno in (*NO_ROOM, *NO_RIGHT):
+        return explain(error)
     message = without_credentials(" ".join(str(error).split()))
     return f"{type(error).__name__}: {message}"[:2000] if message else type(error).__name__
+
+
+def explain(error: BaseException) -> str:
+    """Return an error's message; where the system refuses a file, say what to do about it, in one line."""
+    if not isinstance(error, OSError) or not error.filename:
+        return str(error)
+    path = Path(os.fsdecode(error.filename))
+    if error.errno in NO_ROOM:
+        return (
+            f"{path} can't be written ({error.strerror}): make room there, or let MERGEREXP_ROOT name a "
+            "folder on another disk, and give the same command again; what was whole before is as it was"
+        )
+    if error.errno in NO_RIGHT:
+        return f"{path} can't be opened or written ({error.strerror}){_whose(path)}"
+    return str(error)
+
+
+def _whose(path: Path) -> str:
+    """Tell whom a file or the nearest folder above it belongs to, and what lets two users share a root."""
+    import pwd
+
+    there = next((own for own in (path, *path.absolute().parents) if _exists(own)), None)
+    if there is None:
+        return ""
+    about = there.stat()
+
+    def name(uid: int) -> str:
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return f"user {uid}"
+
+    if about.st_uid == os.getuid():
+        return (
+            f": {there} is yours, its mode is {about.st_mode & 0o7777:o}; MERGEREXP_ROOT says where to write"
+        )
+    mode, owner, you = f"{about.st_mode & 0o7777:o}", name(about.st_uid), name(os.getuid())
+    return (
+        f": {there} belongs to {owner}, its mode is {mode}, and you are {you}. To share it, let {owner} "
+        "give your group the right to write (chmod -R g+rwX on it) and both of you work with umask 002; "
+        "or let MERGEREXP_ROOT name a folder of yours"
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def without_credentials(text: str) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mergerexp.config.validate import check_address
 from mergerexp.console import set_up_logging
-from mergerexp.errors import UserError
+from mergerexp.errors import UserError, explain
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
 from mergerexp.sweep.states import JobState, collect
@@ -109,7 +109,7 @@ def main() -> int:
             return 0
         return show(choose_sweep(args.root / "sweeps", args.sweep), args)
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
 
 

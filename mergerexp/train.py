@@ -16,7 +16,7 @@ from mergerexp.config.app import run_app
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import TrainConfig
 from mergerexp.console import console
-from mergerexp.errors import require_torch
+from mergerexp.errors import explain, require_torch
 from mergerexp.report.run_table import run_table
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import OVER
@@ -72,7 +72,7 @@ class Training:
             log.error("%s: another process is training this run", where)
         except Exception as problem:
             self.failed += 1
-            log.error("%s failed: %s (traceback in %s)", where, problem, folder.traceback)
+            log.error("%s failed: %s (traceback in %s)", where, explain(problem), folder.traceback)
         else:
             log.info("%s: done in %.0f s", folder.name, time.perf_counter() - started)
             return error

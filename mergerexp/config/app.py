@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from mergerexp.config.compose import Schema, compose_all
 from mergerexp.config.paths import conf_dir
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
+from mergerexp.errors import explain
 from mergerexp.sweep.options import Options
 
 
@@ -75,7 +77,9 @@ def run_app(config_name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
         raise AssertionError  # the mistake was told, and the process ended
 
     task.launch = launch  # type: ignore[attr-defined]  # our launchers ask for it
-    with _told_plainly():
+    with _told_plainly(), tempfile.TemporaryDirectory() as scratch:
+        # Hydra leaves a multirun.yaml wherever a sweep has run, which a second user could not write again.
+        os.environ["MERGEREXP_SCRATCH"] = scratch
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
     if not _only_shows(args):
         with _told_plainly():
@@ -90,7 +94,7 @@ def _told_plainly() -> Iterator[None]:
     except (ValueError, OSError, HydraException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        for message in str(error).splitlines():
+        for message in explain(error).splitlines():
             print(f"error: {message}", file=sys.stderr)
         if type(error) is ValueError:  # perhaps a mistake of ours
             print("HYDRA_FULL_ERROR=1 shows where it came from", file=sys.stderr)

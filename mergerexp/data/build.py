@@ -30,7 +30,9 @@ from mergerexp.data.parts import make_parts, read_images, read_record
 from mergerexp.data.sources import Problem, Source
 from mergerexp.data.sources.factory import make_source
 from mergerexp.data.store import META, Dataset, save, write_problems
-from mergerexp.errors import DataError
+from mergerexp.errors import DataError, UserError
+from mergerexp.files import remove_partial
+from mergerexp.seals import check_signed
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +111,7 @@ def _prepare(
                 write_problems(report, problems)
             why = f" ({len(problems)} unusable inputs are listed in {report})" if problems else ""
             raise DataError(f"class {class_name!r} of data set {name} has no usable object{why}")
+    remove_partial(final.parent, final.name)
     save(
         final,
         (_images(part, mask) for part, mask in zip(parts, kept, strict=True)),
@@ -129,9 +132,10 @@ def _make_missing_parts(
     source: Source, partial: Path, name: str, size: int, workers: int, progress: bool
 ) -> list[Path]:
     """Make the part files that are not there; return all of them in the order of the catalogue."""
+    if partial.is_symlink():  # somebody else's: parts are written, and leftovers removed, below our root only
+        partial.unlink()
     partial.mkdir(exist_ok=True)
-    for leftover in partial.glob("*.tmp"):
-        leftover.unlink()
+    remove_partial(partial)
     chunks = source.chunks()
     # The number of chunks is in the name, so that parts of another division are never mixed in.
     paths = [partial / f"{i:06d}-of-{len(chunks):06d}.part" for i in range(len(chunks))]
@@ -160,8 +164,8 @@ def _gather(
     owners: dict[int, str] = {}
     contents: dict[int, dict[str, Any]] = {}
     for path in parts:
-        with _part_checked(path):
-            part_rows, part_problems = read_record(path)
+        _check_part(path)
+        part_rows, part_problems = read_record(path)
         problems += part_problems
         mask = np.ones(len(part_rows), dtype=bool)
         for i, row in enumerate(part_rows):
@@ -218,19 +222,17 @@ def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> N
 
 
 def _images(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    with _part_checked(path):
-        images = read_images(path)
+    images = read_images(path)
     return images if mask.all() else images[mask]
 
 
-@contextmanager
-def _part_checked(path: Path) -> Iterator[None]:
-    """Remove a damaged part file (a full or failing disk), so that the next run makes it again."""
+def _check_part(path: Path) -> None:
+    """Remove a damaged part file (a failing disk), so that the next run makes it again."""
     try:
-        yield
-    except (EOFError, KeyError, ValueError) as error:
+        check_signed(path)
+    except UserError as error:
         path.unlink()
-        raise DataError(f"{path} was damaged ({error}) and is removed; prepare again to remake it") from error
+        raise DataError(f"{error}; it is removed: prepare again to remake it") from error
 
 
 @contextmanager

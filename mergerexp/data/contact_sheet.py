@@ -14,6 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from mergerexp.files import written
+
 GAP = 4
 HEADING = 18
 BACKGROUND, INK = "white", "black"
@@ -82,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = np.load(options.dataset / "images.npy", mmap_mode="r")
     labels = pd.read_parquet(options.dataset / "catalogue.parquet", columns=["label"])["label"].to_numpy()
     sheet = contact_sheet(images, labels, rows=options.rows, columns=options.columns, seed=options.seed)
-    sheet.save(options.out, format="PNG")
+    with written(options.out) as partial:
+        sheet.save(partial, format="PNG")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Parts of a data set in the making: one file a chunk, made by worker processes, each whole or absent.
 
 A part file is a line of JSON (rows and problems), then the images in npy format: read and written at the
-speed of the disk, which an npz is not. Imported by the workers, so it needs numpy only.
+speed of the disk, which an npz is not; it ends with its own hash. Imported by the workers, so it needs numpy
+only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergerexp.data.sources import Problem, Source
+from mergerexp.files import written
 from mergerexp.workers import worker_pool
 
 
@@ -75,11 +76,9 @@ def make_part(source: Source, chunk: Any, size: int, path: Path) -> int:
         "problems": [[problem.file, problem.reason] for problem in part.problems],
     }
     text = json.dumps(record, default=_plain_number).encode()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with written(path, signed=True) as partial, partial.open("wb") as file:
         file.write(text + b"\n")
         np.save(file, part.images, allow_pickle=False)
-    temporary.replace(path)
     return len(part.rows) + len(part.problems)
 
 

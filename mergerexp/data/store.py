@@ -1,4 +1,4 @@
-"""A data set on disk: a folder of three files, memory-mapped, and sealed with a content hash.
+"""A data set on disk: a folder of three files, memory-mapped, and sealed with their hashes.
 
 ``images.npy``
     uint8 [N, H, W, 3], C order, RGB.
@@ -6,7 +6,8 @@
     One row an image: ``objid`` (int64, unique), ``label`` (int8; 1 is the rare class), ``group`` (int64;
     objects of one group never straddle folds), then whatever the source knows.
 ``dataset.json``
-    name, source and its recipe, class names, counts, size, content hash, software.
+    name, source and its recipe, class names, counts, size, content hash, software, and the SHA-256 of each
+    other file: the catalogue is compared with it whenever it is read, the images once a sweep (`verify`).
 ``problems.csv``
     Only if inputs were skipped: file, reason.
 """
@@ -18,8 +19,7 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,9 +30,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mergerexp.data.sources import Problem
-from mergerexp.errors import DataError
+from mergerexp.errors import DataError, UserError, describe
+from mergerexp.files import read_json, write_json, written, written_folder
+from mergerexp.seals import FILES, check_listed, digests
 
-IMAGES, CATALOGUE, META = "images.npy", "catalogue.parquet", "dataset.json"
+IMAGES, CATALOGUE, META, PROBLEMS = "images.npy", "catalogue.parquet", "dataset.json", "problems.csv"
 COLUMN_TYPES = {"objid": np.int64, "label": np.int8, "group": np.int64}
 META_KEYS = {
     "name",
@@ -44,8 +46,9 @@ META_KEYS = {
     "counts",
     "problems",
     "software",
+    FILES,
 }
-HASH_BYTES = 1 << 26  # read this much at a time when verifying
+AGAIN = "remove the folder and prepare it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +90,7 @@ class Dataset:
         catalogue = _read_catalogue(folder / CATALOGUE, meta)
         if len(images) != len(catalogue):
             raise DataError(
-                f"{folder}: {IMAGES} has {len(images)} images but {CATALOGUE} {len(catalogue)} rows; "
-                "remove the folder and prepare it again"
+                f"{folder}: {IMAGES} has {len(images)} images but {CATALOGUE} {len(catalogue)} rows; {AGAIN}"
             )
         return cls(folder, images, catalogue, meta)
 
@@ -168,24 +170,43 @@ def find_dataset(root: Path, content_hash: str, name: str) -> Dataset:
     )
 
 
-def verify(path: str | os.PathLike[str]) -> None:
-    """Read all of a data set and compare it with its content hash.
+def verify(dataset: Dataset, known: Mapping[str, Sequence[int]] | None = None) -> dict[str, list[int]]:
+    """Read all files of a data set and compare them with their hashes.
+
+    Parameters
+    ----------
+    dataset
+        An opened one: its catalogue has been compared already.
+    known
+        What an earlier call returned, here or elsewhere: files that have not been touched since are not read.
+
+    Returns
+    -------
+    dict
+        Size (bytes), time of change (ns) and inode of each file.
 
     Raises
     ------
     DataError
-        If it cannot be opened, or was changed since it was made.
+        If a file was changed since the data set was made.
     """
-    dataset = Dataset.open(path)
-    images = dataset.images
-    step = max(1, HASH_BYTES // images[0].nbytes)
-    blocks = (images[start : start + step] for start in range(0, len(images), step))
-    found = _content_hash(images.shape, blocks, dataset.catalogue)
-    if found != dataset.content_hash:
-        raise DataError(
-            f"{path} was changed since it was made: content hash {found[:12]}…, "
-            f"{META} says {dataset.content_hash[:12]}…; remove the folder and prepare it again"
-        )
+    listed = dataset.meta[FILES]
+    touched = {name: _stamp(dataset.path / name) for name in listed if (dataset.path / name).is_file()}
+    unread = [name for name in listed if known is None or touched.get(name) != list(known.get(name, []))]
+    _check(dataset.path, listed, unread)
+    return touched
+
+
+def _stamp(path: Path) -> list[int]:
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns, about.st_ino]
+
+
+def _check(folder: Path, listed: Mapping[str, str], names: Iterable[str]) -> None:
+    try:
+        check_listed(folder, listed, names)
+    except UserError as error:
+        raise DataError(f"{error}; {AGAIN}") from error
 
 
 def save(
@@ -213,41 +234,41 @@ def save(
     name, source, recipe, size, class_names, problems
         What ``dataset.json`` records; `problems` are the inputs that were skipped.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     catalogue = catalogue.astype(COLUMN_TYPES)
     shape = (len(catalogue), size, size, 3)
-    with (temporary / IMAGES).open("wb") as file:
-        content_hash = _content_hash(shape, _written(file, shape, blocks), catalogue)
-    catalogue.to_parquet(temporary / CATALOGUE, index=False)
-    if problems:
-        write_problems(temporary / "problems.csv", problems)
-    counts = np.bincount(catalogue["label"], minlength=2).tolist()
-    meta = {
-        "name": name,
-        "content_hash": content_hash,
-        "source": source,
-        "recipe": recipe,
-        "size": size,
-        "class_names": list(class_names),
-        "counts": dict(zip(class_names, counts, strict=True)),
-        "problems": len(problems),
-        "software": _software(),
-    }
-    (temporary / META).write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.rename(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_folder(path) as temporary:
+        with (temporary / IMAGES).open("wb") as file:
+            content_hash = _content_hash(shape, _written(file, shape, blocks), catalogue)
+        catalogue.to_parquet(temporary / CATALOGUE, index=False)
+        if problems:
+            write_problems(temporary / PROBLEMS, problems)
+        counts = np.bincount(catalogue["label"], minlength=2).tolist()
+        meta = {
+            "name": name,
+            "content_hash": content_hash,
+            "source": source,
+            "recipe": recipe,
+            "size": size,
+            "class_names": list(class_names),
+            "counts": dict(zip(class_names, counts, strict=True)),
+            "problems": len(problems),
+            "software": _software(),
+            FILES: digests(temporary, [IMAGES, CATALOGUE, *([PROBLEMS] if problems else [])]),
+        }
+        write_json(temporary / META, meta)
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
-    """Write a CSV of file and reason, under a temporary name first."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Write a CSV of file and reason."""
     # Names of files may hold bytes that are no UTF-8; show them rather than fail.
-    with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with (
+        written(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["file", "reason"])
         writer.writerows((problem.file, problem.reason) for problem in problems)
-    temporary.replace(path)
 
 
 def _written(
@@ -277,46 +298,46 @@ def _content_hash(shape: Sequence[int], blocks: Iterable[NDArray[np.uint8]], cat
 
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}); prepare the data set again") from error
+        meta = read_json(path)
+    except UserError as error:
+        raise DataError(f"{error}; {AGAIN}") from error
     missing = META_KEYS - set(meta) if isinstance(meta, dict) else META_KEYS
     if missing:
-        raise DataError(f"{path} lacks {', '.join(sorted(missing))}; prepare the data set again")
+        raise DataError(f"{path} lacks {', '.join(sorted(missing))}; {AGAIN}")
     return dict(meta)
 
 
 def _read_images(path: Path, size: int) -> NDArray[np.uint8]:
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is broken ({error}); prepare the data set again") from error
+    except Exception as error:  # a damaged header is parsed as Python, and claims sizes beyond any memory
+        raise DataError(f"{path} is broken ({describe(error)}); {AGAIN}") from error
     if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3) or not images.flags.c_contiguous:
         raise DataError(
             f"{path} holds {images.dtype} {images.shape}, not uint8 [N, {size}, {size}, 3] in C order; "
-            "prepare the data set again"
+            f"{AGAIN}"
         )
     return images  # type: ignore[no-any-return]
 
 
 def _read_catalogue(path: Path, meta: dict[str, Any]) -> pd.DataFrame:
+    _check(path.parent, meta[FILES], [CATALOGUE])
     try:
         catalogue = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is broken ({error}); prepare the data set again") from error
+    except Exception as error:  # Arrow's have no common base
+        raise DataError(f"{path} is broken ({describe(error)}); {AGAIN}") from error
     for column, kind in COLUMN_TYPES.items():
         if column not in catalogue or catalogue[column].dtype != kind:
-            raise DataError(f"{path} needs a column {column} of type {np.dtype(kind)}; prepare it again")
+            raise DataError(f"{path} needs a column {column} of type {np.dtype(kind)}; {AGAIN}")
     if not catalogue["objid"].is_unique:
         repeated = catalogue.loc[catalogue["objid"].duplicated(), "objid"].iloc[0]
-        raise DataError(f"{path}: objid {repeated} occurs more than once; prepare the data set again")
+        raise DataError(f"{path}: objid {repeated} occurs more than once; {AGAIN}")
     counts = {
         name: int((catalogue["label"] == label).sum()) for label, name in enumerate(meta["class_names"])
     }
     if counts != meta["counts"] or sum(counts.values()) != len(catalogue):
         raise DataError(
-            f"{path} has {len(catalogue)} rows, of which {counts}, but {META} says {meta['counts']}; "
-            "prepare the data set again"
+            f"{path} has {len(catalogue)} rows, of which {counts}, but {META} says {meta['counts']}; {AGAIN}"
         )
     return catalogue
 

@@ -21,11 +21,12 @@ from mergerexp.console import ProgressReport
 from mergerexp.cores import usable_cores
 from mergerexp.data.images import RAW, ImageStore
 from mergerexp.data.store import Dataset, find_dataset
-from mergerexp.errors import UserError, WeightsError, describe
+from mergerexp.errors import UserError, describe
 from mergerexp.evaluation.degraded import passes, rate_degraded
 from mergerexp.files import read_json
 from mergerexp.frames import records
 from mergerexp.models.stored import DESCRIPTION, NETWORK, WEIGHTS, StoredNetwork, kind_of
+from mergerexp.tracking.record import log_file
 from mergerexp.tracking.selection import cell_name
 from mergerexp.tracking.study import ROBUSTNESS, StudyReader, read_predictions
 from mergerexp.training.machine import choose_device, set_up_torch
@@ -34,6 +35,10 @@ log = logging.getLogger(__name__)
 
 SETTINGS = b"mergerexp.robustness"  # in the file's metadata: what it was measured with
 VERSION = 1  # raise it when the same settings degrade images otherwise
+
+
+class NoAnswer(UserError):
+    """Of MLflow."""
 
 
 @dataclass
@@ -117,7 +122,9 @@ class Robustness:
         name, started = cell_name(run), time.perf_counter()
         try:
             network = self._load(run)
-        except WeightsError as error:
+        except NoAnswer:
+            raise
+        except UserError as error:
             self._tell(run, error)
             return
         try:
@@ -182,7 +189,7 @@ class Robustness:
         with tempfile.TemporaryDirectory() as folder:
             with _asking_mlflow():
                 for name in (DESCRIPTION, WEIGHTS):
-                    self.reader.client.download_artifacts(run["run_id"], name, folder)
+                    self.reader.download(run["run_id"], name, Path(folder))
             return StoredNetwork.load(Path(folder), self.device)
 
     def _keep(self, run: dict[str, Any], ratings: pd.DataFrame) -> None:
@@ -191,7 +198,7 @@ class Robustness:
         with tempfile.TemporaryDirectory() as folder, _asking_mlflow():
             path = Path(folder) / ROBUSTNESS
             pq.write_table(table.replace_schema_metadata(metadata), path)
-            self.reader.client.log_artifact(run["run_id"], str(path))
+            log_file(self.reader.client, run["run_id"], path)
 
 
 def choose_subsets(runs: pd.DataFrame, subsets: Sequence[float] | None) -> pd.DataFrame:
@@ -231,7 +238,9 @@ def _asking_mlflow() -> Iterator[None]:
     """Tell in one line what the store's drivers raise, of many kinds."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(
+        raise NoAnswer(
             f"MLflow does not answer ({describe(error)}); the same command goes on from here"
         ) from error

@@ -15,7 +15,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -107,11 +106,15 @@ class FeatureBank:
         have: dict[int, Features] = {}
         for path in sorted(self._block(view, block, "").parent.glob(f"block-{block:05d}-*.npz")):
             try:
-                with np.load(path) as part:
-                    have.update(zip(part["rows"].tolist(), part["features"], strict=True))
-            except (EOFError, OSError, ValueError, BadZipFile):
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as part:  # zip has checksums
+                    known = dict(zip(part["rows"].tolist(), part["features"], strict=True))
+            except PermissionError:
+                raise
+            except Exception:  # numpy's, zipfile's and zlib's have no common base
                 log.warning("%s is damaged: its features are computed again", path)
                 path.unlink(missing_ok=True)
+            else:
+                have.update(known)
         return have
 
     def _block(self, view: int, block: int, ending: str) -> Path:

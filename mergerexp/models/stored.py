@@ -49,15 +49,23 @@ class StoredNetwork:
         Raises
         ------
         WeightsError
-            If the files are damaged, of something else than a network, or do not fit each other.
+            If a file is damaged, of something else than a network, or the two do not fit each other; the
+            message says which.
         """
-        try:
-            about = read_json(folder / DESCRIPTION)
+        reading = folder / WEIGHTS
+        try:  # JSON, safetensors, timm and torch errors have no common base
+            state = load_file(reading)
+            reading = folder / DESCRIPTION
+            about = read_json(reading)
             if kind_of(about) != NETWORK:
                 raise ValueError(f"it describes a {kind_of(about)} model, no network")
-            return cls(_rebuild(folder, about), _scaling(about), int(about["input"]["size"]), device)
-        except Exception as error:  # JSON, safetensors, timm and torch errors have no common base
-            raise WeightsError(f"{folder / DESCRIPTION} can't be rebuilt: {describe(error)}") from error
+            classifier = _rebuild(about)
+            classifier.load_state_dict(state)
+            return cls(classifier, _scaling(about), int(about["input"]["size"]), device)
+        except Exception as error:
+            raise WeightsError(
+                f"{reading}: the network can't be rebuilt from it: {describe(error)}"
+            ) from error
 
     @torch.inference_mode()
     def rate(self, pixels: Tensor) -> NDArray[np.float64]:
@@ -72,13 +80,11 @@ def kind_of(about: dict[str, Any]) -> str:
     return str(about.get("kind", NETWORK))
 
 
-def _rebuild(folder: Path, about: dict[str, Any]) -> Classifier:
+def _rebuild(about: dict[str, Any]) -> Classifier:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm warns of renamed models on every call
         backbone = timm.create_model(about["backbone"], pretrained=False, **about["create_model"])
-        classifier = Classifier(backbone, about["head_units"])
-    classifier.load_state_dict(load_file(folder / WEIGHTS))
-    return classifier
+        return Classifier(backbone, about["head_units"])
 
 
 def _scaling(about: dict[str, Any]) -> Scaling:

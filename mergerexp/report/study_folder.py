@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import math
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mergerexp.errors import UserError
-from mergerexp.files import write_json
+from mergerexp.errors import UserError, explain
+from mergerexp.files import remove_partial, write_json, written_folder
 from mergerexp.frames import records
 from mergerexp.report.figures.galleries import draw_gallery, draw_lots, most_confident_mistakes
 from mergerexp.report.figures.lesion import draw_lesion
@@ -58,15 +59,11 @@ def write_study(results: Results, examples: dict[str, pd.DataFrame], folder: Pat
         If the folder holds something else.
     """
     check_folder(folder)
-    draft, old = _beside(folder)
-    draft.mkdir()
-    try:
+    old = _old(folder)
+    with written_folder(folder) as draft:
         _write(results, examples, draft)
         if folder.exists():
             folder.rename(old)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     return folder / "report.html"
 
@@ -79,26 +76,25 @@ def check_folder(folder: Path) -> None:
     UserError
         If the folder holds something else, or nothing can be written beside it.
     """
-    draft, old = _beside(folder)
+    old = _old(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if old.exists() and not folder.exists():  # killed between the two renames
             old.rename(folder)
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        draft.rmdir()
+        remove_partial(folder.parent, folder.name)
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
         foreign = folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file()
     except OSError as error:
         raise UserError(
-            f"{folder}: can't be written ({error.strerror}); choose another paths.studies=FOLDER or name=NAME"
+            f"{folder}: {explain(error)}; or choose another paths.studies=FOLDER or name=NAME"
         ) from error
     if foreign:
         raise UserError(f"{folder} is there and holds no study: choose another name=NAME")
 
 
-def _beside(folder: Path) -> tuple[Path, Path]:
-    """Return where a study is written first, and where the one that it replaces is kept for a moment."""
-    return folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
+def _old(folder: Path) -> Path:
+    """Return where the study that is replaced is kept for a moment."""
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _write(results: Results, examples: dict[str, pd.DataFrame], folder: Path) -> None:
@@ -107,7 +103,7 @@ def _write(results: Results, examples: dict[str, pd.DataFrame], folder: Path) ->
         table.write(folder / "tables")
     figures = _figures(results, examples, folder / "figures")
     results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
-    write_json(folder / "calibrators.json", _calibrators(results))
+    write_json(folder / "calibrators.json", {"calibrators": _calibrators(results)})
     provenance = _provenance(results)
     write_json(folder / MARK, _study_json(results, provenance))
     write_page(tell(results, tables, figures, examples, provenance), folder / "report.html")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import platform
 import time
@@ -12,7 +14,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+warn_once = functools.cache(log.warning)
 
 QUEUED, RUNNING, STOPPED, DONE, FAILED, LOST = "queued", "running", "stopped", "done", "failed", "lost"
 OVER = (STOPPED, DONE, FAILED, LOST)  # nothing happens any more unless somebody starts the job again
@@ -73,12 +79,23 @@ class JobFolder:
         return not there or there[0].stat().st_uid == os.getuid()
 
     def status(self) -> dict[str, Any]:
-        """Return the last written status; empty for a job that never started, or if it is damaged."""
+        """Return the last written status; empty for a job that never started.
+
+        A damaged one is told, and made again from what else is known of the job.
+        """
         try:
-            status = read_json(self.path / "status.json")
-        except (FileNotFoundError, ValueError):
+            return dict(read_json(self.path / "status.json"))
+        except FileNotFoundError:
             return {}
-        return status if isinstance(status, dict) else {}
+        except UserError as error:
+            status = self.status_from_the_rest()
+            state = status.get("state", "unknown: the same command starts it again")
+            warn_once("%s; by what else is there, the state is %s", error, state)
+            return status
+
+    def status_from_the_rest(self) -> dict[str, Any]:
+        """Return what can be said of the job without its status: nothing."""
+        return {}
 
     def is_done(self) -> bool:
         """Tell whether the job is finished, its results are there and it is not to begin anew."""

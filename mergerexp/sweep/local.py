@@ -127,8 +127,9 @@ class Local:
 
     def interrupt(self) -> str:
         """Stop the jobs between two steps, with their checkpoints; return what to tell the user."""
-        for job in self._waiting:
-            JobFolder(Path(job.folder)).set_state_of_idle(STOPPED)
+        with contextlib.suppress(OSError):  # of a full disk; the processes have to be stopped all the same
+            for job in self._waiting:
+                JobFolder(Path(job.folder)).set_state_of_idle(STOPPED)
         self._waiting.clear()
         processes = {path: process for path, (_, process, _) in self._running.items()}
         for process in processes.values():
@@ -145,14 +146,16 @@ class Local:
             if process.is_alive():
                 process.kill()
                 process.join()
-                JobFolder(path).set_state_of_idle(STOPPED)
+                with contextlib.suppress(OSError):
+                    JobFolder(path).set_state_of_idle(STOPPED)
         return "Stopped: the same command goes on where this one stopped."
 
 
 def _child(target: str, folder: str, environment: dict[str, str]) -> None:
     """Be the process of a job, with its log for output; Ctrl-C is for our parent, which tells us."""
     os.setsid()
-    output = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log_file = Path(folder) / "log.txt"
+    output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)
     os.environ.update(environment)

@@ -6,7 +6,6 @@ Nothing of a sweep starts before all of its runs are planned.
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock, SoftFileLock
-from omegaconf import OmegaConf
 
 from mergerexp.config.compose import differences
 from mergerexp.config.fingerprint import fingerprint
@@ -23,9 +21,9 @@ from mergerexp.config.paths import absolute_paths
 from mergerexp.config.schema import NonparametricConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.splits import n_balanced, split_dataset
-from mergerexp.data.store import Dataset
-from mergerexp.errors import ConfigError, try_all
-from mergerexp.files import write_json, write_text
+from mergerexp.data.store import Dataset, verify
+from mergerexp.errors import ConfigError, explain, try_all
+from mergerexp.files import write_json
 from mergerexp.models.trial import Wanted, check_networks
 from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.device import resolve
@@ -72,7 +70,7 @@ class PlannedRun:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         if again:
             write_json(self.folder.again, {"command": self.inputs["command"]})
-        write_text(self.folder.config, OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
+        self.folder.write_config(self.cfg)
         write_json(self.folder.inputs, self.inputs)
 
 
@@ -89,6 +87,7 @@ class Planner:
         self.options = options
         self.datasets: dict[str, Dataset] = {}
         self.weights: dict[Wanted, WeightsFile | None] = {}
+        self.verified: dict[Path, dict[str, list[int]]] = {}
 
     def plan(self, cells: Sequence[tuple[Sequence[str], TrainConfig]]) -> list[PlannedRun]:
         """Get and try the networks, then the data and splits of all cells: the cheap checks come first.
@@ -109,15 +108,22 @@ class Planner:
         own = differences([overrides for overrides, _ in cells])
         labels = {tuple(overrides): " ".join(mine) for (overrides, _), mine in zip(cells, own, strict=True)}
         cells = try_all(self._on_its_device, cells, lambda cell: labels[tuple(cell[0])])
-        for root in {cfg.paths.root for _, cfg in cells}:
-            _check_writable(Path(root))
+        # Of a colleague's root, what is done can be looked at.
+        unwritable = [
+            why for root in {cfg.paths.root for _, cfg in cells} if (why := _unwritable(Path(root)))
+        ]
+        if unwritable and not any(Path(cfg.paths.runs).is_dir() for _, cfg in cells):
+            raise ConfigError("\n".join(unwritable))
         for file in {StoreFile.of(absolute_paths(cfg).tracking.uri) for _, cfg in cells}:
             if file is not None and file.exists():
                 file.check(pages=True)  # or days of runs would end with no record
         wanted = dict.fromkeys(filter(None, (_network(cfg) for _, cfg in cells)))
         self.weights |= check_networks(one for one in wanted if one not in self.weights)
         try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
-        return try_all(lambda cell: self._plan(*cell), cells, lambda cell: labels[tuple(cell[0])])
+        planned = try_all(lambda cell: self._plan(*cell), cells, lambda cell: labels[tuple(cell[0])])
+        if unwritable and not all(run.folder.is_done() for run in planned):
+            raise ConfigError("\n".join(unwritable))
+        return planned
 
     def _on_its_device(self, cell: tuple[Sequence[str], TrainConfig]) -> tuple[Sequence[str], TrainConfig]:
         overrides, cfg = cell
@@ -137,12 +143,17 @@ class Planner:
         identity = fingerprint(cfg, dataset.content_hash, weights.sha256 if weights else None)
         inputs = {
             "fingerprint": identity,
-            "dataset": {"path": str(dataset.path.absolute()), "content_hash": dataset.content_hash},
+            "dataset": {
+                "path": str(dataset.path.absolute()),
+                "content_hash": dataset.content_hash,
+                "verified": self.verified[dataset.path],
+            },
             "weights": weights
             and {"path": str(weights.path.absolute()), "sha256": weights.sha256, "origin": weights.origin},
             "command": command_line(),
         }
         folder = RunFolder.of(cfg, identity)
+        folder.mend_status()
         return PlannedRun(folder, cfg, tuple(overrides), inputs, float(passes * cfg.data.size**2))
 
     def _dataset(self, cfg: TrainConfig) -> Dataset:
@@ -150,7 +161,10 @@ class Planner:
         key = _data_key(cfg)
         if key not in self.datasets:
             path = prepare_dataset(cfg.data, cfg.paths.datasets, cfg.trainer.progress)
-            self.datasets[key] = Dataset.open(path)
+            dataset = Dataset.open(path)
+            # All of it is read here, once a sweep; its jobs only see that no file was touched since.
+            self.verified[path] = verify(dataset, self.verified.get(path))
+            self.datasets[key] = dataset
         return self.datasets[key]
 
 
@@ -162,22 +176,18 @@ def _network(cfg: TrainConfig) -> Wanted | None:
     return Wanted(cfg.model.backbone, cfg.data.size, pretrained, Path(cfg.paths.weights))
 
 
-def _check_writable(root: Path) -> None:
-    """Say it before Hydra does, with a traceback."""
+def _unwritable(root: Path) -> str | None:
+    """Say why runs can't be written below a root, if they can't: here, before anything starts."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        writable = os.access(root, os.W_OK)
+        if not _has_locks(root):  # or a job that is killed would lock itself out for good
+            return (
+                f"paths.root={root}: this file system has no locks (a mount option: flock); "
+                "MERGEREXP_ROOT says where to write"
+            )
     except OSError as error:
-        raise ConfigError(
-            f"paths.root={root}: {error.strerror}; MERGEREXP_ROOT says where to write"
-        ) from error
-    if not writable:
-        raise ConfigError(f"paths.root={root}: can't be written; MERGEREXP_ROOT says where to write")
-    if not _has_locks(root):  # or a job that is killed would lock itself out for good
-        raise ConfigError(
-            f"paths.root={root}: this file system has no locks (a mount option: flock); "
-            "MERGEREXP_ROOT says where to write"
-        )
+        return f"paths.root={root}: {explain(error)}"
+    return None
 
 
 def _has_locks(folder: Path) -> bool:

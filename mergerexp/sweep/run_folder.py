@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.errors import UserError, describe
-from mergerexp.files import read_json, write_json
-from mergerexp.sweep.job_folder import DONE, JobFolder
+from mergerexp.files import read_json, remove_partial, write_json, write_text
+from mergerexp.seals import FILES, SEAL, check_listed, check_signed, digests
+from mergerexp.sweep.job_folder import DONE, JobFolder, warn_once
 
 PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # in status.json
 
@@ -41,13 +43,17 @@ class RunFolder(JobFolder):
         """The frozen config."""
         return self.path / "config.yaml"
 
+    def write_config(self, cfg: TrainConfig) -> None:
+        """Freeze a config."""
+        write_text(self.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)), signed=True)
+
     def read_config(self) -> DictConfig:
         """Return the frozen config, with the present root instead of the one that it was written for.
 
         Raises
         ------
         UserError
-            If the file is not there, empty or cut off.
+            If the file is not there or not as it was written.
         """
         config = self._frozen_config()
         moved = self._moved_root(config)
@@ -58,7 +64,10 @@ class RunFolder(JobFolder):
 
     def _frozen_config(self) -> DictConfig:
         try:
+            check_signed(self.config)
             config = OmegaConf.load(self.config)
+        except UserError as error:
+            raise UserError(f"{error}; the same command writes it again") from error
         except Exception as error:  # the parser's and OmegaConf's have no common base
             raise UserError(f"{self.config} is damaged ({describe(error)})") from error
         last = fields(TrainConfig)[-1].name
@@ -183,6 +192,7 @@ class RunFolder(JobFolder):
         """
         if not self.again.is_file():
             return
+        (self.path / SEAL).unlink(missing_ok=True)
         if note := self.note():
             write_json(self.record, {**note, "superseded": True})
         for path in (self.checkpoint, self.history):
@@ -196,9 +206,61 @@ class RunFolder(JobFolder):
         return super().is_done() and not self.lacks_results()
 
     def lacks_results(self) -> bool:
-        """Tell whether the run was finished, and somebody has removed some of what came out."""
-        finished = self.status().get("state") == DONE
-        return finished and not all(path.is_file() for path in self.artifacts())
+        """Tell whether the run was finished, and some of what came out has gone since, or is damaged."""
+        if self.status().get("state") != DONE:
+            return False
+        problem = self._damage()
+        if problem is not None and not self.again.is_file():
+            warn_once("%s: the run, which was finished, has to begin anew", problem)
+        return problem is not None
+
+    def seal(self) -> None:
+        """Record the hashes of what came out, once all of it is there: the last step before a run is done."""
+        write_json(self.path / SEAL, {FILES: digests(self.path, [path.name for path in self.artifacts()])})
+
+    def check_results(self) -> dict[str, str]:
+        """Return the hash of each result of a finished run by its file's name, as it was sealed and is now.
+
+        Raises
+        ------
+        UserError
+            Naming the result that is missing or damaged.
+        """
+        try:
+            sealed = dict(read_json(self.path / SEAL)[FILES])
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path / SEAL} is missing") from error
+        check_listed(self.path, sealed, [path.name for path in self.artifacts()])
+        return sealed
+
+    def _damage(self) -> str | None:
+        """Say which result is not as it was written, if one is; a result is read once a process."""
+        try:
+            known = [(path.name, *_stamp(path)) for path in (self.path / SEAL, *self.artifacts())]
+        except OSError as error:
+            return f"{error.filename} is missing"
+        return _check_results(self, tuple(known))
+
+    def status_from_the_rest(self) -> dict[str, Any]:
+        """Return the status that the results bear witness to, if all of them are whole: done."""
+        if self._damage() is not None:
+            return {}
+        known = {"seconds": read_json(self.metrics).get("run/seconds", 0.0)}
+        return {"state": DONE, "updated": round((self.path / SEAL).stat().st_mtime, 3), **known}
+
+    def mend_status(self) -> None:
+        """Write a damaged ``status.json`` again, unless a process is at work on the run."""
+        try:
+            if (self.path / "status.json").is_file():
+                read_json(self.path / "status.json")
+        except UserError:
+            if not self.is_held():
+                self.restore(self.status())
+
+    def remove_partial(self) -> None:
+        """Remove what a killed attempt has left half-written; the caller holds the run's lock."""
+        for path in (self.checkpoint, *self.artifacts()):
+            remove_partial(self.path, path.name)
 
 
 def _below(moved: Moved, value: Any) -> Any:
@@ -208,3 +270,17 @@ def _below(moved: Moved, value: Any) -> Any:
     kind = SQLITE if value.startswith(SQLITE) else ""
     path = Path(value.removeprefix(kind))
     return f"{kind}{moved[1] / path.relative_to(moved[0])}" if path.is_relative_to(moved[0]) else value
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns, about.st_ino
+
+
+@functools.cache
+def _check_results(folder: RunFolder, known: tuple[tuple[str | int, ...], ...]) -> str | None:
+    try:
+        folder.check_results()
+    except UserError as error:
+        return str(error)
+    return None

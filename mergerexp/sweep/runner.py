@@ -75,6 +75,8 @@ def run_jobs(
     ------
     Interrupted
         On Ctrl-C.
+    OSError
+        If the jobs' folders can't be written any more; what runs on this machine is stopped first.
     """
     if active:
         log.info("%d jobs are under way already", len(active))
@@ -105,6 +107,9 @@ def run_jobs(
                     time.sleep(scheduler.interval_s)
         except KeyboardInterrupt:
             raise Interrupted(scheduler.interrupt()) from None
+        except OSError:  # how jobs stand can't be noted any more, e.g. on a full disk
+            scheduler.interrupt()
+            raise
 
 
 @contextlib.contextmanager

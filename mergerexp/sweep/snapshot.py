@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
+import stat
 import time
 from pathlib import Path
 
 from mergerexp.config.paths import conf_dir
-from mergerexp.files import write_json
-from mergerexp.tracking.provenance import git_diff, git_state
+from mergerexp.files import json_text, write_json, written_folder
+from mergerexp.seals import FILES, SEAL, sha256_of_json
+from mergerexp.tracking.provenance import check_copy, git_diff, git_state
 
 PACKAGE = Path(__file__).resolve().parents[1]
 STALE_S = 3600.0  # a copy takes a second
@@ -28,36 +29,39 @@ def snapshot(folder: Path) -> Path:
     -------
     Path
         The folder to put first on ``PYTHONPATH``. Beside the copy, ``git.json`` names the commit and, for a
-        tree with changes of its own, ``git.diff`` holds them.
+        tree with changes of its own, ``git.diff`` holds them; ``seal.json`` lists the hashes of all.
+
+    Raises
+    ------
+    UserError
+        If the copy is there and was changed since it was made.
     """
     ours = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    files = {Path("mergerexp") / path.relative_to(PACKAGE): path for path in ours}
+    files = {f"mergerexp/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes() for path in ours}
     configs = sorted(conf_dir().rglob("*.yaml"))
-    files |= {Path("conf") / path.relative_to(conf_dir()): path for path in configs}
-    digest = hashlib.sha256()
-    for name, path in files.items():
-        digest.update(str(name).encode() + b"\0" + path.read_bytes())
-    state, diff = git_state(), git_diff()
-    digest.update(repr(sorted(state.items())).encode() + diff)  # the same files may be another commit
-    copy = folder / f"code-{digest.hexdigest()[:12]}"
+    files |= {f"conf/{path.relative_to(conf_dir()).as_posix()}": path.read_bytes() for path in configs}
+    files["git.json"] = json_text(git_state()).encode()  # the same files may be another commit
+    if diff := git_diff():
+        files["git.diff"] = diff
+    listed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    copy = folder / f"code-{sha256_of_json(listed)[:12]}"
     if copy.is_dir():
+        check_copy(copy)
         return copy
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".code-*"):  # of a process that was killed in the midst of it
         if time.time() - stale.stat().st_mtime > STALE_S:
             shutil.rmtree(stale, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(dir=folder, prefix=".code-"))
-    for name, path in files.items():
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, partial / name)
-    write_json(partial / "git.json", state)
-    if diff:
-        (partial / "git.diff").write_bytes(diff)
-    partial.chmod(0o755)
     try:
-        partial.rename(copy)
+        with written_folder(copy) as partial:
+            for name, content in files.items():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                (partial / name).write_bytes(content)
+            write_json(partial / SEAL, {FILES: listed})
+            for path in (partial, *partial.rglob("*")):  # jobs run it: nobody else may write there
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
     except OSError:  # another sweep of the same code was quicker
-        shutil.rmtree(partial)
         if not copy.is_dir():
             raise
+        check_copy(copy)
     return copy

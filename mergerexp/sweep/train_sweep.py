@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from mergerexp.config.compose import differences
 from mergerexp.config.paths import SQLITE
 from mergerexp.console import console
-from mergerexp.errors import UserError
+from mergerexp.errors import UserError, explain
 from mergerexp.files import read_json, write_text
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_folder import DONE, FAILED, LOST
@@ -62,7 +62,7 @@ class TrainSweep:
             If another process looks after this very sweep.
         """
         try:
-            with self.folder.lock().acquire(timeout=2):  # status may be looking
+            with self._colleagues(), self.folder.lock().acquire(timeout=2):  # status may be looking
                 self._run()
         except filelock.Timeout:
             raise UserError(
@@ -70,6 +70,16 @@ class TrainSweep:
                 "python -m mergerexp.status --watch"
             ) from None
         return [_returned(run) for run in self.all]
+
+    @contextlib.contextmanager
+    def _colleagues(self) -> Iterator[None]:
+        """Let work that is all done be looked at where a colleague lets nobody write."""
+        try:
+            yield
+        except PermissionError as error:
+            if self.options.rerun == "all" or not all(run.folder.is_done() for run in self.runs):
+                raise
+            log.info("%d runs, all done before (%s)", len(self.runs), explain(error))
 
     def _run(self) -> None:
         folders = [run.folder for run in self.runs]

@@ -11,8 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mergerexp.errors import without_credentials
+from mergerexp.errors import UserError, without_credentials
 from mergerexp.files import read_json
+from mergerexp.seals import FILES, SEAL, check_listed, sha256_of_json
 
 PACKAGES = (
     "mergerexp",
@@ -36,13 +37,43 @@ def git_state() -> dict[str, Any]:
     """Return commit and dirty flag of the checkout that the code runs from; None where there is none.
 
     A sweep's copy of the code knows what it was copied from.
+
+    Raises
+    ------
+    UserError
+        If that copy was changed since.
     """
     if (ROOT / "git.json").is_file():
+        check_copy(ROOT)
         return dict(read_json(ROOT / "git.json"))
     commit = (_git("rev-parse", "HEAD") or b"").decode().strip()
     if not commit or not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+
+
+def check_copy(copy: Path) -> None:
+    """Compare a sweep's copy of the code with the hashes that it was made with, of which its name is one.
+
+    Raises
+    ------
+    UserError
+        Naming a file that was changed, is missing or was added.
+    """
+    try:
+        listed = read_json(copy / SEAL)[FILES]
+        if not copy.name.endswith(sha256_of_json(listed)[:12]):
+            raise UserError(f"{copy / SEAL} is not that of {copy.name}")
+        check_listed(copy, listed)
+        for path in sorted(copy.rglob("*")):
+            known = path.relative_to(copy).as_posix() in {*listed, SEAL} or "__pycache__" in path.parts
+            if not known and not path.is_dir():
+                raise UserError(f"{path} was added since")
+    except (UserError, FileNotFoundError) as error:
+        raise UserError(
+            f"{error}. The code that a sweep recorded must stay as it was: remove {copy}, and the same "
+            "command makes it anew"
+        ) from error
 
 
 def git_diff() -> bytes:

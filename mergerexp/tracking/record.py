@@ -21,6 +21,7 @@ from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import TrackingConfig, unused_groups
 from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
+from mergerexp.seals import sha256
 from mergerexp.sweep.job_folder import DONE, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.endings import MEANS, caveats
@@ -29,6 +30,7 @@ from mergerexp.tracking.store_file import CLOSED, local_path
 
 log = logging.getLogger(__name__)
 IDENTITY = "mergerexp.fingerprint"
+HASH = "mergerexp.sha256."  # and an artifact's name: a tag for each that a study relies on
 SWEEP = "mergerexp.sweep."  # and its id: a tag for each sweep that the run is part of
 STATE = ("mergerexp.state", "mergerexp.error")  # tags that come from the status
 PER_BATCH = 900  # metrics; MLflow takes 1000 at once
@@ -185,11 +187,12 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
     """Send how the run ended, and what came out; where the store is asked, only what it has not."""
     state, run, now = status["state"], client.get_run(run_id), int(status["updated"] * 1000)
     if state == DONE:
-        if missing := [path.name for path in folder.artifacts() if not path.is_file()]:
-            raise UserError(f"{folder.path} lacks {', '.join(missing)}")
+        listed = folder.check_results()
         metrics, known = read_json(folder.metrics), run.data.metrics
         new = [Metric(key, value, now, 0) for key, value in metrics.items() if known.get(key) != value]
-        client.log_batch(run_id, metrics=new, tags=[RunTag("mergerexp.caveat", _caveat(folder, metrics))])
+        hashes = [RunTag(f"{HASH}{name}", found) for name, found in listed.items()]
+        caveat = RunTag("mergerexp.caveat", _caveat(folder, metrics))
+        client.log_batch(run_id, metrics=new, tags=[caveat, *hashes])
         files = [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]
         for path in _lacking(client, run, files) if ask else files:
             client.log_artifact(run_id, str(path))
@@ -216,6 +219,12 @@ def _caveat(folder: RunFolder, metrics: dict[str, float]) -> str:
     return "; ".join(
         f"{name}: {MEANS[name]}" for name in caveats(metrics, trainer.max_epochs, trainer.patience)
     )
+
+
+def log_file(client: MlflowClient, run_id: str, path: Path) -> None:
+    """Log a file as an artifact, its hash first: cut off in between, it is damaged, and is made again."""
+    client.set_tag(run_id, f"{HASH}{path.name}", sha256(path))
+    client.log_artifact(run_id, str(path))
 
 
 def _state_tags(state: str, error: str) -> list[RunTag]:

@@ -18,9 +18,11 @@ from mlflow.entities import Run
 from mergerexp.analysis.metrics import scores
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.console import ProgressReport
-from mergerexp.errors import UserError, describe, without_credentials
+from mergerexp.errors import NO_ROOM, UserError, describe, without_credentials
 from mergerexp.frames import records
+from mergerexp.seals import sha256
 from mergerexp.tracking.arms import CELL
+from mergerexp.tracking.record import HASH
 from mergerexp.tracking.selection import Gap, cell_name, of_sweep, select, with_setting
 from mergerexp.tracking.store import SYNC, open_store
 from mergerexp.tracking.store_file import StoreFile
@@ -185,8 +187,28 @@ class StudyReader:
                 f"{file.path} and its folder can't be written, and what is measured is kept there"
             )
 
+    def download(self, run_id: str, name: str, folder: Path) -> Path:
+        """Download a file of a run, and see that it is as it was logged.
+
+        Raises
+        ------
+        UserError
+            If it is not, or MLflow does not know how it was.
+        Exception
+            Whatever the store raises where it does not answer or has no such file.
+        """
+        path = Path(self.client.download_artifacts(run_id, name, str(folder)))
+        expected = self.client.get_run(run_id).data.tags.get(f"{HASH}{name}")
+        if expected is None:
+            raise UserError(f"MLflow lacks the hash of {name}: {SYNC}")
+        if sha256(path) != expected:
+            raise UserError(
+                f"{name} in MLflow is damaged, or was changed since it was logged: its hash is another"
+            )
+        return path
+
     def artifacts(self, runs: pd.DataFrame, name: str, read: Callable[[Path], Any]) -> dict[str, Any]:
-        """Download a file of each run and read it.
+        """Download a file of each run, see that it is as it was logged, and read it.
 
         Returns
         -------
@@ -197,8 +219,10 @@ class StudyReader:
         def fetch(run_id: str) -> tuple[str, Any]:
             try:
                 with tempfile.TemporaryDirectory() as folder:
-                    return run_id, read(Path(self.client.download_artifacts(run_id, name, folder)))
+                    return run_id, read(self.download(run_id, name, Path(folder)))
             except Exception as error:  # the store's drivers and parsers raise many kinds
+                if isinstance(error, OSError) and error.errno in NO_ROOM:
+                    raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
                 return run_id, error
 
         with (

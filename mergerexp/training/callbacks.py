@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import signal
 import threading
 import time
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mergerexp.console import ProgressReport
+from mergerexp.files import written
 from mergerexp.sweep import stop
 from mergerexp.training.results import Row
 from mergerexp.training.stage import Stage
@@ -164,11 +164,8 @@ class LastCheckpoint(pl.Callback):
         stop.checkpoint_written()
 
     def _save(self, trainer: pl.Trainer) -> None:
-        partial = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial, weights_only=False)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        with written(self.path, signed=True) as partial:
+            trainer.save_checkpoint(partial, weights_only=False)
         self._last = time.monotonic()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from mergerexp.config.schema import TrainConfig
 from mergerexp.config.validate import typed
 from mergerexp.console import set_up_logging
-from mergerexp.data.store import Dataset
+from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import DataError
 from mergerexp.files import read_json
 from mergerexp.models.weights import WeightsFile
@@ -33,11 +33,13 @@ def train_run(path: Path) -> float:
     set_up_logging()
     folder = RunFolder(path)
     folder.begin_anew()
+    folder.remove_partial()
     cfg = typed(folder.read_config(), TrainConfig)
     inputs = folder.read_inputs()
     dataset = Dataset.open(inputs["dataset"]["path"])
     if dataset.content_hash != inputs["dataset"]["content_hash"]:
         raise DataError(f"{dataset.path} has changed since the run was planned; give the same command again")
+    verify(dataset, inputs["dataset"]["verified"])
     weights = None
     if inputs["weights"] is not None:
         known = inputs["weights"]

@@ -28,10 +28,12 @@ from mergerexp.data.loaders import (
 from mergerexp.data.seeding import seed_for
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
+from mergerexp.errors import UserError
 from mergerexp.models.classifier import Classifier, create_classifier, input_scaling
 from mergerexp.models.depthwise import with_quick_gradients
 from mergerexp.models.features import FrozenFeatures
 from mergerexp.models.weights import WeightsFile
+from mergerexp.seals import check_signed
 from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, OwnSignals, Row
 from mergerexp.training.machine import Machine
 from mergerexp.training.stage import Stage, balanced_scores
@@ -113,7 +115,7 @@ class Protocol:
 
     def train(self) -> Outcome:
         """Run the stages that are not done yet."""
-        stage = self._checkpointed_stage()
+        stage = checkpointed_stage(self.checkpoint)
         passes = 0
         if isinstance(self.cfg.init, TwoStagesConfig) and stage != "finetune":
             passes = self.train_head(resume=stage == "head")
@@ -219,18 +221,20 @@ class Protocol:
             finally:
                 stage.network.to(self.machine.device)  # Lightning leaves it on the CPU
 
-    def _checkpointed_stage(self) -> str | None:
-        """Return the stage that ``last.ckpt`` belongs to, if there is one."""
-        if not self.checkpoint.is_file():
-            return None
-        try:
-            stage: str = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["stage"]
-        except Exception as error:  # torch, zip and pickle errors have no common base
-            log.warning("%s is damaged (%s): the run starts anew", self.checkpoint, error)
-            self.checkpoint.replace(self.checkpoint.with_suffix(".damaged"))
-            return None
-        log.info("resuming in stage %s", stage)
-        return stage
+
+def checkpointed_stage(checkpoint: Path) -> str | None:
+    """Return the stage that ``last.ckpt`` belongs to; None if it is not there, or damaged and put aside."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        check_signed(checkpoint)
+    except UserError as error:
+        log.warning("%s: the run starts anew", error)
+        checkpoint.replace(checkpoint.with_suffix(".damaged"))
+        return None
+    stage: str = torch.load(checkpoint, map_location="cpu", weights_only=True)["stage"]
+    log.info("resuming in stage %s", stage)
+    return stage
 
 
 @torch.inference_mode()

@@ -185,6 +185,7 @@ def _write_results(
     }
     write_json(folder.history, results.history)
     write_json(folder.metrics, metrics)
+    folder.seal()
 
 
 def fold_metrics(predictions: pd.DataFrame) -> dict[str, float]:
