@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,9 @@ from filelock import FileLock
 from PIL import Image
 
 from mergerexp.cores import wait_without_spinning
+from mergerexp.files import read_json
+
+__all__ = ["read_json"]
 
 wait_without_spinning()  # as the verbs do: some tests load torch before any of them
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -224,8 +226,3 @@ def only_run(tmp_path: Path) -> Callable[[], Path]:
         return folder
 
     return find
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text())

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from omegaconf import OmegaConf
 from PIL import Image
 
 from mergerexp.config.compose import Composer, compose_cell
@@ -85,7 +84,7 @@ def add_run(
     name = str(getattr(cfg.model, "method", cfg.init.name))
     folder = RunFolder(root / "runs" / f"study-{name}-{cfg.subset:g}-{cfg.fold}-{identity}")
     folder.path.mkdir(parents=True)
-    folder.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(cfg)))
+    folder.write_config(cfg)
     write_json(folder.inputs, {"fingerprint": identity})
     provenance = {"git": {"commit": "0123abc", "dirty": False}, "device": "cpu", "command": "train"}
     classes = {"positive": "merger", "negative": "noninteracting"}
@@ -121,6 +120,7 @@ def add_run(
         write_json(folder.metrics, {**fold_metrics(predictions), **size, **epochs})
         for name in ("model.safetensors", "model.json"):
             write_json(folder.path / name, {})
+        folder.seal()
     folder.set_state(state, error=None if state == DONE else "ValueError: bad luck")
     if cfg.tracking.uri is not None:
         sync(folder, cfg.tracking)

@@ -87,7 +87,7 @@ def balanced_errors(own: pd.DataFrame) -> list[float]:
 
 def test_calibrators_of_every_fold(small_study):
     """They are fitted on a third of their own fold's test galaxies, and on nothing else."""
-    entries = read_json(small_study / "calibrators.json")
+    entries = read_json(small_study / "calibrators.json")["calibrators"]
     assert len(entries) == 2 * 2 * 4
     for entry in entries:
         own = pooled(small_study, entry["arm"])

@@ -96,7 +96,7 @@ def test_makes_a_whole_data_set_and_leaves_nothing_else(root, tmp_path, made):
     sets = tmp_path / "deep/sets"
     path = prepare(FolderSource(root, 16), "toy", 16, sets, workers=1)
     dataset = Dataset.open(path)
-    verify(path)
+    verify(Dataset.open(path))
     assert path.parent == sets
     assert path.name.startswith("toy-")
     assert len(path.name) == len("toy-") + 8
@@ -193,7 +193,7 @@ def test_two_processes_make_each_part_once(root, tmp_path, make_folder):
     made = [line.split()[1] for line in (tmp_path / "made.txt").read_text().splitlines()]
     assert len(made) == len(set(made)) == 8
     assert sum("another process is preparing" in errors for _, errors in results) == 1
-    verify(results[0][0].strip())
+    verify(Dataset.open(results[0][0].strip()))
 
 
 def test_stop_reports_all_problems_and_continues_when_they_are_mended(root, tmp_path, made):
@@ -248,7 +248,7 @@ def test_duplicate_objid_names_both_files(root, tmp_path):
     files = dataset.catalogue["file"].tolist()
     stamps = source.make(source.chunks()[0]).images
     np.testing.assert_array_equal(dataset.images[files.index(first)], stamps[files.index(first)])
-    verify(dataset.path)
+    verify(dataset)
 
 
 def test_skipping_must_leave_both_classes(root, tmp_path):
@@ -310,9 +310,9 @@ def test_a_folder_that_is_no_data_set_is_named(tmp_path):
 def test_a_damaged_part_is_removed_and_made_again(root, tmp_path, made, monkeypatch):
     monkeypatch.setattr(parts, "make_part", damaged_once(parts.make_part))
     source = FolderSource(root, 16)
-    with pytest.raises(DataError, match=r"000000-of-000004.part was damaged .* prepare again"):
+    with pytest.raises(DataError, match=r"000000-of-000004.part is damaged.* prepare again"):
         prepare(source, "toy", 16, tmp_path / "sets", workers=1)
-    verify(prepare(source, "toy", 16, tmp_path / "sets", workers=1))
+    verify(Dataset.open(prepare(source, "toy", 16, tmp_path / "sets", workers=1)))
     assert len(made) == 5
 
 

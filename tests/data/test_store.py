@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,8 @@ import pytest
 from mergerexp.data.sources import Problem
 from mergerexp.data.store import Dataset, find_dataset, save, verify
 from mergerexp.errors import DataError
+from mergerexp.files import read_json, write_json
+from mergerexp.seals import sha256
 
 LARGE = 2**63 - 1
 
@@ -55,7 +58,7 @@ def test_opens_as_it_was_saved(tmp_path):
     assert len(dataset) == 5
     assert (tmp_path / "set/problems.csv").read_text().splitlines() == ["file,reason", "bad.jpg,empty"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
-    verify(tmp_path / "set")
+    verify(Dataset.open(tmp_path / "set"))
 
 
 def test_content_hash_is_of_the_content_only(tmp_path):
@@ -75,9 +78,22 @@ def test_verify_notices_one_changed_pixel(tmp_path):
     images[2, 0, 0, 0] ^= 1
     images.flush()
     del images
-    Dataset.open(tmp_path / "set")
-    with pytest.raises(DataError, match="was changed since it was made"):
-        verify(tmp_path / "set")
+    with pytest.raises(DataError, match=r"images\.npy is damaged, or was changed since it was written"):
+        verify(Dataset.open(tmp_path / "set"))
+
+
+def test_files_that_were_not_touched_are_read_once(tmp_path):
+    write(tmp_path / "set")
+    known = verify(Dataset.open(tmp_path / "set"))
+    known = json.loads(json.dumps(known))  # as a run's inputs keep it
+    path = tmp_path / "set" / "images.npy"
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # nobody can see it without reading
+    assert verify(Dataset.open(tmp_path / "set"), known) == known
+    path.touch()
+    with pytest.raises(DataError, match=r"images\.npy is damaged"):
+        verify(Dataset.open(tmp_path / "set"), known)
 
 
 def damage(folder, kind):
@@ -94,9 +110,9 @@ def damage(folder, kind):
     elif kind == "json":
         (folder / "dataset.json").write_text("{")
     elif kind == "key":
-        meta = json.loads((folder / "dataset.json").read_text())
+        meta = read_json(folder / "dataset.json")
         del meta["content_hash"]
-        (folder / "dataset.json").write_text(json.dumps(meta))
+        write_json(folder / "dataset.json", meta)
     elif kind == "parquet":
         (folder / "catalogue.parquet").write_bytes(b"PAR1")
     elif kind == "column":
@@ -109,6 +125,10 @@ def damage(folder, kind):
         catalogue.assign(label=np.int8(2)).to_parquet(folder / "catalogue.parquet")
     else:
         (folder / kind).unlink()
+    if kind in ("column", "type", "twice", "label"):  # whoever did it has left a hash that fits
+        meta = read_json(folder / "dataset.json")
+        meta["files"]["catalogue.parquet"] = sha256(folder / "catalogue.parquet")
+        write_json(folder / "dataset.json", meta)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +141,9 @@ def damage(folder, kind):
         ("shape", r"holds uint8 \(5, 8, 8, 3\), not uint8 \[N, 16, 16, 3\]"),
         ("order", "in C order"),
         ("fewer", "4 images but catalogue.parquet 5 rows"),
-        ("json", "not valid JSON"),
+        ("json", "dataset.json is damaged"),
         ("key", "lacks content_hash"),
-        ("parquet", "catalogue.parquet is broken"),
+        ("parquet", "catalogue.parquet is damaged"),
         ("column", "needs a column group of type int64"),
         ("type", "needs a column objid of type int64"),
         ("twice", "objid 2 occurs more than once"),

@@ -19,6 +19,7 @@ from mergerexp.data.degrade import DEGRADATIONS
 from mergerexp.evaluation import robustness
 from mergerexp.files import write_json
 from mergerexp.models.stored import StoredNetwork
+from mergerexp.tracking.record import log_file
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 from tests.conftest import TINY
 
@@ -153,15 +154,18 @@ def test_what_is_no_network_is_skipped_and_a_damaged_one_named(measure, reader, 
     description.parent.mkdir()
     write_json(description, {"kind": "nonparametric"})
     try:
-        reader.client.log_artifact(other, str(description))
+        log_file(reader.client, other, description)
         reader.client.log_artifact(damaged, str(broken))
         assert measure(*FEW) == 1
     finally:
-        reader.client.log_artifact(other, network)
+        log_file(reader.client, other, Path(network))
         reader.client.log_artifact(damaged, str(weights))
     told = capsys.readouterr().err
     assert f"fold=0 seed=0 (run {other[:8]}) is skipped: a nonparametric model is no network" in told
-    assert f"fold=1 seed=0 (run {damaged[:8]}) can't be rated: WeightsError" in told
+    assert (
+        f"fold=1 seed=0 (run {damaged[:8]}) can't be rated: UserError: model.safetensors in MLflow is damaged"
+        in told
+    )
     assert "0 networks rated, 0 before, 1 failed" in told
     assert measured(reader)[1] == {}
 

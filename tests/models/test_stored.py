@@ -61,7 +61,7 @@ def test_what_is_no_network_or_damaged_is_refused(tmp_path):
             StoredNetwork.load(about.parent, CPU)
     weights = tmp_path / "wide" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(WeightsError, match=r"model\.json can't be rebuilt"):
+    with pytest.raises(WeightsError, match=r"wide/model\.safetensors: the network can't be rebuilt"):
         StoredNetwork.load(weights.parent, CPU)
     weights.unlink()
     with pytest.raises(WeightsError, match="No such file"):

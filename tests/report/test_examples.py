@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.report.examples import read_examples, read_robustness
+from mergerexp.tracking.record import log_file
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 from tests.studies import add_study
 
@@ -25,7 +26,7 @@ def study(tmp_path: Path) -> tuple[StudyReader, Study]:
 def log(reader: StudyReader, run_id: str, ratings: pd.DataFrame, folder: Path) -> None:
     path = folder / ROBUSTNESS
     ratings.to_parquet(path)
-    MlflowClient(reader.uri).log_artifact(run_id, str(path))
+    log_file(MlflowClient(reader.uri), run_id, path)
 
 
 def ratings(study: Study, run_id: str, strengths: tuple[float, ...] = (0.0, 2.0)) -> pd.DataFrame:
@@ -46,7 +47,7 @@ def test_images_of_some_runs_only(study, tmp_path):
     damaged = whole.runs["run_id"].iloc[0]
     path = tmp_path / "examples.parquet"
     path.write_bytes(b"cut off")
-    MlflowClient(reader.uri).log_artifact(damaged, str(path))
+    log_file(MlflowClient(reader.uri), damaged, path)
     examples, (gap,) = read_examples(reader, whole)
     assert gap.kind == "damaged" and damaged[:8] in gap.what
     assert sorted(examples["imagenet"]["fold"].unique()) == sorted(whole.runs["fold"][1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,22 @@ def run(folders: list[JobFolder], n_jobs: int = 2) -> Local:
     labels = {str(folder.path): folder.name for folder in folders}
     run_jobs(local, new, active, labels, "test")
     return local
+
+
+def test_a_log_follows_the_umask_and_no_link(tmp_path):
+    shared, planted = make(tmp_path, "shared", steps=1), make(tmp_path, "planted", steps=1)
+    private = tmp_path / "private"
+    private.write_text("mine")
+    (planted.path / "log.txt").symlink_to(private)
+    before = os.umask(0o002)
+    try:
+        run([shared, planted])
+    finally:
+        os.umask(before)
+    assert (shared.path / "log.txt").stat().st_mode & 0o777 == 0o664
+    assert (shared.path / ".lock").stat().st_mode & 0o777 == 0o664
+    assert planted.status()["state"] == FAILED
+    assert private.read_text() == "mine"
 
 
 def alone(folder: JobFolder) -> list[str]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mergerexp.errors import UserError
 from mergerexp.files import read_json
+from mergerexp.tracking.provenance import check_copy
 from tests.conftest import REPOSITORY
+
+SCRIPT = "from mergerexp.sweep.snapshot import snapshot; from pathlib import Path; print(snapshot(Path({})))"
 
 
 @pytest.fixture
@@ -31,9 +37,7 @@ def git(root: Path, *command: str) -> str:
 
 
 def snapshot(root: Path) -> Path:
-    script = f"from mergerexp.sweep.snapshot import snapshot; from pathlib import Path; \
-print(snapshot(Path({str(root / 'sweeps')!r})))"
-    command = [sys.executable, "-Bc", script]
+    command = [sys.executable, "-Bc", SCRIPT.format(repr(str(root / "sweeps")))]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return Path(done.stdout.strip())
 
@@ -54,3 +58,35 @@ def test_commit_and_changes_are_those_of_the_moment(checkout):
     assert second != first
     assert read_json(second / "git.json")["commit"] == git(checkout, "rev-parse", "HEAD")
     assert snapshot(checkout) == second
+
+
+def test_a_copy_that_was_changed_is_not_used(checkout):
+    snapshot(checkout)  # from now on the checkout has a folder of its own in it
+    before = os.umask(0o002)
+    try:
+        copy = snapshot(checkout)
+    finally:
+        os.umask(before)
+    others = stat.S_IWGRP | stat.S_IWOTH
+    assert not [path for path in (copy, *copy.rglob("*")) if path.stat().st_mode & others]
+    check_copy(copy)
+    run = copy / "mergerexp" / "training" / "run.py"
+    whole = run.read_text()
+    run.write_text(whole + "print('not what was recorded')\n")
+    with pytest.raises(UserError, match=r"training/run\.py is damaged, or was changed"):
+        check_copy(copy)
+    refused = subprocess.run(  # a sweep of the same code
+        [sys.executable, "-Bc", SCRIPT.format(repr(str(checkout / "sweeps")))],
+        cwd=checkout, capture_output=True, text=True,
+    )  # fmt: skip
+    assert refused.returncode and "training/run.py is damaged" in refused.stderr
+    inside = subprocess.run(  # a job that runs from the copy
+        [sys.executable, "-Bc", "from mergerexp.tracking.provenance import git_state; git_state()"],
+        cwd=copy, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(copy)},
+    )  # fmt: skip
+    assert inside.returncode and "training/run.py is damaged" in inside.stderr
+    run.write_text(whole)
+    check_copy(copy)
+    (copy / "mergerexp" / "sitecustomize.py").touch()
+    with pytest.raises(UserError, match=r"sitecustomize\.py was added since"):
+        check_copy(copy)

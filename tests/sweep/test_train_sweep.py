@@ -75,6 +75,41 @@ def test_results_that_somebody_removed_are_made_again(how, train, runs):
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions.parquet"), before)
 
 
+def test_damage_to_a_finished_run_and_its_data(train, galaxies, tmp_path, runs, capsys):
+    run = ("fold=0", "trainer.max_epochs=1", "tracking=none", f"paths.datasets={tmp_path / 'sets'}")
+    assert train(*run) == 0
+    (folder,) = runs.iterdir()
+    before = pd.read_parquet(folder / "predictions.parquet")
+    status = RunFolder(folder).status()
+
+    flip(folder / "status.json")
+    assert train(*run) == 0
+    said = capsys.readouterr().err
+    assert f"{folder / 'status.json'} is damaged" in said and "done before" in said
+    assert RunFolder(folder).status()["seconds"] == pytest.approx(status["seconds"], abs=1)
+    assert train(*run) == 0
+    assert "damaged" not in capsys.readouterr().err
+
+    for name in ("predictions.parquet", "model.safetensors"):
+        flip(folder / name)
+        assert train(*run) == 0
+        said = capsys.readouterr().err
+        assert f"{folder / name} is damaged" in said and "has to begin anew" in said
+        pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions.parquet"), before)
+
+    (dataset,) = (tmp_path / "sets").glob("[!.]*")
+    flip(dataset / "images.npy")
+    assert train(*run) == 2
+    assert f"error: {dataset / 'images.npy'} is damaged" in capsys.readouterr().err
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def test_a_file_system_without_locks_is_refused(refused, monkeypatch, capsys, tmp_path):
     def flock(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

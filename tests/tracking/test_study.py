@@ -13,7 +13,7 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
 from mergerexp.sweep.job_folder import FAILED, RUNNING
 from mergerexp.tracking.arms import name_arms
-from mergerexp.tracking.record import IDENTITY
+from mergerexp.tracking.record import IDENTITY, log_file
 from mergerexp.tracking.study import Study, StudyReader
 from tests.studies import add_run, add_study
 
@@ -128,18 +128,22 @@ def test_choosing(root):
 def test_damaged_predictions_are_named(root):
     runs = reader(root).find().runs
     broken = runs[runs["fold"] == 1].iloc[0]
-    (stored,) = (root / "mlartifacts").glob(f"**/{broken['run_id']}/artifacts/predictions.parquet")
-    stored.write_bytes(stored.read_bytes()[:100])
+    path = stored(root, broken["run_id"])
+    path.write_bytes(path.read_bytes()[:100])
     other = runs[runs["fold"] == 3].iloc[0]  # the run of fold 2 has rated its galaxies too
-    (stored,) = (root / "mlartifacts").glob(f"**/{other['run_id']}/artifacts/predictions.parquet")
-    frame = pd.read_parquet(stored)
-    frame.assign(label=1 - frame["label"]).to_parquet(stored)
+    frame = pd.read_parquet(stored(root, other["run_id"]))
+    put(root, other["run_id"], frame.assign(label=1 - frame["label"]))
+    slightly = runs[runs["fold"] == 0].iloc[0]  # so little that no score tells it
+    path = stored(root, slightly["run_id"])
+    frame = pd.read_parquet(path)
+    frame.assign(p_m=frame["p_m"].where(frame.index > 0, frame["p_m"] / 2 + 0.25)).to_parquet(path)
     study = reader(root).with_predictions(reader(root).find())
     damaged = [what for kind, what in gaps(study) if kind == "damaged"]
-    assert len(damaged) == 2
+    assert len(damaged) == 3
+    assert any("fold=0" in what and "its hash is another" in what for what in damaged)
     assert any("fold=1" in what and broken["run_id"][:8] in what for what in damaged)
     assert any("fold=3" in what and "is not that of other runs" in what for what in damaged)
-    assert set(study.runs["fold"]) == {0, 2}
+    assert set(study.runs["fold"]) == {2}
 
 
 def stored(root: Path, run_id: str) -> Path:
@@ -147,17 +151,24 @@ def stored(root: Path, run_id: str) -> Path:
     return path
 
 
+def put(root: Path, run_id: str, predictions: pd.DataFrame) -> None:
+    """Log other predictions of a run, as if they were its own."""
+    path = root / "predictions.parquet"
+    predictions.to_parquet(path)
+    log_file(MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), run_id, path)
+
+
 def test_predictions_that_are_not_those_of_the_run(root):
     """Rows that are lost, p_m that are others, objects of another fold: none of them is averaged."""
     runs = reader(root).find().runs.set_index("fold")
-    paths = {fold: stored(root, runs.loc[fold, "run_id"]) for fold in range(4)}
-    whole = {fold: pd.read_parquet(path) for fold, path in paths.items()}
-    whole[1].iloc[::2].to_parquet(paths[1])
-    whole[3].assign(p_m=1 - whole[3]["p_m"]).to_parquet(paths[3])
+    ids = runs["run_id"]
+    whole = {fold: pd.read_parquet(stored(root, ids[fold])) for fold in range(4)}
+    put(root, ids[1], whole[1].iloc[::2])
+    put(root, ids[3], whole[3].assign(p_m=1 - whole[3]["p_m"]))
     objids = whole[0].loc[whole[0]["split"] == "test", "objid"].to_numpy()
     moved = whole[2].copy()
     moved.loc[moved["split"] == "test", "objid"] = objids[: (moved["split"] == "test").sum()]
-    moved.to_parquet(paths[2])
+    put(root, ids[2], moved)
     study = reader(root).with_predictions(reader(root).find())
     said = {what.split()[2]: what for kind, what in gaps(study) if kind == "damaged"}
     assert set(study.runs["fold"]) == {0}
@@ -172,7 +183,7 @@ def test_a_damaged_run_casts_no_doubt_on_the_others(root):
     first = reader(root).find().runs.iloc[0]
     path = stored(root, first["run_id"])
     frame = pd.read_parquet(path)
-    frame.assign(label=1 - frame["label"]).to_parquet(path)
+    put(root, first["run_id"], frame.assign(label=1 - frame["label"]))
     study = reader(root).with_predictions(reader(root).find())
     ((kind, what),) = gaps(study)
     assert kind == "damaged" and first["run_id"][:8] in what
