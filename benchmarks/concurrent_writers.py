@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.files import read_json, write_json
+from mergerexp.files import read_json, write_json, write_text
 from mergerexp.sweep.job_folder import DONE, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
 
@@ -39,7 +39,7 @@ def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
     folder = RunFolder(root / "runs" / f"run-{number:03d}")
     folder.path.mkdir(parents=True)
     settings = "\n".join(f"setting_{i}: {i}" for i in range(SETTINGS))
-    folder.config.write_text(settings, encoding="utf-8")
+    write_text(folder.config, settings, signed=True)
     write_json(folder.inputs, {"fingerprint": folder.name})
     write_json(folder.provenance, {"git": {"commit": "0" * 40, "dirty": False}})
     tracking = TrackingConfig(uri=uri, experiment=EXPERIMENT, artifacts=artifacts, retry_s=1.0)
@@ -60,6 +60,7 @@ def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
     for path in folder.artifacts():
         if not path.exists():
             write_json(path, {"test/error": 0.25})
+    folder.seal()
     folder.set_state(DONE)
     started = time.perf_counter()
     complete = mine.update(final=True)

@@ -19,7 +19,6 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import TrackingConfig, unused_groups
-from mergerexp.errors import UserError
 from mergerexp.files import flatten, read_json, write_json
 from mergerexp.seals import sha256
 from mergerexp.sweep.job_folder import DONE, RUNNING

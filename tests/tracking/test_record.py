@@ -17,12 +17,12 @@ from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.files import write_json
+from mergerexp.files import write_json, write_text
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking import record
 from mergerexp.tracking.pending import Record, Standing, complete_records
-from mergerexp.tracking.record import IDENTITY, sync
+from mergerexp.tracking.record import HASH, IDENTITY, sync
 from mergerexp.tracking.store import open_store
 from tests.studies import empty_store
 
@@ -44,7 +44,7 @@ def folder(tmp_path) -> RunFolder:
     run = RunFolder(tmp_path / "runs" / "blobs-0123")
     run.path.mkdir(parents=True)
     write_json(run.inputs, {"fingerprint": "0123"})
-    run.config.write_text("optimizer: {lr: 0.1}\nseed: 3\n")
+    write_text(run.config, "optimizer: {lr: 0.1}\nseed: 3\n", signed=True)
     write_json(run.provenance, {"git": {"commit": "abc", "dirty": False}})
     run.set_state(RUNNING)
     return run
@@ -69,6 +69,7 @@ def finish(run: RunFolder) -> None:
     for path in run.artifacts():
         if not path.exists():
             write_json(path, [] if path == run.history else {"test/error": 0.25})
+    run.seal()
     run.set_state(DONE)
 
 
@@ -169,7 +170,9 @@ def test_the_tags_are_those_of_the_attempt_that_came_out(folder, tracking):
     sync(folder, tracking)
     (run,) = stored(tracking)[1]
     own = {key: value for key, value in run.data.tags.items() if key.startswith("mergerexp.")}
-    assert own == {
+    hashes = {key.removeprefix(HASH) for key in own if key.startswith(HASH)}
+    assert hashes == {path.name for path in folder.artifacts()}
+    assert {key: value for key, value in own.items() if not key.startswith(HASH)} == {
         IDENTITY: "0123",
         "mergerexp.git.commit": "def",
         "mergerexp.hardware.cpu": "Xeon",
@@ -246,7 +249,7 @@ def drop(table: str, key: str) -> Callable[[MlflowClient, str, TrackingConfig], 
 )
 def test_what_the_store_has_lost_is_sent_again(damage, is_seen, folder, tracking):
     own = OmegaConf.create({"tracking": dataclasses.asdict(tracking), "seed": 3})
-    folder.config.write_text(OmegaConf.to_yaml(own))
+    write_text(folder.config, OmegaConf.to_yaml(own), signed=True)
     write_json(folder.history, epochs(3))
     finish(folder)
     whole = Standing(begun=1)
@@ -314,7 +317,8 @@ def test_a_damaged_file_is_named_and_the_other_runs_are_recorded(
         write_json(run.inputs, {"fingerprint": fingerprint})
         write_json(run.provenance, {"git": {"commit": "abc"}})
         own = f"tracking: {{uri: '{tracking.uri}', experiment: {tracking.experiment}, "
-        run.config.write_text(f"{own} artifacts: {tracking.artifacts}, retry_s: 0.0}}\nseed: 3\n")
+        own += f"artifacts: {tracking.artifacts}, retry_s: 0.0}}\nseed: 3\n"
+        write_text(run.config, own, signed=True)
         write_json(run.history, epochs(3))
         finish(run)
     damaged = folder.path / name

@@ -94,7 +94,7 @@ def test_runs_of_another_device_or_precision_are_foreign(tmp_path):
     study = reader(tmp_path).find()
     said = dict(gaps(study))
     assert "trainer.device=cpu, trainer.precision=32; the study has" in said["foreign"]
-    assert said["missing"] == "imagenet subset=1 fold=3 seed=0 was never trained"
+    assert said["missing"] == "imagenet subset=1 fold=3 seed=0 is not in MLflow"
     assert reader(tmp_path).find(where={"trainer.device": "cuda", "fold": [0, 1, 2]}).runs.shape[0] == 3
 
 
