@@ -45,7 +45,9 @@ def damage(root: Path, times: int, seed: int) -> bool:
             print(f"    {n} x {what}")
         if kind.name in NO_CHECKSUM:
             print(f"    {NO_CHECKSUM[kind.name]}")
-        bad = counts["traceback"] + counts["hang"] + (0 if kind.name in NO_CHECKSUM else counts["silent"])
+        bad = counts["traceback"] + counts["hang"]
+        if kind.name not in NO_CHECKSUM:
+            bad += counts["silent"] + counts["unnamed"]
         good = good and not bad
     return good
 

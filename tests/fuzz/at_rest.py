@@ -6,6 +6,7 @@ reads it. What comes out is one of:
 - *named*: the reader refuses, or recomputes with a warning, and names the file;
 - *harmless*: the reader returns exactly what it returns for the undamaged file;
 - *silent*: it returns something else without a word;
+- *unnamed*: it refuses in one line, which does not name the file;
 - *traceback*: it raises what no verb of ours answers in one line;
 - *hang*: it takes longer than `PATIENCE_S`.
 """
@@ -45,7 +46,7 @@ from tests.studies import add_run
 PATIENCE_S = 30
 HOW = ("bit", "bit", "bytes", "zeros", "noise", "cut", "cut", "empty", "twice", "more")
 NO_CHECKSUM = {"mlflow.db": "SQLite keeps no checksum of its pages: another digit of a value is a value"}
-OUTCOMES = ("named", "harmless", "silent", "traceback", "hang")
+OUTCOMES = ("named", "harmless", "unnamed", "silent", "traceback", "hang")
 TOLD = (UserError, OSError)  # what every verb says in one line
 
 
@@ -107,7 +108,7 @@ def outcome(kind: Kind, data: bytes, as_it_was: Any) -> tuple[str, str]:
         except TimeoutError:
             return "hang", ""
         except TOLD as error:
-            return ("named" if kind.path.name in str(error) else "traceback"), str(error)
+            return ("named" if kind.path.name in str(error) else "unnamed"), str(error)
         except Exception as error:
             return "traceback", f"{type(error).__name__}: {error}"
     if any(kind.path.name in line for line in said):
