@@ -64,17 +64,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(os.cpu_count() or 1, 4) + ("not slurm" not in config.option.markexpr)
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what trains or needs Slurm or a browser, and keep together what is shared.
+
+    Here, since xdist reads the groups before any ``pytest_collection_modifyitems`` of ours could set them.
+    """
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    for mark in {MARKS[name] for name in fixtures if name in MARKS}:
+        item.add_marker(mark)
+    for name in SHARED:
+        if name in fixtures:
+            item.add_marker(pytest.mark.xdist_group(name))
+            break
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what trains or needs Slurm or a browser, keep together what is shared; the longest comes first."""
-    for item in items:
-        fixtures: list[str] = getattr(item, "fixturenames", [])
-        for mark in {MARKS[name] for name in fixtures if name in MARKS}:
-            item.add_marker(mark)
-        for name in SHARED:
-            if name in fixtures:
-                item.add_marker(pytest.mark.xdist_group(name))
-                break
+    """Let the longest tests come first."""
     items.sort(key=lambda item: item.get_closest_marker("training") is None)
 
 

@@ -77,6 +77,7 @@ def test_files_that_do_not_fill_their_backbone_stop_a_sweep(
     assert not any((tmp_path / "here").iterdir())  # nothing in the files was executed
 
 
+@pytest.mark.training
 def test_the_real_command_refuses_them(bad_files, galaxies, tmp_path):
     files = [path for path in bad_files if path.name in ("unknown-prefix.pth", "page.pth", "list.pth")]
     done = subprocess.run(
