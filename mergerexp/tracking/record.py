@@ -23,7 +23,7 @@ from mergerexp.files import flatten, read_json, write_json
 from mergerexp.seals import sha256
 from mergerexp.sweep.job_folder import DONE, RUNNING
 from mergerexp.sweep.run_folder import RunFolder
-from mergerexp.tracking.endings import MEANS, caveats
+from mergerexp.tracking.endings import EPOCHS, MEANS, caveats
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import CLOSED, local_path
 
@@ -214,6 +214,8 @@ def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path
 
 def _caveat(folder: RunFolder, metrics: dict[str, float]) -> str:
     """Say what is to be known of how training ended; empty where there is nothing."""
+    if EPOCHS not in metrics:  # a rule's, or a forest's
+        return ""
     trainer = folder.read_config().trainer
     return "; ".join(
         f"{name}: {MEANS[name]}" for name in caveats(metrics, trainer.max_epochs, trainer.patience)
