@@ -341,7 +341,7 @@ def test_how_training_ended_is_in_table_and_mlflow(overrides, note, train, tmp_p
     assert train(*overrides) == 0
     assert ("stopped at max_epochs" in capsys.readouterr().err) == bool(note)
     (run,) = mlflow_runs(tmp_path)
-    assert run.data.tags["mergerexp.caveat"].partition(":")[0] == note
+    assert run.data.tags.get("mergerexp.caveat", "").partition(":")[0] == note
     epochs = run.data.metrics["run/finetune_epochs"]
     assert (epochs == 2) if note else (epochs == run.data.metrics["run/best_epoch"] + 2)
 

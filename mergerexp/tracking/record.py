@@ -190,8 +190,7 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
         metrics, known = read_json(folder.metrics), run.data.metrics
         new = [Metric(key, value, now, 0) for key, value in metrics.items() if known.get(key) != value]
         hashes = [RunTag(f"{HASH}{name}", found) for name, found in listed.items()]
-        caveat = RunTag("mergerexp.caveat", _caveat(folder, metrics))
-        client.log_batch(run_id, metrics=new, tags=[caveat, *hashes])
+        client.log_batch(run_id, metrics=new, tags=[*_caveats(folder, metrics), *hashes])
         files = [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]
         for path in _lacking(client, run, files) if ask else files:
             client.log_artifact(run_id, str(path))
@@ -212,13 +211,14 @@ def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path
     return [path for path in files if not is_there(path)]
 
 
-def _caveat(folder: RunFolder, metrics: dict[str, float]) -> str:
-    """Say what is to be known of how training ended; empty where there is nothing."""
+def _caveats(folder: RunFolder, metrics: dict[str, float]) -> list[RunTag]:
+    """Return a tag that says what is to be known of how training ended, if anything is."""
     if EPOCHS not in metrics:  # a rule's, or a forest's
-        return ""
+        return []
     trainer = folder.read_config().trainer
-    return "; ".join(
-        f"{name}: {MEANS[name]}" for name in caveats(metrics, trainer.max_epochs, trainer.patience)
+    found = caveats(metrics, trainer.max_epochs, trainer.patience)
+    return (
+        [RunTag("mergerexp.caveat", "; ".join(f"{name}: {MEANS[name]}" for name in found))] if found else []
     )
 
 
