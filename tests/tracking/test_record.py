@@ -26,6 +26,8 @@ from mergerexp.tracking.record import HASH, IDENTITY, sync
 from mergerexp.tracking.store import open_store
 from tests.studies import empty_store
 
+TRAINER = "trainer: {max_epochs: 5, patience: 2}\n"
+
 
 @pytest.fixture
 def tracking(tmp_path) -> TrackingConfig:
@@ -44,7 +46,7 @@ def folder(tmp_path) -> RunFolder:
     run = RunFolder(tmp_path / "runs" / "blobs-0123")
     run.path.mkdir(parents=True)
     write_json(run.inputs, {"fingerprint": "0123"})
-    write_text(run.config, "optimizer: {lr: 0.1}\nseed: 3\n", signed=True)
+    write_text(run.config, f"optimizer: {{lr: 0.1}}\n{TRAINER}seed: 3\n", signed=True)
     write_json(run.provenance, {"git": {"commit": "abc", "dirty": False}})
     run.set_state(RUNNING)
     return run
@@ -89,7 +91,8 @@ def test_grows_with_the_run_and_is_closed(folder, tracking):
         sync(folder, tracking)
     client, (run,) = stored(tracking)
     assert run.info.status == "FINISHED"
-    assert run.data.params == {"seed": "3", "optimizer.lr": "0.1"}
+    trainer = {"trainer.max_epochs": "5", "trainer.patience": "2"}
+    assert run.data.params == {"seed": "3", "optimizer.lr": "0.1", **trainer}
     assert run.data.metrics["test/error"] == 0.25
     history = client.get_metric_history(run.info.run_id, "finetune/train_loss")
     assert [(one.step, one.value) for one in history] == [(i, 1 / (i + 1)) for i in range(5)]
@@ -180,6 +183,7 @@ def test_the_tags_are_those_of_the_attempt_that_came_out(folder, tracking):
         "mergerexp.sweep.5weep": "member",
         "mergerexp.state": "done",
         "mergerexp.error": "",
+        "mergerexp.caveat": "",
     }
 
 
@@ -248,7 +252,9 @@ def drop(table: str, key: str) -> Callable[[MlflowClient, str, TrackingConfig], 
     ids=["store", "run", "artifact", "cut", "status", "content", "metric", "epochs", "param", "tag"],
 )
 def test_what_the_store_has_lost_is_sent_again(damage, is_seen, folder, tracking):
-    own = OmegaConf.create({"tracking": dataclasses.asdict(tracking), "seed": 3})
+    own = OmegaConf.create(
+        {"tracking": dataclasses.asdict(tracking), "trainer": {"max_epochs": 5, "patience": 2}, "seed": 3}
+    )
     write_text(folder.config, OmegaConf.to_yaml(own), signed=True)
     write_json(folder.history, epochs(3))
     finish(folder)
@@ -317,7 +323,7 @@ def test_a_damaged_file_is_named_and_the_other_runs_are_recorded(
         write_json(run.inputs, {"fingerprint": fingerprint})
         write_json(run.provenance, {"git": {"commit": "abc"}})
         own = f"tracking: {{uri: '{tracking.uri}', experiment: {tracking.experiment}, "
-        own += f"artifacts: {tracking.artifacts}, retry_s: 0.0}}\nseed: 3\n"
+        own += f"artifacts: {tracking.artifacts}, retry_s: 0.0}}\n{TRAINER}seed: 3\n"
         write_text(run.config, own, signed=True)
         write_json(run.history, epochs(3))
         finish(run)
