@@ -86,7 +86,8 @@ def check_folder(folder: Path) -> None:
         foreign = folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file()
     except OSError as error:
         raise UserError(
-            f"{folder}: {explain(error)}; or choose another paths.studies=FOLDER or name=NAME"
+            f"the study's folder {folder} can't be written: {explain(error)}; or choose another "
+            "paths.studies=FOLDER or name=NAME"
         ) from error
     if foreign:
         raise UserError(f"{folder} is there and holds no study: choose another name=NAME")

@@ -13,6 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from mergerexp.config.schema import NonparametricConfig
 from mergerexp.errors import DataError
+from mergerexp.files import write_json
 from mergerexp.models import nonparametric
 from mergerexp.models.morphology import CASGM, FEATURES, INVALID, MEASURED
 from mergerexp.models.nonparametric import FORESTS, RULES, Forest, Rule, load, save
@@ -122,7 +123,7 @@ def test_rule_from_its_files(tmp_path, sample):
 
 
 def test_other_models_are_refused(tmp_path):
-    (tmp_path / "model.json").write_text('{"backbone": "resnet18"}')
+    write_json(tmp_path / "model.json", {"backbone": "resnet18"})
     with pytest.raises(DataError, match="no rule or forest"):
         load(tmp_path)
 

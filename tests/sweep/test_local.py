@@ -42,11 +42,18 @@ def test_a_log_follows_the_umask_and_no_link(tmp_path):
     private = tmp_path / "private"
     private.write_text("mine")
     (planted.path / "log.txt").symlink_to(private)
-    before = os.umask(0o002)
-    try:
-        run([shared, planted])
-    finally:
-        os.umask(before)
+    code = (
+        "import os; from pathlib import Path\n"
+        "from mergerexp.sweep.job_folder import JobFolder\n"
+        "from tests.sweep.test_local import run\n"
+        "if __name__ == '__main__':\n"  # the jobs' processes read this file too
+        "    os.umask(0o002)\n"
+        f"    run([JobFolder(Path({str(shared.path)!r})), JobFolder(Path({str(planted.path)!r}))])"
+    )
+    (tmp_path / "both.py").write_text(code)
+    # A process of its own: where jobs of other tests have run, the one that starts them has their umask.
+    path = os.pathsep.join([str(REPOSITORY), *sys.path])
+    subprocess.run([sys.executable, tmp_path / "both.py"], env={**os.environ, "PYTHONPATH": path}, check=True)
     assert (shared.path / "log.txt").stat().st_mode & 0o777 == 0o664
     assert (shared.path / ".lock").stat().st_mode & 0o777 == 0o664
     assert planted.status()["state"] == FAILED

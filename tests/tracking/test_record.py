@@ -183,7 +183,6 @@ def test_the_tags_are_those_of_the_attempt_that_came_out(folder, tracking):
         "mergerexp.sweep.5weep": "member",
         "mergerexp.state": "done",
         "mergerexp.error": "",
-        "mergerexp.caveat": "",
     }
 
 
