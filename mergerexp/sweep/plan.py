@@ -6,6 +6,8 @@ Nothing of a sweep starts before all of its runs are planned.
 from __future__ import annotations
 
 import dataclasses
+import logging
+import sqlite3
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from mergerexp.sweep.options import Options
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.provenance import command_line
 from mergerexp.tracking.store_file import StoreFile
+
+log = logging.getLogger(__name__)
 
 MEASURED = 30  # a galaxy is measured in the time of so many training images
 
@@ -116,7 +120,7 @@ class Planner:
             raise ConfigError("\n".join(unwritable))
         for file in {StoreFile.of(absolute_paths(cfg).tracking.uri) for _, cfg in cells}:
             if file is not None and file.exists():
-                file.check(pages=True)  # or days of runs would end with no record
+                _check_store(file)  # or days of runs would end with no record
         wanted = dict.fromkeys(filter(None, (_network(cfg) for _, cfg in cells)))
         self.weights |= check_networks(one for one in wanted if one not in self.weights)
         try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
@@ -174,6 +178,14 @@ def _network(cfg: TrainConfig) -> Wanted | None:
         return None
     pretrained = None if cfg.init.weights == "random" else cfg.model.pretrained
     return Wanted(cfg.model.backbone, cfg.data.size, pretrained, Path(cfg.paths.weights))
+
+
+def _check_store(file: StoreFile) -> None:
+    """Refuse a store that is damaged or half made; one that is busy is written to later."""
+    try:
+        file.check(pages=True)
+    except sqlite3.Error as error:
+        log.warning("%s can't be looked at now (%s): the record is completed later", file.path, error)
 
 
 def _unwritable(root: Path) -> str | None:

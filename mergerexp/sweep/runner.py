@@ -88,7 +88,7 @@ def run_jobs(
     try:
         if new:
             scheduler.submit(new)
-    except UserError:
+    except (UserError, OSError):
         for folder, status in zip(folders, before, strict=True):
             folder.restore(status)
         raise

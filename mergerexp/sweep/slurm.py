@@ -184,7 +184,8 @@ class Slurm:
         code = []
         if self.code is not None:  # ahead of all else, the working directory included
             first = f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-            code = [first, "export PYTHONSAFEPATH=1"]
+            # Compiled code would be no part of the copy, and nobody would compare it.
+            code = [first, "export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1"]
         more: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
         more |= {**gres, "requeue": True, **(o.extra or {})}
         with outside_of_any_job(IN_SCRIPT | {key.upper() for key in more}):

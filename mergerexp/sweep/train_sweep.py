@@ -138,17 +138,17 @@ class TrainSweep:
 
 @contextlib.contextmanager
 def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
-    """Let runs that have begun stand as they did if the scheduler does not take them."""
+    """Let runs that have begun stand as they did if they can't be written or are not taken."""
     names = ("config.yaml", "inputs.json", "again.json", "submission.json")  # states: run_jobs
     files = [folder.path / name for folder in folders if folder.status() for name in names]
     before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in files}
     try:
         yield
-    except UserError:
+    except (UserError, OSError):
+        for path in [path for path, text in before.items() if text is None]:
+            path.unlink(missing_ok=True)
         for path, text in before.items():
-            if text is None:
-                path.unlink(missing_ok=True)
-            else:
+            if text is not None and text != path.read_text(encoding="utf-8"):  # a full disk takes no more
                 write_text(path, text)
         raise
 

@@ -66,7 +66,7 @@ def check_copy(copy: Path) -> None:
             raise UserError(f"{copy / SEAL} is not that of {copy.name}")
         check_listed(copy, listed)
         for path in sorted(copy.rglob("*")):
-            known = path.relative_to(copy).as_posix() in {*listed, SEAL} or "__pycache__" in path.parts
+            known = path.relative_to(copy).as_posix() in {*listed, SEAL}  # compiled code is not: it would run
             if not known and not path.is_dir():
                 raise UserError(f"{path} was added since")
     except (UserError, FileNotFoundError) as error:

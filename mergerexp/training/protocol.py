@@ -223,14 +223,14 @@ class Protocol:
 
 
 def checkpointed_stage(checkpoint: Path) -> str | None:
-    """Return the stage that ``last.ckpt`` belongs to; None if it is not there, or damaged and put aside."""
+    """Return the stage that ``last.ckpt`` belongs to; None if it is not there or damaged."""
     if not checkpoint.is_file():
         return None
     try:
         check_signed(checkpoint)
     except UserError as error:
         log.warning("%s: the run starts anew", error)
-        checkpoint.replace(checkpoint.with_suffix(".damaged"))
+        checkpoint.unlink()
         return None
     stage: str = torch.load(checkpoint, map_location="cpu", weights_only=True)["stage"]
     log.info("resuming in stage %s", stage)

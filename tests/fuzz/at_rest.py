@@ -223,14 +223,13 @@ def tracking_of(config: Any) -> Any:
 
 def _of_the_rest(root: Path) -> list[Kind]:
     root.mkdir()
-    checkpoint, aside = root / "last.ckpt", root / "last.damaged"
+    checkpoint = root / "last.ckpt"
     state = {"stage": "head", "weights": torch.arange(3000.0), "loops": {"epoch": 3}}
     with written(checkpoint, signed=True) as partial:
         torch.save(state, partial)
 
     def read_checkpoint() -> Any:
         stage = checkpointed_stage(checkpoint)
-        aside.unlink(missing_ok=True)
         return stage and torch.load(checkpoint, weights_only=True)["weights"].numpy()
 
     bank = FeatureBank(root / "features", block=64)

@@ -75,6 +75,14 @@ def test_a_copy_that_was_changed_is_not_used(checkout):
     run.write_text(whole + "print('not what was recorded')\n")
     with pytest.raises(UserError, match=r"training/run\.py is damaged, or was changed"):
         check_copy(copy)
+    run.write_text(whole)
+    compiled = copy / "mergerexp" / "__pycache__" / "frames.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.touch()
+    with pytest.raises(UserError, match=r"frames\.cpython-311\.pyc was added"):
+        check_copy(copy)
+    shutil.rmtree(compiled.parent)
+    run.write_text(whole + "print('not what was recorded')\n")
     refused = subprocess.run(  # a sweep of the same code
         [sys.executable, "-Bc", SCRIPT.format(repr(str(checkout / "sweeps")))],
         cwd=checkout, capture_output=True, text=True,
