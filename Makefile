@@ -1,4 +1,4 @@
-# make demo: a small study from nothing. make check: what is checked in two minutes. make test: all that is checked.
+# make demo: a small study from nothing. make check: what needs no Slurm, browser or training. make test: all that is checked.
 # Each sets up .venv itself.
 PYTHON ?= python3
 VENV := .venv

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a bare machine with a GPU to one JSON file of speeds, in about eight minutes.
+# From a bare machine with a GPU to one JSON file of speeds. All stages take up to 22 minutes: --stages chooses.
 #
 #   benchmarks/gpu.sh OUT.json [--stages train,share,...] [--small]
 #
