@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a bare machine with a GPU to one JSON file of speeds. All stages take up to 22 minutes: --stages chooses.
+# From a bare machine with a GPU to one JSON file of speeds, in eight minutes.
 #
-#   benchmarks/gpu.sh OUT.json [--stages train,share,...] [--small]
+#   benchmarks/gpu.sh OUT.json [--stages train,share,...] [--limit SECONDS] [--small]
 #
 # The machine has to have Python 3.11 or later with torch, torchvision, timm and Lightning. What else mergerexp
 # needs is installed from the wheels in $WHEELS (default: wheels/), without a network: hydra-core, omegaconf,

@@ -7,7 +7,17 @@ import time
 
 import torch
 
-from benchmarks.gpu.measure import Setting, bare_step, noise, protocol, settings, speed, synchronize
+from benchmarks.gpu.measure import (
+    GPU,
+    Setting,
+    bare_step,
+    captured,
+    noise,
+    protocol,
+    settings,
+    speed,
+    synchronize,
+)
 
 
 def compiled(setting: Setting) -> None:
@@ -19,6 +29,14 @@ def compiled(setting: Setting) -> None:
     synchronize()
     seconds = round(time.perf_counter() - started, 1)
     setting.tell("bare compiled", **speed(step, setting.batch), compile_s=seconds)
+    if GPU:
+        run = protocol(setting, noise(4 * setting.batch, setting.size, 2 * setting.batch))
+        step = bare_step(run, torch.compile(run.classifier.train()), capturable=True)
+        started = time.perf_counter()
+        step = captured(step)
+        seconds = round(time.perf_counter() - started, 1)
+        figures = speed(step, setting.batch)
+        setting.tell("compiled, whole step captured", **figures, compile_s=seconds)
 
 
 def main() -> None:

@@ -200,6 +200,20 @@ def bare_step(
     return step
 
 
+def captured(step: Callable[[], None]) -> Callable[[], None]:
+    """Capture a step as a CUDA graph."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross-entropy."""
     return nn.functional.cross_entropy(logits.float(), labels)

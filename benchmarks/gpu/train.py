@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from itertools import chain, repeat
 
 import torch
@@ -15,6 +14,7 @@ from benchmarks.gpu.measure import (
     Setting,
     autocast,
     bare_step,
+    captured,
     finetuning,
     image_batches,
     long_epochs,
@@ -54,18 +54,54 @@ def plain_loop(setting: Setting, dataset: Dataset) -> None:
     setting.tell("our batches alone", **speed(lambda: next(endless) and None, setting.batch))
 
 
-def captured(step: Callable[[], None]) -> Callable[[], None]:
-    """Capture a step as a CUDA graph."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
+class Loop:
+    """Our batches in a plain loop, copied into the inputs of one step, which may be captured."""
+
+    def __init__(self, setting: Setting, dataset: Dataset, capture: bool) -> None:
+        run = protocol(setting, dataset)
+        self.batches, self.network = chain.from_iterable(repeat(image_batches(run))), run.classifier.train()
+        self.optimizer = make_optimizer(self.network, run.cfg.optimizer)
+        for group in self.optimizer.param_groups:
+            group["capturable"] = True
+        first = next(self.batches)
+        self.inputs, self.labels = first.inputs.clone(), first.labels.clone()
+        self.loss = torch.zeros((), device=DEVICE)
+        self.replay = captured(self._train) if capture else self._train
+        if not capture:
+            for _ in range(3):  # as many as come before a capture
+                self._train()
+
+    def step(self) -> None:
+        """Train on the next mini-batch."""
+        batch = next(self.batches)
+        self.inputs.copy_(batch.inputs)
+        self.labels.copy_(batch.labels)
+        self.replay()
+
+    def losses(self, steps: int) -> torch.Tensor:
+        """Return the losses of so many steps."""
+        found = []
+        for _ in range(steps):
+            self.step()
+            found.append(self.loss.clone())
+        return torch.stack(found)
+
+    def _train(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            loss = loss_of(self.network(self.inputs), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        self.loss.copy_(loss.detach())
+
+
+def captured_loop(setting: Setting, dataset: Dataset) -> None:
+    """Time our batches with a captured step, and compare its losses with those of an eager one."""
+    eager = Loop(setting, dataset, capture=False).losses(40)
+    loop = Loop(setting, dataset, capture=True)
+    apart = float((eager - loop.losses(40)).abs().max())
+    figures = speed(loop.step, setting.batch)
+    setting.tell("our batches, captured step", **figures, largest_difference_of_40_losses=apart)
 
 
 def main() -> None:
@@ -87,6 +123,7 @@ def main() -> None:
             memory = torch.cuda.max_memory_allocated(DEVICE) / 1e9
             setting.tell("memory", peak_gb=round(memory, 2))
             del replay
+            captured_loop(setting, dataset)
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+COPY_AT_ONCE = 256  # images: bounds the memory of the copy
 RESIDENT_FRACTION = 0.3  # of the GPU's free memory that the images may take
 
 
@@ -57,7 +58,7 @@ class ImageStore:
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             if images.nbytes < RESIDENT_FRACTION * free:
-                self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+                self.images = copy_to(images, device)
         self._factor, self._offset = scaling.linear(device)
 
     def __len__(self) -> int:
@@ -74,3 +75,12 @@ class ImageStore:
     def scaled(self, pixels: Tensor) -> Tensor:
         """Apply the network's input scaling to pixels in 0..255."""
         return pixels * self._factor - self._offset
+
+
+def copy_to(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Copy images, shape (N, H, W, 3), to a device, a part at a time: they may be mapped and read-only."""
+    copied = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), COPY_AT_ONCE):
+        part = slice(start, start + COPY_AT_ONCE)
+        copied[part] = torch.from_numpy(np.array(images[part]))
+    return copied

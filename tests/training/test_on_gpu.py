@@ -14,7 +14,7 @@ RUN = ("init=random", "trainer.max_epochs=2", "trainer.device=cuda", "trainer.ch
 
 
 def test_a_run_is_trained_and_rated_there(train, only_run):
-    assert train("init.head_epochs=2", *RUN) == 0
+    assert train(*RUN, "init=random_frozen_head", "init.head_epochs=2") == 0
     assert pd.read_parquet(only_run() / "predictions.parquet")["p_m"].between(0, 1).all()
 
 
