@@ -43,9 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("out", type=Path, help="the JSON file to write")
     parser.add_argument("--stages", default=DEFAULT, help=f"of {', '.join(STAGES)}; default: %(default)s")
-    parser.add_argument(
-        "--limit", type=float, default=480, help="seconds for all stages (%(default)s)"
-    )
+    parser.add_argument("--limit", type=float, default=480, help="seconds for all stages (%(default)s)")
     parser.add_argument("--small", action="store_true", help="tiny sizes: to try the script, on a CPU too")
     arguments = parser.parse_args()
     stages = arguments.stages.split(",")
