@@ -17,14 +17,15 @@ Result = TypeVar("Result")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-# user:password@ of an address; a password may hold / and @, and whatever stands before the last @ is hidden.
-_LOGIN = re.compile(r"(?<=://)(?:[^/\s:@]*:\S*|[^/\s@]*)@")
+# user:password@ of an address; a password may hold / and @, and whatever stands before the last @ is hidden,
+# unless it begins as a port does: host:5000/path
+_LOGIN = re.compile(r"(?<=://)(?:[^/\s:@]*:(?![0-9]{1,5}/)\S*|[^/\s@]*)@")
 # Over HTTP, the user alone may be a token.
-_PASSWORD = re.compile(r"://[^/\s:@]*:\S*@|https?://[^/\s]*@", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/\s:@]*:(?![0-9]{1,5}/)\S*@|https?://[^/\s]*@", re.IGNORECASE)
 # ?password=..., ;PWD={...} of an ODBC string, also percent-encoded as the value of another argument
 _SECRET = re.compile(
     r"""(?P<name>(?:^|[?&;#,\s{'"]|%3b|%26|%3f|%23)
-    (?:(?:[\w.-]*[_.-])?(?:pass|pwd|sig|auth)
+    (?:(?:[\w.-]*[_.-])?(?:pass|pwd|pw|sig|auth|key|jwt|bearer)
      |[\w.-]*(?:password|passwd|passphrase|secret|token|credentials?|signature
       |(?:api|access|account|private|session)[_-]?key(?:[_-]?id)?))
     (?:=|%3d))

@@ -7,7 +7,8 @@ can be moved and copied:
 - A checkpoint, a frozen config and a part of a data set in the making end with a line that holds it (`sign`).
   Like the above it is written with the file, under a temporary name, so that no kill can part the two.
 - Other files (images, Parquet, safetensors) are written once, and listed in a JSON file that is written after
-  them: ``dataset.json`` of a data set, ``seal.json`` of a finished run or of a copy of the code. What a run
+  them: ``dataset.json`` of a data set, ``seal.json`` of a finished run or of a copy of the code, a JSON file
+  of the same name for weights that were fetched. What a run
   hands to MLflow is listed there in the run's tags.
 - Blocks of features are zip files, which have checksums of their own.
 """

@@ -21,6 +21,11 @@ SECRET = [
     "https://host/?token=hunter2",
     "https://host/?access_token=hunter2",
     "https://host/?api-key=hunter2",
+    "https://host/?key=hunter2",
+    "https://host:5000/?pw=hunter2",
+    "https://host/?jwt=hunter2",
+    "https://host/#bearer=hunter2",
+    "http://me:5000hunter2@host/",
     "https://host/#token=hunter2",
     "s3://bucket/path?access_key=hunter2",
     "s3://bucket/path?aws_secret_access_key=hunter2",
@@ -30,6 +35,8 @@ SECRET = [
 ]
 PLAIN = [
     "http://host:5000",
+    "http://host:5000/teams/a@b",
+    "https://host/?monkey=1&keyspace=2",
     "sqlite:///mlflow.db?timeout=20",
     "sqlite:////home/me@work/a:b@c/mlflow.db",
     "postgresql://me@host/mlflow",

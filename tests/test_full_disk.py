@@ -71,3 +71,19 @@ def test_aggregate(run_verb, study_root, small_disk, capsys):
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert str(disk) in line and NO_SPACE in line and "make room" in line
     assert list(disk.iterdir()) == []
+
+
+def test_the_store_s_disk_alone(train, small_disk, capsys):
+    """Runs are trained and kept; that the record lacks them is no success."""
+    disk = small_disk(4000)
+    store = (f"tracking.uri=sqlite:///{disk}/mlflow.db", "trainer.max_epochs=1")
+    assert train("fold=0", *store) == 0
+    with pytest.raises(OSError, match=NO_SPACE), (disk / "filling").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+    capsys.readouterr()
+    assert train("fold=1", *store) != 0
+    said = capsys.readouterr().err
+    assert f"{disk}/mlflow.db" in said and "make room" in said and "Traceback" not in said
+    (disk / "filling").unlink()
+    assert train("fold=1", *store) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-BEST_EPOCH, EPOCHS = "run/best_epoch", "run/finetune_epochs"
+BEST_EPOCH, EPOCHS, HAS_DIVERGED = "run/best_epoch", "run/finetune_epochs", "run/diverged"
 UNTUNED = "best before fine-tuning"
 CUT_OFF = "stopped at max_epochs"
 DIVERGED = "diverged"
@@ -31,6 +31,8 @@ def caveats(metrics: Mapping[str, float], max_epochs: int, patience: int) -> lis
         return []
     best, epochs = metrics[BEST_EPOCH], metrics[EPOCHS]
     found = [UNTUNED] if best < 0 else []
-    if epochs - 1 - best < patience:  # the epochs after the best one
-        found.append(CUT_OFF if epochs >= max_epochs else DIVERGED)
+    if metrics.get(HAS_DIVERGED):
+        found.append(DIVERGED)
+    elif epochs >= max_epochs and epochs - 1 - best < patience:  # the epochs after the best one
+        found.append(CUT_OFF)
     return found

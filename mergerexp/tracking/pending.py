@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sqlite3
 import time
@@ -15,13 +16,19 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.errors import StoreError, UserError, without_credentials
+from mergerexp.errors import StoreError, UserError, explain, without_credentials
 from mergerexp.sweep.job_folder import DONE
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.tracking.store_file import CLOSED, StoredRun, StoreFile
 
 log = logging.getLogger(__name__)
 
+SYSTEM_ERROR = {  # of SQLite's
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
 EVERY_S = 10.0  # between updates within a run
 
 
@@ -106,12 +113,26 @@ class Record:
     def _tell(self, error: Exception) -> None:
         """Say what keeps a record from being completed: a file here, or a store that does not answer."""
         self.answers = False
-        if isinstance(error, OSError) and error.filename is not None:
+        if (refused := _refused_file(error, self.tracking.uri)) is not None:
             self.broken = True
-            log.warning("%s: %s: the record in MLflow can't be completed", error.filename, error.strerror)
+            log.warning("%s. Until then the record in MLflow can't be completed", explain(refused))
             return
         reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
         log.warning("MLflow does not answer (%s): the record will be completed later", reason)
+
+
+def _refused_file(error: Exception, uri: str | None) -> OSError | None:
+    """Return the refusal of a file that an error comes from; None for a busy store, or one elsewhere."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, sqlite3.Error):  # MLflow's and SQLAlchemy's hide it
+        cause = cause.__cause__ or cause.__context__
+    file = StoreFile.of(uri)
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF  # the rest tells which part of it
+    if file is None or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return None
+    return OSError(SYSTEM_ERROR.get(code, errno.EIO), str(cause), str(file.path))
 
 
 def configured(folder: RunFolder, uri: str | None = None) -> TrackingConfig:

@@ -28,6 +28,8 @@ from mlflow.exceptions import MlflowException
 
 for chatty in ("mlflow", "alembic"):
     logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
+# What it raises is told in one line by whoever called; it would print the statement and a traceback before.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on language models
 SYNC = "python -m mergerexp.status --sync tells MLflow what it lacks of the runs below MERGEREXP_ROOT"

@@ -59,6 +59,8 @@ class Outcome:
         A row an epoch, over both stages.
     best_epoch
         Of the fine-tuning stage, from 0; -1 if no epoch was better than the first stage's result.
+    diverged
+        Whether fine-tuning ended in a loss that is not finite.
     backbone_passes
         Images that went through the frozen backbone in the first stage.
     """
@@ -67,6 +69,7 @@ class Outcome:
     images: ImageStore
     history: list[Row]
     best_epoch: int
+    diverged: bool
     backbone_passes: int
 
 
@@ -122,7 +125,7 @@ class Protocol:
         best = self._finetune(resume=stage == "finetune")
         self.classifier.load_state_dict(best.weights)
         self.classifier.eval()
-        return Outcome(self.classifier, self.images, self.history.rows, best.epoch, passes)
+        return Outcome(self.classifier, self.images, self.history.rows, best.epoch, best.diverged, passes)
 
     def train_head(self, resume: bool) -> int:
         """Stage 1: the head alone, on features of the frozen backbone.

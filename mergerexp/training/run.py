@@ -22,7 +22,7 @@ from mergerexp.models.weights import WeightsFile
 from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED
 from mergerexp.sweep.run_folder import RunFolder
 from mergerexp.sweep.stop import StopRequested
-from mergerexp.tracking.endings import BEST_EPOCH, EPOCHS
+from mergerexp.tracking.endings import BEST_EPOCH, EPOCHS, HAS_DIVERGED
 from mergerexp.tracking.pending import Record
 from mergerexp.tracking.provenance import git_diff, git_state, software
 from mergerexp.training.baseline import train_baseline
@@ -156,6 +156,7 @@ def _train_network(
         history=outcome.history,
         metrics={
             BEST_EPOCH: float(outcome.best_epoch),
+            HAS_DIVERGED: float(outcome.diverged),
             EPOCHS: float(sum(row["stage"] == "finetune" for row in outcome.history)),
             "run/epochs": float(len(outcome.history)),
             "run/backbone_passes": float(outcome.backbone_passes),

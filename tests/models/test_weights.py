@@ -91,6 +91,28 @@ def test_hub_out_of_reach_stops_before_data(run_verb, galaxies, tmp_path, capsys
     assert not (tmp_path / "runs").exists()
 
 
+def test_fetched_weights_are_fetched_once_and_damage_is_named(tmp_path, monkeypatch):
+    fetched = []
+
+    def create_model(backbone, pretrained):
+        fetched.append(backbone)
+        return make(backbone)
+
+    make = timm.create_model
+    monkeypatch.setattr("mergerexp.models.weights._look_up_hub", lambda: None)  # as where there is a network
+    monkeypatch.setattr(timm, "create_model", create_model)
+    first = find_weights("test_resnet", "hub", tmp_path)
+    assert find_weights("test_resnet", "hub", tmp_path) == first
+    assert fetched == ["test_resnet"]
+    whole = first.path.read_bytes()
+    first.path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(WeightsError, match=r"test_resnet\.safetensors is damaged.*it is fetched again"):
+        find_weights("test_resnet", "hub", tmp_path)
+    first.path.unlink()
+    find_weights("test_resnet", "hub", tmp_path)
+    assert fetched == ["test_resnet"] * 2
+
+
 def test_random_weights_depend_on_the_seed_alone():
     torch.manual_seed(1)
     a = create_backbone("test_resnet", 32, None, seed=7)

@@ -42,6 +42,17 @@ def snapshot(root: Path) -> Path:
     return Path(done.stdout.strip())
 
 
+def run_inside(copy: Path) -> subprocess.CompletedProcess[str]:
+    """Ask for the commit as a job does that runs from a copy."""
+    return subprocess.run(
+        [sys.executable, "-Bc", "from mergerexp.tracking.provenance import git_state; git_state()"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(copy)},
+    )
+
+
 def test_commit_and_changes_are_those_of_the_moment(checkout):
     changed = checkout / "mergerexp" / "cores.py"
     changed.write_text(changed.read_text() + "# changed\n")
@@ -88,13 +99,16 @@ def test_a_copy_that_was_changed_is_not_used(checkout):
         cwd=checkout, capture_output=True, text=True,
     )  # fmt: skip
     assert refused.returncode and "training/run.py is damaged" in refused.stderr
-    inside = subprocess.run(  # a job that runs from the copy
-        [sys.executable, "-Bc", "from mergerexp.tracking.provenance import git_state; git_state()"],
-        cwd=copy, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(copy)},
-    )  # fmt: skip
+    inside = run_inside(copy)
     assert inside.returncode and "training/run.py is damaged" in inside.stderr
     run.write_text(whole)
     check_copy(copy)
+    assert run_inside(copy).returncode == 0
+    for name in ("git.json", "seal.json"):  # it is a copy nonetheless
+        (copy / name).rename(checkout / name)
+        inside = run_inside(copy)
+        assert inside.returncode and name in inside.stderr and "makes it anew" in inside.stderr
+        (checkout / name).rename(copy / name)
     (copy / "mergerexp" / "sitecustomize.py").touch()
     with pytest.raises(UserError, match=r"sitecustomize\.py was added since"):
         check_copy(copy)

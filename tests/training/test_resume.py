@@ -163,7 +163,8 @@ def test_killed_between_divergence_and_results(train, only_run, monkeypatch):
 
     assert train(*RUN, "tracking=none") == 0
     assert read_json(only_run() / "history.json") == before
-    assert read_json(only_run() / "metrics.json")["run/epochs"] == len(before)
+    metrics = read_json(only_run() / "metrics.json")
+    assert (metrics["run/epochs"], metrics["run/diverged"]) == (len(before), 1)
 
 
 def test_a_head_that_diverged_is_no_candidate(train, only_run, monkeypatch):

@@ -75,7 +75,7 @@ class FolderSource:
             If folders or CSV are not what they should be.
         """
         if self.csv is None:
-            return list_folder(self.root, self.allowed)
+            return list_folder(self.root, self.allowed, self.positive)
         return list_csv(self.root, self.csv, self.columns)
 
     @cached_property

@@ -27,7 +27,11 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 IGNORED_FILES = ("thumbs.db", "desktop.ini")
 INT64_END = 2**63
 SURVEY_DIGITS = 10  # names of so many digits identify an object, shorter ones count files
-SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation")
+PART = re.compile(  # what a folder of a split is called: train, test_set, fold1
+    r"(train|training|test|testing|val|valid|validation|dev|holdout|fold|split|part)"
+    r"[ _-]?(set|data|images?|[0-9]+)?",
+    re.IGNORECASE,
+)
 POSITIVE_OF = {  # what the rare class is called, whatever its size, by the two classes' names in lower case
     frozenset(("0", "1")): "1",
     frozenset(("-1", "1")): "1",
@@ -68,11 +72,11 @@ def is_within(path: Path, folders: Sequence[Path]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
 
 
-def list_folder(root: Path, allowed: Sequence[Path] = ()) -> list[Entry]:
+def list_folder(root: Path, allowed: Sequence[Path] = (), positive: str | None = None) -> list[Entry]:
     """List the files of the two class folders under `root`, sorted by path.
 
-    Where all folders under `root` are called train, test and the like, and each holds the same two class
-    folders, these are the classes, and their files are pooled.
+    Where all folders under `root` are called train, test_set, fold1 and the like, and each holds the same two
+    class folders, these are the classes, and their files are pooled.
 
     Parameters
     ----------
@@ -80,20 +84,24 @@ def list_folder(root: Path, allowed: Sequence[Path] = ()) -> list[Entry]:
         The folder.
     allowed
         Resolved folders outside it that a class folder may be a link into.
+    positive
+        The user's choice of the rare class: where it is a folder of `root`, these are the classes.
 
     Raises
     ------
     DataError
-        If `root` is no folder, or has not exactly two class folders, or one cannot be read or is a link to
-        somewhere else.
+        If `root` is no folder, or has not exactly two class folders, or it can't be told which folders are
+        the classes, or one cannot be read or is a link to somewhere else.
     """
     if not root.is_dir():
         raise DataError(f"data.root={root} is not a folder")
     folders, strays = _split_listing(root, "")
-    if folders and all(folder.lower() in SPLITS for folder in folders):
-        class_folders = _pooled(root, folders, strays)
-    else:
-        class_folders = {folder: folder for folder in folders}
+    class_folders = {folder: folder for folder in folders}
+    if positive is None or whole(positive).lower() not in {whole(folder).lower() for folder in folders}:
+        if folders and all(PART.fullmatch(folder) for folder in folders):
+            class_folders = _pooled(root, folders, strays)
+        else:
+            _refuse_parts(root, folders)
     classes = sorted(set(class_folders.values()))
     if len(classes) != 2:
         found = ", ".join(classes) or "none"
@@ -212,6 +220,27 @@ def _pooled(root: Path, splits: Sequence[str], strays: list[str]) -> dict[str, s
     if len(splits) > 1:
         log.warning("%s: %s are pooled, since the study makes folds of its own", root, ", ".join(splits))
     return class_folders
+
+
+def _refuse_parts(root: Path, folders: Sequence[str]) -> None:
+    """Refuse folders that may be parts of a data set rather than classes; data.positive settles it."""
+    if len(folders) < 2:
+        return
+    settle = "If they are the classes, say with data.positive which is the rare one"
+    if parts := [folder for folder in folders if PART.fullmatch(folder)]:
+        others = ", ".join(folder for folder in folders if folder not in parts)
+        raise DataError(
+            f"data.root={root}: {', '.join(parts)} has the name of a part of a data set, unlike {others}. "
+            f"{settle}; otherwise let data.root name a folder with nothing but the two class folders"
+        )
+    below = [_split_listing(root, f"{folder}/") for folder in folders]
+    inner = {tuple(PurePosixPath(name).name for name in names) for names, images in below if not images}
+    if all(not images for _, images in below) and len(inner) == 1 and len(names := inner.pop()) == 2:
+        raise DataError(
+            f"data.root={root}: {', '.join(folders)} hold no images but the same two folders each, "
+            f"{' and '.join(names)}, so that either may be the classes. {settle}; otherwise put "
+            f"{' and '.join(names)}, with the images of all, into data.root"
+        )
 
 
 def _check_link(folder: Path, allowed: Sequence[Path]) -> None:

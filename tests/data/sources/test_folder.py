@@ -158,6 +158,33 @@ def test_class_folders_within_a_split_are_pooled(root, tmp_path, caplog):
         FolderSource(split, 16).recipe()
 
 
+@pytest.mark.parametrize(
+    ("parts", "is_pooled"),
+    [
+        (("train_set", "test_set"), True),
+        (("fold1", "fold2"), True),
+        (("Training images", "validation-data"), True),
+        (("train", "spare"), False),
+        (("north", "south"), False),
+    ],
+)
+def test_parts_of_a_data_set_are_not_taken_for_classes(root, tmp_path, parts, is_pooled):
+    whole = tmp_path / "whole"
+    for part in parts:
+        shutil.copytree(root, whole / part)
+        for file in (whole / part).rglob("*.png"):
+            Image.open(file).rotate(90 * parts.index(part)).save(file)
+    source = FolderSource(whole, 16)
+    if is_pooled:
+        assert source.class_names == ("other", "merger")
+        assert len(source.entries) == 32
+    else:
+        with pytest.raises(DataError, match=r"data\.positive"):
+            source.recipe()
+    # Whoever says that a folder is a class is believed: mergers may be sorted by kind as others are.
+    assert set(FolderSource(whole, 16, positive=parts[0]).class_names) == set(parts)
+
+
 def test_files_that_are_called_the_same_get_ids_of_their_paths(root):
     before = {row["file"]: row["objid"] for row in made(FolderSource(root, 16))[0]}
     (root / "other/101.png").rename(root / "other/1.png")
