@@ -22,6 +22,7 @@ from mergerexp.training.results import Row
 from mergerexp.training.stage import Stage
 
 log = logging.getLogger(__name__)
+COST_SHARE = 20  # how much longer than a checkpoint takes training goes on before the next
 
 
 class BestWeights(pl.Callback):
@@ -134,7 +135,9 @@ class History(pl.Callback):
 
 
 class LastCheckpoint(pl.Callback):
-    """Write ``last.ckpt`` after every epoch, and within long ones every so many seconds.
+    """Write ``last.ckpt`` after every epoch but very short ones, and within long ones every so many seconds.
+
+    Writing takes at most a twentieth of the time: small networks are otherwise saved longer than trained.
 
     Parameters
     ----------
@@ -148,7 +151,7 @@ class LastCheckpoint(pl.Callback):
 
     def __init__(self, path: Path, every_s: float, saved: Callable[[], None]) -> None:
         self.path, self.every_s, self.saved = path, every_s, saved
-        self._last = time.monotonic()
+        self._last, self._cost = time.monotonic(), 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Save if it is time to, or asked for, but not where the end of the epoch will do so at once."""
@@ -158,15 +161,20 @@ class LastCheckpoint(pl.Callback):
             stop.checkpoint_written()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, then let the record be brought up to date."""
-        self._save(trainer)
-        self.saved()
-        stop.checkpoint_written()
+        """Save, then let the record be brought up to date; the last epoch of a stage always."""
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        due = time.monotonic() - self._last >= COST_SHARE * self._cost or stop.wants_checkpoint()
+        if is_last or due:
+            self._save(trainer)
+            self.saved()
+            stop.checkpoint_written()
 
     def _save(self, trainer: pl.Trainer) -> None:
+        started = time.monotonic()
         with written(self.path, signed=True) as partial:
             trainer.save_checkpoint(partial, weights_only=False)
         self._last = time.monotonic()
+        self._cost = self._last - started
 
 
 class OwnSignals(pl.Callback):

@@ -32,6 +32,7 @@ from mergerexp.errors import UserError
 from mergerexp.models.classifier import Classifier, create_classifier, input_scaling
 from mergerexp.models.depthwise import with_quick_gradients
 from mergerexp.models.features import FrozenFeatures
+from mergerexp.models.pointwise import with_matrix_products
 from mergerexp.models.weights import WeightsFile
 from mergerexp.seals import check_signed
 from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, OwnSignals, Row
@@ -89,7 +90,7 @@ class Protocol:
     checkpoint
         Path of ``last.ckpt``.
     saved
-        Called with the history after every epoch.
+        Called with the history after every checkpoint at the end of an epoch.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Protocol:
             cfg.model.backbone, cfg.data.size, cfg.model.head_units, weights, seed
         ).to(device=machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if machine.device.type == "cpu":
-            with_quick_gradients(self.classifier.backbone)
+            with_matrix_products(with_quick_gradients(self.classifier.backbone))
         scaling = input_scaling(self.classifier.backbone, cfg.model.normalization)
         self.images = ImageStore(dataset.images, scaling, machine.device)
 
