@@ -1,5 +1,5 @@
-# make demo: a small study from nothing. make check: what needs no Slurm, browser or training. make test: all that is checked.
-# Each sets up .venv itself.
+# make demo: a small study from nothing. make test: all that is checked. make check: what of it is quick, and needs no
+# Slurm, browser or training. Each sets up .venv itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,7 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-check: TESTS = -m "not slurm and not browser and not training"
+check: TESTS = -m "not slurm and not browser and not training and not slow"
 
 # The types are checked beside the tests, and what is wrong with them is told after these.
 check test: lint

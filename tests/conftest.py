@@ -44,6 +44,8 @@ MARKS = {
     "train": "training",
     "trained_study": "training",
     "undisturbed": "training",
+    "undisturbed_run": "training",
+    "users": "training",
 }
 # What takes so long to make that all tests which share it stay in one process.
 SHARED = (

@@ -22,6 +22,8 @@ from mergerexp.report.study_folder import MARK, check_folder
 from mergerexp.sweep.job_folder import FAILED
 from tests.studies import add_run, add_study
 
+pytestmark = pytest.mark.slow
+
 FIGURES = {
     "fig02_lesion", "fig03_histogram", "fig04_calibration", "fig05_histogram_recalibrated",
     "fig06_calibration_recalibrated", "fig07_roc", "precision_recall", "fig08_true_positives",

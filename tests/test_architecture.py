@@ -83,6 +83,7 @@ def test_every_verb_is_thin():
         assert (PACKAGE / f"{verb}.py").read_text().count("\n") <= 120
 
 
+@pytest.mark.slow
 def test_a_study_can_be_aggregated_without_torch():
     """The base installation has none: a laptop against a cluster's server."""
     script = """

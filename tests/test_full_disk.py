@@ -64,6 +64,7 @@ def test_train(train, small_disk, capsys):
     assert train("fold=0", "trainer.max_epochs=1", "tracking=none", f"paths.root={disk}") == 0
 
 
+@pytest.mark.slow
 def test_aggregate(run_verb, study_root, small_disk, capsys):
     disk = small_disk(300)
     store = f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"

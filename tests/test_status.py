@@ -46,6 +46,7 @@ def test_without_a_store_it_says_so_and_how_to_name_one(sync, tmp_path):
     assert names(other) == {first.name, second.name}
 
 
+@pytest.mark.slow
 def test_runs_of_no_sweep_are_completed_too(sync, tmp_path):
     runs = [add_run(tmp_path, "init=imagenet", f"fold={fold}") for fold in (0, 1)]
     (tmp_path / "mlflow.db").unlink()

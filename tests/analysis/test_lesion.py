@@ -325,6 +325,7 @@ def test_images_of_one_encounter_tell_less_than_as_many_galaxies(predictions):
     assert width(twice) == pytest.approx(once / 2**0.5, rel=0.06)
 
 
+@pytest.mark.slow
 def test_type_one_error_over_all_sizes():
     """Without a difference Stouffer's Z spreads by more than 1, for sizes share objects; not so corrected."""
     rng, found = np.random.default_rng(6), []

@@ -249,6 +249,7 @@ def correlated(rng, rho, size=4) -> np.ndarray:
     return math.sqrt(rho) * rng.normal() + math.sqrt(1 - rho) * rng.normal(size=size)
 
 
+@pytest.mark.slow
 def test_type_one_error_where_the_assumption_holds():
     """Welch's t is a little cautious for four folds; McNemar's, which counts, too."""
     zeros, third = np.zeros(4), 1 / 3

@@ -156,6 +156,7 @@ def test_a_dead_worker_is_told_plainly():
         pool.submit(signal.raise_signal, signal.SIGKILL).result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
 def test_interrupted_preparation_continues(root, tmp_path, make_folder, made, stop):
     make_folder(root, mergers=20, others=40)
@@ -184,6 +185,7 @@ def test_interrupted_preparation_continues(root, tmp_path, make_folder, made, st
     assert Dataset.open(path).content_hash == Dataset.open(fresh).content_hash
 
 
+@pytest.mark.slow
 def test_two_processes_make_each_part_once(root, tmp_path, make_folder):
     make_folder(root, mergers=10, others=22)
     processes = [start_slowly(tmp_path, workers=1) for _ in range(2)]

@@ -16,6 +16,7 @@ def kinds(tmp_path_factory) -> list[Kind]:
     return all_kinds(tmp_path_factory.mktemp("at_rest"))
 
 
+@pytest.mark.slow
 def test_damage_at_rest_is_named(kinds):
     bad, named = [], Counter()
     for seed, kind in enumerate(kinds):

@@ -3,12 +3,14 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from benchmarks import fuzz_inputs as fuzz
 from mergerexp.data.sources import stamp
 
 
+@pytest.mark.slow
 def test_damaged_images_and_csvs_are_named_or_do_no_harm(tmp_path):
     pool = fuzz.Prepares(tmp_path / "sets")
     try:

@@ -59,6 +59,7 @@ def errors_in(said: str) -> list[str]:
     return [line for line in said.splitlines() if "building and trying" not in line]
 
 
+@pytest.mark.slow
 def test_files_that_do_not_fill_their_backbone_stop_a_sweep(
     bad_files, run_verb, galaxies, tmp_path, monkeypatch, capsys
 ):
@@ -187,6 +188,7 @@ assert "torch" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_what_passed_is_remembered_and_torch_stays_out(tmp_path):
     good = save(tmp_path / "good.pth", whole().state_dict())
     other = save(tmp_path / "other.pth", whole(seed=1).state_dict())

@@ -28,6 +28,7 @@ def measured(pictures: np.ndarray, folder: Path, **changes) -> Measurements:
     return Measurements(pictures, folder=folder, **settings)
 
 
+@pytest.mark.slow
 def test_measured_once_and_again_only_for_other_data_or_another_stretch(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(measurements, "BLOCK", 4)
     rows, blocks = np.array([7, 2, 3]), []
@@ -45,6 +46,7 @@ def test_measured_once_and_again_only_for_other_data_or_another_stretch(pictures
     assert kept.measured == 0
 
 
+@pytest.mark.slow
 def test_workers_measure_the_same(pictures, tmp_path):
     rows = np.arange(len(pictures))
     alone = measured(pictures, tmp_path / "alone").table(rows)

@@ -194,6 +194,7 @@ def test_undoing_the_stretch_gives_back_the_light():
     assert ratio.std() < 0.1
 
 
+@pytest.mark.slow
 def test_the_stretch_matters():
     """Undone, the morphology of the light is found again; as it is, a picture has less Gini and asymmetry."""
 

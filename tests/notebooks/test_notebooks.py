@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = REPOSITORY / "notebooks"
 
 

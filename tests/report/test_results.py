@@ -23,6 +23,8 @@ from mergerexp.report.verdict import combined_test
 from mergerexp.report.words import Words
 from mergerexp.tracking.study import Study
 
+pytestmark = pytest.mark.slow
+
 Cell = tuple[str, float, int, int]  # arm, subset, seed, fold
 WEIGHTS = {"imagenet": "pretrained", "random": "random"}
 

@@ -8,6 +8,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # Hydra's tests are not written for warnings as errors
     pytest.mark.usefixtures("hydra_as_its_tests_expect"),
 ]

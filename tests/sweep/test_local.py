@@ -20,6 +20,8 @@ from mergerexp.sweep.snapshot import snapshot
 from tests.conftest import REPOSITORY
 from tests.sweep.tasks import TARGET, make
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:

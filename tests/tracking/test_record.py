@@ -141,6 +141,7 @@ def test_cut_off_anywhere_it_is_completed_once(step, after, folder, tracking, mo
     assert len(client.list_artifacts(run.info.run_id)) == len(folder.artifacts())
 
 
+@pytest.mark.slow
 def test_a_deleted_or_other_store_gets_the_whole_record(folder, tracking, tmp_path):
     finish(folder)
     sync(folder, tracking)
@@ -234,6 +235,7 @@ def drop(table: str, key: str) -> Callable[[MlflowClient, str, TrackingConfig], 
     return drop_rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "is_seen"),
     [
@@ -378,6 +380,7 @@ def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkey
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_many_processes_open_a_fresh_store(tmp_path):
     script = (
         "import sys; from mergerexp.config.schema import TrackingConfig\n"
@@ -391,6 +394,7 @@ def test_many_processes_open_a_fresh_store(tmp_path):
     assert Path(tmp_path / "mlflow.db").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_store_does_without_mlflow():
     code = "import sys, mergerexp.training.run; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

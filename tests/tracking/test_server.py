@@ -49,6 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     process.wait()
 
 
+@pytest.mark.slow
 def test_other_interfaces_ask_for_the_password(server, monkeypatch):
     address, folder = server
     password = folder / "password"

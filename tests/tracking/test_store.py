@@ -57,6 +57,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_store_is_made_leaves_none(killed):
     assert not (killed / "mlflow.db").exists()
     client, _ = open_store(tracking(killed, "e"))
@@ -141,6 +142,7 @@ def test_the_journal_of_a_lost_store_is_not_played_back_into_the_next(tmp_path):
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved", "copied"])
 def test_artifacts_are_where_the_store_is_now(how, tmp_path):
     old, new = tmp_path / "a root", tmp_path / "another"
@@ -168,6 +170,7 @@ def test_another_path_to_the_same_store_is_no_move(tmp_path):
     assert (root / "mlflow.db").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["in place", "moved"])
 def test_a_study_is_read_where_nothing_can_be_written(how, tmp_path):
     root = tmp_path / "root"
@@ -206,6 +209,7 @@ def test_a_colleagues_store_that_can_not_be_written_is_named(tmp_path, monkeypat
         open_store(tracking(tmp_path))
 
 
+@pytest.mark.slow
 def test_what_the_store_lacks_is_told_with_the_remedy(tmp_path, run_verb, capsys):
     add_study(tmp_path, ["imagenet"], [1.0])
     client = MlflowClient(tracking(tmp_path).uri)

@@ -17,6 +17,8 @@ from mergerexp.tracking.record import IDENTITY, log_file
 from mergerexp.tracking.study import Study, StudyReader
 from tests.studies import add_run, add_study
 
+pytestmark = pytest.mark.slow
+
 
 def reader(root: Path, experiment: str = "mergerexp") -> StudyReader:
     uri = f"sqlite:///{root / 'mlflow.db'}"

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from mergerexp.training.examples import BIN, CONFIDENT, OUTCOME, choose_examples, run_examples
@@ -33,6 +34,7 @@ def test_every_kind_is_there():
     assert set((shown["p_m"] * 10).astype(int)) == set(range(10))
 
 
+@pytest.mark.slow
 def test_drawn_ones_are_fair_and_the_same_in_other_runs():
     """Every galaxy of an outcome has the same chance; its place does not depend on who rated it, or when."""
     rated = predictions(400)
