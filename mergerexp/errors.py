@@ -17,11 +17,19 @@ Result = TypeVar("Result")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-# user:password@ of an address; a password may hold / and @, and whatever stands before the last @ is hidden,
-# unless it begins as a port does: host:5000/path
-_LOGIN = re.compile(r"(?<=://)(?:[^/\s:@]*:(?![0-9]{1,5}/)\S*|[^/\s@]*)@")
+# user:password@ of an address. SQLAlchemy takes all up to an @ for a password, whatever it holds; elsewhere
+# the host ends at the first /, and what follows a colon there may be a port. A password with a / in it is
+# none there, but whoever wrote it took it for one.
+_SQL = r"(?:postgres\w*|mysql|mariadb|mssql|oracle|\w+\+\w+)://"
+_AFTER_HOST = r"[^/\s:@\[]*:(?![0-9]{0,5}(?:[/?#\s]|$))\S*@"
+_LOGINS = (
+    re.compile(rf"(?P<before>{_SQL})(?:[^/\s:]*:\S*|[^/\s@]*)@", re.IGNORECASE),
+    re.compile(rf"(?P<before>://)(?:[^/?#\s]*@|{_AFTER_HOST})"),
+)
 # Over HTTP, the user alone may be a token.
-_PASSWORD = re.compile(r"://[^/\s:@]*:(?![0-9]{1,5}/)\S*@|https?://[^/\s]*@", re.IGNORECASE)
+_PASSWORD = re.compile(
+    rf"{_SQL}[^/\s:]*:\S*@|://[^/?#\s]*:[^/?#\s]*@|://{_AFTER_HOST}|https?://[^/?#\s]*@", re.IGNORECASE
+)
 # ?password=..., ;PWD={...} of an ODBC string, also percent-encoded as the value of another argument
 _SECRET = re.compile(
     r"""(?P<name>(?:^|[?&;#,\s{'"]|%3b|%26|%3f|%23)
@@ -127,7 +135,9 @@ def _exists(path: Path) -> bool:
 
 def without_credentials(text: str) -> str:
     """Return a text whose addresses name no user, password, token or key."""
-    return _SECRET.sub(r"\g<name>***", _LOGIN.sub("", text))
+    for login in _LOGINS:
+        text = login.sub(r"\g<before>", text)
+    return _SECRET.sub(r"\g<name>***", text)
 
 
 def has_secret(address: str) -> bool:

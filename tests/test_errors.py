@@ -26,6 +26,8 @@ SECRET = [
     "https://host/?jwt=hunter2",
     "https://host/#bearer=hunter2",
     "http://me:5000hunter2@host/",
+    "postgresql://me:2024/hunter2@host/db",
+    "postgresql+psycopg://me@mail.org:hunter2@host/db",
     "https://host/#token=hunter2",
     "s3://bucket/path?access_key=hunter2",
     "s3://bucket/path?aws_secret_access_key=hunter2",
@@ -36,6 +38,9 @@ SECRET = [
 PLAIN = [
     "http://host:5000",
     "http://host:5000/teams/a@b",
+    "http://host:5000?next=a@b",
+    "http://[::1]:5000/a@b",
+    "hdfs://host:8020/user/a@b",
     "https://host/?monkey=1&keyspace=2",
     "sqlite:///mlflow.db?timeout=20",
     "sqlite:////home/me@work/a:b@c/mlflow.db",

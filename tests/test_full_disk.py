@@ -52,8 +52,9 @@ def test_prepare(run_verb, galaxies, small_disk, capsys):
     assert ("continuing" in capsys.readouterr().err) == bool(parts)
 
 
-def test_train(train, small_disk, capsys):
-    disk = small_disk(500)
+@pytest.mark.parametrize("kilobytes", [500, 1200])  # it is full with the first checkpoint, or a later one
+def test_train(kilobytes, train, small_disk, capsys):
+    disk = small_disk(kilobytes)
     assert train("fold=0", "trainer.max_epochs=1", "tracking=none", f"paths.root={disk}") == 1
     said = capsys.readouterr().err
     (line,) = [line for line in said.splitlines() if NO_SPACE in line and "failed:" in line]

@@ -57,6 +57,7 @@ def main() -> None:
             limit = min(STAGES[stage], end - started)
             if limit <= 0:
                 found["stages"][stage] = {"ended": "no time was left"}
+                write_json(arguments.out, found)
                 continue
             ended = run_stage(stage, limit, arguments.small, Path(scratch), found, arguments.out)
             found["stages"][stage] = {"ended": ended, "seconds": round(time.monotonic() - started, 1)}

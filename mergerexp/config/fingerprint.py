@@ -10,7 +10,7 @@ from typing import Any
 from mergerexp.config.schema import NonparametricConfig, TrainConfig, unused_groups
 
 # Raise it when the code changes what a run with the same config comes out as.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 # The same for what `mergerexp.models.morphology` measures; its measurements are then made anew.
 MEASUREMENT_VERSION = 2
 

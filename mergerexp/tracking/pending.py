@@ -19,15 +19,14 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import StoreError, UserError, explain, without_credentials
 from mergerexp.sweep.job_folder import DONE
 from mergerexp.sweep.run_folder import RunFolder
-from mergerexp.tracking.store_file import CLOSED, StoredRun, StoreFile
+from mergerexp.tracking.store_file import CLOSED, REMEDY, StoredRun, StoreFile
 
 log = logging.getLogger(__name__)
 
-SYSTEM_ERROR = {  # of SQLite's
+SYSTEM_ERROR = {  # of SQLite's errors, those that stay until somebody does something
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_PERM: errno.EACCES,
-    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
 }
 EVERY_S = 10.0  # between updates within a run
 
@@ -97,7 +96,7 @@ class Record:
 
             sync(self.folder, self.tracking, ask)
         except StoreError as error:
-            log.warning("%s. Until then the runs are recorded in their folders alone", error)
+            log.warning("%s. Until this is mended, the runs are recorded in their folders alone", error)
             self.answers, self.broken = False, True
         except UserError as error:  # of the run's own files
             log.warning("%s: the record in MLflow can't be completed", error)
@@ -111,28 +110,35 @@ class Record:
         return False
 
     def _tell(self, error: Exception) -> None:
-        """Say what keeps a record from being completed: a file here, or a store that does not answer."""
+        """Say what keeps a record from being completed: something here, or a store that does not answer."""
         self.answers = False
-        if (refused := _refused_file(error, self.tracking.uri)) is not None:
+        reason = _what_to_mend(error, self.tracking.uri)
+        if reason is not None:
             self.broken = True
-            log.warning("%s. Until then the record in MLflow can't be completed", explain(refused))
+            log.warning("%s. After that, python -m mergerexp.status --sync completes the record", reason)
             return
         reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
         log.warning("MLflow does not answer (%s): the record will be completed later", reason)
 
 
-def _refused_file(error: Exception, uri: str | None) -> OSError | None:
-    """Return the refusal of a file that an error comes from; None for a busy store, or one elsewhere."""
+def _what_to_mend(error: Exception, uri: str | None) -> str | None:
+    """Return what somebody has to do about an error; None where a store is busy, or does not answer."""
     if isinstance(error, OSError) and error.filename is not None:
-        return error
+        return explain(error)
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, sqlite3.Error):  # MLflow's and SQLAlchemy's hide it
-        cause = cause.__cause__ or cause.__context__
+    while cause is not None and not isinstance(cause, sqlite3.Error | ImportError):
+        cause = cause.__cause__ or cause.__context__  # MLflow's and SQLAlchemy's errors hide it
+    if isinstance(cause, ImportError):
+        return f"the MLflow store can't be reached without a package ({cause}): install it"
     file = StoreFile.of(uri)
-    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF  # the rest tells which part of it
-    if file is None or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest tells which part of it
+    if file is None:
         return None
-    return OSError(SYSTEM_ERROR.get(code, errno.EIO), str(cause), str(file.path))
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return f"{file.path} is damaged ({cause}): {REMEDY}"
+    if code in SYSTEM_ERROR:
+        return explain(OSError(SYSTEM_ERROR[code], str(cause), str(file.path)))
+    return None
 
 
 def configured(folder: RunFolder, uri: str | None = None) -> TrackingConfig:

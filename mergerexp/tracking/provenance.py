@@ -69,7 +69,7 @@ def check_copy(copy: Path) -> None:
         check_listed(copy, listed)
         for path in sorted(copy.rglob("*")):
             known = path.relative_to(copy).as_posix() in {*listed, SEAL}  # compiled code is not: it would run
-            if not known and not path.is_dir():
+            if not known and (path.is_symlink() or not path.is_dir()):
                 raise UserError(f"{path} was added since")
     except (UserError, FileNotFoundError) as error:
         raise UserError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mergerexp.console import ProgressReport
@@ -137,21 +138,23 @@ class History(pl.Callback):
 class LastCheckpoint(pl.Callback):
     """Write ``last.ckpt`` after every epoch but very short ones, and within long ones every so many seconds.
 
-    Writing takes at most a twentieth of the time: small networks are otherwise saved longer than trained.
+    After very short epochs, those that writing takes more than a twentieth of, it waits until they add up:
+    small networks would otherwise be saved for as long as they are trained.
 
     Parameters
     ----------
     path
         Written under another name, then renamed: a kill leaves the old one or the new one.
     every_s
-        Seconds between checkpoints within an epoch.
+        Seconds between checkpoints within an epoch, and the most that very short epochs wait.
     saved
         Called after each checkpoint at the end of an epoch.
     """
 
     def __init__(self, path: Path, every_s: float, saved: Callable[[], None]) -> None:
         self.path, self.every_s, self.saved = path, every_s, saved
-        self._last, self._cost = time.monotonic(), 0.0
+        self._last = self._last_epoch = time.monotonic()
+        self._cost = math.inf  # seconds that the quickest checkpoint took: the first one also warms up
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Save if it is time to, or asked for, but not where the end of the epoch will do so at once."""
@@ -163,9 +166,11 @@ class LastCheckpoint(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, then let the record be brought up to date; the last epoch of a stage always."""
         is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        due = time.monotonic() - self._last >= COST_SHARE * self._cost or stop.wants_checkpoint()
+        wait = 0.0 if math.isinf(self._cost) else min(COST_SHARE * self._cost, self.every_s)
+        due = time.monotonic() - self._last_epoch >= wait or stop.wants_checkpoint()
         if is_last or due:
             self._save(trainer)
+            self._last_epoch = self._last
             self.saved()
             stop.checkpoint_written()
 
@@ -174,7 +179,15 @@ class LastCheckpoint(pl.Callback):
         with written(self.path, signed=True) as partial:
             trainer.save_checkpoint(partial, weights_only=False)
         self._last = time.monotonic()
-        self._cost = self._last - started
+        self._cost = min(self._cost, self._last - started)
+
+
+class PlainFiles(TorchCheckpointIO):
+    """Writes a checkpoint where it is to be: Lightning's own goes through a temporary folder elsewhere."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a file; see `torch.save`."""
+        torch.save(checkpoint, path)
 
 
 class OwnSignals(pl.Callback):

@@ -35,7 +35,15 @@ from mergerexp.models.features import FrozenFeatures
 from mergerexp.models.pointwise import with_matrix_products
 from mergerexp.models.weights import WeightsFile
 from mergerexp.seals import check_signed
-from mergerexp.training.callbacks import BestWeights, EpochProgress, History, LastCheckpoint, OwnSignals, Row
+from mergerexp.training.callbacks import (
+    BestWeights,
+    EpochProgress,
+    History,
+    LastCheckpoint,
+    OwnSignals,
+    PlainFiles,
+    Row,
+)
 from mergerexp.training.machine import Machine
 from mergerexp.training.stage import Stage, balanced_scores
 
@@ -207,7 +215,7 @@ class Protocol:
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            plugins=[LightningEnvironment()],  # on Slurm, requeueing is the launcher's
+            plugins=[LightningEnvironment(), PlainFiles()],  # on Slurm, requeueing is the launcher's
             default_root_dir=self.checkpoint.parent,
         )
         batches.position = lambda: trainer.global_step

@@ -25,6 +25,7 @@ class Clock:
         (10.0, 0.4, [0, 1, 2, 3, 4, 5]),
         (1.0, 0.09, [0, 2, 4, 5]),  # the last one always
         (1.0, 5.0, [0, 5]),
+        (50.0, 7.0, [0, 3, 5]),  # a large network on a slow disk is told of every two minutes
     ],
 )
 def test_short_epochs_are_not_all_saved(epoch_s, write_s, saved_after, tmp_path, monkeypatch):
@@ -36,11 +37,13 @@ def test_short_epochs_are_not_all_saved(epoch_s, write_s, saved_after, tmp_path,
         path.write_bytes(b"state")
 
     trainer = SimpleNamespace(
-        save_checkpoint=save_checkpoint, should_stop=False, current_epoch=0, max_epochs=6
+        save_checkpoint=save_checkpoint, should_stop=False, current_epoch=0, max_epochs=6, is_last_batch=False
     )
     checkpoint = LastCheckpoint(tmp_path / "last.ckpt", 120.0, lambda: saved.append(trainer.current_epoch))
     for trainer.current_epoch in range(6):
-        clock.now += epoch_s
+        for _ in range(10):
+            clock.now += epoch_s / 10
+            checkpoint.on_train_batch_end(trainer)
         checkpoint.on_train_epoch_end(trainer, None)
     assert saved == saved_after
 

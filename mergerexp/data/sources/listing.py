@@ -97,11 +97,12 @@ def list_folder(root: Path, allowed: Sequence[Path] = (), positive: str | None =
         raise DataError(f"data.root={root} is not a folder")
     folders, strays = _split_listing(root, "")
     class_folders = {folder: folder for folder in folders}
-    if positive is None or whole(positive).lower() not in {whole(folder).lower() for folder in folders}:
-        if folders and all(PART.fullmatch(folder) for folder in folders):
+    if not _is_among(positive, folders):
+        called_parts = folders and all(PART.fullmatch(folder) for folder in folders)
+        if called_parts or _is_among(positive, inner := _same_below(root, folders)):
             class_folders = _pooled(root, folders, strays)
         else:
-            _refuse_parts(root, folders)
+            _refuse_parts(root, folders, inner)
     classes = sorted(set(class_folders.values()))
     if len(classes) != 2:
         found = ", ".join(classes) or "none"
@@ -222,24 +223,36 @@ def _pooled(root: Path, splits: Sequence[str], strays: list[str]) -> dict[str, s
     return class_folders
 
 
-def _refuse_parts(root: Path, folders: Sequence[str]) -> None:
-    """Refuse folders that may be parts of a data set rather than classes; data.positive settles it."""
-    if len(folders) < 2:
-        return
-    settle = "If they are the classes, say with data.positive which is the rare one"
-    if parts := [folder for folder in folders if PART.fullmatch(folder)]:
-        others = ", ".join(folder for folder in folders if folder not in parts)
-        raise DataError(
-            f"data.root={root}: {', '.join(parts)} has the name of a part of a data set, unlike {others}. "
-            f"{settle}; otherwise let data.root name a folder with nothing but the two class folders"
-        )
+def _is_among(positive: str | None, names: Sequence[str]) -> bool:
+    """Tell whether the user's choice of the rare class is one of some names."""
+    return positive is not None and whole(positive).lower() in {whole(name).lower() for name in names}
+
+
+def _same_below(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the two folders that each of several folders holds, and no image beside them."""
     below = [_split_listing(root, f"{folder}/") for folder in folders]
     inner = {tuple(PurePosixPath(name).name for name in names) for names, images in below if not images}
-    if all(not images for _, images in below) and len(inner) == 1 and len(names := inner.pop()) == 2:
+    if len(folders) < 2 or len(inner) != 1 or any(images for _, images in below):
+        return ()
+    return names if len(names := inner.pop()) == 2 else ()
+
+
+def _refuse_parts(root: Path, folders: Sequence[str], inner: Sequence[str]) -> None:
+    """Refuse folders that may be parts of a data set rather than classes."""
+    parts = [folder for folder in folders if PART.fullmatch(folder)] if len(folders) > 1 else []
+    settle = "If they are the classes, say with data.positive which is the rare one"
+    if parts:
+        have = "has the name of a part" if len(parts) == 1 else "have the names of parts"
+        others = ", ".join(folder for folder in folders if folder not in parts)
+        raise DataError(
+            f"data.root={root}: {', '.join(parts)} {have} of a data set, unlike {others}. "
+            f"{settle}; otherwise let data.root name a folder with nothing but the two class folders"
+        )
+    if inner:
         raise DataError(
             f"data.root={root}: {', '.join(folders)} hold no images but the same two folders each, "
-            f"{' and '.join(names)}, so that either may be the classes. {settle}; otherwise put "
-            f"{' and '.join(names)}, with the images of all, into data.root"
+            f"{' and '.join(inner)}, so that either may be the classes. Say with data.positive which folder "
+            "is the rare class"
         )
 
 
