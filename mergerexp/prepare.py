@@ -10,7 +10,7 @@ from mergerexp.config.app import run_app
 from mergerexp.config.schema import PrepareConfig
 from mergerexp.console import console
 from mergerexp.data.build import prepare_dataset
-from mergerexp.data.store import Dataset
+from mergerexp.data.store import Dataset, verify
 
 
 class Preparation:
@@ -22,11 +22,12 @@ class Preparation:
         Raises
         ------
         DataError
-            If inputs are unusable.
+            If inputs are unusable, or a data set that is there was damaged.
         """
         for _, cfg in cells:
             started = time.perf_counter()
             dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
+            verify(dataset)
             counts = ", ".join(f"{n} {name}" for name, n in dataset.meta["counts"].items())
             seconds = time.perf_counter() - started
             console.print(f"{dataset.path}: {counts}; {cfg.data.size} px; {seconds:.1f} s", soft_wrap=True)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mergerexp.prepare
 from mergerexp.data.sources import Problem
 from mergerexp.data.store import Dataset, find_dataset, save, verify
 from mergerexp.errors import DataError
@@ -211,3 +212,16 @@ def test_save_refuses_images_without_rows(tmp_path):
             class_names=("a", "b"),
         )
     assert not (tmp_path / "set").exists()
+
+
+def test_prepare_does_not_call_a_damaged_set_ready(run_verb, galaxies, tmp_path, capsys):
+    data = ("data=folder", f"data.root={galaxies}", "data.size=32", "data.workers=1")
+    assert run_verb(mergerexp.prepare, *data) == 0
+    (images,) = (tmp_path / "datasets").glob("*/images.npy")
+    content = bytearray(images.read_bytes())
+    content[-5] ^= 1
+    images.write_bytes(content)
+    capsys.readouterr()
+    assert run_verb(mergerexp.prepare, *data) == 2
+    said = capsys.readouterr().err
+    assert "images.npy is damaged" in said and "prepare it again" in said
