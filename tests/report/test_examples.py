@@ -14,6 +14,8 @@ from mergerexp.tracking.record import log_file
 from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
 from tests.studies import add_study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> tuple[StudyReader, Study]:
