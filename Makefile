@@ -26,6 +26,7 @@ demo: $(VENV)/demo
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 check: TESTS = -m "not slurm and not browser and not training and not slow"
 

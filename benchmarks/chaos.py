@@ -23,7 +23,7 @@ import pandas as pd
 from concurrent_writers import free_port, server
 
 from mergerexp.files import read_json
-from mergerexp.sweep.job_folder import DONE, RUNNING
+from mergerexp.runs.job_folder import DONE, RUNNING
 
 SLURM = {"gpus": 0, "cpus": 1, "mem": "3GB", "timeout": 10, "signal_lead": 30, "parallel": 2}
 KINDS = ("kill", "scancel", "requeue", "preempt", "time limit", "node down", "server", "submitter")

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import read_json, write_json, write_text
-from mergerexp.sweep.job_folder import DONE, RUNNING
-from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.runs.job_folder import DONE, RUNNING
+from mergerexp.runs.run_folder import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EPOCHS = 150  # with four metrics each

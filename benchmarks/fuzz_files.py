@@ -21,10 +21,10 @@ import torch
 
 from mergerexp.data.store import Dataset, save, verify
 from mergerexp.files import read_json, write_json
+from mergerexp.runs import run_folder
+from mergerexp.runs.provenance import check_copy
 from mergerexp.seals import sha256, sign
-from mergerexp.sweep import run_folder
 from mergerexp.sweep.snapshot import snapshot
-from mergerexp.tracking.provenance import check_copy
 from tests.fuzz.at_rest import NO_CHECKSUM, OUTCOMES, all_kinds, fuzz
 from tests.studies import add_run
 

@@ -19,15 +19,15 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
+from mergerexp.batches.loaders import Batch, ImageBatches, ImageEvaluation
 from mergerexp.config.compose import compose_cell
+from mergerexp.config.device import resolve
 from mergerexp.config.schema import OptimizerConfig, TrainConfig
 from mergerexp.console import set_up_logging
 from mergerexp.data.build import prepare_dataset
-from mergerexp.data.loaders import Batch, ImageBatches, ImageEvaluation
 from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.models.weights import find_weights
-from mergerexp.sweep.device import resolve
 from mergerexp.training.machine import choose_machine
 from mergerexp.training.protocol import Protocol
 from mergerexp.training.stage import Stage

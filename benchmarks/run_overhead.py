@@ -76,7 +76,7 @@ def main() -> None:
         os.environ["MERGEREXP_ROOT"] = name
         from mergerexp.config.compose import compose_cell
         from mergerexp.config.schema import TrainConfig
-        from mergerexp.sweep.plan import Planner
+        from mergerexp.study.plan import Planner
 
         cfg = compose_cell("train", arguments.overrides, TrainConfig)
         (run,) = Planner(None).plan([(arguments.overrides, cfg)])

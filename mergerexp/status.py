@@ -16,10 +16,10 @@ from rich.console import Console
 from mergerexp.config.validate import check_address
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError, explain
+from mergerexp.runs.job_folder import DONE, FAILED, LOST
+from mergerexp.runs.sweep_folder import SweepFolder, all_runs, choose_sweep, find_sweeps
 from mergerexp.sweep import slurm_queue
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST
 from mergerexp.sweep.states import JobState, collect
-from mergerexp.sweep.sweep_folder import SweepFolder, all_runs, choose_sweep, find_sweeps
 from mergerexp.sweep.view import state_table, watch
 from mergerexp.tracking.pending import complete_records, configured
 

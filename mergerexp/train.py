@@ -14,16 +14,16 @@ from hydra.core.utils import JobReturn
 
 from mergerexp.config.app import run_app
 from mergerexp.config.compose import compose_cell
+from mergerexp.config.launcher import Options
 from mergerexp.config.schema import TrainConfig
 from mergerexp.console import console
 from mergerexp.errors import explain, require_torch
-from mergerexp.report.run_table import run_table
+from mergerexp.runs.job_folder import OVER
+from mergerexp.runs.run_folder import RunFolder
+from mergerexp.study.plan import PlannedRun, Planner
+from mergerexp.study.run_table import run_table
+from mergerexp.study.train_sweep import TARGET, TrainSweep
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import OVER
-from mergerexp.sweep.options import Options
-from mergerexp.sweep.plan import PlannedRun, Planner
-from mergerexp.sweep.run_folder import RunFolder
-from mergerexp.sweep.train_sweep import TARGET, TrainSweep
 from mergerexp.tracking.pending import complete_records
 
 log = logging.getLogger("mergerexp.train")  # __name__ is __main__ under python -m

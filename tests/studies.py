@@ -22,8 +22,8 @@ from mergerexp.config.paths import absolute_paths
 from mergerexp.config.schema import NetworkConfig, TrainConfig
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.files import write_json
-from mergerexp.sweep.job_folder import DONE
-from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.runs.job_folder import DONE
+from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking.record import sync
 from mergerexp.training.run import fold_metrics
 

@@ -19,7 +19,7 @@ from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dic
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 from mergerexp.files import read_json
 from mergerexp.report.study_folder import MARK, check_folder
-from mergerexp.sweep.job_folder import FAILED
+from mergerexp.runs.job_folder import FAILED
 from tests.studies import add_run, add_study
 
 pytestmark = pytest.mark.slow

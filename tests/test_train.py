@@ -20,8 +20,8 @@ from mergerexp.analysis.metrics import summary
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
-from mergerexp.sweep.run_folder import RunFolder
-from mergerexp.sweep.stop import StopRequested
+from mergerexp.runs.run_folder import RunFolder
+from mergerexp.runs.stop import StopRequested
 from mergerexp.tracking.study import StudyReader
 from mergerexp.training.stage import Stage
 from tests.conftest import REPOSITORY
@@ -191,7 +191,7 @@ def test_model_is_reloaded_without_us(backbone, train, only_run, datasets, tmp_p
     ids=" ".join,
 )
 def test_swapped_by_override(overrides, train, only_run, monkeypatch):
-    monkeypatch.setattr("mergerexp.sweep.device.cpu_computes_bf16", lambda: True)  # if slowly
+    monkeypatch.setattr("mergerexp.config.device.cpu_computes_bf16", lambda: True)  # if slowly
     assert train("trainer.max_epochs=1", "tracking=none", *overrides) == 0
     assert 0 <= read_json(only_run() / "metrics.json")["test/auroc"] <= 1
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from mergerexp.config.compose import compose_cell
+from mergerexp.config.device import resolve
 from mergerexp.config.schema import TrainConfig
 from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
-from mergerexp.sweep.device import resolve
 from mergerexp.training.machine import choose_machine
 from mergerexp.training.protocol import Protocol
 from mergerexp.training.stage import Stage, make_optimizer
@@ -155,7 +155,7 @@ class Clock(pl.Callback):
 
 def finetuning(run: Protocol, *callbacks: pl.Callback, epochs: int = 100_000, resume: bool = False) -> None:
     """Train all layers as the protocol does, watched by callbacks."""
-    from mergerexp.data.loaders import ImageEvaluation
+    from mergerexp.batches.loaders import ImageEvaluation
 
     val = run.split.val
     evaluation = ImageEvaluation(run.images, val, run.dataset.labels[val], run.cfg.trainer.eval_batch)
@@ -165,7 +165,7 @@ def finetuning(run: Protocol, *callbacks: pl.Callback, epochs: int = 100_000, re
 
 def image_batches(run: Protocol) -> Any:
     """Return our augmented mini-batches."""
-    from mergerexp.data.loaders import ImageBatches
+    from mergerexp.batches.loaders import ImageBatches
 
     cfg, train = run.cfg, run.split.train
     return ImageBatches(

@@ -34,8 +34,8 @@ class _OurLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return their results."""
+        from mergerexp.config.launcher import read_options
         from mergerexp.sweep import hydra_task
-        from mergerexp.sweep.options import read_options
         from mergerexp.sweep.schedulers import make_scheduler
 
         assert self.config is not None

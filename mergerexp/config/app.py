@@ -20,11 +20,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from mergerexp.config.compose import Schema, compose_all
+from mergerexp.config.launcher import Options
 from mergerexp.config.paths import conf_dir
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.errors import explain
-from mergerexp.sweep.options import Options
 
 
 class Verb(Protocol[Schema]):

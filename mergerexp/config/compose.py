@@ -19,12 +19,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mergerexp.config.launcher import SCHEMAS, Options, read_options
 from mergerexp.config.options import who_has
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
 from mergerexp.config.validate import QUOTED, validate
 from mergerexp.errors import ConfigError, try_all
-from mergerexp.sweep.options import SCHEMAS, Options, read_options
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
 

@@ -44,7 +44,7 @@ def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) ->
             del settings["seed"]
             settings["model"] = {"method": cfg.model.method}
     else:
-        assert "auto" not in (cfg.trainer.device, cfg.trainer.precision)  # mergerexp.sweep.device.resolve
+        assert "auto" not in (cfg.trainer.device, cfg.trainer.precision)  # mergerexp.config.device.resolve
         settings["model"]["pretrained"] = weights_sha256
     return settings
 

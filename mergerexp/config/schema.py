@@ -71,7 +71,7 @@ class DataConfig:
 
 @dataclass
 class SimulatorConfig:
-    """The embedded galaxy simulator; see `mergerexp.data.sources.simulated`."""
+    """The embedded galaxy simulator; see `mergerexp.simulator`."""
 
     n_mergers: int = setting(8, 10_000_000)
     n_noninteracting: int = setting(8, 10_000_000)
@@ -290,7 +290,7 @@ class AggregateConfig(StudyConfig):
 
 @dataclass
 class StrengthsConfig:
-    """Of each degradation, from none to ruinous; see `mergerexp.data.degrade` for what they mean."""
+    """Of each degradation, from none to ruinous; see `mergerexp.batches.degrade` for what they mean."""
 
     noise: list[float] = setting(0.0, 255.0, none=0.0)
     blur: list[float] = setting(0.0, 1000.0, none=0.0)

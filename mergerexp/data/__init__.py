@@ -1,1 +1,1 @@
-"""Data sets on disk: preparing, splitting, sampling, augmenting."""
+"""Data sets on disk: sources, preparing, splitting; imports no torch."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mergerexp.config.schema import SplitConfig
-from mergerexp.data.seeding import seed_for
 from mergerexp.data.store import Dataset
+from mergerexp.seeding import seed_for
 
 Indices = NDArray[np.int64]
 

@@ -16,10 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mergerexp.batches.images import RAW, ImageStore
 from mergerexp.config.schema import RobustnessConfig
 from mergerexp.console import ProgressReport
 from mergerexp.cores import usable_cores
-from mergerexp.data.images import RAW, ImageStore
 from mergerexp.data.store import Dataset, find_dataset
 from mergerexp.errors import UserError, describe
 from mergerexp.evaluation.degraded import passes, rate_degraded

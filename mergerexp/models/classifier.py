@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from mergerexp.data.images import RAW, Scaling
+from mergerexp.batches.images import RAW, Scaling
 from mergerexp.models.loading import load_backbone
 from mergerexp.models.weights import WeightsFile
 

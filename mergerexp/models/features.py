@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mergerexp.batches.augment import is_exact, training_views, transform, view_transforms
+from mergerexp.batches.images import ImageStore
 from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import AugmentConfig
 from mergerexp.console import ProgressReport
-from mergerexp.data.augment import is_exact, training_views, transform, view_transforms
-from mergerexp.data.images import ImageStore
 from mergerexp.models.bank import FeatureBank
 
 VERSION = 3  # raise it when the features of the same image change

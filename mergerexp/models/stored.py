@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mergerexp.data.images import Scaling
+from mergerexp.batches.images import Scaling
 from mergerexp.errors import WeightsError, describe
 from mergerexp.files import read_json
 from mergerexp.models.classifier import Classifier, exact_float32, merger_probability

@@ -30,7 +30,7 @@ from mergerexp.report.story import tell
 from mergerexp.report.tables import all_tables
 from mergerexp.report.training import cautions, endings
 from mergerexp.report.verdict import verdict
-from mergerexp.tracking.provenance import command_line, git_state, software
+from mergerexp.runs.provenance import command_line, git_state, software
 
 log = logging.getLogger(__name__)
 MARK = "study.json"  # what makes a folder one of ours, to be replaced

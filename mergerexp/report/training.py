@@ -8,7 +8,7 @@ import pandas as pd
 
 from mergerexp.frames import records
 from mergerexp.report.results import Results
-from mergerexp.tracking.endings import BEST_EPOCH, CUT_OFF, DIVERGED, EPOCHS, UNTUNED, caveats
+from mergerexp.runs.endings import BEST_EPOCH, CUT_OFF, DIVERGED, EPOCHS, UNTUNED, caveats
 from mergerexp.tracking.study import Study
 
 SAID = {
@@ -21,7 +21,7 @@ SAID = {
 
 
 def caveats_of(study: Study, run_id: str) -> list[str]:
-    """Return what is to be known of how a run's training ended; see `mergerexp.tracking.endings`."""
+    """Return what is to be known of how a run's training ended; see `mergerexp.runs.endings`."""
     settings, metrics = study.settings[run_id], study.metrics.get(run_id, {})
     if EPOCHS not in metrics:
         return []
@@ -32,7 +32,7 @@ def endings(results: Results) -> pd.DataFrame:
     """Return how training ended in each run of a network.
 
     Columns arm, subset, n_train, run_id, epochs and best_epoch (of fine-tuning, from 0; -1: before it), and a
-    column for each caveat of `mergerexp.tracking.endings`, true or false.
+    column for each caveat of `mergerexp.runs.endings`, true or false.
     """
     rows = []
     for run in records(results.study.runs):

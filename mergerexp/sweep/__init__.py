@@ -1,1 +1,1 @@
-"""Run folders and the states of runs; imports no torch."""
+"""A scheduler: jobs on Slurm and on this machine. It knows folders, not networks."""

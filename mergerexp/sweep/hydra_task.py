@@ -18,8 +18,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from mergerexp.files import written
+from mergerexp.runs.job_folder import DONE, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import DONE, JobFolder
 from mergerexp.sweep.runner import Scheduler, run_jobs
 
 TARGET = "mergerexp.sweep.hydra_task:run_saved"

@@ -18,8 +18,8 @@ import filelock
 from mergerexp.cores import wait_without_spinning
 from mergerexp.errors import describe
 from mergerexp.files import write_text
-from mergerexp.sweep import stop
-from mergerexp.sweep.job_folder import FAILED, OVER, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.runs import stop
+from mergerexp.runs.job_folder import FAILED, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 
 SLURM_SIGNALS = {signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT}
 LOCK_WAIT_S = 5.0  # somebody may be looking whether it is free

@@ -17,12 +17,12 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from mergerexp.config.launcher import LocalOptions
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_spinning
 from mergerexp.errors import UserError
+from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
-from mergerexp.sweep.job_folder import FAILED, OVER, STOPPED, JobFolder
-from mergerexp.sweep.options import LocalOptions
 
 log = logging.getLogger(__name__)
 RUN_GB = 4.0  # what a run of the default study takes

@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Protocol
 
 from mergerexp.errors import UserError
+from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.states import JobState, all_over, job_state
 from mergerexp.sweep.view import View
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mergerexp.config.launcher import LocalOptions, Options
 from mergerexp.sweep.local import Local
-from mergerexp.sweep.options import LocalOptions, Options
 from mergerexp.sweep.runner import Scheduler
 from mergerexp.sweep.slurm import Slurm
 

@@ -19,11 +19,12 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from mergerexp.config.launcher import SlurmOptions
 from mergerexp.errors import UserError
 from mergerexp.files import write_json, write_text
+from mergerexp.runs.job_folder import OVER, QUEUED, JobFolder
+from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import OVER, QUEUED, JobFolder
-from mergerexp.sweep.options import SlurmOptions
 from mergerexp.sweep.slurm_queue import (
     ACCOUNTS_S,
     NO_FAULT,
@@ -42,7 +43,6 @@ from mergerexp.sweep.slurm_queue import (
     surely_queue,
     verdict,
 )
-from mergerexp.sweep.sweep_folder import SweepFolder
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+from mergerexp.runs.job_folder import FAILED, LOST, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD
-from mergerexp.sweep.job_folder import FAILED, LOST, STOPPED, JobFolder
 
 ANSWER_S = 30  # for a Slurm command
 # What users set for their own looking around: a filter or another format would hide our jobs from us.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mergerexp.config.paths import conf_dir
 from mergerexp.files import json_text, write_json, written_folder
+from mergerexp.runs.provenance import check_copy, git_diff, git_state
 from mergerexp.seals import FILES, SEAL, sha256_of_json
-from mergerexp.tracking.provenance import check_copy, git_diff, git_state
 
 PACKAGE = Path(__file__).resolve().parents[1]
 STALE_S = 3600.0  # a copy takes a second

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm_queue
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 
 ORDER = (RUNNING, QUEUED, STOPPED, FAILED, LOST, DONE, "new")
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mergerexp.console import LOG_EVERY_S, console
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
 from mergerexp.sweep.states import JobState, all_over, counts
 
 log = logging.getLogger(__name__)

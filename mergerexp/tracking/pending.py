@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import StoreError, UserError, explain, without_credentials
-from mergerexp.sweep.job_folder import DONE
-from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.runs.job_folder import DONE
+from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking.store_file import CLOSED, REMEDY, StoredRun, StoreFile
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from omegaconf import OmegaConf
 from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import TrackingConfig, unused_groups
 from mergerexp.files import flatten, read_json, write_json
+from mergerexp.runs.endings import EPOCHS, MEANS, caveats
+from mergerexp.runs.job_folder import DONE, RUNNING
+from mergerexp.runs.run_folder import RunFolder
 from mergerexp.seals import sha256
-from mergerexp.sweep.job_folder import DONE, RUNNING
-from mergerexp.sweep.run_folder import RunFolder
-from mergerexp.tracking.endings import EPOCHS, MEANS, caveats
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import CLOSED, local_path
 

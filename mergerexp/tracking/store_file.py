@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from mergerexp.config.paths import SQLITE
 from mergerexp.errors import StoreError
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, STOPPED
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, STOPPED
 
 FOLDER = (
     "mergerexp.store_folder"  # a tag of our experiments: where the store was when its addresses were right

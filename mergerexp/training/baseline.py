@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from mergerexp.config.fingerprint import MEASUREMENT_VERSION
 from mergerexp.config.schema import TrainConfig
-from mergerexp.data.seeding import seed_for
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
 from mergerexp.models.measurements import Measurements
 from mergerexp.models.nonparametric import Forest, Nonparametric, Rule, is_good, save
-from mergerexp.sweep import stop
+from mergerexp.runs import stop
+from mergerexp.seeding import seed_for
 from mergerexp.training.predictions import prediction_table
 from mergerexp.training.results import Results
 

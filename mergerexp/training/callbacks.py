@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mergerexp.console import ProgressReport
 from mergerexp.files import written
-from mergerexp.sweep import stop
+from mergerexp.runs import stop
 from mergerexp.training.results import Row
 from mergerexp.training.stage import Stage
 

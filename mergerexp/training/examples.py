@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from mergerexp.data.seeding import seed_for
+from mergerexp.seeding import seed_for
 
 SIDE = 128  # pixels, at most
 OUTCOME = 16  # random draws of each of true and false positives and negatives

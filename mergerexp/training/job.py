@@ -11,7 +11,7 @@ from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import DataError
 from mergerexp.files import read_json
 from mergerexp.models.weights import WeightsFile
-from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.runs.run_folder import RunFolder
 from mergerexp.training.run import run_training
 
 

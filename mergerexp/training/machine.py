@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from mergerexp.config.device import check_processor
 from mergerexp.config.schema import TrainerConfig
 from mergerexp.cores import memory_gb, usable_cores
 from mergerexp.errors import ConfigError
-from mergerexp.sweep.device import check_processor
 
 LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -54,7 +54,7 @@ def choose_machine(trainer: TrainerConfig) -> Machine:
     Parameters
     ----------
     trainer
-        With neither set to ``auto``; see `mergerexp.sweep.device.resolve`.
+        With neither set to ``auto``; see `mergerexp.config.device.resolve`.
 
     Raises
     ------

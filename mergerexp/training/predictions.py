@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from mergerexp.batches.images import ImageStore, Scaling
 from mergerexp.config.schema import TrainConfig
-from mergerexp.data.images import ImageStore, Scaling
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
 from mergerexp.files import write_json, written

@@ -16,16 +16,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from mergerexp.config.schema import OptimizerConfig, TrainConfig, TwoStagesConfig
-from mergerexp.data.images import ImageStore
-from mergerexp.data.loaders import (
+from mergerexp.batches.images import ImageStore
+from mergerexp.batches.loaders import (
     FeatureBatches,
     FeatureEvaluation,
     ImageBatches,
     ImageEvaluation,
     TrainingBatches,
 )
-from mergerexp.data.seeding import seed_for
+from mergerexp.config.schema import OptimizerConfig, TrainConfig, TwoStagesConfig
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
 from mergerexp.errors import UserError
@@ -35,6 +34,7 @@ from mergerexp.models.features import FrozenFeatures
 from mergerexp.models.pointwise import with_matrix_products
 from mergerexp.models.weights import WeightsFile
 from mergerexp.seals import check_signed
+from mergerexp.seeding import seed_for
 from mergerexp.training.callbacks import (
     BestWeights,
     EpochProgress,

@@ -19,12 +19,12 @@ from mergerexp.data.store import Dataset
 from mergerexp.errors import describe
 from mergerexp.files import write_json, written
 from mergerexp.models.weights import WeightsFile
-from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING, STOPPED
-from mergerexp.sweep.run_folder import RunFolder
-from mergerexp.sweep.stop import StopRequested
-from mergerexp.tracking.endings import BEST_EPOCH, EPOCHS, HAS_DIVERGED
+from mergerexp.runs.endings import BEST_EPOCH, EPOCHS, HAS_DIVERGED
+from mergerexp.runs.job_folder import DONE, FAILED, RUNNING, STOPPED
+from mergerexp.runs.provenance import git_diff, git_state, software
+from mergerexp.runs.run_folder import RunFolder
+from mergerexp.runs.stop import StopRequested
 from mergerexp.tracking.pending import Record
-from mergerexp.tracking.provenance import git_diff, git_state, software
 from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 
+from mergerexp.batches.loaders import Batch
 from mergerexp.config.schema import OptimizerConfig
-from mergerexp.data.loaders import Batch
-from mergerexp.data.seeding import seed_for
+from mergerexp.seeding import seed_for
 
 
 class Stage(pl.LightningModule):

@@ -79,7 +79,7 @@ class TestFingerprint:
 
     def of(self, *overrides: str, weights: str | None = "w", data: str = HASH) -> str:
         cfg = compose(*overrides)
-        decided = {"device": "cpu", "precision": "32"}  # as planning does, see mergerexp.sweep.device
+        decided = {"device": "cpu", "precision": "32"}  # as planning does, see mergerexp.config.device
         own = {k: v for k in decided if (v := getattr(cfg.trainer, k)) != "auto"}
         trainer = dataclasses.replace(cfg.trainer, **{**decided, **own})
         return fingerprint(dataclasses.replace(cfg, trainer=trainer), data, weights)

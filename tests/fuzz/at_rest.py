@@ -33,12 +33,12 @@ from mergerexp.data.store import Dataset, save, verify
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json, written
 from mergerexp.models.bank import FeatureBank
-from mergerexp.sweep import run_folder
-from mergerexp.sweep.job_folder import RUNNING, warn_once
-from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.runs import run_folder
+from mergerexp.runs.job_folder import RUNNING, warn_once
+from mergerexp.runs.provenance import check_copy
+from mergerexp.runs.run_folder import RunFolder
+from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep.snapshot import snapshot
-from mergerexp.sweep.sweep_folder import SweepFolder
-from mergerexp.tracking.provenance import check_copy
 from mergerexp.tracking.study import StudyReader, read_predictions
 from mergerexp.training.protocol import checkpointed_stage
 from tests.studies import add_run

@@ -10,9 +10,9 @@ import pytest
 import timm
 import torch
 
+from mergerexp.batches.images import ImageStore
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import TrainConfig
-from mergerexp.data.images import ImageStore
 from mergerexp.models.classifier import input_scaling
 from mergerexp.models.features import FrozenFeatures
 

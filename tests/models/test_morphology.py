@@ -8,11 +8,6 @@ from omegaconf import OmegaConf
 from scipy.optimize import brentq
 
 from mergerexp.config.paths import conf_dir
-from mergerexp.data.sources.simulated import sky
-from mergerexp.data.sources.simulated.colour import FACTORS, MINIMUM, Q, lupton_rgb, to_picture
-from mergerexp.data.sources.simulated.galaxies import flux_of
-from mergerexp.data.sources.simulated.photometry import NATIVE_PIXEL, empty, stellar_fluxes
-from mergerexp.data.sources.simulated.sky import Sersic
 from mergerexp.models import morphology
 from mergerexp.models.morphology import (
     FAILED,
@@ -23,6 +18,11 @@ from mergerexp.models.morphology import (
     segment,
     unstretch,
 )
+from mergerexp.simulator import sky
+from mergerexp.simulator.colour import FACTORS, MINIMUM, Q, lupton_rgb, to_picture
+from mergerexp.simulator.galaxies import flux_of
+from mergerexp.simulator.photometry import NATIVE_PIXEL, empty, stellar_fluxes
+from mergerexp.simulator.sky import Sersic
 
 STRETCH = np.arcsinh(0.1 * Q) / 0.3  # of the simulator's pictures
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from mergerexp.batches.images import ImageStore
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import TrainConfig
-from mergerexp.data.images import ImageStore
 from mergerexp.errors import WeightsError
 from mergerexp.files import read_json, write_json
 from mergerexp.models.classifier import create_classifier, input_scaling

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mergerexp.config.launcher import SlurmOptions
+from mergerexp.runs.job_folder import RUNNING, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import RUNNING, JobFolder
-from mergerexp.sweep.options import SlurmOptions
 from mergerexp.sweep.runner import run_jobs
 from mergerexp.sweep.slurm import Slurm
 from tests.sweep.tasks import TARGET

@@ -11,8 +11,8 @@ import pytest
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
 from mergerexp.sweep import slurm as scheduler
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
 from mergerexp.sweep.slurm_queue import cancel, queue
 from mergerexp.sweep.states import collect
 from tests.slurm.jobs import command, job_id, meanwhile, run, starts, sweep_of
@@ -139,7 +139,7 @@ def test_a_colleague_looks(tmp_path):
         parent.chmod(0o755)
     look = (
         "import os, pathlib; from mergerexp.sweep.states import collect; "
-        "from mergerexp.sweep.job_folder import JobFolder; os.setuid(65534); "
+        "from mergerexp.runs.job_folder import JobFolder; os.setuid(65534); "
         f"state, = collect([JobFolder(pathlib.Path({str(folder.path)!r}))], ['job']); print(state.state)"
     )
 

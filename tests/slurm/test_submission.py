@@ -11,9 +11,9 @@ import time
 import pytest
 
 from mergerexp.files import read_json, write_json
+from mergerexp.runs.job_folder import DONE, QUEUED, RUNNING, JobFolder
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import DONE, QUEUED, RUNNING, JobFolder
 from mergerexp.sweep.slurm import Slurm, outside_of_any_job
 from mergerexp.sweep.states import collect
 from tests.slurm.conftest import sandbox_environment
@@ -36,7 +36,7 @@ def test_the_submitting_process_died_inside_sbatch(n, looked_at, tmp_path):
     (fake / "sbatch").write_text(f'#!/bin/sh\n{shutil.which("sbatch")} "$@"\nexec sleep 5\n')
     (fake / "sbatch").chmod(0o755)
     submit = (
-        "import sys; from pathlib import Path; from mergerexp.sweep.job_folder import JobFolder; "
+        "import sys; from pathlib import Path; from mergerexp.runs.job_folder import JobFolder; "
         "from tests.slurm.jobs import run; run([JobFolder(Path(path)) for path in sys.argv[1:]])"
     )
     environment = {**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"}

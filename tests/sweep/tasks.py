@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mergerexp.cores import usable_cores
 from mergerexp.files import read_json, write_json
-from mergerexp.sweep import stop
-from mergerexp.sweep.job_folder import DONE, RUNNING, JobFolder
+from mergerexp.runs import stop
+from mergerexp.runs.job_folder import DONE, RUNNING, JobFolder
 
 TARGET = "tests.sweep.tasks:work"
 

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
+from mergerexp.config.launcher import LocalOptions
 from mergerexp.files import read_json
+from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.job_folder import DONE, FAILED, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.local import Local
-from mergerexp.sweep.options import LocalOptions
 from mergerexp.sweep.runner import Interrupted, run_jobs
 from mergerexp.sweep.snapshot import snapshot
 from tests.conftest import REPOSITORY
@@ -46,7 +46,7 @@ def test_a_log_follows_the_umask_and_no_link(tmp_path):
     (planted.path / "log.txt").symlink_to(private)
     code = (
         "import os; from pathlib import Path\n"
-        "from mergerexp.sweep.job_folder import JobFolder\n"
+        "from mergerexp.runs.job_folder import JobFolder\n"
         "from tests.sweep.test_local import run\n"
         "if __name__ == '__main__':\n"  # the jobs' processes read this file too
         "    os.umask(0o002)\n"
@@ -100,7 +100,7 @@ def test_the_copy_of_the_code_is_what_runs(tmp_path, monkeypatch):
     script = (
         "from pathlib import Path; from mergerexp.sweep.local import Local; "
         "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import run_jobs; "
-        "from mergerexp.sweep.options import LocalOptions; "
+        "from mergerexp.config.launcher import LocalOptions; "
         f"job = Job('tests.sweep.tasks:where_from', Path({str(folder.path)!r})); "
         f"local = Local(LocalOptions(n_jobs=1, rerun='failed'), Path({str(code)!r})); "
         "run_jobs(local, [job], [], {job.folder: 'job'}, 'test')"
@@ -162,7 +162,7 @@ def test_children_stop_when_their_parent_is_killed(tmp_path):
     folder = make(tmp_path, "job", steps=1000)
     code = (
         "from pathlib import Path; from tests.sweep.test_local import run; "
-        f"from mergerexp.sweep.job_folder import JobFolder; run([JobFolder(Path({str(folder.path)!r}))])"
+        f"from mergerexp.runs.job_folder import JobFolder; run([JobFolder(Path({str(folder.path)!r}))])"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
     wait_for(lambda: folder.status().get("epoch", 0) > 2)

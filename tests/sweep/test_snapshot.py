@@ -13,7 +13,7 @@ import pytest
 
 from mergerexp.errors import UserError
 from mergerexp.files import read_json
-from mergerexp.tracking.provenance import check_copy
+from mergerexp.runs.provenance import check_copy
 from tests.conftest import REPOSITORY
 
 SCRIPT = "from mergerexp.sweep.snapshot import snapshot; from pathlib import Path; print(snapshot(Path({})))"
@@ -45,7 +45,7 @@ def snapshot(root: Path) -> Path:
 def run_inside(copy: Path) -> subprocess.CompletedProcess[str]:
     """Ask for the commit as a job does that runs from a copy."""
     return subprocess.run(
-        [sys.executable, "-Bc", "from mergerexp.tracking.provenance import git_state; git_state()"],
+        [sys.executable, "-Bc", "from mergerexp.runs.provenance import git_state; git_state()"],
         cwd=copy,
         capture_output=True,
         text=True,

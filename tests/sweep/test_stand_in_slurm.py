@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from mergerexp.config.launcher import LocalOptions
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm as scheduler
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, Job
-from mergerexp.sweep.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.local import Local
-from mergerexp.sweep.options import LocalOptions
 from mergerexp.sweep.slurm import Slurm
 from mergerexp.sweep.states import collect
 from tests.slurm.jobs import options

@@ -9,10 +9,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from mergerexp.config.compose import compose_cell
+from mergerexp.config.device import resolve
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.files import flatten
-from mergerexp.sweep.device import resolve
 from mergerexp.tracking.arms import CELL, arm_of, protocol
 
 RULE = ("model=nonparametric", "model.method=gini_m20")

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import write_json, write_text
-from mergerexp.sweep.job_folder import DONE, FAILED, RUNNING
-from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.runs.job_folder import DONE, FAILED, RUNNING
+from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking import record
 from mergerexp.tracking.pending import Record, Standing, complete_records
 from mergerexp.tracking.record import HASH, IDENTITY, sync

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
-from mergerexp.sweep.job_folder import FAILED, RUNNING
+from mergerexp.runs.job_folder import FAILED, RUNNING
 from mergerexp.tracking.arms import name_arms
 from mergerexp.tracking.record import IDENTITY, log_file
 from mergerexp.tracking.study import Study, StudyReader

@@ -19,8 +19,8 @@ from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
 from mergerexp.models.measurements import Measurements
 from mergerexp.models.nonparametric import load
-from mergerexp.report.run_table import COLUMNS, run_rows
-from mergerexp.sweep.run_folder import RunFolder
+from mergerexp.runs.run_folder import RunFolder
+from mergerexp.study.run_table import COLUMNS, run_rows
 from tests.conftest import REPOSITORY
 
 METHODS = ("gini_m20", "asymmetry", "either", "forest_cas", "forest_all")

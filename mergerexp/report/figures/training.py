@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mergerexp.report.figures.style import LOOK, colour_of
 from mergerexp.report.results import Results
-from mergerexp.tracking.endings import BEST_EPOCH
+from mergerexp.runs.endings import BEST_EPOCH
 
 TRAINING = "#8a8a8a"
 

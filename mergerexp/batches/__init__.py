@@ -1,0 +1,1 @@
+"""Images on the device: stored, loaded in balanced batches, augmented, degraded."""

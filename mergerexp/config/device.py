@@ -1,0 +1,93 @@
+"""Which device and precision a run computes with: decided where it is planned, and part of what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mergerexp.config.launcher import Options, SlurmOptions
+from mergerexp.config.schema import TrainerConfig
+from mergerexp.cores import (
+    cpu_computes_bf16,
+    gpus_compute_bf16,
+    has_apple_gpu,
+    torch_is_built_for_cuda,
+    visible_gpus,
+)
+from mergerexp.errors import ConfigError
+
+GPU_OPTIONS = (
+    "gpus",
+    "gpus_per_node",
+    "gpus_per_task",
+    "gpus_per_socket",
+    "gres",
+    "tres_per_task",
+)  # sbatch's
+
+
+def resolve(trainer: TrainerConfig, options: Options | None) -> TrainerConfig:
+    """Return the settings with a device and a precision in place of ``auto``.
+
+    On Slurm the device is what ``hydra.launcher`` asks for, since a login node need not have what its jobs
+    get; otherwise it is this machine's. The precision on a CUDA device is bf16, unless a GPU of this machine
+    is known to lack it, and elsewhere float32. A job that finds something else refuses; see
+    `mergerexp.training.machine.choose_machine`.
+
+    Parameters
+    ----------
+    trainer
+        The validated settings.
+    options
+        Of the launcher; None for runs in this process.
+
+    Raises
+    ------
+    ConfigError
+        If the processor does not compute in the precision that is asked for.
+    """
+    device = trainer.device
+    if device == "auto":
+        device = _device_of_jobs(options) if isinstance(options, SlurmOptions) else _device_of_this_machine()
+    precision = trainer.precision
+    if precision == "auto":
+        known = device != "cuda" or isinstance(options, SlurmOptions) or gpus_compute_bf16()
+        precision = "bf16" if device == "cuda" and known else "32"
+    if device == "cpu":
+        check_processor(precision, here=not isinstance(options, SlurmOptions))
+    return dataclasses.replace(trainer, device=device, precision=precision)
+
+
+def check_processor(precision: str, here: bool = True) -> None:
+    """Refuse a precision that a processor does not compute in.
+
+    Parameters
+    ----------
+    precision
+        ``32``, ``bf16`` or ``16``.
+    here
+        It is this machine's processor, rather than one that nobody knows yet.
+
+    Raises
+    ------
+    ConfigError
+        Saying which to use instead.
+    """
+    if precision == "16":
+        raise ConfigError("trainer.precision=16: float16 needs a GPU; use trainer.precision=32 without one")
+    if precision == "bf16" and here and not cpu_computes_bf16():
+        raise ConfigError(
+            "trainer.precision=bf16: this processor has no bfloat16 units and would take minutes for a "
+            "batch; use trainer.precision=32"
+        )
+
+
+def _device_of_jobs(options: SlurmOptions) -> str:
+    extra = {str(key).replace("-", "_"): str(value) for key, value in (options.extra or {}).items()}
+    by_extra = any("gpu" in key or "gpu" in extra[key] for key in GPU_OPTIONS if key in extra)
+    return "cuda" if options.gpus > 0 or by_extra else "cpu"
+
+
+def _device_of_this_machine() -> str:
+    if visible_gpus() and torch_is_built_for_cuda():
+        return "cuda"
+    return "mps" if has_apple_gpu() else "cpu"

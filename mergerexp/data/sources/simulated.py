@@ -1,0 +1,131 @@
+"""The simulator as a `Source` of labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from mergerexp.data.sources import Part
+from mergerexp.simulator.scenes import MAX_ENCOUNTERS, Sighting, mergers, noninteracting
+from mergerexp.simulator.settings import SimulatorSettings
+
+RECIPE_VERSION = 1
+"""Raised whenever the same settings give other pictures."""
+
+# Ranges of objid and group: far apart, whatever the counts.
+NONINTERACTING_BASE = 100_000_000
+MERGER_BASE = 200_000_000
+# Last word of a random stream's key: what the stream is for.
+PICTURES, LABELS = 0, 1
+# One chunk takes one to two seconds at 128 pixels.
+MERGERS_PER_CHUNK = 24
+NONINTERACTING_PER_CHUNK = 100
+
+Chunk = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class SimulatedSource:
+    """Maker of simulated mergers and non-interacting galaxies.
+
+    Besides ``objid``, ``label`` and ``group`` (one encounter, or one galaxy alone), rows have
+    ``true_label`` (before label noise), ``kind`` (approach, first_passage, late; iso, proj, star),
+    ``redshift`` and ``mag_r`` (r magnitude before dust) of the centred galaxy, ``shape_asymmetry`` (of
+    the noise-free galaxies), ``time_gyr`` (since pericentre) and ``mass_ratio`` (both NaN for galaxies
+    alone), and ``pixel_arcsec``.
+
+    Attributes
+    ----------
+    simulator
+        Settings: a `SimulatorSettings`, or a mapping (``DictConfig``) or dataclass with its fields; it
+        is kept as a `SimulatorSettings`.
+    size
+        Side of the images in pixels.
+    """
+
+    simulator: Any
+    size: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "simulator", SimulatorSettings.from_config(self.simulator))
+        object.__setattr__(self, "size", int(self.size))
+
+    @property
+    def settings(self) -> SimulatorSettings:
+        """The simulator's settings."""
+        return cast(SimulatorSettings, self.simulator)
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """Names of label 0 and label 1."""
+        return ("noninteracting", "merger")
+
+    @property
+    def on_error(self) -> str:
+        """A simulation reads nothing that could be unusable."""
+        return "stop"
+
+    def recipe(self) -> dict[str, Any]:
+        """Describe, JSON-able, all that decides the content."""
+        return {
+            "source": "simulated",
+            "version": RECIPE_VERSION,
+            "size": self.size,
+            "simulator": self.settings.as_dict(),
+        }
+
+    def chunks(self) -> Sequence[Chunk]:
+        """Split the work: mergers by encounter, then the non-interacting by galaxy."""
+        views = self.settings.views_per_encounter
+        blocks = -(-self.settings.n_mergers // views)
+        return [
+            *_cut("merger", blocks, max(1, MERGERS_PER_CHUNK // views)),
+            *_cut("noninteracting", self.settings.n_noninteracting, NONINTERACTING_PER_CHUNK),
+        ]
+
+    def make(self, chunk: Chunk) -> Part:
+        """Make one chunk's images: ``(kind, start, stop)``, a range of encounters or of galaxies."""
+        kind, start, stop = chunk
+        make_one = self._mergers if kind == "merger" else self._noninteracting
+        pairs = [pair for index in range(start, stop) for pair in make_one(index)]
+        return Part(
+            images=np.stack([sighting.image for _, sighting in pairs]), rows=[row for row, _ in pairs]
+        )
+
+    def _mergers(self, block: int) -> list[tuple[dict[str, Any], Sighting]]:
+        settings, views = self.settings, self.settings.views_per_encounter
+        rng = np.random.default_rng([settings.seed, 1, block, PICTURES])
+        count = min(views, settings.n_mergers - block * views)
+        return [
+            (
+                self._row(
+                    1, block * views + slot, MERGER_BASE + block * MAX_ENCOUNTERS + seen.encounter, seen
+                ),
+                seen,
+            )
+            for slot, seen in enumerate(mergers(rng, settings, self.size, count))
+        ]
+
+    def _noninteracting(self, index: int) -> list[tuple[dict[str, Any], Sighting]]:
+        rng = np.random.default_rng([self.settings.seed, 0, index, PICTURES])
+        seen = noninteracting(rng, self.settings, self.size)
+        return [(self._row(0, index, NONINTERACTING_BASE + index, seen), seen)]
+
+    def _row(self, truth: int, index: int, group: int, seen: Sighting) -> dict[str, Any]:
+        # The flip has its own stream: pictures are the same with and without label noise.
+        draw = np.random.default_rng([self.settings.seed, truth, index, LABELS]).random()
+        flipped = draw < self.settings.label_noise
+        return {
+            "objid": (MERGER_BASE if truth else NONINTERACTING_BASE) + index,
+            "label": 1 - truth if flipped else truth,
+            "group": group,
+            "true_label": truth,
+            **seen.facts,
+        }
+
+
+def _cut(kind: str, total: int, length: int) -> list[Chunk]:
+    return [(kind, start, min(start + length, total)) for start in range(0, total, length)]

@@ -1,0 +1,1 @@
+"""What a run and a sweep are on disk, and how they stand; imports no torch."""

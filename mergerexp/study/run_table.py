@@ -1,0 +1,126 @@
+"""The short table at the end of a sweep, from the runs' stored predictions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+from rich.table import Table
+
+from mergerexp.config.schema import unused_groups
+from mergerexp.files import flatten, read_json
+from mergerexp.runs.endings import caveats
+from mergerexp.runs.job_folder import DONE
+from mergerexp.runs.run_folder import RunFolder
+
+NOTE = "note"  # how training ended, where there is something to know
+COLUMNS = ["data", "backbone", "init", "subset", "fold", "N", "state", "error", "AUROC", "epochs", "s", NOTE]
+ARM = ["data", "backbone", "init", "subset"]
+
+
+def run_rows(folders: list[RunFolder]) -> pd.DataFrame:
+    """Return one row a run; scores are missing where it is not done.
+
+    Settings other than the usual columns have a column each if they differ between the runs.
+    """
+    runs = pd.DataFrame([_row(folder) for folder in folders])
+    settings = pd.DataFrame([_settings(folder) for folder in folders])
+    differing = [column for column in settings if _differs(settings[column], runs)]
+    return pd.concat([runs.reindex(columns=COLUMNS), settings[differing]], axis=1)
+
+
+def run_table(folders: list[RunFolder]) -> Table:
+    """Show single runs, or, where runs differ in the fold alone, their mean and its standard error."""
+    if not folders:
+        return Table(title="no runs")
+    runs = run_rows(folders)
+    arm = [*ARM, *(str(column) for column in runs if column not in COLUMNS)]
+    if len(runs.groupby(arm, dropna=False)) < len(runs):
+        return _arms(runs, arm)
+    columns = [column for column in COLUMNS if column != NOTE or runs[NOTE].any()]
+    columns += [column for column in arm if column not in ARM]
+    table = _table("test fold, classes weighed alike", columns)
+    for row in runs.to_dict("records"):
+        table.add_row(*(_text(row.get(column)) for column in columns))
+    return table
+
+
+def _arms(runs: pd.DataFrame, arm: list[str]) -> Table:
+    title = "test error with classes weighed alike: mean over folds, ± its standard error"
+    notes = [NOTE] if runs[NOTE].any() else []
+    table = _table(title, [*arm, "N", "runs done", "error", "AUROC", "minutes", *notes])
+    for values, part in runs.groupby(arm, sort=False, dropna=False):
+        done = part[part["state"] == DONE]
+        cells = [*map(_text, values), _text(done["N"].mean()), f"{len(done)} of {len(part)}"]
+        minutes = f"{done['s'].sum() / 60:.1f}" if len(done) else ""
+        cells += [_mean(done["error"]), _mean(done["AUROC"]), minutes]
+        table.add_row(*cells, *([_counted(done[NOTE])] if notes else []))
+    return table
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("data", "backbone", "init", NOTE) else "right")
+    return table
+
+
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    """Return the settings that make an arm, besides those with a column of their own."""
+    if not folder.config.is_file():
+        return {}
+    config: Any = OmegaConf.to_container(folder.read_config())
+    unused = unused_groups(config["model"].get("kind"))
+    for own in ("paths", "tracking", "data", "subset", "fold", *unused):
+        config.pop(own, None)
+    config.get("init", {}).pop("name", None)
+    for own in ("kind", "backbone", "method"):
+        config["model"].pop(own, None)
+    return {key: str(value) for key, value in flatten(config).items()}
+
+
+def _differs(setting: pd.Series, runs: pd.DataFrame) -> bool:
+    """Tell whether a setting differs between runs; one of an initialisation: between runs of the same."""
+    of_init = str(setting.name).startswith("init.")
+    groups = runs["init"].fillna("") if of_init and "init" in runs else pd.Series("", index=runs.index)
+    return bool(setting.groupby(groups).nunique().max() > 1)
+
+
+def _row(folder: RunFolder) -> dict[str, Any]:
+    state = folder.status().get("state", "not started")
+    row: dict[str, Any] = {"state": state, NOTE: ""}
+    if folder.config.is_file():
+        cfg = folder.read_config()
+        has_init = "init" not in unused_groups(cfg.model.get("kind"))
+        row |= {"data": cfg.data.name, "backbone": cfg.model.get("backbone") or cfg.model.method}
+        row |= {"init": cfg.init.name if has_init else None, "subset": cfg.subset, "fold": cfg.fold}
+    if state == DONE:
+        metrics = read_json(folder.metrics)
+        row |= {"N": metrics["train/n_balanced"], "error": metrics["test/error"]}
+        row |= {"AUROC": metrics["test/auroc"], "s": metrics["run/seconds"]}
+        row |= {"epochs": metrics.get("run/epochs")}  # a rule has none
+        trainer = folder.read_config().trainer
+        row[NOTE] = ", ".join(caveats(metrics, trainer.max_epochs, trainer.patience))
+    return row
+
+
+def _counted(notes: pd.Series) -> str:
+    """Say of how many runs each note is."""
+    of = notes[notes.astype(bool)].str.split(", ").explode().value_counts(sort=False)
+    return ", ".join(f"{n} {note}" for note, n in of.items())
+
+
+def _mean(values: pd.Series) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.4f}" for value in values)
+    return f"{values.mean():.4f} ± {values.std(ddof=1) / math.sqrt(len(values)):.4f}"
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value >= 2 and value == round(value) else f"{value:.4g}"
+    return str(value)
