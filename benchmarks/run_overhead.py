@@ -74,12 +74,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         os.environ["MERGEREXP_ROOT"] = name
+        from mergerexp.config.call import Cell
         from mergerexp.config.compose import compose_cell
         from mergerexp.config.schema import TrainConfig
         from mergerexp.study.plan import Planner
 
         cfg = compose_cell("train", arguments.overrides, TrainConfig)
-        (run,) = Planner(None).plan([(arguments.overrides, cfg)])
+        (run,) = Planner(None).plan([Cell(tuple(arguments.overrides), cfg)])
         run.write()
         rows = []
         for _ in range(arguments.repeat):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mergerexp.config.app import run_app
+from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
 from mergerexp.errors import UserError
@@ -18,43 +17,35 @@ from mergerexp.errors import UserError
 log = logging.getLogger("mergerexp.aggregate")  # __name__ is __main__ under python -m
 
 
-class Aggregation:
-    """The studies of one call, usually one."""
+def aggregate(call: Call[AggregateConfig]) -> Done:
+    """Write the folders of the chosen studies, and say where they are.
 
-    def preflight(self, cells: list[tuple[list[str], AggregateConfig]], options: Any) -> None:
-        """Aggregate each study.
+    Parameters
+    ----------
+    call
+        Which studies, usually one.
 
-        Raises
-        ------
-        UserError
-            If a study is not there, or has gaps and may not have any.
-        """
-        for _, cfg in cells:
-            started = time.perf_counter()
-            try:
-                report = aggregate(cfg)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt("Interrupted: studies are as they were before.") from None
-            took = time.perf_counter() - started
-            for line in (
-                f"{report.parent}: tables, figures and the report, in {took:.0f} s",
-                f"Open {report.absolute().as_uri()}",
-            ):
-                console.print(line, soft_wrap=True)
-
-    def run(self, overrides: list[str]) -> None:
-        """Nothing is left to do."""
-
-    def launch(self, options: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
-        """Nothing is left to do."""
-        return []
-
-    def finish(self) -> int:
-        """All went well."""
-        return 0
+    Raises
+    ------
+    UserError
+        If a study is not there, or has gaps and may not have any.
+    """
+    for cfg in call.configs:
+        started = time.perf_counter()
+        try:
+            report = aggregate_study(cfg)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("Interrupted: studies are as they were before.") from None
+        took = time.perf_counter() - started
+        for line in (
+            f"{report.parent}: tables, figures and the report, in {took:.0f} s",
+            f"Open {report.absolute().as_uri()}",
+        ):
+            console.print(line, soft_wrap=True)
+    return Done()
 
 
-def aggregate(cfg: AggregateConfig) -> Path:
+def aggregate_study(cfg: AggregateConfig) -> Path:
     """Read a study, compute everything, write its folder; return the report's path.
 
     Raises
@@ -108,7 +99,7 @@ def _file_name(title: str) -> str:
 
 def main() -> None:
     """Run the verb."""
-    run_app("aggregate", AggregateConfig, Aggregation())
+    run_app("aggregate", AggregateConfig, aggregate)
 
 
 if __name__ == "__main__":

@@ -5,53 +5,42 @@ The same line again skips the runs that are done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from mergerexp.config.app import run_app
+from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import RobustnessConfig
 from mergerexp.console import console
 from mergerexp.errors import require_torch
 
 
-class Degrading:
-    """The studies of one call, usually one."""
+def robustness(call: Call[RobustnessConfig]) -> Done:
+    """Let the networks of the chosen studies rate degraded images; the exit code is 1 if one could not.
 
-    def __init__(self) -> None:
-        self.failed = False
+    Parameters
+    ----------
+    call
+        Which studies, usually one, and which degradations.
 
-    def preflight(self, cells: list[tuple[list[str], RobustnessConfig]], options: Any) -> None:
-        """Measure each study.
+    Raises
+    ------
+    UserError
+        If torch is not installed; else see `mergerexp.evaluation.robustness.Robustness`.
+    """
+    require_torch("rating images")
+    from mergerexp.evaluation.robustness import Robustness
 
-        Raises
-        ------
-        UserError
-            If torch is not installed; else see `mergerexp.evaluation.robustness.Robustness`.
-        """
-        require_torch("rating images")
-        from mergerexp.evaluation.robustness import Robustness
-
-        for _, cfg in cells:
-            outcome = Robustness(cfg).measure()
-            self.failed |= bool(outcome.problems)
-            done, failed = f"{outcome.rated} networks rated, {outcome.before} before", len(outcome.problems)
-            console.print(f"{cfg.tracking.experiment}: {done}{f', {failed} failed' if failed else ''}")
-
-    def run(self, overrides: list[str]) -> None:
-        """Nothing is left to do."""
-
-    def launch(self, options: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
-        """Nothing is left to do."""
-        return []
-
-    def finish(self) -> int:
-        """Return the exit code: 1 if a run could not be rated."""
-        return 1 if self.failed else 0
+    failed = 0
+    for cfg in call.configs:
+        outcome = Robustness(cfg).measure()
+        failed += len(outcome.problems)
+        numbers = [f"{outcome.rated} networks rated", f"{outcome.before} before"]
+        numbers += [f"{len(outcome.problems)} failed"] if outcome.problems else []
+        console.print(f"{cfg.tracking.experiment}: {', '.join(numbers)}")
+    return Done(exit_code=int(failed > 0))
 
 
 def main() -> None:
     """Run the verb."""
-    run_app("robustness", RobustnessConfig, Degrading())
+    run_app("robustness", RobustnessConfig, robustness)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from PIL import Image
 
-from mergerexp.config.compose import Composer, compose_cell
+from mergerexp.config.compose import compose_cell
 from mergerexp.config.fingerprint import digest
 from mergerexp.config.paths import absolute_paths
 from mergerexp.config.schema import NetworkConfig, TrainConfig
@@ -27,7 +27,6 @@ from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking.record import sync
 from mergerexp.training.run import fold_metrics
 
-COMPOSER = Composer("train")
 SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits, at the largest size
 
 
@@ -74,7 +73,7 @@ def add_run(
         root.mkdir(exist_ok=True)
         shutil.copy(empty_store(), root / "mlflow.db")
     cell = (f"paths.root={root}", "data=simulated_small", *overrides)
-    cfg = absolute_paths(compose_cell("train", cell, TrainConfig, COMPOSER))
+    cfg = absolute_paths(compose_cell("train", cell, TrainConfig))
     objids, labels = galaxies()
     split = make_split(
         labels, np.arange(len(labels)) // 2, fold=cfg.fold, folds=cfg.split.folds, subset=cfg.subset,

@@ -1,7 +1,8 @@
 """Hydra's door to `mergerexp.sweep`: ``hydra/launcher=local`` and ``hydra/launcher=slurm``.
 
 Hydra instantiates launchers from the ``hydra_plugins`` namespace package only, and imports what is in it
-at every start: what is heavy is imported where it is needed.
+at every start of every Hydra application: what is heavy is imported where it is needed. Other applications
+find the launchers as ``mergerexp_local`` and ``mergerexp_slurm``, and nothing else of ours.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mergerexp.config.paths import conf_dir
+
+GROUP = "hydra/launcher"
+for _path in sorted((conf_dir() / GROUP).glob("*.yaml")):
+    ConfigStore.instance().store(f"mergerexp_{_path.stem}", OmegaConf.load(_path), GROUP)
 
 
 class _OurLauncher(Launcher):
@@ -34,29 +38,18 @@ class _OurLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return their results."""
+        from mergerexp.config.app import Application
         from mergerexp.config.launcher import read_options
-        from mergerexp.sweep import hydra_task
-        from mergerexp.sweep.schedulers import make_scheduler
+        from mergerexp.sweep.hydra_task import launch
 
         assert self.config is not None
         assert self.task_function is not None
         assert self.hydra_context is not None
-        target = f"{type(self).__module__}.{type(self).__name__}"
-        options = read_options(OmegaConf.create({"_target_": target, **self.options}))
-        if own := getattr(self.task_function, "launch", None):
-            return own(options, job_overrides)  # type: ignore[no-any-return]
+        options, task = read_options(type(self).__name__, self.options), self.task_function
+        if isinstance(task, Application):
+            return task.sweep(self.hydra_context.config_loader, self.config.hydra, job_overrides, options)
         folder = Path(str(self.config.hydra.sweep.dir)) / ".jobs"
-        folder.mkdir(parents=True, exist_ok=True)
-        scheduler = make_scheduler(options, folder.absolute(), code=None)
-        return hydra_task.launch(
-            scheduler,
-            folder,
-            self.hydra_context,
-            self.config,
-            self.task_function,
-            job_overrides,
-            initial_job_idx,
-        )
+        return launch(options, folder, self.hydra_context, self.config, task, job_overrides, initial_job_idx)
 
 
 class LocalLauncher(_OurLauncher):
@@ -68,15 +61,7 @@ class SlurmLauncher(_OurLauncher):
 
 
 class CheckedSweeper(BasicSweeper):
-    """Hydra's basic sweeper without its own check of every config: ours has composed all of them before."""
+    """Hydra's basic sweeper, which leaves it to the launcher to compose and check the cells."""
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave it at that."""
-
-
-class MergerexpSearchPath(SearchPathPlugin):
-    """Lets other applications find the launchers' options; ours have them in their own conf/."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Look here last."""
-        search_path.append("mergerexp", f"file://{conf_dir()}")
+        """Accept every batch: our launchers compose all of its cells before they start any."""

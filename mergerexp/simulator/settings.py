@@ -1,87 +1,41 @@
-"""The simulator's settings as a plain, picklable, hashable dataclass."""
+"""What can be set about the simulator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from dataclasses import dataclass
+
+from mergerexp.settings import setting
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class SimulatorSettings:
-    """What decides the content of a simulated data set, besides the size of its images.
+    """All that decides the content of a simulated data set, besides the size of its images.
 
-    Attributes
-    ----------
-    n_mergers, n_noninteracting
-        Images of each class.
-    seed
-        Root of all random streams.
-    views_per_encounter
-        Images of one encounter: other times, other sides, other distances.
-    n_particles
-        Test particles of one disc.
-    stamp_width
-        Side of the stamp in Petrosian radii of the centred galaxy, before its scatter.
-    as_min
-        Noise-free shape asymmetry that a merger must reach.
-    hard
-        Chance, at each try, to keep a merger below ``as_min``.
-    stages
-        Fractions of approach, first passage and late stages.
-    p_proj
-        Chance of an unrelated galaxy in projection, among the non-interacting.
-    p_star
-        Chance of a bright star in front of a galaxy, in either class.
-    depth
-        Sky noise in units of that of SDSS.
-    label_noise
-        Chance that a label is flipped.
+    Each field's meaning and bounds are declared with it.
     """
 
-    n_mergers: int
-    n_noninteracting: int
-    seed: int
-    views_per_encounter: int
-    n_particles: int
-    stamp_width: float
-    as_min: float
-    hard: float
-    stages: tuple[float, float, float]
-    p_proj: float
-    p_star: float
-    depth: float
-    label_noise: float
+    n_mergers: int = setting("number of images of mergers", 8, 10_000_000)
+    n_noninteracting: int = setting("number of images of non-interacting galaxies", 8, 10_000_000)
+    seed: int = setting("seed of all random draws", 0, 2**31 - 1)
+    views_per_encounter: int = setting(
+        "images of one encounter at other times, from other sides and distances; they stay in one fold", 1, 64
+    )
+    n_particles: int = setting("test particles of each disc", 500, 1_000_000)
+    stamp_width: float = setting(
+        "side of a stamp, before its scatter", 2.0, 30.0, unit="Petrosian radii of the centred galaxy"
+    )
+    as_min: float = setting("noise-free shape asymmetry that a merger must reach", 0.0, 1.0)
+    hard: float = setting("chance, at each try, to keep a merger that does not reach as_min", 0.0, 1.0)
+    stages: list[float] = setting("fractions of mergers on approach, at first passage and late", 0.0, 1.0)
+    p_proj: float = setting("fraction of chance projections among the non-interacting", 0.0, 1.0)
+    p_star: float = setting("chance of a bright star in front of a galaxy of either class", 0.0, 1.0)
+    depth: float = setting("sky noise", 0.1, 10.0, unit="SDSS's")
+    label_noise: float = setting("fraction of labels that are flipped", 0.0, 0.49)
 
-    @classmethod
-    def from_config(cls, config: Any) -> SimulatorSettings:
-        """Read the settings from a mapping (a ``DictConfig`` is one) or from an object's attributes.
-
-        Raises
-        ------
-        ValueError
-            If ``stages`` is not three non-negative fractions with a positive sum.
-        """
-        if isinstance(config, cls):
-            return config
-
-        def value(name: str) -> Any:
-            return config[name] if isinstance(config, Mapping) else getattr(config, name)
-
-        stages = tuple(float(x) for x in value("stages"))
-        if len(stages) != 3 or min(stages) < 0 or sum(stages) <= 0:
-            raise ValueError(
-                "simulator.stages must be three non-negative fractions (approach, first passage, late) "
-                f"with a positive sum, not {list(stages)}"
-            )
-        values: dict[str, Any] = {name: int(value(name)) for name in _INTEGERS}
-        values |= {name: float(value(name)) for name in _FLOATS}
-        return cls(**values, stages=(stages[0], stages[1], stages[2]))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON-able values."""
-        return {**asdict(self), "stages": list(self.stages)}
-
-
-_INTEGERS = ("n_mergers", "n_noninteracting", "seed", "views_per_encounter", "n_particles")
-_FLOATS = ("stamp_width", "as_min", "hard", "p_proj", "p_star", "depth", "label_noise")
+    def problem(self) -> str | None:
+        """Say which setting makes no sense beside its bounds, and why; None if all do."""
+        sums_to_one = math.isclose(sum(self.stages), 1.0, abs_tol=1e-6)
+        if len(self.stages) == 3 and min(self.stages) >= 0 and sums_to_one:
+            return None
+        return f"stages={self.stages}: three fractions that sum to 1 are needed"

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, SoftFileLock
 
-from mergerexp.config.compose import differences
+from mergerexp.config.call import Cell, labels
 from mergerexp.config.device import resolve
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.launcher import Options
@@ -36,6 +36,7 @@ from mergerexp.tracking.store_file import StoreFile
 
 log = logging.getLogger(__name__)
 
+TARGET = "mergerexp.training.job:train_run"  # what a run's job calls, with its folder
 MEASURED = 30  # a galaxy is measured in the time of so many training images
 
 
@@ -78,6 +79,20 @@ class PlannedRun:
         write_json(self.folder.inputs, self.inputs)
 
 
+def folders_of(runs: Sequence[PlannedRun]) -> list[RunFolder]:
+    """Return the folders of runs; several cells may be one run."""
+    return list(dict.fromkeys(run.folder for run in runs))
+
+
+def run_labels(runs: Sequence[PlannedRun]) -> dict[str, str]:
+    """Return what tells each run from the others, by its folder's path."""
+    once = list({run.folder: run for run in runs}.values())
+    return {
+        str(run.folder.path): label
+        for run, label in zip(once, labels([run.overrides for run in once]), strict=True)
+    }
+
+
 class Planner:
     """Plans the runs of one call; what runs share is looked up once.
 
@@ -93,13 +108,13 @@ class Planner:
         self.weights: dict[Wanted, WeightsFile | None] = {}
         self.verified: dict[Path, dict[str, list[int]]] = {}
 
-    def plan(self, cells: Sequence[tuple[Sequence[str], TrainConfig]]) -> list[PlannedRun]:
+    def plan(self, cells: Sequence[Cell[TrainConfig]]) -> list[PlannedRun]:
         """Get and try the networks, then the data and splits of all cells: the cheap checks come first.
 
         Parameters
         ----------
         cells
-            Overrides and config of each run.
+            The runs of a call.
 
         Raises
         ------
@@ -109,33 +124,34 @@ class Planner:
         StoreError
             If the SQLite file that is to hold the record is no whole store.
         """
-        own = differences([overrides for overrides, _ in cells])
-        labels = {tuple(overrides): " ".join(mine) for (overrides, _), mine in zip(cells, own, strict=True)}
-        cells = try_all(self._on_its_device, cells, lambda cell: labels[tuple(cell[0])])
+        told = labels([cell.overrides for cell in cells])
+        label_of = {cell.overrides: label for cell, label in zip(cells, told, strict=True)}
+        cells = try_all(self._on_its_device, cells, lambda cell: label_of[cell.overrides])
         # Of a colleague's root, what is done can be looked at.
         unwritable = [
-            why for root in {cfg.paths.root for _, cfg in cells} if (why := _unwritable(Path(root)))
+            why for root in {cell.cfg.paths.root for cell in cells} if (why := _unwritable(Path(root)))
         ]
-        if unwritable and not any(Path(cfg.paths.runs).is_dir() for _, cfg in cells):
+        if unwritable and not any(Path(cell.cfg.paths.runs).is_dir() for cell in cells):
             raise ConfigError("\n".join(unwritable))
-        for file in {StoreFile.of(absolute_paths(cfg).tracking.uri) for _, cfg in cells}:
+        for file in {StoreFile.of(absolute_paths(cell.cfg).tracking.uri) for cell in cells}:
             if file is not None and file.exists():
                 _check_store(file)  # or days of runs would end with no record
-        wanted = dict.fromkeys(filter(None, (_network(cfg) for _, cfg in cells)))
+        wanted = dict.fromkeys(filter(None, (_network(cell.cfg) for cell in cells)))
         self.weights |= check_networks(one for one in wanted if one not in self.weights)
-        try_all(self._dataset, {_data_key(cfg): cfg for _, cfg in cells}.values())
-        planned = try_all(lambda cell: self._plan(*cell), cells, lambda cell: labels[tuple(cell[0])])
+        try_all(self._dataset, {_data_key(cell.cfg): cell.cfg for cell in cells}.values())
+        planned = try_all(self._plan, cells, lambda cell: label_of[cell.overrides])
         if unwritable and not all(run.folder.is_done() for run in planned):
             raise ConfigError("\n".join(unwritable))
         return planned
 
-    def _on_its_device(self, cell: tuple[Sequence[str], TrainConfig]) -> tuple[Sequence[str], TrainConfig]:
-        overrides, cfg = cell
-        if isinstance(cfg.model, NonparametricConfig):  # the trainer has no say
+    def _on_its_device(self, cell: Cell[TrainConfig]) -> Cell[TrainConfig]:
+        if isinstance(cell.cfg.model, NonparametricConfig):  # the trainer has no say
             return cell
-        return overrides, dataclasses.replace(cfg, trainer=resolve(cfg.trainer, self.options))
+        trainer = resolve(cell.cfg.trainer, self.options)
+        return Cell(cell.overrides, dataclasses.replace(cell.cfg, trainer=trainer))
 
-    def _plan(self, overrides: Sequence[str], cfg: TrainConfig) -> PlannedRun:
+    def _plan(self, cell: Cell[TrainConfig]) -> PlannedRun:
+        cfg = cell.cfg
         dataset, network = self._dataset(cfg), _network(cfg)
         weights = self.weights[network] if network else None
         split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
@@ -158,7 +174,7 @@ class Planner:
         }
         folder = RunFolder.of(cfg, identity)
         folder.mend_status()
-        return PlannedRun(folder, cfg, tuple(overrides), inputs, float(passes * cfg.data.size**2))
+        return PlannedRun(folder, cfg, cell.overrides, inputs, float(passes * cfg.data.size**2))
 
     def _dataset(self, cfg: TrainConfig) -> Dataset:
         """Return a config's data set, preparing it if it is not there."""

@@ -8,112 +8,110 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
-from hydra.core.utils import JobReturn, JobStatus
 
-from mergerexp.config.compose import differences
+from mergerexp.config.call import differences
 from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.config.paths import SQLITE
-from mergerexp.console import console
 from mergerexp.errors import UserError, explain
-from mergerexp.files import read_json, write_text
-from mergerexp.runs.job_folder import DONE, FAILED, LOST
+from mergerexp.files import write_text
+from mergerexp.runs.job_folder import FAILED, LOST
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.sweep_folder import SweepFolder
-from mergerexp.study.plan import PlannedRun
+from mergerexp.study.outcome import RERUN_ALL
+from mergerexp.study.plan import TARGET, PlannedRun, folders_of, run_labels
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.runner import Interrupted, run_jobs
 from mergerexp.sweep.schedulers import make_scheduler
+from mergerexp.sweep.slurm_queue import refuse_jobs_in_slurm
 from mergerexp.sweep.snapshot import snapshot
-from mergerexp.sweep.states import job_state
-from mergerexp.sweep.view import failure_table
 
 log = logging.getLogger(__name__)
-TARGET = "mergerexp.training.job:train_run"
 
 
 class TrainSweep:
-    """The runs of one command line.
+    """The runs of one command line, started by a launcher.
 
     Parameters
     ----------
     runs
         In the order of the command line.
     options
-        What ``hydra.launcher`` says.
+        Options of the launcher.
     """
 
     def __init__(self, runs: Sequence[PlannedRun], options: Options) -> None:
-        self.all, self.options = runs, options
-        self.runs = list({run.folder.path: run for run in runs}.values())  # 1e-3 and 0.001 are one run
-        own = differences([run.overrides for run in self.runs]) if len(self.runs) > 1 else [[]]
-        self.differences = own
-        self.labels = {str(run.folder.path): " ".join(mine) for run, mine in zip(self.runs, own, strict=True)}
-        sweeps = Path(self.runs[0].cfg.paths.sweeps)
-        self.sweeps = sweeps
-        self.folder = SweepFolder.of(sweeps, [run.folder for run in self.runs])
-        self.waited = True
+        self.options = options
+        self.runs = list({run.folder: run for run in runs}.values())  # 1e-3 and 0.001 are one run
+        self.folders = folders_of(runs)
+        self.sweeps = Path(self.runs[0].cfg.paths.sweeps)
+        self.folder = SweepFolder.of(self.sweeps, self.folders)
 
-    def run(self) -> Sequence[JobReturn]:
-        """Start what is to be started and look on; the results are those of `runs`, in their order.
+    def run(self) -> bool:
+        """Start what is to be started and look on; return False if jobs go on that are not waited for.
 
         Raises
         ------
         UserError
-            If another process looks after this very sweep.
+            If another process looks after this very sweep, or a run of it is in other hands.
         """
         try:
-            with self._colleagues(), self.folder.lock().acquire(timeout=2):  # status may be looking
+            with self._looking_is_allowed(), self.folder.lock().acquire(timeout=2):  # status may be looking
                 self._run()
         except filelock.Timeout:
             raise UserError(
                 f"another process looks after sweep {self.folder.name}; watch it with "
                 "python -m mergerexp.status --watch"
             ) from None
-        return [_returned(run) for run in self.all]
+        waits = not isinstance(self.options, SlurmOptions) or self.options.wait
+        return waits or all(folder.is_done() for folder in self.folders)
 
     @contextlib.contextmanager
-    def _colleagues(self) -> Iterator[None]:
+    def _looking_is_allowed(self) -> Iterator[None]:
         """Let work that is all done be looked at where a colleague lets nobody write."""
         try:
             yield
         except PermissionError as error:
-            if self.options.rerun == "all" or not all(run.folder.is_done() for run in self.runs):
+            if self.options.rerun == "all" or not all(folder.is_done() for folder in self.folders):
                 raise
             log.info("%d runs, all done before (%s)", len(self.runs), explain(error))
 
     def _run(self) -> None:
-        folders = [run.folder for run in self.runs]
-        self.folder.write(folders, self.differences)
+        self.folder.write(self.folders, differences([run.overrides for run in self.runs]))
         scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
-        if isinstance(self.options, SlurmOptions) and str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
-            log.warning(
-                "SQLite locks up on a shared file system: use tracking=server; or tracking=none, and later "
-                "MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
-            )
-        under_way = scheduler.active(folders)
+        if isinstance(self.options, SlurmOptions):
+            self._warn_of_sqlite()
+        else:
+            refuse_jobs_in_slurm(self.folders)
+        under_way = scheduler.active(self.folders)
         active = [run for run in self.runs if run.folder.path in under_way]
         new = [run for run in self.runs if run.folder.path not in under_way and self._wanted(run)]
         done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
         log.info(
-            "sweep %s: %d runs, %d done before, %d to start", self.folder.name, len(folders), done, len(new)
+            "sweep %s: %d runs, %d done before, %d to start",
+            self.folder.name,
+            len(self.runs),
+            done,
+            len(new),
         )
-        self.waited = scheduler.waits or not (new or active)
         with _as_it_was_if_refused([run.folder for run in new]):
             for run in new:
                 run.write(again=self.options.rerun == "all" or run.folder.lacks_results())
-            for folder in folders:
+            for folder in self.folders:
                 folder.join(self.folder.name)
             new.sort(key=lambda run: -run.cost)  # the longest first, or the last one keeps all waiting
+            title = f"sweep {self.folder.name}"
             try:
-                run_jobs(scheduler, _jobs(new), _jobs(active), self.labels, f"sweep {self.folder.name}")
+                run_jobs(scheduler, _jobs(new), _jobs(active), run_labels(self.runs), title)
             except Interrupted as interrupted:
-                raise Interrupted(f"{interrupted}{self._same_command()}") from None
+                again = RERUN_ALL if self.options.rerun == "all" else ""
+                raise Interrupted(f"{interrupted}{again}") from None
 
-    def _same_command(self) -> str:
-        """Return what to add where the same command is said to go on."""
-        if self.options.rerun != "all":
-            return ""
-        return "\nLeave out hydra.launcher.rerun=all then: with it all runs begin once more."
+    def _warn_of_sqlite(self) -> None:
+        if str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
+            log.warning(
+                "SQLite locks up on a shared file system: use tracking=server; or tracking=none, and later "
+                "MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
+            )
 
     def _wanted(self, run: PlannedRun) -> bool:
         if self.options.rerun == "all":
@@ -121,19 +119,6 @@ class TrainSweep:
         if run.folder.is_done():
             return False
         return self.options.rerun == "failed" or run.folder.status().get("state") not in (FAILED, LOST)
-
-    def tell_failures(self) -> int:
-        """Show which runs are not done and why; return the exit code."""
-        states = [job_state(run.folder, self.labels[str(run.folder.path)]) for run in self.runs]
-        if table := failure_table(states):
-            console.print(table)
-            console.print(
-                "The same command tries these again. Logs: traceback.txt and log.txt in the run's folder, "
-                f"those of Slurm in {self.folder.path / 'slurm'}{self._same_command()}",
-                soft_wrap=True,
-            )
-            return 1
-        return 0
 
 
 @contextlib.contextmanager
@@ -155,11 +140,3 @@ def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
 
 def _jobs(runs: Sequence[PlannedRun]) -> list[Job]:
     return [Job(TARGET, run.folder.path) for run in runs]
-
-
-def _returned(run: PlannedRun) -> JobReturn:
-    """Return the validation error for a sweeper that optimises it; a failed run has none."""
-    result = JobReturn(overrides=list(run.overrides), status=JobStatus.COMPLETED)
-    state = run.folder.status().get("state")
-    result.return_value = read_json(run.folder.metrics)["val/error"] if state == DONE else None
-    return result

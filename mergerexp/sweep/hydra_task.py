@@ -17,16 +17,18 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from mergerexp.config.launcher import Options
 from mergerexp.files import written
 from mergerexp.runs.job_folder import DONE, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.runner import Scheduler, run_jobs
+from mergerexp.sweep.runner import run_jobs
+from mergerexp.sweep.schedulers import make_scheduler
 
 TARGET = "mergerexp.sweep.hydra_task:run_saved"
 
 
 def launch(
-    scheduler: Scheduler,
+    options: Options,
     folder: Path,
     context: HydraContext,
     config: DictConfig,
@@ -38,8 +40,8 @@ def launch(
 
     Parameters
     ----------
-    scheduler
-        What runs them.
+    options
+        Of the launcher.
     folder
         Where the jobs' folders are made.
     context, config, task
@@ -50,6 +52,8 @@ def launch(
         Number of the first job.
     """
     setup_globals()
+    folder.mkdir(parents=True, exist_ok=True)
+    scheduler = make_scheduler(options, folder.absolute(), code=None)
     Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = []
     labels: dict[str, str] = {}

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -19,9 +18,7 @@ from pathlib import Path
 
 from mergerexp.config.launcher import LocalOptions
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_spinning
-from mergerexp.errors import UserError
 from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
-from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
 
 log = logging.getLogger(__name__)
@@ -58,21 +55,7 @@ class Local:
         self._others: dict[Path, Job] = {}
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
-        """Return the folders that another process is at work on.
-
-        Raises
-        ------
-        UserError
-            If jobs are in Slurm's queue, or might be since Slurm does not answer.
-        """
-        submitted = [folder for folder in folders if folder.submission.is_file()]
-        look = slurm_queue.surely_queue if shutil.which("squeue") else slurm_queue.queue
-        queued = slurm_queue.find_jobs(submitted, look(submitted))
-        if queued:
-            raise UserError(
-                f"{len(queued)} runs are in Slurm's queue: look after them with hydra/launcher=slurm, or "
-                "cancel them with python -m mergerexp.status --cancel"
-            )
+        """Return the folders that another process is at work on."""
         return {folder.path for folder in folders if folder.is_held()}
 
     def submit(self, jobs: Sequence[Job]) -> None:

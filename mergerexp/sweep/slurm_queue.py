@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,23 @@ def surely_queue(folders: Sequence[JobFolder]) -> Queue:
     if queued is None:
         raise UserError("squeue does not answer, so nobody knows which jobs are under way; try again later")
     return queued
+
+
+def refuse_jobs_in_slurm(folders: Sequence[JobFolder]) -> None:
+    """Refuse to start jobs on this machine that are in Slurm's queue.
+
+    Raises
+    ------
+    UserError
+        If some are, or might be since Slurm does not answer.
+    """
+    submitted = [folder for folder in folders if folder.submission.is_file()]
+    look = surely_queue if shutil.which("squeue") else queue
+    if queued := find_jobs(submitted, look(submitted)):
+        raise UserError(
+            f"{len(queued)} runs are in Slurm's queue: look after them with hydra/launcher=slurm, or cancel "
+            "them with python -m mergerexp.status --cancel"
+        )
 
 
 def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, str]:

@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mergerexp.config import device
+from mergerexp.config.call import Cell
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.device import resolve
 from mergerexp.config.fingerprint import fingerprint
@@ -30,9 +31,8 @@ def trainer(**settings: str) -> TrainerConfig:
 
 def options(launcher: str, **values: object) -> Options:
     node = OmegaConf.load(conf_dir() / "hydra" / "launcher" / f"{launcher}.yaml")
-    found = read_options(OmegaConf.merge(node, values))
-    assert found is not None
-    return found
+    name = str(node.pop("_target_")).rpartition(".")[2]
+    return read_options(name, OmegaConf.merge(node, values))
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_mac_has_a_device_of_its_own(machine, monkeypatch):
 def plan(galaxies: Path, datasets: Path, root: Path, launcher: Options | None, *overrides: str):
     cell = ["data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}", f"paths.root={root}"]
     cell += ["data.size=32", "init=random", "model.backbone=test_resnet", "tracking=none", *overrides]
-    (run,) = Planner(launcher).plan([(cell, compose_cell("train", cell, TrainConfig))])
+    (run,) = Planner(launcher).plan([Cell(tuple(cell), compose_cell("train", cell, TrainConfig))])
     return run
 
 

@@ -13,11 +13,13 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("launcher_name, overrides", [("slurm", list(JOBS))])
+@pytest.mark.parametrize("launcher_name, overrides", [("mergerexp_slurm", list(JOBS))])
 class TestSlurm(LauncherTestSuite):
     pass
 
 
-@pytest.mark.parametrize("task_launcher_cfg, extra_flags", [({}, ["-m", "hydra/launcher=slurm", *JOBS])])
+@pytest.mark.parametrize(
+    "task_launcher_cfg, extra_flags", [({}, ["-m", "hydra/launcher=mergerexp_slurm", *JOBS])]
+)
 class TestSlurmIntegration(IntegrationTestSuite):
     pass

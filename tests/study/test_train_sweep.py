@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mergerexp import status
-from mergerexp.config.compose import differences
+from mergerexp.config.call import differences
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import FAILED, QUEUED, RUNNING

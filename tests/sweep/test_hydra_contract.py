@@ -19,13 +19,14 @@ def test_hydra_finds_the_launchers():
     assert {"LocalLauncher", "SlurmLauncher"} <= names
 
 
-@pytest.mark.parametrize("launcher_name, overrides", [("local", ["hydra.launcher.n_jobs=2"])])
+@pytest.mark.parametrize("launcher_name, overrides", [("mergerexp_local", ["hydra.launcher.n_jobs=2"])])
 class TestLocal(LauncherTestSuite):
     pass
 
 
 @pytest.mark.parametrize(
-    "task_launcher_cfg, extra_flags", [({}, ["-m", "hydra/launcher=local", "hydra.launcher.n_jobs=2"])]
+    "task_launcher_cfg, extra_flags",
+    [({}, ["-m", "hydra/launcher=mergerexp_local", "hydra.launcher.n_jobs=2"])],
 )
 class TestLocalIntegration(IntegrationTestSuite):
     pass

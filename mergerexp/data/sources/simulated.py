@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -39,24 +40,18 @@ class SimulatedSource:
 
     Attributes
     ----------
-    simulator
-        Settings: a `SimulatorSettings`, or a mapping (``DictConfig``) or dataclass with its fields; it
-        is kept as a `SimulatorSettings`.
+    settings
+        What decides the content, besides the size of the images.
     size
         Side of the images in pixels.
     """
 
-    simulator: Any
+    settings: SimulatorSettings
     size: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "simulator", SimulatorSettings.from_config(self.simulator))
-        object.__setattr__(self, "size", int(self.size))
-
-    @property
-    def settings(self) -> SimulatorSettings:
-        """The simulator's settings."""
-        return cast(SimulatorSettings, self.simulator)
+        if (problem := self.settings.problem()) is not None:
+            raise ValueError(problem)
 
     @property
     def class_names(self) -> tuple[str, str]:
@@ -74,7 +69,7 @@ class SimulatedSource:
             "source": "simulated",
             "version": RECIPE_VERSION,
             "size": self.size,
-            "simulator": self.settings.as_dict(),
+            "simulator": dataclasses.asdict(self.settings),
         }
 
     def chunks(self) -> Sequence[Chunk]:

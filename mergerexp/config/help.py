@@ -1,0 +1,128 @@
+"""What ``--help`` shows of a verb: examples, groups, and every key with its meaning, bounds and default."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import textwrap
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from mergerexp.config.hydra_adapter import VERSION_BASE, options_of_groups
+from mergerexp.config.launcher import SCHEMAS
+from mergerexp.config.paths import conf_dir
+from mergerexp.config.schema import CHOICES
+from mergerexp.settings import Setting, declared
+
+INDENT = 34  # characters before a key's meaning
+WIDTHS = (80, 110)
+FLAGS = {
+    "-m": "sweep over values that are separated by commas: all combinations are run",
+    "--cfg job": "show the config instead of running",
+    "--config-dir DIR": "look for groups and options in a folder of yours too, e.g. DIR/experiment/mine.yaml",
+    "--help": "show this, with the keys of the options that are chosen on the line",
+}
+
+
+def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
+    """Return the help of a verb, for the options that a command line chooses.
+
+    Parameters
+    ----------
+    args
+        The command line.
+    name
+        The verb's.
+    schema
+        Root dataclass of its config.
+
+    Raises
+    ------
+    HydraException
+        If the options can't be composed.
+    """
+    path = [f"hydra.searchpath=[file://{args.config_dir}]"] if args.config_dir else []
+    with initialize_config_dir(args.config_path or str(conf_dir()), version_base=VERSION_BASE):
+        cfg = compose(args.config_name or name, [*path, *args.overrides], return_hydra_config=True)
+        groups = {*_fields(schema), "experiment", "hydra/launcher"}
+        chosen = cfg.hydra.runtime.choices.items()
+        choices = {group: option for group, option in chosen if group in groups and option != "basic"}
+        options = options_of_groups(GlobalHydra.instance().config_loader(), choices)
+    width = min(max(shutil.get_terminal_size((WIDTHS[1], 24)).columns, WIDTHS[0]), WIDTHS[1])
+    lines = [str(cfg.hydra.help.header).rstrip(), "", "Flags:"]
+    lines += [line for flag, meaning in FLAGS.items() for line in _entry(flag, meaning, width)]
+    lines += ["", "Groups, and what may be chosen of each (GROUP=OPTION):"]
+    for group, option in sorted(choices.items()):
+        lines += _entry(f"{group}={_text(option)}", ", ".join(options[group]), width)
+    lines += ["", "Settings and their defaults (KEY=VALUE):"]
+    lines += list(_keys(cfg, schema, "", width))
+    launcher = SCHEMAS.get(str(cfg.hydra.launcher.get("_target_")).rpartition(".")[2])
+    if launcher is not None and "hydra/launcher" in choices:
+        lines += ["", f"hydra.launcher: {_title(launcher)}"]
+        lines += list(_keys(cfg, launcher, "hydra.launcher.", width))
+    return "\n".join(lines)
+
+
+def _fields(schema: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema)}
+
+
+def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[str]:
+    """Yield the lines of a group's own keys, then those of the groups in it."""
+    types, inner = typing.get_type_hints(schema), []
+    for field in dataclasses.fields(schema):
+        key = f"{prefix}{field.name}"
+        if (setting := declared(field)) is None:
+            inner.append((key, _chosen(cfg, key) if field.name in CHOICES else types[field.name]))
+        else:
+            yield from _entry(f"{key}={_value(cfg, key)}", _meaning(setting), width)
+    for key, kind in inner:
+        yield from ["", f"{key}: {_title(kind)}"]
+        yield from _keys(cfg, kind, f"{key}.", width)
+
+
+def _chosen(cfg: DictConfig, group: str) -> type:
+    """Return the schema of a group that has several."""
+    key, schemas = CHOICES[group]
+    chosen: type = schemas[OmegaConf.select(cfg, f"{group}.{key}")]
+    return chosen
+
+
+def _title(schema: type) -> str:
+    return (schema.__doc__ or "").strip().splitlines()[0]
+
+
+def _meaning(setting: Setting) -> str:
+    """Return what a key means, with unit and bounds."""
+    facts = "; ".join(filter(None, [setting.unit, setting.span]))
+    return f"{setting.meaning} ({facts})" if facts else setting.meaning
+
+
+def _value(cfg: DictConfig, key: str) -> str:
+    if OmegaConf.is_missing(OmegaConf.select(cfg, key.rpartition(".")[0]) or cfg, key.rpartition(".")[2]):
+        return "(no default)"
+    return _text(OmegaConf.select(cfg, key))
+
+
+def _text(value: Any) -> str:
+    """Write a value as an override has it."""
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _entry(key: str, meaning: str, width: int) -> list[str]:
+    """Return a key and its meaning in two columns."""
+    wrapped = textwrap.wrap(meaning, width - INDENT) or [""]
+    if len(key) > INDENT - 4:
+        return [f"  {key}", *(f"{'':{INDENT}}{line}" for line in wrapped)]
+    return [f"  {key:<{INDENT - 2}}{wrapped[0]}", *(f"{'':{INDENT}}{line}" for line in wrapped[1:])]

@@ -1,0 +1,81 @@
+"""The keys of the configuration, as messages and ``--help`` name them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mergerexp.config.paths import conf_dir
+from mergerexp.config.schema import CHOICES
+
+# How values that a shell or Hydra would take apart are written.
+FORMS = {
+    "where": "braces and quotes are needed, as in 'where={init.name: random}'",
+    "compare": """a name with a comma or = in it is quoted: 'compare=["imagenet, lr=0.01",random]'""",
+}
+
+
+def form_of(key: str) -> str:
+    """Return what to add to the message of a mistake in a key that is not easy to write."""
+    form = FORMS.get(key.partition(".")[0])
+    return f"; {form}" if form else ""
+
+
+def known_keys(schema: type) -> list[str]:
+    """List the dotted keys that overrides can name: of every option of a group, and of our launchers."""
+    from mergerexp.config.launcher import SCHEMAS
+
+    launchers = [key for options in SCHEMAS.values() for key in walk(options, "hydra.launcher.")]
+    return list(dict.fromkeys([*walk(schema, ""), *launchers]))
+
+
+def walk(schema: type, prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of a dataclass, the groups that hold them included."""
+    types = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        yield f"{prefix}{field.name}"
+        kinds = CHOICES[field.name][1].values() if field.name in CHOICES else [types[field.name]]
+        for kind in kinds:
+            if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+                yield from walk(kind, f"{prefix}{field.name}.")
+
+
+@functools.cache
+def options_of(group: str) -> dict[str, dict[str, Any]]:
+    """Return the options of a group by name, each with the keys that its own YAML file has."""
+    content: dict[str, Any] = {
+        path.stem: OmegaConf.to_container(OmegaConf.load(path))
+        for path in sorted((conf_dir() / group).glob("*.yaml"))
+    }
+    return content
+
+
+def who_has(key: str) -> str | None:
+    """Say which options of a group have a key that the chosen one lacks; None if none has it.
+
+    Parameters
+    ----------
+    key
+        Dotted, the group first.
+    """
+    group, *names = key.split(".")
+    having = [f"{group}={name}" for name, content in options_of(group).items() if _has(content, names)]
+    if not names or not having:
+        return None
+    return (
+        f"the chosen {group} has no such key, unlike {' and '.join(having)}; in a sweep over several "
+        "options, give it in a line for these alone"
+    )
+
+
+def _has(content: Any, names: list[str]) -> bool:
+    for name in names:
+        if not isinstance(content, dict) or name not in content:
+            return False
+        content = content[name]
+    return True

@@ -1,0 +1,56 @@
+"""What has become of the runs of a call, once nothing more is to be waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mergerexp.config.launcher import Options
+from mergerexp.console import console
+from mergerexp.files import read_json
+from mergerexp.runs.job_folder import OVER
+from mergerexp.runs.sweep_folder import SweepFolder
+from mergerexp.study.plan import PlannedRun, folders_of, run_labels
+from mergerexp.sweep.states import job_state
+from mergerexp.sweep.view import failure_table
+from mergerexp.tracking.pending import complete_records
+
+RERUN_ALL = "\nLeave out hydra.launcher.rerun=all then: with it all runs begin once more."
+
+
+def complete_study(runs: Sequence[PlannedRun]) -> bool:
+    """Tell MLflow what it lacks of the runs that are over; return False if that needs something mended."""
+    tracking = {run.folder: run.cfg.tracking for run in runs}
+    over = [folder for folder in tracking if folder.status().get("state") in OVER]
+    standing = complete_records(over, tracking.__getitem__)
+    if standing.lacking:
+        console.print(
+            f"MLflow lacks all or part of {standing.lacking} of {standing.begun} runs (see above). The same "
+            "command completes the record, and so does python -m mergerexp.status --sync",
+            soft_wrap=True,
+        )
+    return not standing.broken
+
+
+def tell_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:
+    """Show which runs of a sweep are not done, and why; return whether all are."""
+    folders, labels = folders_of(runs), run_labels(runs)
+    if all(folder.is_done() for folder in folders):
+        return True
+    table = failure_table([job_state(folder, labels[str(folder.path)]) for folder in folders])
+    if launcher is not None and table is not None:  # what failed in this process was told when it did
+        sweep = SweepFolder.of(Path(runs[0].cfg.paths.sweeps), folders)
+        console.print(table)
+        console.print(
+            "The same command tries these again. Logs: traceback.txt and log.txt in the run's folder, those "
+            f"of Slurm in {sweep.path / 'slurm'}{RERUN_ALL if launcher.rerun == 'all' else ''}",
+            soft_wrap=True,
+        )
+    return False
+
+
+def validation_errors(runs: Sequence[PlannedRun]) -> list[float | None]:
+    """Return the validation error of each run, for a sweeper that optimises it; a failed run has none."""
+    return [
+        float(read_json(run.folder.metrics)["val/error"]) if run.folder.is_done() else None for run in runs
+    ]

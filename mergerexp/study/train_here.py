@@ -1,0 +1,43 @@
+"""Training runs one after the other in this process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import filelock
+
+from mergerexp.errors import explain
+from mergerexp.study.plan import TARGET, PlannedRun
+from mergerexp.sweep.job import Job
+
+log = logging.getLogger(__name__)
+
+
+def train_here(runs: Sequence[PlannedRun]) -> None:
+    """Skip, resume or start each run; a failure is told, and the next run goes on.
+
+    Parameters
+    ----------
+    runs
+        In the order in which they are trained.
+    """
+    for number, run in enumerate(runs, 1):
+        label, folder = f"[{number}/{len(runs)}] {run.folder.name}", run.folder
+        if folder.is_done():
+            log.info("%s: done before", label)
+            continue
+        log.info("%s: %s", label, "resuming" if folder.checkpoint.is_file() else "starting")
+        started = time.perf_counter()
+        try:
+            if folder.is_held():
+                raise filelock.Timeout(str(folder.path))
+            run.write(again=folder.lacks_results())
+            Job(TARGET, folder.path).run(job=None, node=None)
+        except filelock.Timeout:
+            log.error("%s: another process is training this run", label)
+        except Exception as error:
+            log.error("%s failed: %s (traceback in %s)", label, explain(error), folder.traceback)
+        else:
+            log.info("%s: done in %.0f s", folder.name, time.perf_counter() - started)
