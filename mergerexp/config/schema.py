@@ -120,7 +120,7 @@ class FolderDataConfig(DataConfig):
 
 @dataclass
 class SplitConfig:
-    """Folds and subsets (SCIENCE: K=4, test=k, val=(k+1) mod K)."""
+    """Folds and subsets (``docs/science.md`` §1: K=4, test=k, val=(k+1) mod K)."""
 
     folds: int = setting(3, 100)
     seed: int = setting(0, 2**31 - 1)
