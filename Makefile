@@ -1,12 +1,12 @@
 # make demo: a small study from nothing. make test: all that is checked. make check: what of it is quick, and needs no
-# Slurm, browser or training. Each sets up .venv itself.
+# Slurm, browser or training. make docs: the documentation. Each sets up .venv itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo check test lint clean
+.PHONY: demo check test lint docs clean
 
 # The demo needs less than the tests do.
 $(VENV)/demo: EXTRA = train
@@ -36,5 +36,9 @@ check test: lint
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 15 $(TESTS); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests + types))
 
+docs: $(VENV)/dev
+	$(BIN)/sphinx-build -W --keep-going -q -j auto -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) docs/_build

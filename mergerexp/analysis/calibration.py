@@ -134,7 +134,7 @@ def ece(
     kind: BinKind = "width",
     prevalence: float | None = None,
 ) -> float:
-    """Return the expected calibration error: the mean of |fraction - mean p_m| over galaxies.
+    """Return the expected calibration error: the mean of abs(fraction - mean p_m) over galaxies.
 
     Naeini, Cooper & Hauskrecht 2015 (AAAI 29, 2901). It is positive even for true probabilities: see it
     beside `ece_null`. Parameters and errors as for `calibration_curve`.

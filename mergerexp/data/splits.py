@@ -1,4 +1,4 @@
-"""Folds and nested subsets (SCIENCE §1, #1-4): of data and seed only, so that runs can be paired."""
+"""Folds and nested subsets (``docs/science.md`` §1, #1-4), of data and seed only: runs can be paired."""
 
 from __future__ import annotations
 

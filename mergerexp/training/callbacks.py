@@ -29,7 +29,7 @@ COST_SHARE = 20  # how much longer than a checkpoint takes training goes on befo
 class BestWeights(pl.Callback):
     """Stop when validation accuracy no longer improves, and keep the best weights.
 
-    Of equal accuracies the lower loss is better (SCIENCE #5).
+    Of equal accuracies the lower loss is better (``docs/science.md`` §1, #5).
 
     Parameters
     ----------

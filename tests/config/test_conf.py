@@ -1,4 +1,4 @@
-"""Every YAML file in conf/ composes and is valid, and says what SCIENCE says."""
+"""Every YAML file in conf/ composes and is valid, and says what docs/science.md says."""
 
 from __future__ import annotations
 

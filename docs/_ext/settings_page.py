@@ -1,0 +1,33 @@
+"""The page of all settings: the YAML files of conf/, whichever there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+PAGE = "settings"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Add the files to what is written in the page itself."""
+    app.connect("source-read", _source_read)
+    app.connect("env-get-outdated", lambda *_: [PAGE])  # files may have come or gone
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _source_read(app: Sphinx, docname: str, content: list[str]) -> None:
+    if docname == PAGE:
+        content[0] += f"\n## Verbs\n\n{_files(CONF)}"
+        folders = {path.parent for path in CONF.glob("*/**/*.yaml")}
+        for folder in sorted(folders):
+            content[0] += f"\n## {folder.relative_to(CONF).as_posix()}\n\n{_files(folder)}"
+
+
+def _files(folder: Path) -> str:
+    return "".join(
+        f"```{{literalinclude}} ../conf/{name}\n:language: yaml\n:caption: conf/{name}\n```\n\n"
+        for name in (path.relative_to(CONF).as_posix() for path in sorted(folder.glob("*.yaml")))
+    )
