@@ -1,4 +1,4 @@
-"""Calibration against SCIENCE §3's figures, closed forms and simulated truth."""
+"""Calibration against the figures of docs/science.md, §3, closed forms and simulated truth."""
 
 from __future__ import annotations
 
