@@ -35,7 +35,7 @@ def test_no_torch_at_the_top(module):
 
 
 def test_what_only_some_runs_need_is_imported_by_them():
-    """Networks do without statmorph, which takes seconds to import, and rules without scikit-learn."""
+    """statmorph and astropy take seconds to import, and scikit-learn a fraction of one."""
     for path in PACKAGE.rglob("*.py"):
         at_the_top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
         for node in at_the_top:
@@ -66,7 +66,7 @@ import sys
 
 class NotInstalled:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "timm", "pytorch_lightning", "safetensors", "sklearn"):
+        if name.split(".")[0] in ("torch", "timm", "pytorch_lightning", "safetensors"):
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, NotInstalled())

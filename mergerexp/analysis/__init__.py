@@ -1,1 +1,1 @@
-"""Numbers from stored predictions; imports numpy, scipy and pandas only."""
+"""Statistics of stored predictions, by numpy, scipy, pandas and (imported where it is used) scikit-learn."""

@@ -11,7 +11,17 @@ from mergerexp.analysis.metrics import Floats, checked, class_weights
 
 
 class Roc(NamedTuple):
-    """Points of a ROC curve, each of shape (points,); a galaxy with p_m >= threshold is called a merger."""
+    """The points of a ROC curve.
+
+    Attributes
+    ----------
+    fpr : ndarray of float, shape (points,)
+        The false-positive rate: the fraction of the other galaxies that are called mergers.
+    tpr : ndarray of float, shape (points,)
+        The true-positive rate: the fraction of the mergers that are called mergers.
+    threshold : ndarray of float, shape (points,)
+        The cut of each point; a galaxy with p_m >= threshold is called a merger.
+    """
 
     fpr: Floats
     tpr: Floats
@@ -19,7 +29,17 @@ class Roc(NamedTuple):
 
 
 class PrecisionRecall(NamedTuple):
-    """Points of a precision-recall curve, each of shape (points,), at p_m >= threshold."""
+    """The points of a precision-recall curve.
+
+    Attributes
+    ----------
+    precision : ndarray of float, shape (points,)
+        The fraction of mergers (purity) among the galaxies that are called mergers.
+    recall : ndarray of float, shape (points,)
+        The fraction of the mergers that are called mergers (completeness).
+    threshold : ndarray of float, shape (points,)
+        The cut of each point; a galaxy with p_m >= threshold is called a merger.
+    """
 
     precision: Floats
     recall: Floats
@@ -29,66 +49,71 @@ class PrecisionRecall(NamedTuple):
 def roc(label: ArrayLike, p_m: ArrayLike) -> Roc:
     """Return the false- and true-positive rates at every threshold (Fawcett 2006, algorithm 1).
 
-    Galaxies of equal p_m are called together. The first point is (0, 0) at an infinite threshold, the last
-    one (1, 1). The curve does not depend on the prevalence; the area under it is `metrics.auroc`.
+    Galaxies of equal p_m are called mergers together. The curve does not depend on the prevalence; the area
+    under it is `mergerexp.analysis.metrics.auroc`.
 
     Parameters
     ----------
-    label
-        1 for a merger, 0 else; shape (n,).
-    p_m
-        Merger probability; shape (n,).
+    label : array_like of int, shape (n,)
+        The class of each galaxy: 1 for a merger, 0 for any other.
+    p_m : array_like of float, shape (n,)
+        The merger probability of each galaxy, in [0, 1].
+
+    Returns
+    -------
+    Roc
+        The points of the curve; the first is (0, 0) at an infinite threshold, the last is (1, 1).
 
     Raises
     ------
     ValueError
         If a class is absent, or shapes, labels or probabilities are wrong.
+
+    Examples
+    --------
+    >>> curve = roc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    >>> curve.fpr.tolist(), curve.tpr.tolist()
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
+    >>> curve.threshold.tolist()
+    [inf, 0.8, 0.4, 0.35, 0.1]
     """
-    truth, p = checked(label, p_m)
-    order = np.argsort(-p, kind="stable")
-    ordered, merger = p[order], truth[order]
-    last_of_tie = np.append(np.flatnonzero(np.diff(ordered)), len(p) - 1)
-    true_positives = np.cumsum(merger)[last_of_tie]
-    false_positives = 1 + last_of_tie - true_positives
-    return Roc(
-        fpr=np.append(0.0, false_positives / (~truth).sum()),
-        tpr=np.append(0.0, true_positives / truth.sum()),
-        threshold=np.append(np.inf, ordered[last_of_tie]),
-    )
+    from sklearn.metrics import roc_curve
+
+    return Roc(*roc_curve(*checked(label, p_m), drop_intermediate=False))
 
 
 def precision_recall(label: ArrayLike, p_m: ArrayLike, prevalence: float | None = None) -> PrecisionRecall:
     """Return precision and recall at every threshold.
 
-    The first point is precision 1 at recall 0 and an infinite threshold, as scikit-learn has it; the last
-    one is the prevalence at recall 1.
-
     Parameters
     ----------
-    label
-        1 for a merger, 0 else; shape (n,).
-    p_m
-        Merger probability; shape (n,).
-    prevalence
-        Fraction of mergers to weigh the classes to; None for the data's own.
+    label : array_like of int, shape (n,)
+        The class of each galaxy: 1 for a merger, 0 for any other.
+    p_m : array_like of float, shape (n,)
+        The merger probability of each galaxy, in [0, 1].
+    prevalence : float or None, default None
+        The fraction of mergers that the classes are weighted to; None keeps the sample's own fraction.
+
+    Returns
+    -------
+    PrecisionRecall
+        The points of the curve; the first is a precision of 1 at a recall of 0 and an infinite threshold,
+        the last is the prevalence at a recall of 1.
 
     Raises
     ------
     ValueError
         If a class is absent, or shapes, labels, probabilities or the prevalence are wrong.
+
+    Examples
+    --------
+    >>> curve = precision_recall([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], prevalence=0.02)
+    >>> curve.recall.tolist(), curve.precision.round(3).tolist()
+    ([0.0, 0.5, 0.5, 1.0, 1.0], [1.0, 1.0, 0.02, 0.039, 0.02])
     """
-    truth, _ = checked(label, p_m)
+    from sklearn.metrics import precision_recall_curve
+
+    truth, p = checked(label, p_m)
     weight = class_weights(truth, prevalence)
-    curve = roc(label, p_m)
-    found, false = curve.tpr * weight[truth].sum(), curve.fpr * weight[~truth].sum()
-    precision = np.append(1.0, found[1:] / (found + false)[1:])
-    return PrecisionRecall(precision, curve.tpr, curve.threshold)
-
-
-def average_precision(label: ArrayLike, p_m: ArrayLike, prevalence: float | None = None) -> float:
-    """Return Σ (R_i - R_{i-1}) P_i over the precision-recall curve, without interpolation.
-
-    Parameters and errors as for `precision_recall`.
-    """
-    curve = precision_recall(label, p_m, prevalence)
-    return float((np.diff(curve.recall) * curve.precision[1:]).sum())
+    precision, recall, threshold = precision_recall_curve(truth, p, sample_weight=weight)
+    return PrecisionRecall(precision[::-1], recall[::-1], np.append(np.inf, threshold[::-1]))

@@ -1,8 +1,8 @@
 """Test errors of runs, and their means over the folds.
 
-Everything is computed from a frame of predictions with a row a galaxy and run, and the columns arm (str),
-subset (float), n_train (int, size of the balanced training set), seed (int), fold (int), split ("val" or
-"test"), objid (int), label (0 or 1) and p_m (in [0, 1]). Only rows of the split "test" are used.
+The functions take a frame of predictions with one row for each galaxy and run, and the columns arm (str),
+subset (float), n_train (int, the size of the balanced training set), seed (int), fold (int), split ("val" or
+"test"), objid (int), label (0 or 1) and p_m (in [0, 1]). Only rows whose split is "test" are used.
 """
 
 from __future__ import annotations
@@ -20,25 +20,34 @@ RUN = ["arm", "subset", "seed", "fold"]
 
 
 def fold_errors(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd.DataFrame:
-    """Score every run.
+    """Compute the test error of every run.
 
     Parameters
     ----------
-    predictions
-        See the module.
-    prevalence
-        Fraction of mergers that errors are weighed to, as for `metrics.scores`.
+    predictions : DataFrame
+        The predictions, with the columns that the module's docstring names.
+    prevalence : float or None, default 0.5
+        The fraction of mergers that the classes are weighted to (see `mergerexp.analysis.metrics.scores`);
+        None keeps the sample's own fraction.
 
     Returns
     -------
     DataFrame
-        arm, subset, seed, fold, n_train, error: a row a run, in the order of the first four.
+        One row for each run, in the order of arm, subset, seed and fold: these four, n_train and error.
 
     Raises
     ------
     ValueError
         If columns are missing, there is no test row, a run rates an object twice or has two n_train, an
-        object has two labels, or as `metrics.scores` does.
+        object has two labels, or a run can't be scored.
+
+    Examples
+    --------
+    >>> predictions = pd.DataFrame({"objid": range(4), "label": [1, 1, 0, 0], "p_m": [0.9, 0.3, 0.1, 0.2]})
+    >>> run = {"arm": "imagenet", "subset": 1.0, "n_train": 8, "seed": 0, "fold": 2, "split": "test"}
+    >>> print(fold_errors(predictions.assign(**run)).to_string(index=False))
+         arm  subset  seed  fold  n_train  error
+    imagenet     1.0     0     2        8   0.25
     """
     runs = []
     for cell, part in test_rows(predictions).groupby(RUN):
@@ -54,15 +63,38 @@ def fold_errors(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd
 
 
 def learning_table(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd.DataFrame:
-    """Average the error of each arm and size over the folds, and over the seeds within a fold first.
+    """Average the error of each arm and size over the seeds of each fold, and then over the folds.
 
-    Parameters and errors as for `fold_errors`.
+    Parameters
+    ----------
+    predictions : DataFrame
+        The predictions, with the columns that the module's docstring names.
+    prevalence : float or None, default 0.5
+        The fraction of mergers that the classes are weighted to (see `mergerexp.analysis.metrics.scores`);
+        None keeps the sample's own fraction.
 
     Returns
     -------
     DataFrame
-        arm, subset, n_train (mean over folds, rounded), error, sem (s/√K; NaN for one fold), folds (K),
-        seeds, runs (fewer than folds times seeds where some are missing), text (as "0.038±1").
+        One row for each arm and subset: arm, subset, n_train (mean over the folds, rounded), error, sem
+        (the standard error of the mean s/√K, NaN for one fold), folds (K), seeds and runs (numbers of
+        them; there are fewer runs than folds times seeds where some are missing), and text (see
+        `mergerexp.analysis.significance.shorthand`).
+
+    Raises
+    ------
+    ValueError
+        If `fold_errors` raises it.
+
+    Examples
+    --------
+    >>> fold = pd.DataFrame({"objid": range(4), "label": [1, 1, 0, 0], "p_m": [0.9, 0.3, 0.1, 0.2]})
+    >>> folds = [fold.assign(fold=0), fold.assign(fold=1, objid=range(4, 8), p_m=fold["label"])]
+    >>> run = {"arm": "imagenet", "subset": 1.0, "n_train": 8, "seed": 0, "split": "test"}
+    >>> table = learning_table(pd.concat(folds).assign(**run))
+    >>> print(table[["arm", "n_train", "error", "sem", "folds", "text"]].to_string(index=False))
+         arm  n_train  error   sem  folds  text
+    imagenet        8  0.125 0.125      2 0.1±1
     """
     table = []
     for (arm, subset), part in fold_errors(predictions, prevalence).groupby(["arm", "subset"]):
@@ -75,7 +107,31 @@ def learning_table(predictions: pd.DataFrame, prevalence: float | None = 0.5) ->
 
 
 def test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the split "test"; a ValueError says what is wrong, as for `fold_errors`."""
+    """Check predictions and return the rows whose split is "test".
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        The predictions, with the columns that the module's docstring names.
+
+    Returns
+    -------
+    DataFrame
+        The rows whose split is "test".
+
+    Raises
+    ------
+    ValueError
+        If columns or values are missing, there is no test row, a run rates an object twice, or an object
+        has two labels.
+
+    Examples
+    --------
+    >>> run = {"arm": "imagenet", "subset": 1.0, "n_train": 8, "seed": 0, "fold": 2}
+    >>> predictions = pd.DataFrame({"split": ["val", "test"], "objid": [1, 2], "label": [1, 0], "p_m": 0.4})
+    >>> test_rows(predictions.assign(**run))["objid"].tolist()
+    [2]
+    """
     if missing := [name for name in COLUMNS if name not in predictions]:
         raise ValueError(f"predictions lack the columns {', '.join(missing)}")
     rows = predictions[predictions["split"] == "test"]

@@ -10,22 +10,28 @@ from scipy.optimize import minimize_scalar, nnls
 
 from mergerexp.analysis.metrics import Floats
 
-STEEPEST = 10.0  # c above: a step, whose height alone can be fitted
-SHALLOWEST = 0.01  # c below: a straight line in log N, which a and b fit in many ways
+STEEPEST = 10.0  # with a larger c the curve is a step, of which only the height can be fitted
+SHALLOWEST = 0.01  # with a smaller c it is a straight line in log N, which many pairs of a and b fit
 
 
 @dataclass(frozen=True, eq=False)
 class LearningCurve:
-    """A fitted curve.
+    """A fitted learning curve, error(N) = a + b N^-c.
 
     Attributes
     ----------
-    a, b, c
-        Error(N) = a + b N^-c.
-    covariance
-        Of (a, b, c), shape (3, 3); zero in a's row and column where a is fixed at 0.
-    chi2, dof
-        Weighted sum of squared residuals, and its degrees of freedom.
+    a : float
+        The error that no number of training galaxies would fall below.
+    b : float
+        The height of the power law at N = 1.
+    c : float
+        The exponent of the power law.
+    covariance : ndarray of float, shape (3, 3)
+        The covariance of (a, b, c); the row and column of a are zero where a is fixed at 0.
+    chi2 : float
+        The weighted sum of squared residuals.
+    dof : int
+        The degrees of freedom of chi2.
     """
 
     a: float
@@ -40,20 +46,24 @@ class LearningCurve:
 
         Parameters
         ----------
-        n_train
-            Training-set sizes, of any shape.
-        sigma
-            Half-width of the band in standard deviations; 1 holds 68 %.
+        n_train : array_like of float
+            Training-set sizes in galaxies, of any shape.
+        sigma : float, default 1.0
+            The half-width of the band in standard deviations; a band of 1 holds 68 %.
 
         Returns
         -------
-        tuple of ndarray
-            Error and the limits of its band, of the shape of n_train; the lower one is not below 0.
+        error : ndarray of float
+            The error, of the shape of n_train.
+        low : ndarray of float
+            The lower limit of the band, which is not below 0.
+        high : ndarray of float
+            The upper limit of the band.
 
         Raises
         ------
         ValueError
-            If a size is not positive.
+            If a size is not positive and finite.
         """
         n = np.asarray(n_train, dtype=np.float64)
         if not ((n > 0) & np.isfinite(n)).all():
@@ -69,23 +79,37 @@ class LearningCurve:
 def fit_learning_curve(n_train: ArrayLike, error: ArrayLike, sem: ArrayLike) -> LearningCurve:
     """Fit error(N) = a + b N^-c with a >= 0 by weighted least squares.
 
-    a, the error that no number of galaxies of this kind would mend, is fixed at 0 where there are three
-    sizes only, where the error does not fall with the size, and where the fit ends at that limit. Its
-    covariance is that of the two other parameters then, and the band does not know of another a.
+    The floor a is fixed at 0 where there are only three sizes, where the error does not fall with the size,
+    and where the fit ends at that limit. The covariance is that of b and c then, and the band of
+    `LearningCurve.predict` does not take into account that a may be larger.
 
     Parameters
     ----------
-    n_train
-        Training-set sizes, each once; shape (k,).
-    error
-        Mean test error at each size; shape (k,).
-    sem
-        Its standard error, positive, which the residuals are divided by; shape (k,).
+    n_train : array_like of float, shape (k,)
+        Training-set sizes in galaxies, each once, three at least.
+    error : array_like of float, shape (k,)
+        The mean test error at each size.
+    sem : array_like of float, shape (k,)
+        The standard error of each mean, positive; the residuals are divided by it.
+
+    Returns
+    -------
+    LearningCurve
+        The fitted curve.
 
     Raises
     ------
     ValueError
         If there are fewer than three sizes, or shapes or values are wrong.
+
+    Examples
+    --------
+    >>> curve = fit_learning_curve([100, 400, 1600], [0.1, 0.05, 0.025], [0.01, 0.005, 0.005])
+    >>> round(curve.b, 3), round(curve.c, 3)
+    (1.0, 0.5)
+    >>> error, low, high = curve.predict(6400)
+    >>> print(f"{error:.4f}, between {low:.4f} and {high:.4f}")
+    0.0125, between 0.0095 and 0.0155
     """
     n, y, s = _checked(n_train, error, sem)
     centre = float(np.exp(np.log(n).mean()))  # where the curve's level is least correlated with c
@@ -101,7 +125,7 @@ def fit_learning_curve(n_train: ArrayLike, error: ArrayLike, sem: ArrayLike) -> 
 
 
 def _fit(x: Floats, y: Floats, s: Floats, lowest: float, floor: bool) -> LearningCurve:
-    """Fit a + b exp(-c x), c from ``lowest`` on; a and b are solved for at each c, which is then searched."""
+    """Fit a + b exp(-c x) by a search for c, from ``lowest`` on, with the best a and b at each c."""
 
     def columns(c: float) -> Floats:
         return np.stack([np.full(len(x), float(floor)), np.exp(-c * x)], axis=1)

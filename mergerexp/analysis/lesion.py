@@ -1,7 +1,7 @@
 """The lesion study: whether one arm's error is smaller than another's, at each size and over all of them.
 
-Everything is computed from predictions as `mergerexp.analysis.fold_errors` takes them. Where a column group
-is there, objects of one group (images of one encounter) are resampled together.
+The functions take predictions as `mergerexp.analysis.fold_errors` does. Where these have a column group,
+objects of one group (images of one encounter) are resampled together.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import pandas as pd
 
 from mergerexp.analysis.fold_errors import fold_errors, test_rows
 from mergerexp.analysis.metrics import Floats, class_weights
+from mergerexp.analysis.paired_objects import bootstrap_outcome, mcnemar, resample_sums
 from mergerexp.analysis.significance import (
     ROPE,
-    bootstrap_outcome,
     corrected_t,
     correlated_bayes_t,
-    mcnemar,
     paired_t,
-    resample_sums,
     stouffer,
     welch,
 )
@@ -35,27 +33,30 @@ COMBINED = ["test", "combination", "sizes", "statistic", "df", "p_value", "diffe
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether one arm's error is smaller than another's.
+    """The tests of whether one arm's error is smaller than another's.
 
     Attributes
     ----------
-    better, worse
-        The arms; all tests are one-tailed, with the alternative that ``better`` has the smaller error.
-    per_size
-        A row a size and test: subset, n_train, folds and objects (that both arms have), test (a key of
-        `significance.ASSUMES`), difference (error of ``worse`` less that of ``better``), statistic, df,
-        p_value; low and high (95 % interval) of the bootstrap; p_better, p_equal and p_worse of the
-        Bayesian t; only_better_wrong and only_worse_wrong (objects) of McNemar's test, whose difference
-        weighs all objects alike. NaN where a test has no such number, or where all folds agree.
-    combined
-        A row a combined test: test, combination (``stouffer``, ``strube`` or ``mean_over_sizes``), sizes
-        (how many), statistic (Z, or t of a mean), df, p_value, difference (mean over the sizes), low and
-        high (of the bootstrap).
-    correlation
-        Of the sizes' bootstrapped differences, negative ones as 0, which ``strube`` takes for that of the
-        z; a row and a column for each subset.
-    left_out
-        A sentence for everything of the two arms that was not compared.
+    better : str
+        The arm that has the smaller error under the alternative of all tests, which are one-tailed.
+    worse : str
+        The other arm.
+    per_size : DataFrame
+        One row for each size and test: subset, n_train, folds and objects (numbers of those that both arms
+        have), test (a key of `mergerexp.analysis.significance.ASSUMES`), difference (the error of ``worse``
+        less that of ``better``), statistic, df and p_value; low and high (the 95 % interval of the
+        bootstrap); p_better, p_equal and p_worse (of the Bayesian t); only_better_wrong and only_worse_wrong
+        (numbers of objects in McNemar's test, whose difference weights all objects alike). Numbers that a
+        test does not have, or that do not exist since all folds agree, are NaN.
+    combined : DataFrame
+        One row for each combined test: test, combination (``stouffer``, ``strube`` or ``mean_over_sizes``),
+        sizes (the number of them), statistic (Z, or the t of a mean), df, p_value, difference (the mean over
+        the sizes), low and high (the 95 % interval of the bootstrap).
+    correlation : DataFrame
+        The correlation of the bootstrapped differences, with a row and a column for each subset and 0
+        instead of negative values; ``strube`` takes it for the correlation of the z.
+    left_out : tuple of str
+        A sentence for each part of the two arms' results that was not compared.
     """
 
     better: str
@@ -77,35 +78,60 @@ def compare_arms(
     test_to_train: float | Mapping[float, float] = 0.5,
     rope: float = ROPE,
 ) -> Comparison:
-    """Test at each size, and over all, whether one arm's error is smaller than another's.
+    """Test at each size, and over all sizes, whether one arm's error is smaller than another's.
 
-    Paper mode is Welch's test on each size's folds, combined by Stouffer's unweighted Z. Paired tests take
-    the objects that both arms rated in the same fold. Several seeds are averaged within a fold first; only
-    McNemar's test takes the lowest seed that each arm has of the fold. All sizes are resampled together: an
-    object is drawn as often in one subset as in the others that hold it. How often each test errs where
-    the arms are equal is what benchmarks/type_one_error.py measures.
+    The paper's analysis is Welch's test on the folds of each size, combined by Stouffer's unweighted Z. The
+    paired tests use the objects that both arms rated in the same fold. Results with several seeds are
+    averaged within a fold; only McNemar's test uses the lowest seed that each arm has in the fold. All sizes
+    are resampled together, so that an object is drawn equally often in all subsets that contain it.
+    benchmarks/type_one_error.py measures how often each test rejects where the arms are equal.
 
     Parameters
     ----------
-    predictions
-        As `fold_errors` takes them, with group if objects have any.
-    better, worse
-        Names of two arms.
-    prevalence
-        Fraction of mergers that errors are weighed to; None for the data's own.
-    seed, draws
-        Of the bootstrap.
-    test_to_train
-        n_test / n_train, as for `corrected_t`, one for all sizes or by subset; the Bayesian t takes
-        ρ = n_test / (n_test + n_train), and the mean over sizes the largest ratio, to be on the safe side.
-    rope
-        As for `correlated_bayes_t`.
+    predictions : DataFrame
+        The predictions, as `mergerexp.analysis.fold_errors.fold_errors` takes them, with a column group if
+        objects have groups.
+    better : str
+        The arm that has the smaller error under the alternative.
+    worse : str
+        The other arm.
+    prevalence : float or None, default 0.5
+        The fraction of mergers that the classes are weighted to; None keeps the sample's own fraction.
+    seed : int
+        The seed of the bootstrap.
+    draws : int, default 10000
+        The number of bootstrap draws.
+    test_to_train : float or mapping of float to float, default 0.5
+        The ratio n_test / n_train that `corrected_t` uses, one for all sizes or one for each subset. The
+        Bayesian t uses ρ = n_test / (n_test + n_train), and the mean over the sizes the largest ratio, to be
+        conservative.
+    rope : float, default 0.001
+        The largest difference of errors that `correlated_bayes_t` counts as none.
+
+    Returns
+    -------
+    Comparison
+        The tests at each size and over all sizes.
 
     Raises
     ------
     ValueError
-        As `fold_errors` does; or if an arm is absent, the arms share nothing, or an object is in the test
-        folds of two numbers.
+        If an arm is absent, the arms share no objects of both classes, an object is in test folds of two
+        numbers, or `fold_errors` raises it.
+
+    Examples
+    --------
+    Four folds of one size, in each of which only the arm "random" is wrong about a merger.
+
+    >>> fold = pd.DataFrame({"label": [1, 1, 0, 0], "p_m": [0.9, 0.8, 0.1, 0.2]})
+    >>> folds = [fold.assign(fold=k, objid=range(4 * k, 4 * k + 4)) for k in range(4)]
+    >>> imagenet = pd.concat(folds).assign(arm="imagenet", subset=1.0, n_train=8, seed=0, split="test")
+    >>> random = imagenet.assign(arm="random", p_m=imagenet["p_m"].replace(0.8, 0.4))
+    >>> found = compare_arms(pd.concat([imagenet, random]), "imagenet", "random", seed=1, draws=999)
+    >>> tests = found.per_size[["test", "objects", "difference", "p_value"]]
+    >>> print(tests[tests["test"] == "mcnemar"].to_string(index=False))
+       test  objects  difference  p_value
+    mcnemar       16        0.25   0.0625
     """
     rows = _rows_of_arms(predictions, better, worse)
     runs = fold_errors(rows, prevalence)
@@ -168,9 +194,10 @@ def _pair(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Pair the arms' answers about the objects that both rated in the same fold.
 
-    Returns a row an object and size: subset, fold, objid, group, label; wrong_a and wrong_b, 1 for wrong,
-    averaged over seeds; once_a and once_b, of the lowest seed; in_fold and in_size, the object's weight in
-    the error of its fold and of its size. And a sentence for everything that is left out.
+    Returns one row for each object and size, and a sentence for each part that is left out. The columns are
+    subset, fold, objid, group, label; wrong_a and wrong_b (1 for wrong, averaged over the seeds); once_a and
+    once_b (the same with the lowest seed only); in_fold and in_size (the weight of the object in the error
+    of its fold and of its size).
     """
     wrong = ((rows["p_m"] >= 0.5) != (rows["label"] == 1)).astype(float)
     by_seed = rows.assign(wrong=wrong).sort_values("seed", kind="stable")
@@ -224,21 +251,21 @@ def _only_one(part: pd.DataFrame, better: str, worse: str) -> str | None:
 
 
 def _fold_table(runs: pd.DataFrame, pairs: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
-    """Return errors of shared folds: own_a and own_b of all an arm's objects, a and b of the paired ones."""
-    own = runs.groupby(["arm", *CELL])[["error", "n_train"]].mean()
-    of_a, of_b = own.loc[better], own.loc[worse]
+    """Return errors of the shared folds: a and b on the paired objects, all_a and all_b on all objects."""
+    of_all = runs.groupby(["arm", *CELL])[["error", "n_train"]].mean()
+    of_a, of_b = of_all.loc[better], of_all.loc[worse]
     weighed = {side: pairs["in_fold"] * pairs[f"wrong_{side}"] for side in ("a", "b")}
     paired = pairs.assign(**weighed).groupby(CELL)[["a", "b"]].sum()
     n_train = (of_a["n_train"] + of_b["n_train"]) / 2
-    return paired.assign(own_a=of_a["error"], own_b=of_b["error"], n_train=n_train)
+    return paired.assign(all_a=of_a["error"], all_b=of_b["error"], n_train=n_train)
 
 
 def _tests_over_folds(folds: pd.DataFrame, test_to_train: float, rope: float) -> Iterator[dict[str, object]]:
     if len(folds) < 2:
         return
-    own_a, own_b, a, b = (folds[name].to_numpy() for name in ("own_a", "own_b", "a", "b"))
+    all_a, all_b, a, b = (folds[name].to_numpy() for name in ("all_a", "all_b", "a", "b"))
     rho = test_to_train / (1 + test_to_train)
-    yield {"test": "welch", "difference": own_b.mean() - own_a.mean(), **asdict(welch(own_a, own_b))}
+    yield {"test": "welch", "difference": all_b.mean() - all_a.mean(), **asdict(welch(all_a, all_b))}
     for name, outcome in (
         ("paired_t", paired_t(a, b)),
         ("corrected_t", corrected_t(a, b, test_to_train)),
@@ -263,8 +290,9 @@ def _tests_over_objects(pairs: pd.DataFrame, drawn: Floats) -> Iterator[dict[str
 def _resample(pairs: pd.DataFrame, prevalence: float | None, rng: np.random.Generator, draws: int) -> Floats:
     """Bootstrap the difference of errors at all sizes together, shape (draws, sizes).
 
-    What is drawn are the groups' objects of one fold and class. Strata are these and the subsets that hold
-    some of them, so that every draw has as many groups of each fold and class at each size as there are.
+    A unit is made of the objects of one group that are in one fold and class. Units in the same fold, class
+    and subsets form a stratum, so that every draw has as many units of each fold and class at each size as
+    the sample.
     """
     unit, first, row = np.unique(
         pairs[["fold", "label", "group"]].to_numpy(), axis=0, return_index=True, return_inverse=True
@@ -272,7 +300,7 @@ def _resample(pairs: pd.DataFrame, prevalence: float | None, rng: np.random.Gene
     subsets, size = np.unique(pairs["subset"], return_inverse=True)
     shape = (len(unit), 2, len(subsets))
     at = np.ravel_multi_index((row.reshape(-1), pairs["label"].to_numpy(), size), shape)
-    # Of each class at each size: how many objects, and how often the worse arm alone is wrong.
+    # For each class and size: the number of objects, and how much more often the worse arm is wrong.
     has = np.bincount(at, minlength=np.prod(shape))
     more = np.bincount(at, pairs["wrong_b"] - pairs["wrong_a"], np.prod(shape))
     held = (has.reshape(shape).sum(axis=1) > 0).astype(np.int64)
@@ -289,9 +317,10 @@ def _resample(pairs: pd.DataFrame, prevalence: float | None, rng: np.random.Gene
 
 
 def _correlation(drawn: Floats) -> Floats:
-    """Return the correlation of the columns, at least 0; one without spread has none with the others.
+    """Return the correlation of the columns, at least 0, and 0 where a column does not spread.
 
-    Sharing objects can't make sizes disagree: a negative estimate is chance, and would add to significance.
+    Sharing objects can't make sizes disagree, so a negative estimate is due to chance, and would increase the
+    significance.
     """
     centred = drawn - drawn.mean(axis=0)
     sd = np.sqrt((centred**2).mean(axis=0))

@@ -1,4 +1,4 @@
-"""Calibrators fitted to a third of each test fold and scored on the rest, as the paper does."""
+"""Calibrators that are fitted to a third of each test fold and scored on the rest, as in the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mergerexp.analysis.calibrators import Calibrator, calibrator_class
 from mergerexp.analysis.metrics import checked
 
-_THIRDS = 1  # what the random numbers are for
+_THIRDS = 1  # keeps these random numbers apart from others of the same seed
 
 
 def thirds(label: ArrayLike, seed: int | Sequence[int], group: ArrayLike | None = None) -> NDArray[np.bool_]:
@@ -19,25 +19,31 @@ def thirds(label: ArrayLike, seed: int | Sequence[int], group: ArrayLike | None 
 
     Parameters
     ----------
-    label
-        0 or 1, shape (n,).
-    seed
-        Of the draw.
-    group
-        Integers, shape (n,): galaxies of one group (images of one encounter) stay together, so that the
-        calibrator is not scored on what it was fitted on; a group of both classes counts as of its first
-        galaxy's. None: each by itself.
+    label : array_like of int, shape (n,)
+        The class of each galaxy: 1 for a merger, 0 for any other.
+    seed : int or sequence of int
+        The seed of the draw.
+    group : array_like of int, shape (n,), or None, default None
+        The group of each galaxy. Galaxies of one group (images of one encounter) stay together, so that the
+        calibrator is not scored on what it was fitted to; a group with both classes counts as one of its
+        first galaxy's class. None puts each galaxy into a group of its own.
 
     Returns
     -------
-    ndarray
-        True for the third to fit on, False for the rest to score; shape (n,). Of each class at least one
-        group is in both.
+    ndarray of bool, shape (n,)
+        True for the third to fit on, False for the rest to score. Each part holds at least one group of
+        each class.
 
     Raises
     ------
     ValueError
-        If labels are wrong, or fewer than two groups are of a class.
+        If labels are wrong, or a class has fewer than two groups.
+
+    Examples
+    --------
+    >>> fitting = thirds([1] * 3 + [0] * 6, seed=1)
+    >>> int(fitting[:3].sum()), int(fitting[3:].sum())
+    (1, 2)
     """
     labels = np.asarray(label)
     truth, _ = checked(labels, np.zeros(labels.shape))
@@ -57,28 +63,37 @@ def thirds(label: ArrayLike, seed: int | Sequence[int], group: ArrayLike | None 
 def split_test_folds(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Split each test fold into a third to fit a calibrator on and two thirds to score it on.
 
-    The draw depends on the seed, the fold and which galaxies and groups are in it, not on their order, on
-    p_m or on the run's own seed, so that methods and initialisations can be compared galaxy by galaxy.
+    The draw depends on the seed, the fold, and the galaxies and groups in it; it does not depend on their
+    order, on p_m or on the seed of the run, so that methods and initialisations can be compared galaxy by
+    galaxy.
 
     Parameters
     ----------
-    predictions
-        Columns fold, seed, objid (integers), split, label (0 or 1), p_m and, if objects have any, group
-        (integers), which stays together; others are kept. Rows whose split is ``test`` are used, and in
-        one seed each objid must be there once.
-    seed
-        Seed of the draw.
+    predictions : DataFrame
+        Predictions with the columns fold, seed, objid (int), split, label (0 or 1), p_m and, if galaxies
+        have groups, group (int; see `thirds`); other columns are kept. Only rows whose split is ``test``
+        are used, and each objid must occur once in a seed.
+    seed : int
+        The seed of the draw.
 
     Returns
     -------
     DataFrame
-        The test rows by seed, fold and objid, with a column ``fitting`` (bool).
+        The test rows in the order of seed, fold and objid, with a column ``fitting`` (bool).
 
     Raises
     ------
     ValueError
-        If a column is missing or of the wrong type, there is no test row, an objid is there twice, or a
-        fold has too few galaxies of a class.
+        If a column is missing or of the wrong type, there is no test row, an objid occurs twice, or a fold
+        has too few galaxies of a class.
+
+    Examples
+    --------
+    >>> predictions = pd.DataFrame({"objid": range(12), "label": [0, 1] * 6, "p_m": 0.5})
+    >>> predictions = predictions.assign(fold=[0] * 6 + [1] * 6, seed=0, split="test")
+    >>> split = split_test_folds(predictions, seed=1)
+    >>> split.groupby(["fold", "label"])["fitting"].sum().tolist()
+    [1, 1, 1, 1]
     """
     needed = ["fold", "seed", "split", "objid", "label", "p_m"]
     if missing := [name for name in needed if name not in predictions.columns]:
@@ -109,30 +124,43 @@ def split_test_folds(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
 def recalibrate(
     predictions: pd.DataFrame, method: str, seed: int, prevalence: float | None = None
 ) -> tuple[pd.DataFrame, dict[tuple[int, int], Calibrator]]:
-    """Calibrate each test fold's predictions by a third of it, and pool the other two thirds.
+    """Fit a calibrator to a third of each test fold, and apply it to the other two thirds.
 
     Parameters
     ----------
-    predictions, seed
-        As for `split_test_folds`.
-    method
-        ``isotonic`` or ``platt``.
-    prevalence
-        Fraction of mergers for which the result is to hold; None for the data's own. A network trained on
-        balanced batches gives p_m for 1:1.
+    predictions : DataFrame
+        The predictions, as `split_test_folds` takes them.
+    method : {"isotonic", "platt"}
+        The method of calibration.
+    seed : int
+        The seed that the thirds are drawn with.
+    prevalence : float or None, default None
+        The fraction of mergers at which the calibrated probabilities are to hold; None for the one of the
+        fitting thirds. A network that was trained on balanced batches gives p_m for a fraction of 0.5.
 
     Returns
     -------
     frame : DataFrame
-        The scored two thirds of all folds by seed, fold and objid, with all columns given, p_cal, and
-        p_cal_clipped: the same kept off 0 and 1 (`Isotonic`), for the log-loss and nothing else.
-    calibrators : dict
-        The calibrator of each (seed, fold).
+        The scored two thirds of all folds in the order of seed, fold and objid, with all columns given;
+        p_cal, the calibrated probability; and p_cal_clipped, the same kept off 0 and 1 for the log-loss
+        (see `mergerexp.analysis.calibrators.Isotonic`).
+    calibrators : dict of (int, int) to Calibrator
+        The calibrator of each seed and fold.
 
     Raises
     ------
     ValueError
-        As `split_test_folds` does, or if the method or the prevalence is wrong.
+        If a column is missing or of the wrong type, there is no test row, an objid occurs twice, a fold has
+        too few galaxies of a class, or the method, p_m or the prevalence is wrong.
+
+    Examples
+    --------
+    >>> p_m = [0.1, 0.9, 0.2, 0.8, 0.3, 0.7]
+    >>> predictions = pd.DataFrame({"objid": range(6), "label": [0, 1] * 3, "p_m": p_m})
+    >>> predictions = predictions.assign(fold=0, seed=0, split="test")
+    >>> frame, calibrators = recalibrate(predictions, "isotonic", seed=1)
+    >>> frame["label"].tolist(), frame["p_cal"].tolist()
+    ([0, 1, 0, 1], [0.0, 1.0, 0.0, 1.0])
     """
     kind = calibrator_class(method)
     scored, calibrators = [], dict[tuple[int, int], Calibrator]()

@@ -1,1 +1,1 @@
-"""Images on the device: stored, loaded in balanced batches, augmented, degraded."""
+"""Batches of images on the device: stored, drawn with balanced classes, augmented and degraded."""

@@ -1,4 +1,4 @@
-"""Augmentation on the device: one affine resampling of a batch (rotation, flip, zoom, shift)."""
+"""Augmentation on the device: rotation, flip, zoom and shift by one affine resampling of a batch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 def is_exact(augment: AugmentConfig) -> bool:
-    """Tell whether every transformation maps pixels onto pixels, so that nothing is resampled."""
+    """Return whether every transformation maps pixels onto pixels, so that no interpolation is needed."""
     return augment.rotation != "any" and augment.zoom == [1.0, 1.0] and augment.shift == 0.0
 
 
 def is_identity(augment: AugmentConfig) -> bool:
-    """Tell whether images stay as they are."""
+    """Return whether the augmentation leaves images as they are."""
     return is_exact(augment) and augment.rotation == "none" and not augment.flip
 
 
@@ -30,16 +30,16 @@ def draw_transforms(augment: AugmentConfig, n: int, generator: torch.Generator) 
     Parameters
     ----------
     augment
-        Ranges to draw from; zoom is uniform in its range, a zoom above 1 enlarges the object.
+        The ranges to draw from. The zoom is uniform in its range; a zoom above 1 enlarges the object.
     n
-        How many.
+        The number of transformations.
     generator
-        On the CPU, so that every device gets the same draws.
+        The generator of random numbers, on the CPU, so that every device gets the same draws.
 
     Returns
     -------
     Tensor
-        float32, shape (n, 2, 3): from output to input coordinates, both in [-1, 1], as
+        The matrices (float32, shape (n, 2, 3)) from output to input coordinates, both in [-1, 1], as
         `torch.nn.functional.affine_grid` takes them.
     """
     uniform = torch.rand((6, n), generator=generator)
@@ -56,7 +56,7 @@ def draw_transforms(augment: AugmentConfig, n: int, generator: torch.Generator) 
 
 
 def training_views(augment: AugmentConfig) -> range:
-    """Return the numbers of the fixed views that the frozen stage trains on; view 0 is the image itself."""
+    """Return the numbers of the fixed views that the frozen stage trains on, where 0 is the image itself."""
     if is_exact(augment):
         distinct = (4 if augment.rotation == "quarter" else 1) * (2 if augment.flip else 1)
         return range(min(augment.views, distinct))
@@ -66,8 +66,9 @@ def training_views(augment: AugmentConfig) -> range:
 def view_transforms(augment: AugmentConfig, view: int, n_images: int) -> Tensor:
     """Return the transformation of every image in a fixed view, shape (n_images, 2, 3).
 
-    View 0 is the identity. Where the augmentation is a symmetry of the square, views 1 to 7 are the
-    other seven; else each is a random draw that depends on view and image only, never on the run.
+    View 0 is the identity. Where the augmentation only has symmetries of the square, views 1 to 7 are the
+    other seven of them. Otherwise each view is a random draw that depends on the view and the image alone,
+    and not on the run.
     """
     if view == 0:
         return IDENTITY.expand(n_images, 2, 3)
@@ -82,21 +83,23 @@ def view_transforms(augment: AugmentConfig, view: int, n_images: int) -> Tensor:
 
 
 def transform(images: Tensor, matrices: Tensor, exact: bool) -> Tensor:
-    """Resample a batch once.
+    """Apply a transformation to each image of a batch.
 
     Parameters
     ----------
     images
-        float, shape (B, 3, H, W).
+        The images, float, shape (B, 3, H, W).
     matrices
-        Shape (B, 2, 3), from `draw_transforms` or `view_transforms`.
+        The transformation of each image, shape (B, 2, 3), from `draw_transforms` or `view_transforms`.
     exact
-        Nearest instead of bilinear interpolation, for transformations that map pixels onto pixels.
+        Whether to take the nearest pixel instead of bilinear interpolation, for transformations that map
+        pixels onto pixels.
 
     Returns
     -------
     Tensor
-        Of the images' shape; beyond their edge the nearest pixel is repeated, as in Keras' default.
+        The transformed images, of the same shape. Beyond the edge of an image its nearest pixel is
+        repeated, as is the default of Keras.
     """
     grid = functional.affine_grid(matrices.to(images.device), list(images.shape), align_corners=False)
     mode = "nearest" if exact else "bilinear"

@@ -1,8 +1,9 @@
 """Degradations of images: noise, blur, compression, dimming, rotation, rescaling, a star beside the galaxy.
 
-Each is a function of a batch, on the batch's device: float32 (B, 3, S, S) in 0..255 -> the same. They act on
-the picture as it is displayed, after its stretch: what happens to pictures, not to fluxes. At the strength
-that means none each returns its input to the bit.
+Each degradation is a function of a batch of images, which are float32, of shape (B, 3, S, S) and in 0..255,
+and returns images of the same kind on the same device. The degradations act on pictures as they are
+displayed, after their stretch, and not on fluxes. At the strength that stands for no degradation the images
+are returned unchanged.
 """
 
 from __future__ import annotations
@@ -25,32 +26,32 @@ from mergerexp.seeding import seed_for
 
 WHITE = 255.0
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
-SKY = 1 / 16  # of the side: what lies this near the border is taken for sky
-SIGMA_PER_MAD = 1.4826  # of a normal distribution
+SKY = 1 / 16  # the width of the border that is taken for sky, in sides
+SIGMA_PER_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 MOFFAT_BETA = 2.5
-STAR_FWHM = 1 / 32  # of the side: SDSS's 1.3 arcsec on a stamp of 42 arcsec
-STAR_DISTANCE = (0.15, 0.4)  # from the centre, in sides
+STAR_FWHM = 1 / 32  # in sides: SDSS's 1.3 arcsec on a stamp of 42 arcsec
+STAR_DISTANCE = (0.15, 0.4)  # range of distances from the centre, in sides
 
 
 def add_noise(images: Tensor, sigma: float, unit: Tensor) -> Tensor:
-    """Add Gaussian noise, to each colour its own.
+    """Add Gaussian noise, independent in each colour.
 
     Parameters
     ----------
     images
-        See the module.
+        The images, as the module's docstring describes them.
     sigma
-        Standard deviation in grey levels; what falls outside of 0..255 is clipped, as in any picture.
+        The standard deviation of the noise in grey levels. Values outside 0..255 are clipped.
     unit
-        Noise of standard deviation 1, of the images' shape.
+        Noise with a standard deviation of 1, of the images' shape.
     """
     return (images + sigma * unit).clamp(0, WHITE)
 
 
 def blur(images: Tensor, fwhm: float) -> Tensor:
-    """Convolve with a Gaussian of a full width at half maximum in pixels.
+    """Convolve with a Gaussian whose full width at half maximum, ``fwhm``, is given in pixels.
 
-    Near the border the mean is over what lies inside.
+    Near the border the Gaussian is normalised over the pixels inside the image.
     """
     if fwhm == 0:
         return images
@@ -63,14 +64,14 @@ def blur(images: Tensor, fwhm: float) -> Tensor:
 
 
 def compress(images: Tensor, quality: float) -> Tensor:
-    """Write and read the images as JPEG (Pillow, on the CPU).
+    """Compress the images as JPEG and read them back, with Pillow on the CPU.
 
     Parameters
     ----------
     images
-        See the module; rounded to whole grey levels.
+        The images, as the module's docstring describes them; they are rounded to whole grey levels.
     quality
-        libjpeg's, 1 to 99, rounded; 100 means no compression.
+        The quality as libjpeg counts it, 1 to 99, rounded; 100 means no compression.
     """
     if quality >= 100:
         return images
@@ -87,16 +88,16 @@ def _through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def dim(images: Tensor, factor: float) -> Tensor:
-    """Multiply the grey levels.
+    """Multiply the grey levels by a factor.
 
-    The stretch is not linear: of a galaxy that is fainter by this factor in flux, the core would lose less,
-    and the outskirts would sink into noise that stays as it is.
+    This is not the picture of a galaxy with less flux: as the stretch is not linear, the core of such a
+    galaxy would lose less, and its outskirts would vanish in noise of the same level as before.
     """
     return images * factor
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
-    """Turn counter-clockwise about the centre; the corners are filled by reflection."""
+    """Rotate counter-clockwise about the centre, and fill the corners by reflection."""
     return _resample(images, degrees, 1.0) if degrees % 360 else images
 
 
@@ -106,19 +107,21 @@ def zoom_in(images: Tensor, factor: float) -> Tensor:
 
 
 def zoom_out(images: Tensor, factor: float, unit: Tensor) -> Tensor:
-    """Shrink the picture about its centre, and show more sky around it.
+    """Shrink the picture about its centre, and fill the frame with sky.
 
-    Pixels that become one are averaged. At the picture's former border it is mirrored, and fades into sky of
-    the median and the scatter of its upper and lower end: no edge, and no second galaxy.
+    Pixels that fall on one pixel are averaged. Around the shrunken picture its mirror image fades into sky
+    with the median and the scatter of the picture's upper and lower end, so that neither an edge nor a second
+    galaxy appears.
 
     Parameters
     ----------
     images
-        See the module.
+        The images, as the module's docstring describes them.
     factor
-        Below 1; made such that the side stays even or odd, so that the centre stays.
+        The factor of the side, below 1. It is rounded such that the side stays even or odd, which keeps the
+        centre in its place.
     unit
-        Noise of standard deviation 1, of the images' shape.
+        Noise with a standard deviation of 1, of the images' shape.
     """
     side = images.shape[-1]
     edge = min(round(side * (1 - factor) / 2), (side - 1) // 2)
@@ -139,7 +142,7 @@ def zoom_out(images: Tensor, factor: float, unit: Tensor) -> Tensor:
 
 
 def _resample(images: Tensor, degrees: float, zoom: float) -> Tensor:
-    """Turn and enlarge about the centre."""
+    """Rotate and enlarge about the centre."""
     cosine, sine = math.cos(math.radians(degrees)) / zoom, math.sin(math.radians(degrees)) / zoom
     matrix = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], device=images.device)
     grid = functional.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
@@ -150,17 +153,19 @@ def _resample(images: Tensor, degrees: float, zoom: float) -> Tensor:
 
 
 def add_star(images: Tensor, peak: float, places: Tensor) -> Tensor:
-    """Add a star, white and of Moffat's (1969) profile with β=2.5.
+    """Add a white star with the profile of Moffat (1969, A&A 3, 455) for β = 2.5.
 
     Parameters
     ----------
     images
-        See the module.
+        The images, as the module's docstring describes them.
     peak
-        Its brightest grey level in units of white; from 1 on the core is saturated, and grows. Before that
-        the sum over its pixels is π α² 255 peak / (β - 1), with α = FWHM / (2 √(2^(1/β) - 1)).
+        The star's brightest grey level in units of white. Above 1 the core is saturated and grows with the
+        peak; before clipping, the sum over the star's pixels is π α² 255 peak / (β - 1), with
+        α = FWHM / (2 √(2^(1/β) - 1)).
     places
-        Shape (B, 2): x (right) and y (down) from the centre, in sides.
+        The place of the star in each image, shape (B, 2): x (to the right) and y (down) from the centre, in
+        sides.
     """
     side = images.shape[-1]
     alpha = star_fwhm(side) / (2 * math.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
@@ -189,14 +194,16 @@ def _draw_place(side: int, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class Degradation:
-    """One way to spoil an image.
+    """One kind of degradation.
 
     Attributes
     ----------
     apply
-        Takes the batch, the strength and, where there is randomness, what was drawn for each image.
+        The function that degrades a batch. It takes the images, the strength and, where there is a ``draw``,
+        the random numbers that were drawn for each image.
     draw
-        What is random about an image of a side, the same at every strength.
+        The function that draws the random numbers of one image from its side in pixels and a generator; they
+        are the same at every strength. None where nothing is random.
     """
 
     apply: Callable[..., Tensor]
@@ -223,15 +230,21 @@ def degraded(
     Parameters
     ----------
     name
-        Key of `DEGRADATIONS`.
+        The name of the degradation, a key of `DEGRADATIONS`.
     images
-        See the module.
+        The images, as the module's docstring describes them.
     strengths
-        In the degradation's own unit.
+        The strengths, in the unit of the degradation.
     objids
-        Of the images: each one's noise depends on seed, degradation and objid alone, whatever the batch.
+        The objid of each image. The random numbers of an image depend on the seed, the degradation and the
+        objid alone, and not on the batch.
     seed
-        The user's.
+        The seed of the random numbers.
+
+    Yields
+    ------
+    Tensor
+        The images at each strength.
     """
     kind = DEGRADATIONS[name]
     drawn = []

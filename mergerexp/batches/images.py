@@ -1,4 +1,4 @@
-"""A data set's images for the device: uint8 until there, then float and scaled."""
+"""The images of a data set: stored as uint8, and converted to scaled float batches on the device."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-COPY_AT_ONCE = 256  # images: bounds the memory of the copy
-RESIDENT_FRACTION = 0.3  # of the GPU's free memory that the images may take
+COPY_AT_ONCE = 256  # images, which bounds the memory of the copy
+RESIDENT_FRACTION = 0.3  # the part of the GPU's free memory that the images may take
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What a network expects of its input, x -> (x / scale - mean) / std, x in 0..255.
+    """The input scaling of a network, x -> (x / scale - mean) / std for pixels x in 0..255.
 
     Attributes
     ----------
-    mean, std
-        One number a channel (R, G, B).
+    mean
+        The number that is subtracted in each channel (R, G, B).
+    std
+        The number that each channel is divided by.
     scale
-        255 for timm's convention; 1 for raw pixels.
+        The number that pixels are divided by first: 255 in timm's convention, 1 for raw pixels.
     """
 
     mean: tuple[float, ...]
@@ -40,16 +42,16 @@ RAW = Scaling((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
 
 
 class ImageStore:
-    """All images of a data set, on the device where they fit, else memory-mapped.
+    """All images of a data set, which are kept on the device if they fit there.
 
     Parameters
     ----------
     images
-        uint8, shape (N, H, W, 3); may be memory-mapped.
+        The images, uint8, shape (N, H, W, 3), which may be memory-mapped.
     scaling
-        The network's input scaling.
+        The input scaling of the network.
     device
-        Where batches are wanted.
+        The device that batches are made on.
     """
 
     def __init__(self, images: NDArray[np.uint8], scaling: Scaling, device: torch.device) -> None:
@@ -78,7 +80,7 @@ class ImageStore:
 
 
 def copy_to(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Copy images, shape (N, H, W, 3), to a device, a part at a time: they may be mapped and read-only."""
+    """Copy images, shape (N, H, W, 3), to a device part by part, as they may be mapped and read-only."""
     copied = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(images), COPY_AT_ONCE):
         part = slice(start, start + COPY_AT_ONCE)

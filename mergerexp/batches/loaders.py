@@ -1,4 +1,4 @@
-"""What Lightning iterates over: batches that are a pure function of seed and step; resuming is exact."""
+"""Batches for Lightning, each of which depends on seed and step alone, so that resuming is exact."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from mergerexp.seeding import seed_for
 
 
 class Batch(NamedTuple):
-    """Inputs, shape (B, ...), and labels, shape (B,), on the device."""
+    """The inputs, shape (B, ...), and labels, shape (B,), of one batch, on the device."""
 
     inputs: Tensor
     labels: Tensor
 
 
 class TrainingBatches(ABC):
-    """Class-balanced mini-batches of an epoch, from wherever training stands.
+    """Class-balanced mini-batches of an epoch, from the step at which training stands.
 
     Parameters
     ----------
     labels
-        Of the training objects, shape (n,).
+        The label (0 or 1) of each training object, shape (n,).
     per_class
-        Objects of each class in a batch.
+        The number of objects of each class in a batch.
     seed
-        Of order and augmentation.
+        The seed of the order and the augmentation.
     device
-        Where the batches go.
+        The device that batches are made on.
     """
 
     def __init__(self, labels: ArrayLike, per_class: int, seed: int, device: torch.device) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         self.sampler = BalancedSampler(self.labels, per_class, seed)
         self.seed, self.device = seed, device
-        # The number of optimiser steps taken so far; set by whoever trains.
+        # Returns the number of optimiser steps taken so far; the training sets it.
         self.position: Callable[[], int] = lambda: 0
 
     def __len__(self) -> int:
@@ -65,14 +65,22 @@ class TrainingBatches(ABC):
 
 
 class ImageBatches(TrainingBatches):
-    """Augmented, scaled images.
+    """Class-balanced mini-batches of augmented, scaled images.
 
     Parameters
     ----------
     images
-        Of the whole data set.
+        The images of the whole data set.
     rows
-        Of the training objects in it, shape (n,).
+        The row of each training object in the data set, shape (n,).
+    labels
+        The label (0 or 1) of each training object, shape (n,).
+    augment
+        The augmentation.
+    per_class
+        The number of objects of each class in a batch.
+    seed
+        The seed of the order and the augmentation.
     """
 
     def __init__(
@@ -96,12 +104,20 @@ class ImageBatches(TrainingBatches):
 
 
 class FeatureBatches(TrainingBatches):
-    """Frozen features of a random view of each object.
+    """Class-balanced mini-batches of the frozen features of a random view of each object.
 
     Parameters
     ----------
     features
-        float16, shape (views, n, D).
+        The features of each view of each training object, float16, shape (views, n, D).
+    labels
+        The label (0 or 1) of each training object, shape (n,).
+    per_class
+        The number of objects of each class in a batch.
+    seed
+        The seed of the order and the views.
+    device
+        The device that batches are made on.
     """
 
     def __init__(
@@ -122,7 +138,21 @@ class FeatureBatches(TrainingBatches):
 
 
 class ImageEvaluation:
-    """Images in a fixed order: as they are, or in one fixed augmented view."""
+    """Batches of scaled images in a fixed order, either unchanged or in one fixed augmented view.
+
+    Parameters
+    ----------
+    images
+        The images of the whole data set.
+    rows
+        The row of each object in the data set, shape (n,).
+    labels
+        The label (0 or 1) of each object, shape (n,).
+    batch
+        The number of images in a batch.
+    augment
+        The augmentation whose view 1 is shown; None for unchanged images.
+    """
 
     def __init__(
         self,
@@ -149,7 +179,7 @@ class ImageEvaluation:
 
 
 class FeatureEvaluation:
-    """Frozen features in a fixed order, in one batch."""
+    """One batch of frozen features, shape (n, D), in a fixed order."""
 
     def __init__(self, features: NDArray[np.float16], labels: ArrayLike, device: torch.device) -> None:
         self.features = torch.from_numpy(features).to(device)

@@ -1,4 +1,4 @@
-"""Class-balanced mini-batches, addressable by step so that training resumes exactly."""
+"""Class-balanced mini-batches that are determined by the step, so that training resumes exactly."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from mergerexp.seeding import seed_for
 
 
 class BalancedSampler:
-    """Batches with as many objects of each class, a pure function of (labels, seed, step).
+    """Batches with equally many objects of each class, which depend on labels, seed and step alone.
 
     Each class is an endless stream of seeded permutations of its objects, so that every object of the
-    larger class is seen before any repeats. An epoch is one pass of the balanced set, i.e. of the
-    smaller class.
+    larger class is seen before any repeats. An epoch is one pass over the smaller class.
 
     Parameters
     ----------
     labels
-        Labels (0 or 1) of the training set, shape (n,).
+        The label (0 or 1) of each object of the training set, shape (n,).
     per_class
-        Objects of each class in a batch.
+        The number of objects of each class in a batch.
     seed
-        Seed of the order.
+        The seed of the order.
 
     Raises
     ------
@@ -42,26 +41,26 @@ class BalancedSampler:
                 raise ValueError(f"the training set has no object of class {label}")
         self._per_class = per_class
         self._seed = seed
-        # The latest permutation of each class and its pass: a step then only slices.
+        # The pass and the permutation of each class that the latest batch came from.
         self._current: list[tuple[int, NDArray[np.int64]]] = [(-1, members) for members in self._members]
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that show the smaller class once."""
+        """The number of batches that show the smaller class once."""
         return math.ceil(min(map(len, self._members)) / self._per_class)
 
     def batch(self, step: int) -> NDArray[np.int64]:
-        """Return the objects of batch `step` (0, 1, ...), counted over all epochs.
+        """Return the objects of the batch of a step, counted from 0 over all epochs.
 
         Returns
         -------
         ndarray
-            Positions in `labels`, shape (2 * per_class,): class 0 first, then class 1.
+            The positions of the objects in ``labels``, shape (2 * per_class,), first those of class 0.
         """
         return np.concatenate([self._draw(label, step * self._per_class) for label in (0, 1)])
 
     def _draw(self, label: int, start: int) -> NDArray[np.int64]:
-        """Cut the `per_class` objects from position `start` out of a class's stream."""
+        """Return the ``per_class`` objects from position ``start`` on in the stream of a class."""
         n = len(self._members[label])
         pieces = []
         stop = start + self._per_class
@@ -73,7 +72,7 @@ class BalancedSampler:
         return np.concatenate(pieces)
 
     def _order(self, label: int, pass_number: int) -> NDArray[np.int64]:
-        """Permute a class for one pass over it."""
+        """Return the permutation of a class for one pass over it."""
         if self._current[label][0] != pass_number:
             rng = np.random.default_rng(seed_for(self._seed, "batches", label, pass_number))
             self._current[label] = pass_number, rng.permutation(self._members[label])

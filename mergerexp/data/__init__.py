@@ -1,1 +1,1 @@
-"""Data sets on disk: sources, preparing, splitting; imports no torch."""
+"""Data sets: their sources, their preparation, their files and their splits, without torch."""

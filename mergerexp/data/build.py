@@ -1,14 +1,13 @@
-"""Prepare a data set: run a source's chunks in parallel, survive interruption, seal the result.
+"""Prepare a data set: process the chunks of a source in parallel, survive interruption, seal the result.
 
-Beside the data set ``<name>-<recipe8>/`` lie, while it is made, ``.<name>-<recipe8>.partial/`` (one file
-a chunk: what is there is not made again) and a lock, which stays. Parts of an input that has changed
-since belong to another recipe; an unfinished ``.partial`` folder can be deleted at any time.
+While the data set ``<name>-<recipe8>/`` is made, a folder ``.<name>-<recipe8>.partial/`` lies beside it, with
+one file for each chunk that is finished, which is not made again; a lock file lies there too, and remains.
+Inputs that have changed lead to another recipe, and so to other folders. An unfinished ``.partial`` folder
+can be deleted at any time.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mergerexp.config.fingerprint import digest
 from mergerexp.console import ProgressReport
 from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
@@ -40,7 +40,7 @@ SHOWN_PROBLEMS = 10
 
 
 def prepare_dataset(cfg_data: Any, datasets_root: str | os.PathLike[str], progress: bool = True) -> Path:
-    """Prepare the data set of a ``data`` config; see `prepare`."""
+    """Prepare the data set of a ``data`` config, as `prepare` does."""
     source = make_source(cfg_data)
     return prepare(source, cfg_data.name, cfg_data.size, Path(datasets_root), cfg_data.workers, progress)
 
@@ -48,41 +48,41 @@ def prepare_dataset(cfg_data: Any, datasets_root: str | os.PathLike[str], progre
 def prepare(
     source: Source, name: str, size: int, root: Path, workers: int | None = None, progress: bool = True
 ) -> Path:
-    """Make a source's data set, unless it is there already.
+    """Make the data set of a source, unless it exists already.
 
-    An interrupted preparation, even a killed one, continues where it stopped. Of several processes that
-    prepare the same set, one works and the others wait.
+    An interrupted preparation, even a killed one, continues where it stopped. If several processes prepare
+    the same data set, one of them works and the others wait.
 
     Parameters
     ----------
     source
-        What makes the images.
+        The source of the images.
     name
-        Name of the data set.
+        The name of the data set.
     size
-        Side of the images in pixels.
+        The side of the images in pixels.
     root
-        Folder of data sets.
+        The folder of data sets.
     workers
-        Number of processes; None: one a core.
+        The number of processes; None for one per core.
     progress
-        Show a progress bar on a terminal, log lines elsewhere.
+        Whether to show a progress bar on a terminal, and log lines elsewhere.
 
     Returns
     -------
     Path
-        ``root/<name>-<recipe8>``, a folder that `mergerexp.data.store.Dataset.open` reads.
+        The folder ``root/<name>-<recipe8>``, which `mergerexp.data.store.Dataset.open` reads.
 
     Raises
     ------
     DataError
-        If inputs are unusable and `source.on_error` is "stop" (a CSV beside the data set lists them all),
-        or if a class is left without objects.
+        If the name cannot be that of a folder, inputs are unusable and ``source.on_error`` is "stop" (a CSV
+        beside the data set lists them all), or a class is left without objects.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise DataError(f"data.name={name!r} must be letters, digits, '.', '_' or '-': it names a folder")
+        raise DataError(f"data.name={name!r}: use letters, digits, '.', '_' and '-' only (it names a folder)")
     recipe = source.recipe()
-    final = root / f"{name}-{_short_hash({'name': name, 'size': size, 'recipe': recipe})}"
+    final = root / f"{name}-{digest({'name': name, 'size': size, 'recipe': recipe}, 8)}"
     if _is_done(final):
         _check_skipped(source, final)
         return final
@@ -96,7 +96,7 @@ def prepare(
 def _prepare(
     source: Source, recipe: dict[str, Any], name: str, size: int, final: Path, workers: int, progress: bool
 ) -> None:
-    """Make what parts are missing, then the data set, then tidy up."""
+    """Make the parts that are missing and then the data set, and remove the parts."""
     partial = final.with_name(f".{final.name}.partial")
     report = final.with_name(f"{final.name}.problems.csv")
     parts = _make_missing_parts(source, partial, name, size, workers, progress)
@@ -131,13 +131,13 @@ def _prepare(
 def _make_missing_parts(
     source: Source, partial: Path, name: str, size: int, workers: int, progress: bool
 ) -> list[Path]:
-    """Make the part files that are not there; return all of them in the order of the catalogue."""
-    if partial.is_symlink():  # somebody else's: parts are written, and leftovers removed, below our root only
+    """Make the part files that do not exist, and return all of them in the order of the catalogue."""
+    if partial.is_symlink():  # parts are written, and leftovers removed, only below the root
         partial.unlink()
     partial.mkdir(exist_ok=True)
     remove_partial(partial)
     chunks = source.chunks()
-    # The number of chunks is in the name, so that parts of another division are never mixed in.
+    # The number of chunks is part of the name, so that parts of another division are never used.
     paths = [partial / f"{i:06d}-of-{len(chunks):06d}.part" for i in range(len(chunks))]
     missing = {path: chunk for path, chunk in zip(paths, chunks, strict=True) if not path.exists()}
     done = len(paths) - len(missing)
@@ -157,7 +157,7 @@ def _make_missing_parts(
 def _gather(
     parts: Sequence[Path],
 ) -> tuple[list[dict[str, Any]], list[NDArray[np.bool_]], list[Problem]]:
-    """Collect the rows to keep, the mask of them in each part, and the problems; objids become unique."""
+    """Return the rows to keep, with unique objids, the mask of them in each part, and the problems."""
     rows: list[dict[str, Any]] = []
     kept: list[NDArray[np.bool_]] = []
     problems: list[Problem] = []
@@ -188,7 +188,7 @@ def _gather(
 
 
 def _join_groups(rows: Sequence[dict[str, Any]]) -> None:
-    """Make one group of groups that share an identical image, so that it can't straddle folds."""
+    """Merge groups that share an identical image, so that this image can't be in two folds."""
     parent: dict[int, int] = {}
 
     def root(group: int) -> int:
@@ -199,15 +199,15 @@ def _join_groups(rows: Sequence[dict[str, Any]]) -> None:
     first: dict[int, int] = {}
     for row in rows:
         if "content" in row:
-            mine, theirs = root(row["group"]), root(first.setdefault(row["content"], row["group"]))
-            if mine != theirs:
-                parent[max(mine, theirs)] = min(mine, theirs)
+            group, twin = root(row["group"]), root(first.setdefault(row["content"], row["group"]))
+            if group != twin:
+                parent[max(group, twin)] = min(group, twin)
     for row in rows:
         row["group"] = root(row["group"])
 
 
 def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> None:
-    """Report the problems; forget the parts that have some, so that mended inputs are read again."""
+    """Report the problems, and remove the parts that have some, so that repaired inputs are read again."""
     for path in parts:
         if read_record(path)[1]:
             path.unlink()
@@ -217,7 +217,7 @@ def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> N
         shown.append(f"  … and {len(problems) - SHOWN_PROBLEMS} more")
     raise DataError(
         "\n".join([f"{len(problems)} unusable inputs, all listed in {report}:", *shown])
-        + "\nMend or remove them and prepare again, or leave them out with data.on_error=skip."
+        + "\nRepair or remove them and prepare again, or leave them out with data.on_error=skip."
     )
 
 
@@ -227,17 +227,17 @@ def _images(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _check_part(path: Path) -> None:
-    """Remove a damaged part file (a failing disk), so that the next run makes it again."""
+    """Remove a part file that a failing disk has damaged, so that the next run makes it again."""
     try:
         check_signed(path)
     except UserError as error:
         path.unlink()
-        raise DataError(f"{error}; it is removed: prepare again to remake it") from error
+        raise DataError(f"{error}; it has been removed, so prepare again to make it anew") from error
 
 
 @contextmanager
 def _locked(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a data set, saying so if another process has it."""
+    """Hold the lock of a data set, and log a line if another process has it."""
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -251,24 +251,19 @@ def _locked(path: Path, name: str) -> Iterator[None]:
 
 
 def _is_done(final: Path) -> bool:
-    """Tell whether the data set is there: it is renamed into place when whole."""
+    """Return whether the data set exists, which gets its name when it is complete."""
     if not final.exists():
         return False
     if not (final / META).is_file():
-        raise DataError(f"{final} is no data set: {META} is missing; remove the folder and prepare again")
+        raise DataError(f"{final} is not a data set: {META} is missing; remove the folder and prepare again")
     return True
 
 
 def _check_skipped(source: Source, final: Path) -> None:
-    """Refuse a set that was once made by leaving inputs out, where none may be left out."""
+    """Refuse a data set that was made without some inputs, if the source may leave none out."""
     skipped = Dataset.open(final).meta["problems"]
     if skipped and source.on_error == "stop":
         raise DataError(
             f"{final} was made without {skipped} unusable inputs, listed in its problems.csv; "
-            "accept that with data.on_error=skip, or mend them"
+            "accept that with data.on_error=skip, or repair them"
         )
-
-
-def _short_hash(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]

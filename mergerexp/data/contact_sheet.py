@@ -1,4 +1,4 @@
-"""Draw a contact sheet of a data set: what the rare class looks like, beside the other.
+"""Draw a contact sheet of a data set, with the rare class on the left and the other on the right.
 
 ``python -m mergerexp.data.contact_sheet DATASET_DIR OUT.png [--rows N --columns N --seed N]``
 """
@@ -30,25 +30,28 @@ def contact_sheet(
     seed: int = 0,
     names: tuple[str, str] = ("label 0", "label 1"),
 ) -> Image.Image:
-    """Draw a seeded choice of images: label 1 in the left half, label 0 in the right.
+    """Draw a random choice of images, those of label 1 in the left half and those of label 0 in the right.
 
     Parameters
     ----------
     images
-        uint8, shape (n, height, width, 3); may be memory-mapped, only what is shown is read.
+        The images, uint8, shape (n, height, width, 3). They may be memory-mapped, as only those that are
+        shown are read.
     labels
-        0 or 1, shape (n,).
-    rows, columns
-        Images down, and across each half. A class with fewer images leaves places empty.
+        The label (0 or 1) of each image, shape (n,).
+    rows
+        The number of rows of images.
+    columns
+        The number of columns of images in each half. A class with fewer images leaves places empty.
     seed
-        Which images are chosen.
+        The seed of the choice.
     names
-        Headings of label 0 and label 1.
+        The headings of label 0 and label 1.
 
     Returns
     -------
     PIL.Image.Image
-        RGB.
+        The contact sheet, in RGB.
     """
     height, width = images.shape[1:3]
     half = columns * (width + GAP) + GAP
@@ -68,12 +71,12 @@ def contact_sheet(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read a data set's ``images.npy`` and ``catalogue.parquet`` and write its contact sheet."""
+    """Read the images and the catalogue of a data set, and write its contact sheet."""
     parser = argparse.ArgumentParser(prog="mergerexp.data.contact_sheet", description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder with images.npy and catalogue.parquet")
     parser.add_argument("out", type=Path, help="PNG file to write")
     parser.add_argument("--rows", type=int, default=6)
-    parser.add_argument("--columns", type=int, default=5, help="of each half")
+    parser.add_argument("--columns", type=int, default=5, help="columns of images in each half")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     for name in ("images.npy", "catalogue.parquet"):

@@ -1,8 +1,8 @@
-"""Parts of a data set in the making: one file a chunk, made by worker processes, each whole or absent.
+"""Parts of a data set that is being made: one file for each chunk, which is complete or does not exist.
 
-A part file is a line of JSON (rows and problems), then the images in npy format: read and written at the
-speed of the disk, which an npz is not; it ends with its own hash. Imported by the workers, so it needs numpy
-only.
+A part file is a line of JSON (rows and problems) and then the images in npy format, which is read and written
+at the speed of the disk, unlike npz; it ends with the hash of all that. The worker processes import this
+module, so it needs only numpy.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ def make_parts(
     Parameters
     ----------
     source
-        What makes the images.
+        The source of the images.
     chunks
         The chunk of each part file.
     size
-        Side of the images in pixels.
+        The side of the images in pixels.
     workers
-        Number of processes.
+        The number of processes.
 
     Yields
     ------
     int
-        Number of inputs in a part, as soon as it is on disk; in any order.
+        The number of inputs in a part as soon as it is on disk; the parts come in any order.
 
     Raises
     ------
     UserError
-        If a worker died, e.g. of lack of memory.
+        If a worker died, for example for lack of memory.
     """
     workers = min(workers, len(chunks))
     if workers <= 1:
@@ -55,7 +55,7 @@ def make_parts(
     with worker_pool(workers, "data.workers") as pool:
         pending: set[Future[int]] = set()
         for path, chunk in chunks.items():
-            # A short queue: after Ctrl-C only what is in it is still made.
+            # The queue is short, since all parts in it are still made after Ctrl-C.
             if len(pending) > workers:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
@@ -64,7 +64,7 @@ def make_parts(
 
 
 def make_part(source: Source, chunk: Any, size: int, path: Path) -> int:
-    """Make one chunk, write its part file and return its number of inputs."""
+    """Make one chunk, write its part file, and return its number of inputs."""
     part = source.make(chunk)
     expected = (len(part.rows), size, size, 3)
     if part.images.dtype != np.uint8 or part.images.shape != expected:
@@ -83,7 +83,7 @@ def make_part(source: Source, chunk: Any, size: int, path: Path) -> int:
 
 
 def read_record(path: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Read rows and problems of a part file, leaving its images on disk."""
+    """Read the rows and problems of a part file, but not its images."""
     with path.open("rb") as file:
         record = json.loads(file.readline())
     return record["rows"], [Problem(*problem) for problem in record["problems"]]
@@ -98,7 +98,7 @@ def read_images(path: Path) -> NDArray[np.uint8]:
 
 
 def _plain_number(value: Any) -> Any:
-    """Let rows hold numpy's numbers."""
+    """Convert a number of numpy's, so that rows may hold these."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a row holds {value!r}, which is neither text nor a number")

@@ -1,4 +1,7 @@
-"""Folds and nested subsets (``docs/science.md`` §1, #1-4), of data and seed only: runs can be paired."""
+"""Folds and nested subsets (``docs/science.md`` §1, #1-4).
+
+They depend on the data and the seed alone, so that runs can be paired.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which objects of the data set train, validate and test: sorted positions, disjoint."""
+    """The sorted positions of the objects that train, validate and test, which are disjoint."""
 
     train: Indices
     val: Indices
@@ -24,27 +27,27 @@ class Split:
 
 
 def assign_folds(labels: ArrayLike, groups: ArrayLike, folds: int, seed: int) -> NDArray[np.int8]:
-    """Deal objects into stratified folds, each group whole into one of them.
+    """Assign objects to stratified folds, where all objects of a group are in the same fold.
 
-    The greedy rule of scikit-learn's ``StratifiedGroupKFold`` (large groups first, each to the fold that
-    it leaves most even) without its passes over all folds for each group: 20 times quicker, and for
-    groups of one object each class is dealt out exactly evenly.
+    The rule is that of scikit-learn's ``StratifiedGroupKFold``: large groups come first, and each goes to the
+    fold that makes the classes most even. Without that class's passes over all folds for each group it is 20
+    times faster, and where groups have one object each, every class is divided exactly evenly.
 
     Parameters
     ----------
     labels
-        0 or 1, shape (n,).
+        The label (0 or 1) of each object, shape (n,).
     groups
-        Integers, shape (n,); objects of equal group stay together.
+        The group (int) of each object, shape (n,).
     folds
-        Number of folds.
+        The number of folds.
     seed
-        Seed of the shuffle.
+        The seed of the shuffle.
 
     Returns
     -------
     ndarray
-        Fold of each object, int8, shape (n,).
+        The fold of each object, int8, shape (n,).
     """
     label = np.asarray(labels, dtype=np.int64)
     names, member_of = np.unique(np.asarray(groups), return_inverse=True)
@@ -53,12 +56,12 @@ def assign_folds(labels: ArrayLike, groups: ArrayLike, folds: int, seed: int) ->
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order].sum(axis=1), kind="stable")]
 
-    # Plain Python numbers: this loop takes thousands of tiny steps, where numpy is slow.
+    # This loop takes thousands of tiny steps, in which Python's numbers are faster than numpy's.
     weight0, weight1 = (1.0 / np.maximum(sizes.sum(axis=0), 1) ** 2).tolist()
     filled = [[0, 0] for _ in range(folds)]
     fold_of_group = np.empty(len(sizes), dtype=np.int8)
     for group, (n0, n1) in zip(order.tolist(), sizes[order].tolist(), strict=True):
-        # The group adds 2·n·filled + n² to the sum of squared class counts, which is least when even.
+        # The group adds 2·n·filled + n² to the sum of squared class counts, which is smallest if even.
         costs = [(weight0 * n0 * f0 + weight1 * n1 * f1, f0 + f1) for f0, f1 in filled]
         fold = costs.index(min(costs))
         fold_of_group[group] = fold
@@ -78,28 +81,33 @@ def make_split(
     negatives: str,
     seed: int,
 ) -> Split:
-    """Choose the objects of one run: test = fold, val = the next one, train = the rest.
+    """Choose the objects of one run, which tests on one fold, validates on the next and trains on the rest.
 
-    Subsets nest: within each fold and class a seeded permutation is cut to its first part, so that the
-    objects of subset 0.1 are among those of 0.17, and no group straddles folds.
+    Subsets are nested: they are the first parts of a seeded permutation of each fold and class, so that the
+    objects of subset 0.1 are among those of 0.17. No group is in two folds.
 
     Parameters
     ----------
-    labels, groups
-        As for `assign_folds`.
-    fold, folds
-        The test fold, and the number of folds (at least 3).
+    labels
+        The label (0 or 1) of each object, shape (n,).
+    groups
+        The group (int) of each object, shape (n,); objects of the same group stay in one fold.
+    fold
+        The test fold.
+    folds
+        The number of folds, at least 3.
     subset
-        Fraction of the objects, in (0, 1]; at least one object of each fold and class is kept.
+        The fraction of the objects, in (0, 1]; at least one object of each fold and class is kept.
     subset_of
-        "all": every fold is cut, as in the paper ("subset everything, then cross-validate").
-        "train": only the training folds are cut; validation and test stay whole.
+        The folds that the subset is taken of: "all" of them, as in the paper (which takes a subset of
+        everything and then cross-validates), or only those that "train", so that validation and test keep
+        all their objects.
     negatives
-        "all": keep every object of class 0. "matched": before subsetting, keep in each fold as many as
-        there are of class 1, in the folds that `subset_of` cuts: with "all" the whole data set becomes
-        balanced, as in the paper's code; with "train" validation and test keep their natural ratio.
+        The objects of class 0 to keep: "all" of them, or "matched" ones, as many as there are of class 1 in
+        each fold before the subset is taken, in the folds that ``subset_of`` names. With "all" the whole data
+        set becomes balanced then, as in the paper's code; with "train" validation and test keep their ratio.
     seed
-        Seed of folds and permutations.
+        The seed of the folds and the permutations.
 
     Raises
     ------
@@ -122,7 +130,7 @@ def make_split(
 
 
 def split_dataset(dataset: Dataset, settings: SplitConfig, fold: int, subset: float) -> Split:
-    """Choose the objects of one run of a data set; see `make_split`."""
+    """Choose the objects of one run of a data set, as `make_split` does."""
     return make_split(
         dataset.labels,
         dataset.groups,
@@ -136,7 +144,7 @@ def split_dataset(dataset: Dataset, settings: SplitConfig, fold: int, subset: fl
 
 
 def n_balanced(labels: ArrayLike) -> int:
-    """Size of the largest class-balanced set within `labels`: the paper's "size" of a training set."""
+    """Return the size of the largest class-balanced subset, which the paper calls the training-set size."""
     return 2 * int(np.bincount(np.asarray(labels), minlength=2).min())
 
 
@@ -167,7 +175,7 @@ def _check_classes(split: Split, label: NDArray[np.generic], where: str) -> None
 def _cut(
     label: NDArray[np.generic], fold_of: NDArray[np.int8], fold: int, subset: float, negatives: str, seed: int
 ) -> Indices:
-    """Keep the first part of each class's permutation within one fold."""
+    """Return the first part of the permutation of each class in one fold."""
     members = [np.flatnonzero((fold_of == fold) & (label == value)) for value in (0, 1)]
     available = [len(of_class) for of_class in members]
     if negatives == "matched":

@@ -1,15 +1,16 @@
-"""A data set on disk: a folder of three files, memory-mapped, and sealed with their hashes.
+"""A data set on disk, which is a folder of three files with their hashes.
 
 ``images.npy``
-    uint8 [N, H, W, 3], C order, RGB.
+    The images, uint8, shape (N, H, W, 3), C order, RGB, which are memory-mapped.
 ``catalogue.parquet``
-    One row an image: ``objid`` (int64, unique), ``label`` (int8; 1 is the rare class), ``group`` (int64;
-    objects of one group never straddle folds), then whatever the source knows.
+    One row for each image: ``objid`` (int64, unique), ``label`` (int8; 1 is the rare class), ``group``
+    (int64; objects of one group are always in the same fold), and further columns of the source.
 ``dataset.json``
-    name, source and its recipe, class names, counts, size, content hash, software, and the SHA-256 of each
-    other file: the catalogue is compared with it whenever it is read, the images once a sweep (`verify`).
+    The name, the source and its recipe, the class names, the counts, the size, the content hash, the
+    software, and the SHA-256 of each other file. The catalogue is compared with its hash whenever it is read,
+    and the images once in a sweep (`verify`).
 ``problems.csv``
-    Only if inputs were skipped: file, reason.
+    The file and the reason of each input that was skipped, if there are any.
 """
 
 from __future__ import annotations
@@ -53,18 +54,18 @@ AGAIN = "remove the folder and prepare it again"
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """An opened data set; `Dataset.open` checks that its files fit together.
+    """An opened data set, whose files fit together, as `Dataset.open` checks.
 
     Attributes
     ----------
     path
-        Its folder.
+        The folder of the data set.
     images
-        uint8, shape (N, size, size, 3), memory-mapped read-only.
+        The images, uint8, shape (N, size, size, 3), memory-mapped and read-only.
     catalogue
-        One row an image.
+        The catalogue, with one row for each image.
     meta
-        Contents of ``dataset.json``.
+        The contents of ``dataset.json``.
     """
 
     path: Path
@@ -99,28 +100,28 @@ class Dataset:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of shape, images, objids, labels and groups; the same wherever it was made."""
+        """The SHA-256 of shape, images, objids, labels and groups, which is the same on every machine."""
         return str(self.meta["content_hash"])
 
     @property
     def class_names(self) -> tuple[str, str]:
-        """What labels 0 and 1 stand for."""
+        """The names of the classes of label 0 and label 1."""
         negative, positive = self.meta["class_names"]
         return negative, positive
 
     @property
     def labels(self) -> NDArray[np.int8]:
-        """Label of each image, shape (N,)."""
+        """The label of each image, shape (N,)."""
         return self.catalogue["label"].to_numpy()
 
     @property
     def groups(self) -> NDArray[np.int64]:
-        """Group of each image, shape (N,)."""
+        """The group of each image, shape (N,)."""
         return self.catalogue["group"].to_numpy()
 
     @property
     def objids(self) -> NDArray[np.int64]:
-        """Identifier of each image, shape (N,)."""
+        """The objid of each image, shape (N,)."""
         return self.catalogue["objid"].to_numpy()
 
     def rows_of(self, objids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -129,7 +130,7 @@ class Dataset:
         Raises
         ------
         DataError
-            If one is not in the data set.
+            If an object is not in the data set.
         """
         rows = pd.Index(self.objids).get_indexer(pd.Index(objids)).astype(np.int64)
         if (rows < 0).any():
@@ -138,21 +139,22 @@ class Dataset:
 
 
 def find_dataset(root: Path, content_hash: str, name: str) -> Dataset:
-    """Open the data set of a content, whatever its folder is called.
+    """Open the data set that has a content hash, whatever its folder is called.
 
     Parameters
     ----------
     root
-        Folder of data sets.
+        The folder of data sets.
     content_hash
-        As `Dataset.content_hash`.
+        The `Dataset.content_hash` of the data set.
     name
-        What it was called when it was used, for the error.
+        The name that the data set had when it was used, for the error message.
 
     Raises
     ------
     DataError
-        If it is not there; other data sets that are damaged do not matter, but are named then.
+        If there is no such data set. The message names the data sets that are damaged, which are otherwise
+        ignored.
     """
     damaged = []
     for path in sorted(root.glob(f"[!.]*/{META}")):
@@ -176,14 +178,15 @@ def verify(dataset: Dataset, known: Mapping[str, Sequence[int]] | None = None) -
     Parameters
     ----------
     dataset
-        An opened one: its catalogue has been compared already.
+        The opened data set, whose catalogue has been compared already.
     known
-        What an earlier call returned, here or elsewhere: files that have not been touched since are not read.
+        The result of an earlier call, in this process or another; files that have not changed since then are
+        not read.
 
     Returns
     -------
     dict
-        Size (bytes), time of change (ns) and inode of each file.
+        The size (bytes), the time of modification (ns) and the inode of each file.
 
     Raises
     ------
@@ -221,18 +224,28 @@ def save(
     class_names: Sequence[str],
     problems: Sequence[Problem] = (),
 ) -> None:
-    """Write a data set into a hidden folder beside `path`, then rename it.
+    """Write a data set into a hidden folder beside its path, and rename the folder then.
 
     Parameters
     ----------
     path
-        The folder to make; it must not exist.
+        The folder to make, which must not exist.
     blocks
-        Images in the order of the catalogue, each block of shape (n, size, size, 3).
+        The images in the order of the catalogue, in blocks of shape (n, size, size, 3).
     catalogue
-        One row an image, with the columns objid, label, group and any others.
-    name, source, recipe, size, class_names, problems
-        What ``dataset.json`` records; `problems` are the inputs that were skipped.
+        One row for each image, with the columns objid, label, group and any others.
+    name
+        The name of the data set.
+    source
+        The name of the source.
+    recipe
+        The recipe of the source.
+    size
+        The side of the images in pixels.
+    class_names
+        The names of label 0 and label 1.
+    problems
+        The inputs that were skipped.
     """
     catalogue = catalogue.astype(COLUMN_TYPES)
     shape = (len(catalogue), size, size, 3)
@@ -260,8 +273,8 @@ def save(
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
-    """Write a CSV of file and reason."""
-    # Names of files may hold bytes that are no UTF-8; show them rather than fail.
+    """Write a CSV with the file and the reason of each problem."""
+    # Names of files may hold bytes that are not UTF-8, which are shown escaped.
     with (
         written(path) as partial,
         partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
@@ -274,7 +287,7 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
 def _written(
     file: BinaryIO, shape: tuple[int, ...], blocks: Iterable[NDArray[np.uint8]]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Write an npy file block by block, passing each on."""
+    """Write an npy file block by block, and yield each block."""
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     for block in blocks:
@@ -290,7 +303,7 @@ def _content_hash(shape: Sequence[int], blocks: Iterable[NDArray[np.uint8]], cat
         digest.update(block.data)
         n += len(block)
     if n != shape[0]:
-        raise DataError(f"{n} images came for {shape[0]} rows of the catalogue")
+        raise DataError(f"there are {n} images for {shape[0]} rows of the catalogue")
     for column in COLUMN_TYPES:
         digest.update(catalogue[column].to_numpy().astype("<i8").tobytes())
     return digest.hexdigest()
@@ -324,7 +337,7 @@ def _read_catalogue(path: Path, meta: dict[str, Any]) -> pd.DataFrame:
     _check(path.parent, meta[FILES], [CATALOGUE])
     try:
         catalogue = pd.read_parquet(path)
-    except Exception as error:  # Arrow's have no common base
+    except Exception as error:  # Arrow's exceptions have no common base
         raise DataError(f"{path} is broken ({describe(error)}); {AGAIN}") from error
     for column, kind in COLUMN_TYPES.items():
         if column not in catalogue or catalogue[column].dtype != kind:
@@ -343,7 +356,7 @@ def _read_catalogue(path: Path, meta: dict[str, Any]) -> pd.DataFrame:
 
 
 def _software() -> dict[str, str]:
-    """Versions of what decides pixels and files."""
+    """Return the versions of the software that pixels and files depend on."""
     versions = {"python": platform.python_version()}
     for package in ("mergerexp", "numpy", "pandas", "pillow", "pyarrow"):
         try:

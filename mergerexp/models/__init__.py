@@ -1,1 +1,1 @@
-"""Backbones and their weights, the classifier, the feature bank; morphologies, rules and forests."""
+"""Models: networks with their weights and frozen features, and rules and forests on morphologies."""

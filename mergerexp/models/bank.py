@@ -1,11 +1,11 @@
-"""The feature bank: what is known of each image, computed once for all runs of all sweeps.
+"""The feature bank, which keeps features of images that are computed once for all runs of all sweeps.
 
-In the frozen stage the backbone can't change, so its pooled features of an image in a fixed view are
-computed once per (weights, image, view); so are the morphologies that rules and forests ask for. Layout:
-``<key>/view-<v>/block-<b>-<any>.npz``, each file the features of some rows of one block of the data set.
-Files are written under another name and renamed, and a block is filled under its lock, which the system
-releases when a process dies: concurrent runs fill the bank together, no image twice, and a killed run
-leaves no half file and no stale lock.
+In the frozen stage the backbone does not change, so that its pooled features of an image in a fixed view are
+computed once for each (weights, image, view); so are the morphologies that rules and forests use. Each file
+``<key>/view-<v>/block-<b>-<any>.npz`` holds the features of some rows of one block of the data set. Files are
+written under another name and renamed, and a block is filled under its lock, which the system releases when a
+process dies. Concurrent runs therefore fill the bank together and compute no image twice, and a killed run
+leaves neither an incomplete file nor a lock.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ Compute = Callable[[int, Rows], NDArray[np.floating]]
 
 
 class FeatureBank:
-    """Features of one data set under one backbone, or another way to make them.
+    """The features of one data set from one backbone, or from another way to compute them.
 
     Parameters
     ----------
     folder
-        Named after all that the features depend on: weights, data set, input scaling, augmentation.
+        The folder of the bank, whose name is a hash of all that the features depend on, such as weights, data
+        set, input scaling and augmentation.
     dtype
-        What they are kept in; float16 has to hold all of them.
+        The type that the features are stored in. No feature may overflow float16.
     block
-        Images that are computed together; what a killed run loses at most.
+        The number of images that are computed together, which a killed run loses at most.
     """
 
     def __init__(self, folder: Path, dtype: DTypeLike = np.float16, block: int = BLOCK) -> None:
@@ -50,23 +51,24 @@ class FeatureBank:
     def get(
         self, view: int, rows: Rows, compute: Compute, advance: Callable[[int], None] = lambda n: None
     ) -> Features:
-        """Return the features of some images in one view, computing what nobody has computed yet.
+        """Return the features of some images in one view, and compute those that the bank does not hold.
 
         Parameters
         ----------
         view
-            Number of the fixed view.
+            The number of the fixed view.
         rows
             Distinct rows of the data set, shape (n,).
         compute
-            Called with the view and the missing rows of one block; returns their features, shape (m, D).
+            A function of the view and the missing rows of one block, which returns their features, shape
+            (m, D).
         advance
-            Told how many images are ready, for a progress bar.
+            A function that is called with the number of images that have become ready, for a progress bar.
 
         Returns
         -------
         ndarray
-            Shape (n, D), in the order of ``rows``.
+            The features, shape (n, D), in the order of ``rows``.
         """
         waiting = deque(np.unique(rows // self.block).tolist())
         found: dict[int, Features] = {}
@@ -76,7 +78,7 @@ class FeatureBank:
             have = self._read(view, block)
             if not have.keys() >= set(wanted.tolist()):
                 try:
-                    # another run may be at this block: go on with the next one meanwhile
+                    # Another run may be filling this block, so that others are filled in the meantime.
                     with FileLock(self._block(view, block, "lock"), timeout=0.5):
                         have = self._fill(view, block, wanted, compute)
                 except Timeout:
@@ -110,7 +112,7 @@ class FeatureBank:
                     known = dict(zip(part["rows"].tolist(), part["features"], strict=True))
             except PermissionError:
                 raise
-            except Exception:  # numpy's, zipfile's and zlib's have no common base
+            except Exception:  # the exceptions of numpy, zipfile and zlib have no common base
                 log.warning("%s is damaged: its features are computed again", path)
                 path.unlink(missing_ok=True)
             else:

@@ -1,4 +1,4 @@
-"""The network: any timm backbone, global average pooling, Dense(1024, ReLU), Dense(2)."""
+"""The network: a timm backbone, global average pooling, a hidden layer with ReLU, and two logits."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mergerexp.models.weights import WeightsFile
 
 
 class Classifier(nn.Module):
-    """Backbone and head of Ackermann et al. 2018, section 3.
+    """A backbone and the head of Ackermann et al. 2018, section 3.
 
     Parameters
     ----------
     backbone
-        A timm model without classifier: images (B, 3, H, W) -> pooled features (B, D).
+        A timm model without classifier, which maps images (B, 3, H, W) to pooled features (B, D).
     head_units
-        Width of the hidden layer.
+        The number of units in the hidden layer.
     """
 
     def __init__(self, backbone: nn.Module, head_units: int) -> None:
@@ -35,35 +35,35 @@ class Classifier(nn.Module):
         self.head = make_head(feature_size(backbone), head_units)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (B, 3, H, W) to logits (B, 2); softmax of them gives (1-p_m, p_m)."""
+        """Map scaled images (B, 3, H, W) to logits (B, 2), whose softmax is (1 - p_m, p_m)."""
         logits: Tensor = self.head(self.backbone(images))
         return logits
 
 
 def make_head(features: int, units: int) -> nn.Sequential:
-    """Return Dense(units, ReLU) -> Dense(2)."""
+    """Return a head with a hidden layer of some units with ReLU, and two logits."""
     return nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Linear(units, 2))
 
 
 def merger_probability(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return p_m, shape (n,), of logits, shape (n, 2): their softmax in double precision."""
+    """Return p_m, shape (n,), the softmax of logits, shape (n, 2), in double precision."""
     probability: NDArray[np.float64] = 1 / (1 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
     return probability
 
 
 def exact_float32() -> AbstractContextManager[None]:
-    """Keep a GPU from convolving in TF32: a p_m must be the same in any batch and on any machine."""
+    """Keep a GPU from convolving in TF32, so that p_m is the same in any batch and on any machine."""
     context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     return context
 
 
 def feature_size(backbone: nn.Module) -> int:
-    """Return the length of a timm backbone's pooled feature vector."""
+    """Return the number of pooled features of a timm backbone."""
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
 
 
 def backbone_kwargs(name: str, size: int) -> dict[str, Any]:
-    """Return what ``timm.create_model`` needs besides the name to rebuild a backbone for a size."""
+    """Return the arguments of ``timm.create_model``, besides the name, for a backbone and a size."""
     kwargs: dict[str, Any] = {"num_classes": 0}
     pretrained_cfg = timm.get_pretrained_cfg(name)
     if pretrained_cfg is not None and pretrained_cfg.fixed_input_size:
@@ -77,18 +77,18 @@ def create_backbone(name: str, size: int, weights: WeightsFile | None, seed: int
     Parameters
     ----------
     name
-        timm's name.
+        The name of the backbone in timm.
     size
-        Side of the images, in pixels.
+        The side of the images in pixels.
     weights
-        Pretrained weights; None for random ones.
+        The pretrained weights; None for random ones.
     seed
-        Of the random ones.
+        The seed of random weights.
 
     Raises
     ------
     WeightsError
-        If the weights do not fill the backbone; see `mergerexp.models.loading.load_backbone`.
+        If the weights do not fill the backbone (see `mergerexp.models.loading.load_backbone`).
     """
     kwargs = backbone_kwargs(name, size)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -102,7 +102,7 @@ def create_backbone(name: str, size: int, weights: WeightsFile | None, seed: int
 def create_classifier(
     name: str, size: int, head_units: int, weights: WeightsFile | None, seed: int
 ) -> Classifier:
-    """Create backbone and head; both random parts are drawn from ``seed``."""
+    """Create a backbone and a head, whose random weights are both drawn from ``seed``."""
     backbone = create_backbone(name, size, weights, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,7 +110,7 @@ def create_classifier(
 
 
 def input_scaling(backbone: nn.Module, kind: str) -> Scaling:
-    """Return the input scaling of a backbone: timm's (``kind="backbone"``), or none (``raw``)."""
+    """Return the input scaling of a backbone: that of timm (``kind="backbone"``), or none (``"raw"``)."""
     if kind == "raw":
         return RAW
     config = resolve_model_data_config(backbone)

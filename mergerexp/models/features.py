@@ -1,4 +1,4 @@
-"""Pooled features of a frozen backbone, by way of the bank."""
+"""Pooled features of a frozen backbone, which are kept in the feature bank."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mergerexp.config.schema import AugmentConfig
 from mergerexp.console import ProgressReport
 from mergerexp.models.bank import FeatureBank
 
-VERSION = 3  # raise it when the features of the same image change
+VERSION = 3  # has to be raised when the features of the same image change
 
 
 class FrozenFeatures:
@@ -25,17 +25,21 @@ class FrozenFeatures:
     Parameters
     ----------
     backbone
-        On its device; put in evaluation mode, so that BatchNorm statistics are frozen too.
+        The backbone on its device. It is put in evaluation mode, so that BatchNorm statistics are frozen too.
     images
-        The data set's images with the backbone's input scaling.
+        The images of the data set with the input scaling of the backbone.
     augment
-        Decides the fixed views.
-    weights_id, content_hash
-        Identities of the backbone with its weights, and of the data set.
+        The augmentation that the fixed views are taken from.
+    weights_id
+        The identity of the backbone with its weights.
+    content_hash
+        The identity of the data set.
     folder
-        Where all banks are kept.
+        The folder of all banks.
     batch
-        Images in one forward pass.
+        The number of images in one forward pass.
+    progress
+        Whether to report the progress.
     """
 
     def __init__(
@@ -73,11 +77,11 @@ class FrozenFeatures:
         self.bank = FeatureBank(folder / key)
 
     def training(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Return every training view of the rows, shape (views, n, D)."""
+        """Return the features of the rows in every training view, shape (views, n, D)."""
         return self._get(training_views(self.augment), rows)
 
     def plain(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Return the features of the rows as they are, shape (n, D)."""
+        """Return the features of the unchanged images of the rows, shape (n, D)."""
         features: NDArray[np.float16] = self._get(range(1), rows)[0]
         return features
 
@@ -94,8 +98,8 @@ class FrozenFeatures:
             pixels = self.images.pixels(some)
             if view:
                 pixels = transform(pixels, matrices[torch.from_numpy(some)], is_exact(self.augment))
-            # Rounding depends on a batch's shape, and which rows are missing on what other runs have done:
-            # all batches have one shape, so that an image's features are the same whoever computes them.
+            # Rounding depends on the shape of a batch, and the missing rows depend on other runs. All batches
+            # therefore have one shape, so that the features of an image are the same in whichever run.
             spare = self.batch - len(some)
             pixels = torch.cat([pixels, pixels[:1].expand(spare, *pixels.shape[1:])]) if spare else pixels
             features = self.backbone(self.images.scaled(pixels))[: len(some)]

@@ -1,4 +1,4 @@
-"""Weights from a file into a timm backbone: every tensor of it, or a refusal that names what is wrong."""
+"""Loading of weights from a file into a timm backbone, whose tensors must all be filled."""
 
 from __future__ import annotations
 
@@ -21,25 +21,32 @@ from mergerexp.models.weights import WHEELS, WeightsFile, sha256_of
 
 State = dict[str, Tensor]
 
-# What training code puts around a network, and so before the names of its tensors: entries of a
-# checkpoint, wrappers of torch (DataParallel, compile), attributes of Lightning modules and of ours.
-AVERAGED = ("state_dict_ema", "model_ema")  # of two networks in one file timm takes this one, and so do we
+# Prefixes that training code puts before the names of a network's tensors: entries of a checkpoint, wrappers
+# of torch (DataParallel, compile), and attributes of Lightning modules.
+AVERAGED = ("state_dict_ema", "model_ema")  # the one of two networks in a file that timm takes
 WRAPPERS = {*AVERAGED, "state_dict", "model", "module", "_orig_mod", "backbone", "net", "network", "encoder"}
-COUNTER = "num_batches_tracked"  # of BatchNorm; decides nothing, and old files lack it
-NAMED = 3  # so many tensors are named in a message
+COUNTER = "num_batches_tracked"  # of BatchNorm; outputs do not depend on it, and old files lack it
+NAMED = 3  # the number of tensors that a message names
 
 
 @dataclass
 class Misfit:
-    """How a state dict fails to fill a network: names of tensors, with what is wrong of some.
+    """The differences between a state dict and the network that it should fill.
 
     Attributes
     ----------
     total
-        Tensors of the network.
-    missing, shape, kind, not_finite, excess
-        Tensors that are not there, have another shape, hold no real floating-point numbers where the
-        network does, are not finite, or are there without having a place in the network.
+        The number of tensors in the network.
+    missing
+        The names of the network's tensors that the state dict lacks.
+    shape
+        The names of those that have another shape, with both shapes.
+    kind
+        The names of those that are complex, or floating point on one side only, with their type.
+    not_finite
+        The names of those that are not finite.
+    excess
+        The names of tensors that have no place in the network.
     """
 
     total: int
@@ -51,14 +58,14 @@ class Misfit:
 
     @property
     def unfilled(self) -> int:
-        """How many tensors of the network get no usable value."""
+        """The number of the network's tensors that get no usable value."""
         return len(self.missing) + len(self.shape) + len(self.kind) + len(self.not_finite)
 
     def __bool__(self) -> bool:
         return bool(self.unfilled or self.excess)
 
     def __str__(self) -> str:
-        said = {
+        mistakes = {
             "missing": self.missing,
             "of another shape": self.shape,
             "of another kind of number": self.kind,
@@ -66,7 +73,7 @@ class Misfit:
         }
         wrong = [
             f"{len(names)} {'is' if len(names) == 1 else 'are'} {what} ({_some(names)})"
-            for what, names in said.items()
+            for what, names in mistakes.items()
             if names
         ]
         parts = [f"of its {self.total} tensors {', '.join(wrong)}"] if wrong else []
@@ -78,6 +85,8 @@ class Misfit:
 
 
 class _DoesNotFillError(Exception):
+    """Raised when a state dict does not fill a network."""
+
     def __init__(self, misfit: Misfit) -> None:
         super().__init__(str(misfit))
         self.misfit = misfit
@@ -86,24 +95,24 @@ class _DoesNotFillError(Exception):
 def load_backbone(name: str, weights: WeightsFile, kwargs: dict[str, Any]) -> nn.Module:
     """Create a timm backbone with the weights of a file.
 
-    Names may have the prefixes of common wrappers (`WRAPPERS`), or be those of the wheels; timm's own
-    filter for the architecture then translates names of other libraries and resizes what may be resized
-    (positional embeddings). After that every tensor of the backbone has to be in the file, with its shape
-    and finite, and every tensor in the file in the network; the classifier is free to be there or not.
+    Names may have the prefixes of common wrappers (`WRAPPERS`), or be those of the wheels. The filter that
+    timm has for the architecture then translates the names of other libraries, and resizes tensors that may
+    be resized (positional embeddings). After that the file must hold every tensor of the backbone, finite and
+    with its shape, and no tensor that is not in the network; the classifier may be present or absent.
 
     Parameters
     ----------
     name
-        timm's name.
+        The name of the backbone in timm.
     weights
-        The file.
+        The file of weights.
     kwargs
         Further arguments of ``timm.create_model``.
 
     Raises
     ------
     WeightsError
-        If the file is not what it was when it was found, holds no weights, or does not fill the backbone.
+        If the file has changed since it was found, holds no weights, or does not fill the backbone.
     """
     tensors = read_tensors(weights)
     candidates = [(prefix, _below(tensors, prefix)) for prefix in _prefixes(tensors)]
@@ -113,7 +122,7 @@ def load_backbone(name: str, weights: WeightsFile, kwargs: dict[str, Any]) -> nn
             network = _fill(name, _in_timm_layout(state, name), kwargs)
         except _DoesNotFillError as error:
             failed.append((error.misfit.unfilled, str(error)))
-        except Exception as error:  # timm's filters take names and shapes for granted
+        except Exception as error:  # timm's filters do not check names and shapes
             failed.append((len(tensors), f"its tensors are {_some(sorted(state))}: {describe(error)}"))
         else:
             _refuse_twins(weights.path, prefix, candidates)
@@ -125,14 +134,14 @@ def load_backbone(name: str, weights: WeightsFile, kwargs: dict[str, Any]) -> nn
 
 
 def read_tensors(weights: WeightsFile) -> State:
-    """Return the tensors of a file by name, those in nested dictionaries under dotted names.
+    """Return the tensors of a file by name, with dotted names for those in nested dictionaries.
 
-    Nothing in the file is executed.
+    No code in the file is executed.
 
     Raises
     ------
     WeightsError
-        If the file has gone or changed since it was found, or if there are no named tensors in it.
+        If the file has vanished or changed since it was found, or holds no named tensors.
     """
     path = weights.path
     if sha256_of(path) != weights.sha256:
@@ -143,10 +152,10 @@ def read_tensors(weights: WeightsFile) -> State:
         if start[8:9] == b"{":  # after the length of the header
             content: Any = load_file(path)
         else:
-            # What timm's own checkpoints hold beside tensors; a plain record.
+            # The checkpoints of timm hold this plain record beside the tensors.
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # safetensors, pickle and zip errors have no common base
+    except Exception as error:  # the exceptions of safetensors, pickle and zip have no common base
         raise WeightsError(f"{path} is not a weights file: {_why_unreadable(path, start)}") from error
     tensors = dict(_flat(content)) if isinstance(content, Mapping) else {}
     if not tensors:
@@ -172,7 +181,7 @@ def _why_unreadable(path: Path, start: bytes) -> str:
         return "it is empty"
     try:
         held = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # it is no archive of torch's at all
+    except Exception:  # it is not an archive of torch
         held = []
     if held:
         return (
@@ -183,7 +192,7 @@ def _why_unreadable(path: Path, start: bytes) -> str:
 
 
 def _prefixes(tensors: State) -> list[str]:
-    """Return the wrappers' prefixes that a file's names have: averaged weights first, then the longest."""
+    """Return the prefixes of wrappers in a file, those of averaged weights first, then the longest ones."""
     found = {""}
     for name in tensors:
         words = list(takewhile(WRAPPERS.__contains__, name.split(".")[:-1]))
@@ -200,41 +209,41 @@ def _below(tensors: State, prefix: str) -> State:
 
 
 def _refuse_twins(path: Path, taken: str, candidates: list[tuple[str, State]]) -> None:
-    """Refuse to choose between two networks in one file, but for an average and what it is of."""
+    """Refuse a file with two networks, unless one is the average of the other."""
     names = dict(candidates)[taken].keys()
     for prefix, state in candidates:
         may_be_left = _is_averaged(taken) and not _is_averaged(prefix)
         if prefix != taken and state.keys() == names and not may_be_left:
             raise WeightsError(
                 f"{path} holds two networks, {taken or 'one without prefix'} and {prefix}; "
-                "save the one that you want in a file of its own"
+                "save the one that you want in a separate file"
             )
 
 
 def _in_timm_layout(state: State, name: str) -> State:
-    # Only tf_efficientnet_lite* computes what the wheels' networks do; its plain namesake does not.
+    # Only tf_efficientnet_lite* computes the same as the networks of the wheels; efficientnet_lite* does not.
     if not is_wheel_state(state) or name.split(".")[0] not in WHEELS:
         return state
     return to_timm_keys(state, timm.create_model(name, pretrained=False).state_dict())
 
 
 def _fill(name: str, state: State, kwargs: dict[str, Any]) -> nn.Module:
-    """Let timm load a state dict into a new backbone, and look at it after timm's own filter."""
+    """Create a backbone by timm, which loads the state dict after its own filter, and check that."""
     with _each_load_checked(name) as loaded:
         network = timm.create_model(
             name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **kwargs
         )
     if not any(module is network for module in loaded):
         raise WeightsError(f"{name}: timm {timm.__version__} has created it without loading the weights")
-    del _config(network)["state_dict"]  # or a second copy would stay in memory
+    del _config(network)["state_dict"]  # otherwise a second copy would stay in memory
     return network
 
 
 @contextmanager
 def _each_load_checked(name: str) -> Iterator[list[nn.Module]]:
-    """Refuse what does not fill a network at the moment when timm loads it.
+    """Refuse a state dict that does not fill the network at the moment when timm loads it.
 
-    timm's filters are known to its builder alone, which loads leniently once the classifier is left out.
+    Only the builder of timm knows the filters, and it accepts missing tensors if the classifier is left out.
     """
     original = nn.Module.load_state_dict
     loaded: list[nn.Module] = []
@@ -253,20 +262,20 @@ def _each_load_checked(name: str) -> Iterator[list[nn.Module]]:
 
 
 def compare(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Misfit:
-    """Hold a state dict against a network, tensor by tensor.
+    """Compare a state dict with a network, tensor by tensor.
 
     Parameters
     ----------
     network
         The backbone.
     state
-        What is to be loaded into it.
+        The state dict that is to be loaded into it.
     name
-        The backbone's name in timm, which tells what its classifier is called.
+        The name of the backbone in timm, from which the names in its classifier are known.
     """
-    own = network.state_dict()
-    misfit = Misfit(len(own))
-    for key, target in own.items():
+    targets = network.state_dict()
+    misfit = Misfit(len(targets))
+    for key, target in targets.items():
         value = state.get(key)
         if value is None:
             if not key.endswith(COUNTER):
@@ -278,8 +287,9 @@ def compare(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Misfi
                 misfit.kind.append(f"{key}: {str(value.dtype).removeprefix('torch.')}")
         elif not bool(torch.isfinite(value.to(target.dtype)).all()):
             misfit.not_finite.append(key)
-    # Counters and indices are no weights: only what is floating point can be another network's.
-    excess = [key for key, value in state.items() if key not in own and value.is_floating_point()]
+    # Counters and indices are not weights, so that only floating-point tensors can be those of another
+    # network.
+    excess = [key for key, value in state.items() if key not in targets and value.is_floating_point()]
     if excess:
         whole, classifier = _classifier(name)
         misfit.excess = [key for key in excess if key not in whole and not key.startswith(classifier)]
@@ -287,7 +297,7 @@ def compare(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Misfi
 
 
 def _classifier(name: str) -> tuple[set[str], tuple[str, ...]]:
-    """Return the names of the whole network's tensors, and how those of its classifier begin."""
+    """Return the names of the tensors of the whole network, and the prefixes of those of its classifier."""
     whole = timm.create_model(name, pretrained=False)
     classifiers = _config(whole).get("classifier") or ()
     classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers

@@ -1,4 +1,4 @@
-"""Measured morphologies, by way of the bank."""
+"""Measured morphologies, which are kept in the feature bank."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from mergerexp.models.bank import FeatureBank
 from mergerexp.models.morphology import MEASURED, measure
 from mergerexp.workers import worker_pool
 
-BLOCK = 32  # galaxies; ten seconds of one core
+BLOCK = 32  # galaxies, which take one core ten seconds
 
 
 class Measurements:
-    """The morphologies of a data set's galaxies, each measured once for all runs of all sweeps.
+    """The morphologies of the galaxies of a data set, measured once for all runs of all sweeps.
 
     Parameters
     ----------
     images
-        uint8, shape (N, H, W, 3); may be memory-mapped.
+        The images, uint8, shape (N, H, W, 3), which may be memory-mapped.
     stretch
-        Of the pictures, see `mergerexp.models.morphology.unstretch`.
+        The stretch of the pictures (see `mergerexp.models.morphology.unstretch`).
     content_hash
-        Identity of the data set.
+        The identity of the data set.
     folder
-        Where all banks are kept.
+        The folder of all banks.
     workers
-        Processes that measure.
+        The number of processes that measure.
+    progress
+        Whether to report the progress.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Measurements:
     ) -> None:
         self.images, self.stretch = images, stretch
         self.workers, self.progress = workers, progress
-        self.measured = 0  # galaxies that no run had measured before
+        self.measured = 0  # the number of galaxies that no run had measured before
         key = digest({"measurement": MEASUREMENT_VERSION, "data": content_hash, "stretch": stretch})
         self.bank = FeatureBank(folder / key, np.float64, BLOCK)
 
@@ -63,12 +65,13 @@ class Measurements:
         rows
             Distinct rows of the data set, shape (n,).
         after_block
-            Called whenever some more galaxies are on disk.
+            A function that is called whenever more galaxies are on disk.
 
         Returns
         -------
         DataFrame
-            A row a galaxy in the order of `rows`, with the columns `mergerexp.models.morphology.MEASURED`.
+            One row for each galaxy in the order of ``rows``, with the columns
+            `mergerexp.models.morphology.MEASURED`.
 
         Raises
         ------

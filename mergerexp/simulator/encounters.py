@@ -1,4 +1,4 @@
-"""Encounters of two galaxies: who meets whom, on which orbit, seen when."""
+"""Encounters of two galaxies: the pair, its orbit, and the times at which it is seen."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mergerexp.simulator.dynamics import Snapshot
 from mergerexp.simulator.galaxies import Galaxy, draw_galaxy, draw_luminosity
 from mergerexp.simulator.settings import SimulatorSettings
 
-# Time steps from pericentre at which each stage is seen.
+# The first and the last time step of each stage, counted from pericentre.
 STAGES = {"approach": (-26, -4), "first_passage": (8, 70), "late": (70, 190)}
-# A radial plunge needs longer for its shells.
+# The late stage of a radial plunge, whose shells take longer to form.
 SHELL_LATE = (90, 260)
 P_RADIAL = 0.15
 
 
 @dataclass(frozen=True)
 class Encounter:
-    """Two galaxies and the time steps at which they are seen."""
+    """Two galaxies and the snapshots of their encounter by time step from pericentre."""
 
     galaxies: tuple[Galaxy, Galaxy]
     snapshots: dict[int, Snapshot]
@@ -29,7 +29,7 @@ class Encounter:
 
     @property
     def mass_ratio(self) -> float:
-        """Mass of the companion over that of the primary."""
+        """The mass of the companion divided by that of the primary."""
         first, second = self.galaxies
         return second.halo.mass / first.halo.mass
 
@@ -37,13 +37,13 @@ class Encounter:
 def _draw_pair(rng: np.random.Generator, radial: bool) -> tuple[Galaxy, Galaxy]:
     luminosity = draw_luminosity(rng)
     if radial:
-        # Shells: a disc of low mass that plunges through a spheroid.
+        # Shells form from a disc of low mass that plunges through a spheroid.
         ratio = 10 ** rng.uniform(-0.8, -0.3)
         first = draw_galaxy(rng, max(luminosity, 0.4), early=True)
         return first, draw_galaxy(rng, first.luminosity * ratio, early=False)
     first = draw_galaxy(rng, luminosity)
     second = draw_galaxy(rng, luminosity * 10 ** rng.uniform(-0.5, 0.0))
-    # Two ellipticals leave no tidal features that this method could follow: keep few such pairs.
+    # Only few pairs of two ellipticals are kept, as this method can't follow their tidal features.
     if first.early and second.early and rng.random() < 0.8:
         second = draw_galaxy(rng, second.luminosity, early=False)
     return first, second
@@ -57,18 +57,18 @@ def simulate_encounter(
     Parameters
     ----------
     rng
-        Random stream.
+        The generator of random numbers.
     settings
-        Settings of the data set.
+        The settings of the data set.
     stages
-        For each slot its candidate snapshots: stage and position (0 to 1) within the stage.
+        The candidate snapshots of each image: the stage, and the position (0 to 1) within the stage.
 
     Returns
     -------
     encounter
         The encounter with the snapshots of all candidates.
     steps
-        For each slot the time steps of its candidates.
+        The time steps of the candidates of each image.
     """
     radial = bool(rng.random() < P_RADIAL)
     galaxies = _draw_pair(rng, radial)
@@ -94,10 +94,10 @@ def simulate_encounter(
 def _draw_orbit(
     rng: np.random.Generator, galaxies: tuple[Galaxy, Galaxy], radial: bool
 ) -> tuple[float, float]:
-    """Draw pericentre and initial distance in kpc."""
+    """Draw the distances at pericentre and at the start, both in kpc."""
     first = galaxies[0]
     if radial:
-        # It falls from within a few half-light radii: only then do its shells stay in the picture.
+        # The companion falls from a few half-light radii, so that its shells stay in the picture.
         return first.bulge_radius * rng.uniform(0.03, 0.2), first.bulge_radius * rng.uniform(3.0, 5.5)
     pericentre = first.disc_scale * 10 ** rng.uniform(-0.4, 0.45)
     return pericentre, 6.5 * max(g.disc_scale for g in galaxies) + 2 * pericentre

@@ -1,7 +1,7 @@
-"""Galaxies and where they are put: luminosity, size, colours; redshift and apparent magnitude.
+"""Galaxies: their luminosity, size and colours, and the redshift and magnitude at which they are seen.
 
-Scalings follow the recipe of the specification: an exponential disc of 3.1 kpc at L*, growing as
-L^0.38 (Shen et al. 2003, MNRAS 343, 978, in spirit); haloes of 2e11 L^0.9 solar masses.
+The scale length of an exponential disc is 3.1 kpc at L* and grows as L^0.38 (as in Shen et al. 2003, MNRAS
+343, 978, though not exactly); haloes have 2e11 L^0.9 solar masses.
 """
 
 from __future__ import annotations
@@ -19,31 +19,35 @@ from mergerexp.cosmology import (
 from mergerexp.simulator.discs import Halo
 
 R_BAND_MSTAR = -21.3
-FAINTEST = 0.08  # in L*
+FAINTEST = 0.08  # the lowest luminosity, in L*
 Z_RANGE = (0.01, 0.1)
-# The magnitudes of SDSS's main galaxy sample; brighter galaxies are shredded by its pipeline.
+# The range of r in SDSS's main galaxy sample; its pipeline splits brighter galaxies into pieces.
 R_RANGE = (13.5, 17.77)
 ZERO_POINT = 22.5
 
 
 @dataclass(frozen=True)
 class DiscPattern:
-    """How light deviates from an axisymmetric exponential disc.
+    """The deviations of a disc's light from an axisymmetric exponential disc.
 
     Attributes
     ----------
     arms
-        Number of spiral arms; 0 for none.
-    arm_strength, bar_strength, lopsidedness
-        Relative amplitudes of the m=arms, m=2 and m=1 patterns.
+        The number of spiral arms; 0 for none.
+    arm_strength
+        The relative amplitude of the spiral arms.
+    bar_strength
+        The relative amplitude of the bar (m = 2).
+    lopsidedness
+        The relative amplitude of the lopsidedness (m = 1).
     pitch
-        Pitch angle of the arms in radians.
+        The pitch angle of the arms in radians.
     phases
-        Azimuth of arms, bar and lopsidedness in radians.
+        The azimuths of arms, bar and lopsidedness in radians.
     young
-        Fraction of young particles.
+        The fraction of young particles.
     dust
-        Face-on optical depth in r at the disc's centre.
+        The face-on optical depth in r at the centre of the disc.
     """
 
     arms: int
@@ -58,25 +62,34 @@ class DiscPattern:
 
 @dataclass(frozen=True)
 class Galaxy:
-    """Intrinsic properties of one galaxy.
+    """The intrinsic properties of one galaxy.
 
     Attributes
     ----------
     luminosity
-        r-band luminosity in units of L*.
+        The r-band luminosity in units of L*.
     early
-        An elliptical: all its light is in the Sersic component.
+        Whether the galaxy is an elliptical, with all its light in the Sersic component.
     halo
-        Mass and scale of its halo.
+        The halo.
     disc_scale
-        Scale length of the disc in kpc.
-    bulge_fraction, bulge_radius, bulge_index, bulge_ratio, bulge_angle
-        Sersic component: share of the light, half-light radius (kpc), index, axis ratio, position
-        angle (radians).
-    disc_colour, bulge_colour
-        g-r of the disc's old stars and of the bulge.
+        The scale length of the disc in kpc.
+    bulge_fraction
+        The fraction of the light in the Sersic component.
+    bulge_radius
+        The half-light radius of the Sersic component in kpc.
+    bulge_index
+        The Sersic index of the Sersic component.
+    bulge_ratio
+        The axis ratio of the Sersic component.
+    bulge_angle
+        The position angle of the Sersic component in radians.
+    disc_colour
+        The colour g-r of the disc's old stars.
+    bulge_colour
+        The colour g-r of the Sersic component.
     pattern
-        Arms, bar, lopsidedness, young stars and dust of the disc.
+        The arms, the bar, the lopsidedness, the young stars and the dust of the disc.
     """
 
     luminosity: float
@@ -94,7 +107,7 @@ class Galaxy:
 
     @property
     def petrosian_radius(self) -> float:
-        """Petrosian radius in kpc: of an exponential disc, of a bulge, or their mean by light."""
+        """The Petrosian radius in kpc, as a mean of those of disc and bulge that is weighted by light."""
         if self.early:
             return 2.0 * self.bulge_radius
         share = self.bulge_fraction
@@ -103,16 +116,16 @@ class Galaxy:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a galaxy is seen.
+    """The distance at which a galaxy is seen.
 
     Attributes
     ----------
     redshift
-        Its redshift.
+        The redshift of the galaxy.
     magnitude
-        Its apparent r magnitude.
+        The apparent r magnitude of the galaxy.
     scale
-        Arcsec per kpc at that redshift.
+        The number of arcsec per kpc at that redshift.
     """
 
     redshift: float
@@ -121,12 +134,12 @@ class Placement:
 
 
 def flux_of(magnitude: float) -> float:
-    """Flux in nanomaggies."""
+    """Return the flux in nanomaggies of a magnitude."""
     return float(10 ** (-0.4 * (magnitude - ZERO_POINT)))
 
 
 def draw_luminosity(rng: np.random.Generator) -> float:
-    """Draw from a Schechter function (slope -1.05) above `FAINTEST`, in L*."""
+    """Draw a luminosity in L* from a Schechter function (slope -1.05) above `FAINTEST`."""
     while True:
         value = float(rng.exponential())
         if value > FAINTEST and rng.random() < (value / FAINTEST) ** -0.05:
@@ -150,7 +163,7 @@ def _draw_pattern(rng: np.random.Generator) -> DiscPattern:
 def draw_galaxy(
     rng: np.random.Generator, luminosity: float | None = None, early: bool | None = None
 ) -> Galaxy:
-    """Draw a galaxy; its luminosity (L*) and whether it is an elliptical may be given."""
+    """Draw a galaxy, whose luminosity (in L*) and whether it is an elliptical may be given."""
     lum = draw_luminosity(rng) if luminosity is None else luminosity
     if early is None:
         chance = np.clip(0.22 + 0.28 * np.log10(max(lum, 0.1) / 0.3), 0.1, 0.6)
@@ -171,7 +184,7 @@ def draw_galaxy(
         bulge_ratio=rng.uniform(0.55, 1.0) if early else rng.uniform(0.7, 1.0),
         bulge_angle=rng.uniform(0, np.pi),
         disc_colour=rng.normal(0.60, 0.10),
-        # The red sequence is narrow and slopes gently: brighter is redder.
+        # The red sequence is narrow, and brighter galaxies are slightly redder.
         bulge_colour=0.80 + 0.05 * float(np.log10(lum)) + rng.normal(0, 0.03),
         pattern=_draw_pattern(rng),
     )
@@ -183,24 +196,24 @@ def place(
     limit: float = R_RANGE[1],
     z_max: float = Z_RANGE[1],
 ) -> Placement:
-    """Draw a redshift, even in comoving volume, where the galaxy is within the sample's flux limits.
+    """Draw a redshift, uniform in comoving volume, at which a galaxy is within the flux limits of the sample.
 
     Parameters
     ----------
     rng
-        Random stream.
+        The generator of random numbers.
     luminosity
-        r-band luminosity in L*.
+        The r-band luminosity of the galaxy in L*.
     limit
-        Faintest apparent r magnitude.
+        The faintest apparent r magnitude.
     z_max
-        Largest redshift.
+        The largest redshift.
     """
     absolute = R_BAND_MSTAR - 2.5 * np.log10(luminosity)
     z = np.linspace(Z_RANGE[0], z_max, 400)
     magnitude = absolute + distance_modulus(z)
     seen = z[(magnitude < limit) & (magnitude > R_RANGE[0])]
-    # Whatever is too faint (too bright) everywhere is put at the near (far) end.
+    # A galaxy that is too faint (too bright) at all redshifts is put at the lowest (highest) one.
     if not seen.size:
         seen = z[:2] if magnitude[0] >= limit else z[-2:]
     near, far = comoving_distance(seen[[0, -1]])

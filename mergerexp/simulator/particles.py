@@ -1,8 +1,8 @@
-"""From particles to light: spiral pattern, young stars, dust, adaptive smoothing.
+"""The light of a disc's particles: spiral pattern, young stars, dust and adaptive smoothing.
 
-Arms and bars are density waves: a pattern in the weights of a disc's particles, laid on when the
-picture is taken. Displacing particles instead would wind the arms up before the galaxies meet, and a
-classifier could tell the classes by the winding rather than by the encounter.
+Arms and bars are density waves: they are a pattern in the weights of a disc's particles, which is applied
+when the picture is taken. Particles that were displaced instead would wind up the arms before the galaxies
+meet, and a classifier could then recognise the winding rather than the encounter.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from mergerexp.simulator.photometry import (
     stellar_fluxes,
 )
 
-# Light of a young particle relative to an old one, and of a clump (an HII region) to a young one.
+# The light of a young particle relative to an old one, and of a clump (an HII region) to a young one.
 YOUNG_BOOST = 1.1
 CLUMP_SHARE = 0.02
 CLUMP_BOOST = 6.0
-# The dust layer is thinner than the stars', hence lanes in discs seen edge-on.
+# The dust layer is thinner than the stars', which makes lanes in discs seen edge-on.
 DUST_HEIGHT = 0.5 * DISC_HEIGHT
 DUST_LENGTH = 1.3
-# Least |cos i|: no sightline runs within the layer for ever, or misses it altogether.
+# The smallest |cos i| of a sightline, so that its path through the dust layer stays finite.
 STEEPEST, GRAZING = 0.09, 0.02
-# Particles that share a smoothing kernel, and the kernel's sizes in pixels.
+# The number of particles in a smoothing kernel, and the sizes of the kernels in pixels.
 NEIGHBOURS = 14.0
 SMOOTHING = (0.75, 1.5, 3.0, 6.0)
 DENSITY_SMOOTHING = 2.6
@@ -40,18 +40,18 @@ DENSITY_SMOOTHING = 2.6
 
 @dataclass(frozen=True)
 class Activity:
-    """What an encounter adds to a galaxy's light.
+    """The effects of an encounter on a galaxy's light.
 
     Attributes
     ----------
     burst
-        Light of young stars relative to an undisturbed disc's.
+        The light of young stars relative to that in an undisturbed disc.
     glow
-        Blue light of a central starburst as a fraction of the galaxy's.
+        The blue light of a central starburst as a fraction of the galaxy's light.
     turn
-        Azimuth (radians) by which arms and bar have turned.
+        The azimuth in radians by which arms and bar have turned.
     order
-        Strength of arms, bar and lopsidedness relative to an undisturbed disc's.
+        The strength of arms, bar and lopsidedness relative to that in an undisturbed disc.
     """
 
     burst: float = 1.0
@@ -61,23 +61,23 @@ class Activity:
 
 
 def disc_weights(coordinates: Floats, pattern: DiscPattern, activity: Activity, young: Floats) -> Floats:
-    """Relative weight of each particle under the disc's pattern.
+    """Return the relative weights that the pattern of a disc gives to its particles.
 
     Parameters
     ----------
     coordinates
-        Particles along the disc's axes, shape (3, n), in scale lengths.
+        The positions of the particles along the disc's axes in scale lengths, shape (3, n).
     pattern
-        Arms, bar, lopsidedness.
+        The arms, the bar and the lopsidedness.
     activity
-        How far the pattern has turned, and how much of it is left.
+        The effects of an encounter, which turn and weaken the pattern.
     young
-        1 for young particles, else 0, shape (n,): arms are sharper in young stars.
+        1 for each young particle and 0 for each old one, shape (n,); arms are sharper in young stars.
 
     Returns
     -------
     ndarray
-        float32, shape (n,), positive.
+        The weight of each particle, positive, float32, shape (n,).
     """
     radius = np.hypot(coordinates[0], coordinates[1]) + np.float32(1e-6)
     azimuth = np.arctan2(coordinates[1], coordinates[0]) - np.float32(activity.turn)
@@ -91,7 +91,7 @@ def disc_weights(coordinates: Floats, pattern: DiscPattern, activity: Activity, 
     weights += pattern.lopsidedness * fade * lopsided
     weights = np.maximum(weights, 0.05)
     if pattern.arms:
-        # A logarithmic spiral, which starts where the bulge or the bar ends.
+        # The arms are logarithmic spirals, which start where the bulge or the bar ends.
         winding = np.log(np.maximum(radius, 0.4)) / np.tan(pattern.pitch)
         wave = np.cos(pattern.arms * (azimuth - winding - pattern.phases[0]))
         amplitude = pattern.arm_strength * fade * np.clip(1.3 * radius - 0.4, 0, 1)
@@ -100,27 +100,27 @@ def disc_weights(coordinates: Floats, pattern: DiscPattern, activity: Activity, 
 
 
 def outside_layer(height: Floats) -> Floats:
-    """Signed distance to the nearer face of the dust layer, 0 within it; in scale lengths."""
+    """Return the signed distance to the nearer face of the dust layer, 0 inside it, in scale lengths."""
     return np.asarray(np.sign(height) * np.maximum(np.abs(height) - np.float32(DUST_HEIGHT), 0))
 
 
 def dust_depth(coordinates: Floats, sightline: NDArray[np.float64], dust: float) -> Floats:
-    """Optical depth in r between each particle and the observer, for a thin exponential dust disc.
+    """Return the optical depth in r between each particle and the observer, for a thin exponential disc.
 
     Parameters
     ----------
     coordinates
-        Particles along the disc's axes, shape (3, n), in scale lengths.
+        The positions of the particles along the disc's axes in scale lengths, shape (3, n).
     sightline
-        Unit vector toward the observer along the same axes, shape (3,).
+        The unit vector toward the observer along the same axes, shape (3,).
     dust
-        Face-on optical depth at the centre, through the whole layer.
+        The face-on optical depth through the whole layer at the centre.
     """
     height = coordinates[2]
-    # Share of the layer in front of a particle: all of it from behind, none from the near side.
+    # The part of the layer in front of a particle is 1 on the far side and 0 on the near side.
     toward = np.float32(1.0 if sightline[2] >= 0 else -1.0)
     in_front = 1 / (1 + np.exp(np.clip(2 / DUST_HEIGHT * toward * height, -30, 30)))
-    # The column is that where the sightline meets the layer; within the layer, that on the spot.
+    # The column is taken where the sightline meets the layer, or at the particle if it is in the layer.
     path = -outside_layer(height) / np.float32(toward * max(abs(sightline[2]), GRAZING))
     meeting = np.hypot(coordinates[0] + path * sightline[0], coordinates[1] + path * sightline[1])
     depth = dust / max(abs(sightline[2]), STEEPEST) * np.exp(-meeting / DUST_LENGTH) * in_front
@@ -136,34 +136,34 @@ def disc_light(
     flux: float,
     activity: Activity,
 ) -> Floats:
-    """Flux of each particle in g, r, i.
+    """Return the flux of each particle in g, r and i.
 
     Parameters
     ----------
     galaxy
-        The galaxy whose disc this is.
+        The galaxy that the disc belongs to.
     coordinates
-        Particles along the disc's axes, shape (3, n), in scale lengths.
+        The positions of the particles along the disc's axes in scale lengths, shape (3, n).
     age
-        Rank of each particle's age, shape (n,).
+        The rank of each particle in age, shape (n,).
     sightline
-        Unit vector toward the observer along the same axes, shape (3,).
+        The unit vector toward the observer along the same axes, shape (3,).
     flux
-        r flux of the whole disc in nMgy, before dust.
+        The r flux of the whole disc in nMgy, before dust.
     activity
-        What an encounter has done to the disc.
+        The effects of an encounter on the disc.
 
     Returns
     -------
     ndarray
-        float32, shape (3, n), nMgy.
+        The flux of each particle in nMgy, float32, shape (3, n).
     """
     pattern = galaxy.pattern
     young = (age < pattern.young).astype(np.float32)
     weights = disc_weights(coordinates, pattern, activity, young)
     weights *= np.where(young > 0, np.float32(YOUNG_BOOST * activity.burst), np.float32(1))
     weights *= np.float32(flux / max(float(weights.sum()), 1e-9))
-    # Clumps shine on top; they are blue, so that they hardly change the disc's r magnitude.
+    # Clumps add to the flux; they are blue, so that they hardly change the r magnitude of the disc.
     weights *= 1 + np.float32(CLUMP_BOOST) * (age < CLUMP_SHARE * pattern.young)
     old_colour = stellar_fluxes(1.0, galaxy.disc_colour).astype(np.float32)
     young_colour = band_fluxes(1.0, *YOUNG_COLOURS).astype(np.float32)
@@ -173,24 +173,24 @@ def disc_light(
 
 
 def deposit(pixels: Floats, light: Floats, size: int) -> Floats:
-    """Bin particles into an image and smooth each with a kernel that suits the density around it.
+    """Bin particles into an image, and smooth each with a kernel that suits the density around it.
 
-    Every particle is shared between the two nearest of the kernels in `SMOOTHING`, so that flux is
-    conserved but for what lies beyond the frame.
+    Every particle is shared between the two nearest of the kernels in `SMOOTHING`, so that flux is conserved
+    except for that outside the frame.
 
     Parameters
     ----------
     pixels
-        Positions in pixels from the lower left corner, shape (2, n).
+        The positions of the particles in pixels from the lower left corner, shape (2, n).
     light
-        Flux in each band, shape (3, n).
+        The flux of the particles in each band, shape (3, n).
     size
-        Side of the image in pixels.
+        The side of the image in pixels.
 
     Returns
     -------
     ndarray
-        float32, shape (3, size, size); the first image axis is y.
+        The image, float32, shape (3, size, size); its axes are band, y and x.
     """
     inside = ((pixels >= 0) & (pixels < size)).all(axis=0)
     column, row = pixels[:, inside].astype(np.int64)

@@ -1,7 +1,7 @@
-"""What is simulated: galaxies alone, chance projections, star overlaps, and encounters.
+"""Pictures of single galaxies, chance projections, overlaps with stars, and encounters.
 
-All randomness of a galaxy or of an encounter comes from its own stream, so that nothing depends on how
-the work is cut up.
+Each galaxy and each block of encounters has a stream of random numbers of its own, so that the pictures do
+not depend on how the work is divided.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from mergerexp.simulator.stamps import (
     take_picture,
 )
 
-# A slot is tried on several views of two snapshots, then on the next encounter of its block.
+# For each image, several views of two snapshots are tried, and then the next encounter of its block.
 SNAPSHOTS_PER_SLOT = 2
 VIEWS_PER_SNAPSHOT = 3
 MAX_ENCOUNTERS = 8
 ORIENTATIONS = 8
 P_PRIMARY = 0.75
-# Tides wipe out the arms and bar that a disc had before on this many time steps.
+# The number of time steps on which tides destroy the arms and the bar of a disc.
 ORDER_STEPS = 40.0
 # A companion farther than this fraction of the side from the centre is out of the picture.
 IN_FRAME = 0.42
@@ -46,11 +46,11 @@ class Sighting:
     Attributes
     ----------
     image
-        uint8, shape (size, size, 3).
+        The picture, uint8, shape (size, size, 3).
     facts
-        Columns of the catalogue that describe it.
+        The columns of the catalogue that describe the picture.
     encounter
-        Which encounter of its block it shows; 0 for a galaxy alone.
+        The number of the encounter in its block; 0 for a single galaxy.
     """
 
     image: NDArray[np.uint8]
@@ -59,7 +59,7 @@ class Sighting:
 
 
 def _facts(kind: str, stamp: Stamp, at: Placement, asymmetry: float, **encounter: float) -> dict[str, Any]:
-    """Columns that describe a picture; those of an encounter are NaN where there is none."""
+    """Return the columns that describe a picture, where those of an encounter are NaN if there is none."""
     return {
         "kind": kind,
         "redshift": at.redshift,
@@ -78,16 +78,16 @@ def _lone(rng: np.random.Generator, galaxy: Galaxy, particles: int) -> Snapshot:
 
 
 def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: int) -> Sighting:
-    """Simulate a galaxy alone, or with an unrelated galaxy or a star in front of or behind it.
+    """Simulate a galaxy that is alone, or has an unrelated galaxy or a star in front of it or behind it.
 
     Parameters
     ----------
     rng
-        The galaxy's own random stream.
+        The generator of random numbers, which only this galaxy uses.
     settings
-        Settings of the data set.
+        The settings of the data set.
     size
-        Side of the image in pixels.
+        The side of the image in pixels.
     """
     galaxy = draw_galaxy(rng)
     at = place(rng, galaxy.luminosity)
@@ -118,7 +118,7 @@ def _shares(settings: SimulatorSettings) -> list[float]:
 
 
 def _draw_unrelated(rng: np.random.Generator, at: Placement) -> tuple[Galaxy, Placement]:
-    """Draw a galaxy at its own redshift, no more than 2.2 mag fainter than the one it is seen beside."""
+    """Draw a galaxy at another redshift, at most 2.2 mag fainter than the one that it is seen beside."""
     other = draw_galaxy(rng)
     return other, place(rng, other.luminosity, limit=at.magnitude + 2.2, z_max=0.25)
 
@@ -126,7 +126,7 @@ def _draw_unrelated(rng: np.random.Generator, at: Placement) -> tuple[Galaxy, Pl
 def _draw_projection(
     rng: np.random.Generator, settings: SimulatorSettings, stamp: Stamp, other: Galaxy, there: Placement
 ) -> Floats:
-    """Draw the unrelated galaxy near the centre of a stamp, evenly in area."""
+    """Draw an unrelated galaxy near the centre of a stamp, with a uniform distribution in area."""
     side = stamp.size * stamp.pixel / there.scale
     distance, angle = np.sqrt(rng.random()) * 0.36 * side, rng.uniform(0, 2 * np.pi)
     view = random_rotation(rng)
@@ -136,21 +136,23 @@ def _draw_projection(
 
 
 def _star_distance(rng: np.random.Generator, stamp: Stamp) -> float:
-    """Draw how far (arcsec) from the centre a star lies that overlaps the galaxy."""
+    """Draw the distance (arcsec) from the centre of a star that overlaps the galaxy."""
     return rng.uniform(0.0, 0.25) * stamp.size * stamp.pixel
 
 
 @dataclass
 class _Slot:
-    """One image to be made of a block, and the best try so far."""
+    """An image of a block that is to be made, and the best attempt so far."""
 
     stages: list[tuple[str, float]]
     done: bool = False
-    best: _Try | None = field(default=None)
+    best: _Attempt | None = field(default=None)
 
 
 @dataclass(frozen=True)
-class _Try:
+class _Attempt:
+    """A view of an encounter, without noise, and the facts about it."""
+
     image: Floats
     stamp: Stamp
     facts: dict[str, Any]
@@ -169,23 +171,28 @@ def _draw_slots(rng: np.random.Generator, settings: SimulatorSettings) -> list[_
 def mergers(
     rng: np.random.Generator, settings: SimulatorSettings, size: int, count: int
 ) -> Iterator[Sighting]:
-    """Make the images of one block: normally all of one encounter.
+    """Make the images of one block, which normally show the same encounter.
 
-    A slot (image) whose merger does not show tries other views; then the block's next encounter, up to
-    `MAX_ENCOUNTERS`; then the most asymmetric try stands.
+    If the merger does not show in an image, other views are tried, and then further encounters, up to
+    `MAX_ENCOUNTERS`; if it shows in none of them, the most asymmetric image is taken.
 
     Parameters
     ----------
     rng
-        The block's own random stream.
+        The generator of random numbers, which only this block uses.
     settings
-        Settings of the data set.
+        The settings of the data set.
     size
-        Side of the image in pixels.
+        The side of the image in pixels.
     count
-        How many of the block's slots to return, at most ``views_per_encounter``.
+        The number of images to return, at most ``views_per_encounter``.
+
+    Yields
+    ------
+    Sighting
+        Each image with the facts about it.
     """
-    # All slots are worked on, even if fewer are returned: each has the same draws whatever the count.
+    # All images are made, even if fewer are returned, so that the draws do not depend on the count.
     slots = _draw_slots(rng, settings)
     for number in range(MAX_ENCOUNTERS):
         waiting = [slot for slot in slots if not slot.done]
@@ -197,7 +204,7 @@ def mergers(
     for slot in slots[:count]:
         assert slot.best is not None
         best = slot.best
-        # As often as among the others, lest a bright star tell that a galaxy is no merger.
+        # A bright star is as frequent as among the other class, so that it does not reveal the class.
         star_at = _star_distance(rng, best.stamp) if rng.random() < settings.p_star else None
         picture = take_picture(rng, best.image, best.stamp, settings.depth, star_at)
         yield Sighting(picture, best.facts, best.encounter)
@@ -212,7 +219,7 @@ def _fill(
     steps: list[int],
     number: int,
 ) -> None:
-    """Try views of an encounter until one is accepted; remember the best."""
+    """Try views of an encounter until one is accepted, and keep the best."""
     for k in range(VIEWS_PER_SNAPSHOT * len(steps)):
         which = k % len(steps)
         attempt = _try_view(rng, settings, size, encounter, steps[which], slot.stages[which][0])
@@ -232,10 +239,10 @@ def _try_view(
     encounter: Encounter,
     step: int,
     stage: str,
-) -> _Try:
-    """Draw side, distance and centred galaxy of one view, and render it without noise."""
+) -> _Attempt:
+    """Draw the orientation, the redshift and the centred galaxy of a view, and render it without noise."""
     snapshot, galaxies = encounter.snapshots[step], encounter.galaxies
-    # The survey's magnitude of such a pair is that of both; so no class is the brighter one.
+    # The survey's magnitude of such a pair is that of both galaxies, so that no class is the brighter one.
     together = galaxies[0].luminosity + galaxies[1].luminosity
     at = place(rng, together)
     placements = (
@@ -263,16 +270,16 @@ def _try_view(
     facts = _facts(
         stage, stamp, placements[target], asymmetry, time=snapshot.time, mass_ratio=encounter.mass_ratio
     )
-    return _Try(image, stamp, facts, 0)
+    return _Attempt(image, stamp, facts, 0)
 
 
 def _member(pair: Placement, share: float, scatter: float) -> Placement:
-    """Place one galaxy of a pair that was placed as a whole; ``scatter`` is in magnitudes."""
+    """Return the placement of one galaxy of a pair, with a scatter in magnitudes."""
     return replace(pair, magnitude=pair.magnitude - 2.5 * float(np.log10(share)) + scatter)
 
 
 def _activities(rng: np.random.Generator, step: int) -> tuple[Activity, Activity]:
-    """Draw how an encounter acts on the light: young stars, glow, fading arms; none before pericentre."""
+    """Draw the effects of an encounter on the light of both galaxies, which begin at pericentre."""
     turns = rng.uniform(0, 2 * np.pi, 2)
     if step < 0:
         return Activity(turn=float(turns[0])), Activity(turn=float(turns[1]))

@@ -1,4 +1,4 @@
-"""What lies between the galaxies and the picture: Sersic light, stars, faint galaxies, PSF, noise."""
+"""The sky and the camera: Sersic profiles, foreground stars, faint galaxies, PSF and noise."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mergerexp.simulator.photometry import (
     sky_noise,
 )
 
-# Per square arcmin: stars of r=14 to 21.5 and galaxies of r=17.5 to 22.
+# The numbers per square arcmin of stars with r = 14 to 21.5 and of galaxies with r = 17.5 to 22.
 STAR_DENSITY = 2.5
 GALAXY_DENSITY = 4.0
-PSF_WING = (0.08, 3.0)  # share of light in the wings, and their width relative to the core's
-NMGY_PER_ELECTRON = 0.0045  # r band, one 54 s exposure
+PSF_WING = (0.08, 3.0)  # part of the light in the wings, and their width relative to that of the core
+NMGY_PER_ELECTRON = 0.0045  # in the r band and one exposure of 54 s
 SERSIC_REACH = 12.0  # half-light radii beyond which a profile is not drawn
 
 
@@ -53,14 +53,14 @@ class Sersic:
     angle: float
 
     def image(self, size: int) -> Floats:
-        """Draw the profile with a total of 1 (to infinity), float32, shape (size, size)."""
+        """Draw the profile, whose total flux is 1 to infinity, as float32 of shape (size, size)."""
         reach = SERSIC_REACH * self.radius + 2
         out = np.zeros((size, size), dtype=np.float32)
         x0, x1 = _span(self.x, reach, size)
         y0, y1 = _span(self.y, reach, size)
         if x1 > x0 and y1 > y0:
             out[y0:y1, x0:x1] = self._sample(x0, x1, y0, y1, 1)
-        # The cusp needs finer steps than the rest: average 5x5 points in the pixels around it.
+        # The cusp needs finer steps than the rest, so that pixels around it average 7x7 points.
         fine = 1.5 * self.radius if self.radius < 4 else 4.0
         x0, x1 = _span(self.x, fine + 2, size)
         y0, y1 = _span(self.y, fine + 2, size)
@@ -88,7 +88,7 @@ def _span(centre: float, reach: float, size: int) -> tuple[int, int]:
 
 
 def _add_point(image: Floats, x: float, y: float, fluxes: NDArray[np.float64]) -> None:
-    """Share a point source between the four pixels around it, so that it may lie between them."""
+    """Add a point source, shared between the four pixels around it, as it may lie between them."""
     size = image.shape[-1]
     column, row = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
     dx, dy = x - 0.5 - column, y - 0.5 - row
@@ -99,7 +99,7 @@ def _add_point(image: Floats, x: float, y: float, fluxes: NDArray[np.float64]) -
 
 
 def _star_fluxes(rng: np.random.Generator, magnitude: float) -> NDArray[np.float64]:
-    """Draw a star: the turn-off's, a K dwarf or an M dwarf, whose g-r no longer grows but r-i does."""
+    """Draw the fluxes of a turn-off star, a K dwarf or an M dwarf, whose r-i grows while g-r does not."""
     kind = rng.random()
     if kind < 0.8:
         colour = rng.normal(0.45, 0.12) if kind < 0.55 else rng.normal(0.9, 0.15)
@@ -113,13 +113,13 @@ def add_field(rng: np.random.Generator, image: Floats, pixel: float, star_at: fl
     Parameters
     ----------
     rng
-        Random stream.
+        The generator of random numbers.
     image
-        float32, shape (3, size, size), nMgy per pixel; changed in place.
+        The image in nMgy per pixel, float32, shape (3, size, size), which is changed in place.
     pixel
-        Side of a pixel in arcsec.
+        The side of a pixel in arcsec.
     star_at
-        If given, a bright star is put at this distance (arcsec) from the centre.
+        The distance of a bright star from the centre in arcsec; None for no such star.
     """
     size = image.shape[-1]
     area = (size * pixel / 60) ** 2
@@ -144,9 +144,9 @@ def add_field(rng: np.random.Generator, image: Floats, pixel: float, star_at: fl
 
 
 def convolve(image: Floats, pixel: float, seeing: float = 1.0) -> Floats:
-    """Blur each band with its PSF: a Gaussian core and a wider Gaussian for the wings.
+    """Convolve each band with its PSF, which is a Gaussian core with a wider Gaussian for the wings.
 
-    ``seeing`` multiplies the median full widths at half maximum.
+    The side of a pixel is given in arcsec, and ``seeing`` multiplies the median full widths at half maximum.
     """
     share, width = PSF_WING
     out = np.empty_like(image)
@@ -159,10 +159,10 @@ def convolve(image: Floats, pixel: float, seeing: float = 1.0) -> Floats:
 
 
 def add_noise(rng: np.random.Generator, image: Floats, pixel: float, depth: float) -> Floats:
-    """Add the noise of sky and sources.
+    """Add the noise of the sky and the sources.
 
-    A stamp whose pixels are finer than the camera's is a magnified one: the interpolation has smoothed
-    its noise over about a native pixel.
+    A stamp whose pixels are finer than the camera's is a magnified one, in which the interpolation has
+    smoothed the noise over about one native pixel.
     """
     sky = sky_noise(pixel, depth)[:, None, None]
     shot = np.maximum(image, 0) * (NMGY_PER_ELECTRON * depth**2)

@@ -1,4 +1,4 @@
-"""One renderer for both classes: galaxies of a snapshot to a stamp, its asymmetry, its picture."""
+"""The renderer for both classes: it draws the galaxies of a snapshot, and takes the picture of a stamp."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from mergerexp.simulator.photometry import (
 )
 from mergerexp.simulator.sky import Sersic
 
-SMALLEST_STAMP = 24.0  # arcsec
+SMALLEST_STAMP = 24.0  # side in arcsec
 WIDTH_SCATTER = 0.12  # dex
-BLENDING = 0.25  # power of the blend's light by which its radius grows
-# The asymmetry's isophote, in sigma of a sky smoothed by this many pixels of a 128-pixel stamp.
+BLENDING = 0.25  # power with which the radius of a blend grows with its light
+# The isophote of the asymmetry in sigma of a smoothed sky, and the smoothing in pixels of a 128-pixel stamp.
 ISOPHOTE_SIGMA = 2.5
 ISOPHOTE_SMOOTHING = 1.5
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Geometry of a picture.
+    """The geometry of a picture.
 
     Attributes
     ----------
     size
-        Side in pixels.
+        The side of the picture in pixels.
     pixel
-        Side of a pixel in arcsec.
+        The side of a pixel in arcsec.
     """
 
     size: int
@@ -67,21 +67,21 @@ class Stamp:
         width: float,
         size: int,
     ) -> Stamp:
-        """Fit a stamp to a galaxy: ``width`` Petrosian radii, with scatter, and not below 24 arcsec.
+        """Return a stamp whose side is some Petrosian radii of a galaxy, with scatter, and 24 arcsec or more.
 
         Parameters
         ----------
         rng
-            Random stream.
+            The generator of random numbers.
         galaxy
             The galaxy in the centre.
         placements
-            Where it is seen, then where a companion is, bound or not. The survey's pipeline measures a
-            larger radius for a blend, and so does this rule.
+            The placement of this galaxy and, if there is one, that of a companion, bound or not. A blend has
+            a larger radius, as the pipeline of the survey would measure it.
         width
-            Side in Petrosian radii.
+            The side of the stamp in Petrosian radii.
         size
-            Side in pixels.
+            The side of the stamp in pixels.
         """
         fluxes = [flux_of(at.magnitude) for at in placements]
         radius = galaxy.petrosian_radius * (sum(fluxes) / fluxes[0]) ** BLENDING
@@ -104,20 +104,24 @@ def draw_galaxies(
     Parameters
     ----------
     stamp
-        The picture's geometry.
+        The geometry of the picture.
     snapshot
-        Particles and nuclei.
-    galaxies, placements, activities
-        One entry a nucleus; all galaxies of a snapshot are seen at the first one's scale.
+        The particles and the nuclei.
+    galaxies
+        The galaxy of each nucleus.
+    placements
+        The placement of each nucleus; all galaxies of a snapshot are seen at the scale of the first one.
     view
-        Rotation to the sky, shape (3, 3): rows are x, y and the direction toward the observer.
+        The rotation to the sky, shape (3, 3), whose rows are x, y and the direction toward the observer.
     origin
-        The point (kpc) that comes to the stamp's centre, shape (3,).
+        The point in kpc that is at the centre of the stamp, shape (3,).
+    activities
+        The effects of the encounter on each galaxy; None for undisturbed galaxies.
 
     Returns
     -------
     ndarray
-        float32, shape (3, size, size), nMgy per pixel.
+        The image in nMgy per pixel, float32, shape (3, size, size).
     """
     image = empty(stamp.size)
     to_pixels = placements[0].scale / stamp.pixel
@@ -141,16 +145,16 @@ def _disc(
     flux: float,
     activity: Activity,
 ) -> Floats:
-    """Light of the particles that were born in one galaxy's disc."""
-    own = snapshot.owner == which
-    if galaxy.early or not own.any():
+    """Draw the light of the particles that belonged to one galaxy at the start."""
+    members = snapshot.owner == which
+    if galaxy.early or not members.any():
         return empty(size)
     nucleus, axes = snapshot.nuclei[which], snapshot.axes[which]
-    offsets = snapshot.positions[:, own] - nucleus.astype(np.float32)[:, None]
+    offsets = snapshot.positions[:, members] - nucleus.astype(np.float32)[:, None]
     light = disc_light(
         galaxy,
         (axes / galaxy.disc_scale).astype(np.float32) @ offsets,
-        snapshot.age[own],
+        snapshot.age[members],
         axes @ view[2],
         flux=flux * (1 - galaxy.bulge_fraction),
         activity=activity,
@@ -169,7 +173,7 @@ def _core(
     flux: float,
     activity: Activity,
 ) -> Floats:
-    """Bulge, seen through its disc's dust, and the glow of a central starburst."""
+    """Draw the bulge, seen through the dust of its disc, and the glow of a central starburst."""
     x, y = float(centre[0]), float(centre[1])
     radius = max(galaxy.bulge_radius * to_pixels, 0.3)
     bulge = Sersic(x, y, radius, galaxy.bulge_index, galaxy.bulge_ratio, galaxy.bulge_angle).image(size)
@@ -187,11 +191,11 @@ def _core(
 def _bulge_dust(
     size: int, galaxy: Galaxy, centre: tuple[float, float], to_pixels: float, spin: NDArray[np.float64]
 ) -> Floats:
-    """Transmission, shape (3, size, size), of the bulge's light through the thin dust of its disc."""
+    """Return the transmission, shape (3, size, size), of the bulge's light through the dust of its disc."""
     unit = galaxy.disc_scale * to_pixels
     x = (np.arange(size, dtype=np.float32) + 0.5 - centre[0])[None] / unit
     y = (np.arange(size, dtype=np.float32) + 0.5 - centre[1])[:, None] / unit
-    # Height of the dust plane toward the observer; the bulge behind it is dimmed.
+    # The height of the dust plane toward the observer; the part of the bulge behind it is dimmed.
     toward = 1.0 if spin[2] >= 0 else -1.0
     above = outside_layer(np.float32(spin[0]) * x + np.float32(spin[1]) * y)
     plane = -above / np.float32(toward * max(abs(spin[2]), GRAZING))
@@ -203,16 +207,19 @@ def _bulge_dust(
 
 
 def shape_asymmetry(image: Floats, pixel: float, depth: float) -> float:
-    """Shape asymmetry (Pawlik et al. 2016, MNRAS 456, 3032) of the noise-free r image about its centre.
+    """Return the shape asymmetry (Pawlik et al. 2016, MNRAS 456, 3032) of the noise-free r image.
 
-    The share of pixels above an isophote that are not matched after half a turn, from 0 to 1.
+    It is the fraction of the pixels above an isophote, from 0 to 1, for which the pixel opposite the centre
+    is not above it.
 
     Parameters
     ----------
     image
-        float32, shape (3, size, size), before PSF and noise.
-    pixel, depth
-        Side of a pixel in arcsec and noise in units of SDSS's; they set the isophote.
+        The image before PSF and noise, float32, shape (3, size, size).
+    pixel
+        The side of a pixel in arcsec.
+    depth
+        The noise in units of that of SDSS; the isophote depends on it.
     """
     smoothing = ISOPHOTE_SMOOTHING * image.shape[-1] / 128
     blurred = gaussian_filter(image[1], np.hypot(smoothing, PSF_FWHM[1] / FWHM_PER_SIGMA / pixel))
@@ -224,10 +231,25 @@ def shape_asymmetry(image: Floats, pixel: float, depth: float) -> float:
 def take_picture(
     rng: np.random.Generator, image: Floats, stamp: Stamp, depth: float, star_at: float | None = None
 ) -> NDArray[np.uint8]:
-    """Put galaxies into a field, blur them by a draw of the seeing, add noise, show them in colour.
+    """Take a picture of galaxies, with stars and galaxies around them, a draw of the seeing, and noise.
 
-    ``star_at`` puts a bright star at that distance (arcsec) from the centre. Returns uint8, shape
-    (size, size, 3).
+    Parameters
+    ----------
+    rng
+        The generator of random numbers.
+    image
+        The galaxies, as `draw_galaxies` draws them.
+    stamp
+        The geometry of the picture.
+    depth
+        The noise in units of that of SDSS.
+    star_at
+        The distance of a bright star from the centre in arcsec; None for no such star.
+
+    Returns
+    -------
+    ndarray
+        The picture in colour, uint8, shape (size, size, 3).
     """
     scene = image.copy()
     sky.add_field(rng, scene, stamp.pixel, star_at)

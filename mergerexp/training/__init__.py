@@ -1,1 +1,1 @@
-"""The two-stage training protocol and its exact resume."""
+"""Training of one run: the two-stage protocol with its exact resume, and rules and forests."""

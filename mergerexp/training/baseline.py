@@ -1,4 +1,4 @@
-"""A run of a rule or a forest: measure the galaxies, fit, rate."""
+"""A run of a rule or a forest, which measures the galaxies, fits and rates them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from mergerexp.seeding import seed_for
 from mergerexp.training.predictions import prediction_table
 from mergerexp.training.results import Results
 
-SMALLEST_P = 1e-6  # of either class in the logits, which have to be finite
+SMALLEST_P = 1e-6  # the smallest probability of a class, so that its logit is finite
 
 
 def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: int) -> Results:
     """Fit a rule or a forest, and rate the validation and test galaxies.
 
-    There is no checkpoint: what has been measured is kept whatever stops the run, and the rest takes seconds.
+    There is no checkpoint, since all measurements are kept if the run is stopped, and the rest takes seconds.
 
     Parameters
     ----------
     cfg
-        The run's config.
-    dataset, split
-        The galaxies.
+        The config of the run.
+    dataset
+        The data set.
+    split
+        The galaxies that train, validate and test.
     threads
-        CPU cores to use.
+        The number of CPU cores to use.
     """
     measurements = Measurements(
         dataset.images,
@@ -70,9 +72,9 @@ def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: in
 
 
 def logits_of(p_m: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the logarithms of 1 - p_m and p_m, none of which is below that of `SMALLEST_P`; shape (n, 2).
+    """Return the logarithms of 1 - p_m and p_m, shape (n, 2), whose softmax is p_m as with a network.
 
-    Their softmax is p_m, as that of a network's logits is.
+    Probabilities below `SMALLEST_P` are set to it.
     """
     p = np.clip(p_m, SMALLEST_P, 1 - SMALLEST_P)
     return np.stack([np.log1p(-p), np.log(p)], axis=1).astype(np.float32)
@@ -96,6 +98,6 @@ def _fit(
 
 
 def _stop_if_asked() -> None:
-    """Stop between two blocks of measurements: all of them are on disk."""
+    """Stop the run if asked to, between two blocks of measurements, which are all on disk."""
     if stop.wants_checkpoint():
         stop.checkpoint_written()

@@ -1,4 +1,4 @@
-"""What happens around the batches: early stopping, the history of epochs, checkpoints, progress."""
+"""Callbacks of the training: early stopping, the history of epochs, checkpoints and progress."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mergerexp.training.results import Row
 from mergerexp.training.stage import Stage
 
 log = logging.getLogger(__name__)
-COST_SHARE = 20  # how much longer than a checkpoint takes training goes on before the next
+COST_SHARE = 20  # the shortest time between checkpoints of epochs, in units of the time that one takes
 
 
 class BestWeights(pl.Callback):
     """Stop when validation accuracy no longer improves, and keep the best weights.
 
-    Of equal accuracies the lower loss is better (``docs/science.md`` §1, #5).
+    If accuracies are equal, the lower loss is better (``docs/science.md`` §1, #5).
 
     Parameters
     ----------
     patience
-        Epochs without a better one before training stops.
+        The number of epochs without a better one after which training stops.
     """
 
     def __init__(self, patience: int) -> None:
@@ -47,11 +47,11 @@ class BestWeights(pl.Callback):
 
     @property
     def is_over(self) -> bool:
-        """Tell whether no further epoch is to be trained."""
+        """Whether no further epoch is to be trained."""
         return self.diverged or self.waited >= self.patience
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop at once if the checkpoint was written after the last epoch."""
+        """Stop immediately if the checkpoint was written after the last epoch."""
         if self.is_over:
             trainer.should_stop = True
 
@@ -69,7 +69,7 @@ class BestWeights(pl.Callback):
             trainer.should_stop = True
 
     def compare(self, scores: dict[str, float], epoch: int, network: nn.Module) -> None:
-        """Keep a network's weights if its validation scores are the best so far.
+        """Keep the weights of a network if its validation scores are the best so far.
 
         Raises
         ------
@@ -86,13 +86,13 @@ class BestWeights(pl.Callback):
         self.weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         best = None if self.best is None else list(self.best)
         counts = {"epoch": self.epoch, "waited": self.waited, "diverged": self.diverged}
         return {"best": best, **counts, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.best = None if state_dict["best"] is None else tuple(state_dict["best"])
         self.epoch, self.waited = state_dict["epoch"], state_dict["waited"]
         self.diverged = state_dict["diverged"]
@@ -100,7 +100,7 @@ class BestWeights(pl.Callback):
 
 
 class History(pl.Callback):
-    """One row an epoch, over both stages; part of every checkpoint, so that no epoch is told twice."""
+    """A row for each epoch of both stages, which every checkpoint holds, so that no epoch is repeated."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -111,7 +111,7 @@ class History(pl.Callback):
         self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row; after a resume within it, its seconds are those since then."""
+        """Add the row of the epoch, whose seconds begin at the latest resume within it."""
         assert isinstance(pl_module, Stage)
         losses = torch.stack(pl_module.train_losses) if pl_module.train_losses else torch.zeros(0)
         scores = {"train_loss": float(losses.mean()), **pl_module.scores}
@@ -131,40 +131,42 @@ class History(pl.Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of a checkpoint."""
+        """Restore the rows from a checkpoint."""
         self.rows = list(state_dict["rows"])
 
 
 class LastCheckpoint(pl.Callback):
-    """Write ``last.ckpt`` after every epoch but very short ones, and within long ones every so many seconds.
+    """Write ``last.ckpt`` after every epoch that is not very short, and at intervals within long ones.
 
-    After very short epochs, those that writing takes more than a twentieth of, it waits until they add up:
-    small networks would otherwise be saved for as long as they are trained.
+    An epoch is very short if writing takes more than a twentieth of it. Several of these share a checkpoint,
+    as the saving of small networks would otherwise take as long as their training.
 
     Parameters
     ----------
     path
-        Written under another name, then renamed: a kill leaves the old one or the new one.
+        The path of the checkpoint, which is written under another name and renamed, so that a kill leaves
+        either the old one or the new one.
     every_s
-        Seconds between checkpoints within an epoch, and the most that very short epochs wait.
+        The number of seconds between checkpoints within an epoch, and the longest time that very short epochs
+        are without one.
     saved
-        Called after each checkpoint at the end of an epoch.
+        A function that is called after each checkpoint at the end of an epoch.
     """
 
     def __init__(self, path: Path, every_s: float, saved: Callable[[], None]) -> None:
         self.path, self.every_s, self.saved = path, every_s, saved
         self._last = self._last_epoch = time.monotonic()
-        self._cost = math.inf  # seconds that the quickest checkpoint took: the first one also warms up
+        self._cost = math.inf  # seconds that the fastest checkpoint took, since the first one also warms up
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Save if it is time to, or asked for, but not where the end of the epoch will do so at once."""
+        """Save if that is due or requested, but not just before the end of the epoch, which saves too."""
         due = time.monotonic() - self._last >= self.every_s or stop.wants_checkpoint()
         if due and not trainer.is_last_batch:
             self._save(trainer)
             stop.checkpoint_written()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, then let the record be brought up to date; the last epoch of a stage always."""
+        """Save if that is due or requested, or the stage ends, and have the record updated."""
         is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         wait = 0.0 if math.isinf(self._cost) else min(COST_SHARE * self._cost, self.every_s)
         due = time.monotonic() - self._last_epoch >= wait or stop.wants_checkpoint()
@@ -183,34 +185,34 @@ class LastCheckpoint(pl.Callback):
 
 
 class PlainFiles(TorchCheckpointIO):
-    """Writes a checkpoint where it is to be: Lightning's own goes through a temporary folder elsewhere."""
+    """Writes a checkpoint directly to its path, where Lightning uses a temporary folder in another place."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a file; see `torch.save`."""
+        """Write a checkpoint by `torch.save`."""
         torch.save(checkpoint, path)
 
 
 class OwnSignals(pl.Callback):
-    """Keep the SIGTERM handler that was there: with Lightning's, a request to save would end the run."""
+    """Keeps the SIGTERM handler, since with Lightning's a request to save would end the run."""
 
     def __init__(self) -> None:
         self._handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put it back; Lightning has set its own a moment ago."""
+        """Restore the handler, which Lightning has just replaced."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
 
 
 class EpochProgress(pl.Callback):
-    """Progress over the mini-batches of a stage."""
+    """Reports the progress over the mini-batches of a stage."""
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
         self._report: ProgressReport | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the report."""
         assert isinstance(pl_module, Stage)
         steps = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
         title = {"head": "training the head", "finetune": "training all layers"}[pl_module.name]
@@ -228,13 +230,13 @@ class EpochProgress(pl.Callback):
             self._report.advance(1, note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Close the report."""
         if self._report is not None:
             self._report.close()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Take the bar away."""
+        """Close the report."""
         if self._report is not None:
             self._report.close()

@@ -1,6 +1,6 @@
-"""Small images of some test galaxies, kept with a run: a report can show what was right and wrong.
+"""Small images of some test galaxies, with which a report can show correct and wrong predictions.
 
-They go into the record so that a report needs no access to the data set.
+They are kept in the record of a run, so that a report needs no access to the data set.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from PIL import Image
 
 from mergerexp.seeding import seed_for
 
-SIDE = 128  # pixels, at most
-OUTCOME = 16  # random draws of each of true and false positives and negatives
-CONFIDENT = 8  # most confident mistakes of each kind
-BIN = 2  # of each class in each tenth of p_m
+SIDE = 128  # the largest side in pixels
+OUTCOME = 16  # random galaxies for each of true and false positives and negatives
+CONFIDENT = 8  # the most confident mistakes about each class
+BIN = 2  # galaxies of each class in each tenth of p_m
 
 
 def choose_examples(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Choose test galaxies to show, the same ones in different runs as far as their p_m allow.
+    """Choose test galaxies to show, which are the same in different runs as far as their p_m allow.
 
     Parameters
     ----------
     predictions
-        objid, split, label, p_m of a run.
+        The predictions of a run, with the columns objid, split, label and p_m.
     seed
-        Of the order in which galaxies are drawn; each one's place depends on its objid alone.
+        The seed of the order in which galaxies are drawn. The place of a galaxy depends on its objid alone.
 
     Returns
     -------
     DataFrame
-        objid (int64, ascending) and drawn (bool): chosen at random from its outcome, the others for their
-        p_m.
+        The columns objid (int64, ascending) and drawn (bool), which is true for a galaxy that was drawn at
+        random from its outcome, and false for one that was chosen for its p_m.
     """
     test = predictions[predictions["split"] == "test"]
     order = [np.random.default_rng([seed, abs(objid)]).random() for objid in test["objid"].tolist()]
@@ -59,21 +59,23 @@ def choose_examples(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
 def run_examples(
     predictions: pd.DataFrame, images: NDArray[np.uint8], objids: NDArray[np.int64], split_seed: int
 ) -> pd.DataFrame:
-    """Choose the examples of a run and make them small.
+    """Choose the examples of a run, and make small images of them.
 
     Parameters
     ----------
     predictions
-        As stored.
-    images, objids
-        Of the data set; uint8 of shape (N, H, W, 3), and (N,).
+        The predictions of the run.
+    images
+        The images of the data set, uint8, shape (N, H, W, 3).
+    objids
+        The objids of the data set, shape (N,).
     split_seed
-        What the draw depends on, besides the predictions.
+        The seed of the split, which the draw depends on.
 
     Returns
     -------
     DataFrame
-        objid, drawn (see `choose_examples`), jpeg (bytes).
+        The columns objid and drawn (see `choose_examples`) and jpeg (bytes).
     """
     chosen = choose_examples(predictions, seed_for(split_seed, "examples"))
     row_of = pd.Series(np.arange(len(objids)), index=objids)

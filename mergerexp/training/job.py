@@ -1,4 +1,4 @@
-"""One planned run, from its folder alone: what a job of a sweep calls, here or on another machine."""
+"""The training of a planned run from its folder, which a job of a sweep calls on any machine."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ from mergerexp.training.run import run_training
 
 
 def train_run(path: Path) -> float:
-    """Train a run to its end from where it stands; return its validation error.
+    """Train a run from its latest checkpoint to its end.
 
-    The caller holds the run's lock.
+    The caller has to hold the lock of the run.
 
     Parameters
     ----------
     path
-        Run folder, with its frozen config and inputs.
+        The folder of the run, with its frozen config and inputs.
+
+    Returns
+    -------
+    float
+        The validation error.
 
     Raises
     ------
     DataError, WeightsError
-        If the data set or the weights are no longer those that the run was planned with.
+        If the data set or the weights have changed since the run was planned.
     """
     set_up_logging()
     folder = RunFolder(path)

@@ -1,4 +1,4 @@
-"""What the machine has: device, precision, threads, memory."""
+"""The device, the precision, the threads and the memory of the machine."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a run computes.
+    """The device and the precision that a run computes with.
 
     Attributes
     ----------
     device
-        Of all tensors.
+        The device of all tensors.
     precision
-        ``32``, ``bf16`` or ``16``, of training; predictions are always made in float32. ``64``: no network.
+        The precision of training: ``32``, ``bf16`` or ``16``, or ``64`` where no network is trained.
+        Predictions of networks are always made in float32.
     threads
-        CPU threads, or worker processes of one thread each.
+        The number of CPU threads, or of worker processes with one thread each.
     """
 
     device: torch.device
@@ -40,7 +41,7 @@ class Machine:
 
     @property
     def lightning(self) -> dict[str, Any]:
-        """Arguments of Lightning's Trainer."""
+        """The arguments of Lightning's Trainer."""
         precision = LIGHTNING_PRECISION[self.precision]
         return {
             "accelerator": {"cuda": "gpu"}.get(self.device.type, self.device.type),
@@ -49,17 +50,17 @@ class Machine:
 
 
 def choose_machine(trainer: TrainerConfig) -> Machine:
-    """Return the device and the precision that a run was planned with, and set torch up for them.
+    """Return the device and the precision that a run was planned with, and set up torch for them.
 
     Parameters
     ----------
     trainer
-        With neither set to ``auto``; see `mergerexp.config.device.resolve`.
+        The settings, in which neither is ``auto`` any more (see `mergerexp.config.device.resolve`).
 
     Raises
     ------
     ConfigError
-        If this machine lacks one of them.
+        If this machine does not have the device or the precision.
     """
     device = _planned_device(trainer.device)
     if device.type == "cpu":
@@ -83,7 +84,7 @@ def _planned_device(kind: str) -> torch.device:
     Raises
     ------
     ConfigError
-        If it is not there: another one would make it another run.
+        If this machine does not have it, as the run would be another one on another device.
     """
     if kind in _devices():
         return _first(kind)
@@ -100,9 +101,9 @@ def choose_device(kind: str, key: str) -> torch.device:
     Parameters
     ----------
     kind
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        The kind of device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     key
-        The config's, for the error.
+        The key of the setting, for the error message.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def choose_device(kind: str, key: str) -> torch.device:
 
 
 def _devices() -> list[str]:
-    """Return the kinds of devices that this machine has, the quickest first."""
+    """Return the kinds of devices that this machine has, with the fastest first."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [kind for kind, here in there.items() if here]
 
@@ -128,18 +129,18 @@ def _first(kind: str) -> torch.device:
 
 
 def set_up_torch(threads: int) -> None:
-    """Let torch use some threads of the CPU, and keep the memory that it frees."""
+    """Set the number of CPU threads that torch uses, and make it keep the memory that it frees."""
     torch.set_num_threads(threads)
     _keep_freed_memory()
 
 
 def cpu_only(trainer: TrainerConfig) -> Machine:
-    """Return what a run has that a GPU is of no use to; it computes in float64."""
+    """Return the machine of a run that has no use for a GPU, and computes in float64."""
     return Machine(torch.device("cpu"), "64", trainer.threads or usable_cores())
 
 
 def hardware() -> dict[str, Any]:
-    """Describe the machine, for the record."""
+    """Return a description of the machine for the record."""
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
         "hostname": platform.node(),
@@ -158,7 +159,7 @@ def peak_memory_gb() -> float:
 
 
 def _keep_freed_memory() -> None:
-    """Keep glibc from handing the large buffers of every batch back to the system: page faults dominate."""
+    """Keep glibc from returning the large buffers of every batch to the system, as page faults take long."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):

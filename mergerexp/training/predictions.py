@@ -1,4 +1,4 @@
-"""The record of a run: p_m of every validation and test galaxy, and the model as plain files."""
+"""The products of a run: p_m of every validation and test galaxy, and the model as plain files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def predict_logits(
 def predict_split(
     classifier: Classifier, images: ImageStore, dataset: Dataset, split: Split, batch: int
 ) -> pd.DataFrame:
-    """Rate the validation and test galaxies of a run with its network; see `prediction_table`."""
+    """Rate the validation and test galaxies of a run with its network, as `prediction_table` does."""
 
     def rate(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         logits = predict_logits(classifier, images, rows, batch)
@@ -55,16 +55,18 @@ def prediction_table(
 
     Parameters
     ----------
-    dataset, split
-        The galaxies.
+    dataset
+        The data set.
+    split
+        The galaxies that validate and test.
     rate
-        Called with rows of the data set; returns p_m, shape (n,), and logits, shape (n, 2).
+        A function of rows of the data set, which returns p_m, shape (n,), and logits, shape (n, 2).
 
     Returns
     -------
     DataFrame
-        One row a galaxy: objid, group (int64; images of one object or encounter), split (``val`` or
-        ``test``), label, p_m (float64), logit_0, logit_1 (float32).
+        One row for each galaxy: objid, group (int64; that of images of one object or encounter), split
+        (``val`` or ``test``), label, p_m (float64), logit_0 and logit_1 (float32).
     """
     parts = []
     for name, rows in (("val", split.val), ("test", split.test)):
@@ -86,9 +88,9 @@ def prediction_table(
 
 
 def save_model(folder: Path, classifier: Classifier, images: ImageStore, cfg: TrainConfig) -> None:
-    """Write ``model.safetensors`` and ``model.json``, all that is needed to rebuild the network.
+    """Write ``model.safetensors`` and ``model.json``, from which the network can be rebuilt.
 
-    The tensors' names are ``backbone.<timm's name>`` and ``head.0``, ``head.2`` (weight, bias).
+    The names of the tensors are ``backbone.<name in timm>`` and ``head.0``, ``head.2`` (weight, bias).
     """
     state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
     with written(folder / "model.safetensors") as partial:

@@ -1,4 +1,4 @@
-"""The protocol of Ackermann et al. 2018: the head on the frozen backbone, then everything."""
+"""The protocol of Ackermann et al. 2018: training of the head on the frozen backbone, then of all layers."""
 
 from __future__ import annotations
 
@@ -48,30 +48,31 @@ from mergerexp.training.machine import Machine
 from mergerexp.training.stage import Stage, balanced_scores
 
 log = logging.getLogger(__name__)
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it sets its own level when imported
-# Lightning asks for a check that is safe before a fork; the optimiser makes it at every step, and on a
-# machine without NVIDIA's library that is a search of the disk. We do not fork.
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it sets a level
+# Lightning asks for a check that is safe before a fork. The optimiser makes it at every step, and on a
+# machine without NVIDIA's library it searches the disk. No process forks here.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained network and how it came about.
+    """A trained network with the facts of its training.
 
     Attributes
     ----------
     classifier
-        With the best epoch's weights, on its device, in evaluation mode.
+        The network with the weights of the best epoch, on its device and in evaluation mode.
     images
-        The data set with the network's input scaling.
+        The images of the data set with the input scaling of the network.
     history
-        A row an epoch, over both stages.
+        A row for each epoch of both stages.
     best_epoch
-        Of the fine-tuning stage, from 0; -1 if no epoch was better than the first stage's result.
+        The best epoch of the fine-tuning stage, from 0; -1 if none was better than the result of the first
+        stage.
     diverged
-        Whether fine-tuning ended in a loss that is not finite.
+        Whether fine-tuning ended with a loss that is not finite.
     backbone_passes
-        Images that went through the frozen backbone in the first stage.
+        The number of images that went through the frozen backbone in the first stage.
     """
 
     classifier: Classifier
@@ -83,22 +84,24 @@ class Outcome:
 
 
 class Protocol:
-    """One run's training, from its checkpoint if there is one.
+    """The training of one run, which begins at its checkpoint if there is one.
 
     Parameters
     ----------
     cfg
-        The run's config.
-    dataset, split
-        What to train on.
+        The config of the run.
+    dataset
+        The data set.
+    split
+        The galaxies that train, validate and test.
     weights
-        Of the backbone; None for random ones.
+        The file of the backbone's weights; None for random ones.
     machine
-        Where to compute.
+        The machine to compute on.
     checkpoint
-        Path of ``last.ckpt``.
+        The path of ``last.ckpt``.
     saved
-        Called with the history after every checkpoint at the end of an epoch.
+        A function that is called with the history after every checkpoint at the end of an epoch.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class Protocol:
         self.images = ImageStore(dataset.images, scaling, machine.device)
 
     def train(self) -> Outcome:
-        """Run the stages that are not done yet."""
+        """Run the stages that are not complete, and return the trained network."""
         stage = checkpointed_stage(self.checkpoint)
         passes = 0
         if isinstance(self.cfg.init, TwoStagesConfig) and stage != "finetune":
@@ -137,9 +140,17 @@ class Protocol:
         return Outcome(self.classifier, self.images, self.history.rows, best.epoch, best.diverged, passes)
 
     def train_head(self, resume: bool) -> int:
-        """Stage 1: the head alone, on features of the frozen backbone.
+        """Run stage 1, which trains the head on features of the frozen backbone.
 
-        Returns how many images went through the backbone: none, where the bank has all of them.
+        Parameters
+        ----------
+        resume
+            Whether to begin at the checkpoint.
+
+        Returns
+        -------
+        int
+            The number of images that went through the backbone, which is 0 if the bank holds all features.
         """
         cfg, labels, device = self.cfg, self.dataset.labels, self.machine.device
         features = FrozenFeatures(
@@ -169,7 +180,7 @@ class Protocol:
         return features.passes
 
     def _finetune(self, resume: bool) -> BestWeights:
-        """Stage 2: every layer, until validation accuracy no longer improves."""
+        """Run stage 2, which trains all layers until the validation accuracy no longer improves."""
         cfg, labels = self.cfg, self.dataset.labels
         train, val = self.split.train, self.split.val
         batches = ImageBatches(
@@ -185,7 +196,7 @@ class Protocol:
         optimizer = dataclasses.replace(cfg.optimizer, lr=cfg.optimizer.lr * cfg.init.lr_factor)
         best = BestWeights(cfg.trainer.patience)
         if isinstance(cfg.init, TwoStagesConfig) and not resume:
-            # What stage 1 came to is the first candidate: fine-tuning must not end worse than it began.
+            # The result of stage 1 is the first candidate, as fine-tuning must not end worse than it began.
             best.compare(_evaluate(self.classifier, evaluation), -1, self.classifier)
         stage = Stage("finetune", self.classifier, optimizer, self.run_seed, cfg.init.freeze_batchnorm)
         self.fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
@@ -200,9 +211,30 @@ class Protocol:
         callbacks: list[pl.Callback],
         resume: bool,
     ) -> None:
-        """Train a stage to its end, with its checkpoints; raise KeyboardInterrupt if it was interrupted."""
+        """Train a stage to its end, with its checkpoints.
+
+        Parameters
+        ----------
+        stage
+            The stage.
+        batches
+            The training batches.
+        evaluation
+            The validation batches.
+        epochs
+            The largest number of epochs.
+        callbacks
+            Further callbacks.
+        resume
+            Whether to begin at the checkpoint.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the training was interrupted.
+        """
         every_s = self.cfg.trainer.checkpoint_every_s
-        # The checkpoint comes last: it holds the state of the others at the end of the epoch.
+        # The checkpoint comes last, as it holds the state of the other callbacks at the end of the epoch.
         saving = LastCheckpoint(self.checkpoint, every_s, lambda: self.saved(self.history.rows))
         shown = EpochProgress(self.cfg.trainer.progress)
         trainer = pl.Trainer(
@@ -215,27 +247,28 @@ class Protocol:
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            plugins=[LightningEnvironment(), PlainFiles()],  # on Slurm, requeueing is the launcher's
+            plugins=[LightningEnvironment(), PlainFiles()],  # the launcher requeues on Slurm
             default_root_dir=self.checkpoint.parent,
         )
         batches.position = lambda: trainer.global_step
         with warnings.catch_warnings():
-            # Our batches are a function of the step: resuming within an epoch needs no loader state.
+            # The batches depend on the step alone, so that resuming within an epoch needs no state of a
+            # loader.
             warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
             path = self.checkpoint if resume else None
             interrupt = signal.getsignal(signal.SIGINT)
             try:
                 trainer.fit(stage, batches, evaluation, ckpt_path=path, weights_only=True)
             except SystemExit:
-                # Lightning answers Ctrl-C by ignoring further ones and leaving; both are ours to decide.
+                # Lightning reacts to Ctrl-C by ignoring further ones and leaving, which is undone here.
                 signal.signal(signal.SIGINT, interrupt)
                 raise KeyboardInterrupt from None
             finally:
-                stage.network.to(self.machine.device)  # Lightning leaves it on the CPU
+                stage.network.to(self.machine.device)  # Lightning has moved it to the CPU
 
 
 def checkpointed_stage(checkpoint: Path) -> str | None:
-    """Return the stage that ``last.ckpt`` belongs to; None if it is not there or damaged."""
+    """Return the stage of the checkpoint; None if there is no checkpoint, or it is damaged."""
     if not checkpoint.is_file():
         return None
     try:

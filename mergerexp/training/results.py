@@ -1,4 +1,4 @@
-"""What a run comes to, whatever kind of model it trained."""
+"""The results of a run with any kind of model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Results:
     Attributes
     ----------
     predictions
-        See `mergerexp.training.predictions.prediction_table`.
+        The predictions (see `mergerexp.training.predictions.prediction_table`).
     save
-        Writes ``model.safetensors`` and ``model.json`` to a folder.
+        The function that writes ``model.safetensors`` and ``model.json`` to a folder.
     history
-        A row an epoch; empty where there are none.
+        A row for each epoch; empty where there are no epochs.
     metrics
-        What is known of the training, by name (``run/...``).
+        The facts of the training by name (``run/...``).
     """
 
     predictions: pd.DataFrame

@@ -1,4 +1,4 @@
-"""One run, whole: data, training, predictions, metrics, record."""
+"""A run from its data to its record, with training, predictions and metrics."""
 
 from __future__ import annotations
 
@@ -42,25 +42,26 @@ def run_training(
     folder: RunFolder,
     inputs: dict[str, Any],
 ) -> None:
-    """Train a run from where it stands to its end.
+    """Train a run from its latest checkpoint to its end.
 
     Parameters
     ----------
     cfg
         The validated config.
     dataset
-        What `cfg.data` was prepared to.
+        The data set that was prepared from ``cfg.data``.
     weights
-        Of the backbone; None for random ones.
+        The file of the backbone's weights; None for random ones.
     folder
-        Where everything is written; the caller holds its lock.
+        The folder of the run, whose lock the caller has to hold.
     inputs
-        How the run was planned: the contents of ``inputs.json``.
+        The contents of ``inputs.json``, with which the run was planned.
 
     Raises
     ------
     Exception
-        Whatever stopped the run, after its state has been written; the checkpoint stays.
+        The exception that stopped the run, of any kind, after the state has been written. The checkpoint is
+        kept.
     """
     before = folder.status()
     earlier, started = float(before.get("seconds", 0.0)), time.time()
@@ -68,7 +69,7 @@ def run_training(
     is_network = not isinstance(cfg.model, NonparametricConfig)
 
     def seconds() -> float:
-        """Return what the run has taken over all its attempts, up to the last checkpoint of each."""
+        """Return the seconds that all attempts of the run have taken, up to the last checkpoint of each."""
         return round(earlier + time.time() - started, 3)
 
     def saved(rows: list[Row]) -> None:
@@ -88,7 +89,7 @@ def run_training(
             with written(folder.diff) as partial:
                 partial.write_bytes(diff)
         else:
-            folder.diff.unlink(missing_ok=True)  # of an earlier attempt with other code
+            folder.diff.unlink(missing_ok=True)  # may be that of an earlier attempt with other code
         record.update()
         if is_network:
             results = _train_network(cfg, dataset, split, weights, machine, folder, saved)
@@ -103,7 +104,7 @@ def run_training(
         folder.set_state(FAILED, error=describe(error))
         raise
     finally:
-        # A job that is about to be requeued has no time to lose: MLflow goes on showing it as running.
+        # A job that is about to be requeued has little time, so that MLflow continues to show it as running.
         requeued = isinstance(sys.exception(), StopRequested) and folder.status().get("job")
         if folder.provenance.is_file() and not requeued:
             record.update(final=True)
@@ -173,7 +174,7 @@ def _write_results(
     with written(folder.examples) as partial:
         examples.to_parquet(partial, index=False)
     results.save(folder.path)
-    # The figures come from the file that is kept, as anyone else would compute them.
+    # The metrics are computed from the file that is kept, as by anyone else.
     metrics = fold_metrics(pd.read_parquet(folder.predictions))
     labels = dataset.labels[split.train]
     metrics |= {
@@ -190,7 +191,7 @@ def _write_results(
 
 
 def fold_metrics(predictions: pd.DataFrame) -> dict[str, float]:
-    """Score the validation and test folds of a run's predictions; keys ``val/...`` and ``test/...``."""
+    """Return the metrics of the validation and test folds of a run, by names ``val/...`` and ``test/...``."""
     return {
         f"{name}/{key}": value
         for name, part in predictions.groupby("split")

@@ -1,4 +1,4 @@
-"""One stage of training as a Lightning module: the head on frozen features, or everything on images."""
+"""A stage of training as a Lightning module: the head on frozen features, or all layers on images."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from mergerexp.seeding import seed_for
 class Stage(pl.LightningModule):
     """Cross-entropy training of a network on balanced batches.
 
-    Validation scores weigh both classes alike, as the training batches do: ``val_accuracy`` is the mean
-    of the two classes' accuracies, ``val_loss`` the mean of their cross-entropies.
+    Validation scores give both classes equal weights, as the training batches do: ``val_accuracy`` is the
+    mean of the accuracies of the two classes, and ``val_loss`` the mean of their cross-entropies.
 
     Parameters
     ----------
     name
-        ``head`` or ``finetune``; recorded in every checkpoint.
+        The name of the stage, ``head`` or ``finetune``, which is recorded in every checkpoint.
     network
-        Inputs of a batch -> logits (B, 2).
+        The network, which maps the inputs of a batch to logits (B, 2).
     optimizer
-        Settings of the optimiser.
+        The settings of the optimiser.
     seed
-        Of dropout and the like.
+        The seed of dropout and other random layers.
     freeze_batchnorm
-        Use BatchNorm's running statistics and leave them as they are.
+        Whether to use the running statistics of BatchNorm without updating them.
     """
 
     def __init__(
@@ -53,18 +53,19 @@ class Stage(pl.LightningModule):
         self.scores: dict[str, float] = {}
 
     def on_train_start(self) -> None:
-        """Put the network in training mode: Lightning keeps the mode that it finds."""
+        """Put the network in training mode, since Lightning keeps the mode that it finds."""
         self.network.train()
-        # Those of a checkpoint were read before Lightning had moved anything to the device.
+        # The losses of a checkpoint were read before Lightning had moved anything to the device.
         self.train_losses = [loss.to(self.device) for loss in self.train_losses]
         for layer in self.network.modules():
             if self.freeze_batchnorm and isinstance(layer, _BatchNorm):
                 layer.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Tie the global random numbers (dropout) to the step, so that a resumed run draws the same."""
+        """Seed the global random numbers (dropout) by the step, so that a resumed run draws the same."""
         seed = seed_for(self.seed, "step", self.name, self.global_step)
-        # torch.manual_seed would note a stack trace for every device not in use: a quarter of stage 1's time
+        # torch.manual_seed would record a stack trace for every device not in use, a quarter of stage 1's
+        # time.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -78,7 +79,7 @@ class Stage(pl.LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Forget the losses of the epoch before; not called when a run resumes within an epoch."""
+        """Clear the losses of the previous epoch, unless the run resumes within an epoch."""
         self.train_losses.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -92,7 +93,7 @@ class Stage(pl.LightningModule):
         self.scores = balanced_scores(logits, labels)
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser, and its warm-up: Adam's first steps are as long as any, and know least."""
+        """Return the optimiser with its warm-up, as Adam's first steps are long and little informed."""
         optimizer = make_optimizer(self.network, self.optimizer_config)
         steps = self.optimizer_config.warmup_steps
         if steps == 0:
@@ -101,18 +102,18 @@ class Stage(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the stage's name, and within an epoch its losses so far."""
+        """Add the name of the stage, and within an epoch its losses so far."""
         within_epoch = self.global_step % int(self.trainer.num_training_batches) != 0
         checkpoint["stage"] = self.name
         checkpoint["train_losses"] = [float(loss) for loss in self.train_losses] if within_epoch else []
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the losses of a half-done epoch."""
+        """Restore the losses of an epoch that was interrupted."""
         self.train_losses = [torch.tensor(loss) for loss in checkpoint["train_losses"]]
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return SGD, Adam or AdamW over all of a network's parameters."""
+    """Return SGD, Adam or AdamW for all parameters of a network."""
     parameters = list(network.parameters())
     decay = config.weight_decay
     if config.name == "sgd":
@@ -122,12 +123,12 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.O
 
 
 def balanced_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return accuracy and cross-entropy of logits (n, 2), averaged over each class, then over the classes."""
+    """Return accuracy and cross-entropy of logits (n, 2), averaged over each class and then over both."""
     losses = functional.cross_entropy(logits, labels, reduction="none")
     correct = (logits.argmax(1) == labels).float()
     return {"val_loss": _class_mean(losses, labels), "val_accuracy": _class_mean(correct, labels)}
 
 
 def _class_mean(values: Tensor, labels: Tensor) -> float:
-    """Average over each class, then over the classes."""
+    """Return the mean over both classes of the mean of each class."""
     return float(torch.stack([values[labels == label].double().mean() for label in (0, 1)]).mean())

@@ -13,14 +13,8 @@ from scipy import stats
 from mergerexp.analysis.fold_errors import COLUMNS, fold_errors, learning_table
 from mergerexp.analysis.lesion import compare_arms
 from mergerexp.analysis.metrics import scores
-from mergerexp.analysis.significance import (
-    ASSUMES,
-    corrected_t,
-    correlated_bayes_t,
-    mcnemar,
-    paired_bootstrap,
-    stouffer,
-)
+from mergerexp.analysis.paired_objects import mcnemar, paired_bootstrap
+from mergerexp.analysis.significance import ASSUMES, corrected_t, correlated_bayes_t, stouffer
 
 SUBSETS = (1.0, 0.5, 0.3, 0.17, 0.1)
 SKILL = {"imagenet": 1.6, "random": 1.4}  # distance of a class from the middle, in standard deviations

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mergerexp.analysis.paired_objects import Discordant, mcnemar, paired_bootstrap, resample_sums
 from mergerexp.analysis.significance import (
     ASSUMES,
-    Discordant,
     Outcome,
     Posterior,
     corrected_t,
     correlated_bayes_t,
-    mcnemar,
-    paired_bootstrap,
     paired_t,
-    resample_sums,
     shorthand,
     stouffer,
     welch,

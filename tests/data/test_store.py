@@ -200,7 +200,7 @@ def test_rows_of_objects(tmp_path):
 
 def test_save_refuses_images_without_rows(tmp_path):
     catalogue = pd.DataFrame({"objid": [1, 2], "label": [0, 1], "group": [0, 1]})
-    with pytest.raises(DataError, match="1 images came for 2 rows"):
+    with pytest.raises(DataError, match="1 images for 2 rows"):
         save(
             tmp_path / "set",
             [np.zeros((1, 16, 16, 3), np.uint8)],

@@ -124,7 +124,7 @@ def test_rule_from_its_files(tmp_path, sample):
 
 def test_other_models_are_refused(tmp_path):
     write_json(tmp_path / "model.json", {"backbone": "resnet18"})
-    with pytest.raises(DataError, match="no rule or forest"):
+    with pytest.raises(DataError, match="neither a rule nor a forest"):
         load(tmp_path)
 
 

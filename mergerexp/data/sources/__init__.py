@@ -1,4 +1,4 @@
-"""Where a data set's images come from: one module a source, each a `Source`."""
+"""The sources of a data set's images, each of which is a `Source` in a module of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Problem:
-    """An input that could not be used, and why."""
+    """An input file that could not be used, and the reason."""
 
     file: str
     reason: str
@@ -20,18 +20,18 @@ class Problem:
 
 @dataclass
 class Part:
-    """What a source makes of one chunk of work.
+    """The images that a source makes of one chunk of work.
 
     Attributes
     ----------
     images
-        uint8, shape (n, size, size, 3), RGB.
+        The images, uint8, shape (n, size, size, 3), RGB.
     rows
-        n dictionaries, one an image: ``objid`` (int), ``label`` (0 or 1), ``group`` (int; objects of
-        one group never straddle folds) and whatever else the source knows of the object. Every row of
-        a source has the same keys.
+        A dictionary for each of the n images, with ``objid`` (int), ``label`` (0 or 1), ``group`` (int;
+        objects of one group are always in the same fold) and further facts that the source knows. All rows
+        of a source have the same keys.
     problems
-        Inputs of the chunk that gave no image.
+        The inputs of the chunk that gave no image.
     """
 
     images: NDArray[np.uint8]
@@ -44,17 +44,17 @@ class Source(Protocol):
 
     @property
     def class_names(self) -> tuple[str, str]:
-        """Names of label 0 and label 1 (the rare class)."""
+        """The names of label 0 and label 1 (the rare class)."""
 
     @property
     def on_error(self) -> str:
-        """What to do about problems: "stop" without a data set, or "skip" those inputs."""
+        """What to do about problems: "stop" without making a data set, or "skip" the inputs."""
 
     def recipe(self) -> dict[str, Any]:
-        """Describe, JSON-able, all that decides the content; equal recipes give equal data sets."""
+        """Return all that the content depends on, in types of JSON; equal recipes give equal data sets."""
 
     def chunks(self) -> Sequence[Any]:
-        """Split the work into picklable units, in the order of the final catalogue."""
+        """Return the units of the work, which can be pickled, in the order of the final catalogue."""
 
     def make(self, chunk: Any) -> Part:
-        """Make one chunk's images: a pure function of the source and the chunk."""
+        """Make the images of one chunk, which depend on the source and the chunk alone."""

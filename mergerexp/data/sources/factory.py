@@ -1,4 +1,4 @@
-"""From a ``data`` config to its source."""
+"""The source that a ``data`` config describes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mergerexp.errors import DataError
 
 
 def make_source(cfg_data: Any) -> Source:
-    """Make the source that ``data.source`` names; only that one is imported.
+    """Make the source that ``data.source`` names, and import no other.
 
     Raises
     ------
     DataError
-        If there is no such source, or what it reads is unusable.
+        If there is no such source, or its input is unusable.
     """
     if cfg_data.source == "simulated":
         from mergerexp.data.sources.simulated import SimulatedSource

@@ -1,4 +1,4 @@
-"""Labelled image files: one folder a class, or a CSV of files and labels."""
+"""Labelled image files, either in one folder for each class or listed with their labels in a CSV."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mergerexp.data.sources.stamp import DECODING, UnusableImage, make_stamp
 from mergerexp.errors import DataError
 
 FILES_PER_CHUNK = 128
-CHUNK_BYTES = 64_000_000  # of stamps: a worker holds those of a chunk, twice
-MAX_FILE_BYTES = 200_000_000  # twice what the largest image allowed takes without compression
-# Put before the names of a CSV's own columns in the catalogue. None of our names begins like this, and so
-# none of them, nor any that we add later, can be overwritten.
+CHUNK_BYTES = 64_000_000  # the stamps of a chunk, which a worker holds twice
+MAX_FILE_BYTES = 200_000_000  # twice the size of the largest image allowed without compression
+# The catalogue has this prefix in front of the names of a CSV's further columns. No other column begins like
+# this, so that they can't overwrite any.
 CSV_PREFIX = "csv_"
 
 
@@ -34,21 +34,21 @@ class FolderSource:
     Parameters
     ----------
     root
-        Folder with exactly two class folders, or the one that the CSV's paths are relative to.
+        The folder with exactly two class folders, or the one that the paths in the CSV are relative to.
     size
-        Side of the stamps in pixels.
+        The side of the stamps in pixels.
     csv
-        CSV of files and labels, relative to `root` or absolute; None: the folders are the classes.
+        The CSV of files and labels, relative to ``root`` or absolute; None if the folders are the classes.
     columns
-        Names of the CSV's columns.
+        The names of the columns of the CSV.
     positive
-        Class of the rare objects, label 1; None: the smaller class.
+        The class of the rare objects, which gets label 1; None for the choice of `pick_positive`.
     crop
-        Fraction of the central square's side that is kept.
+        The fraction of the side of the central square that is kept.
     on_error
-        "stop" or "skip": what to do about unusable files.
+        What to do about unusable files: "stop" or "skip".
     link_roots
-        Folders outside `root` that links, and a CSV's paths, may lead to.
+        The folders outside ``root`` that links, and paths in the CSV, may lead to.
     """
 
     root: Path
@@ -62,7 +62,7 @@ class FolderSource:
 
     @property
     def allowed(self) -> tuple[Path, ...]:
-        """The folders that files may lie in, links resolved."""
+        """The folders that files may lie in, with links resolved."""
         return tuple(folder.resolve() for folder in (self.root, *self.link_roots))
 
     @cached_property
@@ -72,7 +72,7 @@ class FolderSource:
         Raises
         ------
         DataError
-            If folders or CSV are not what they should be.
+            If the folders or the CSV are not as they should be.
         """
         if self.csv is None:
             return list_folder(self.root, self.allowed, self.positive)
@@ -80,17 +80,17 @@ class FolderSource:
 
     @cached_property
     def class_names(self) -> tuple[str, str]:
-        """Names of label 0 and label 1 (the rare class)."""
+        """The names of label 0 and label 1 (the rare class)."""
         return pick_positive(self.root, self.entries, self.positive)
 
     def recipe(self) -> dict[str, Any]:
-        """Describe the content by the listing with sizes and times of the files: none is opened."""
+        """Describe the content by the listing with the sizes and times of the files, which are not opened."""
         digest = hashlib.sha256()
         for entry in self.entries:
             try:
                 status = os.stat(self.root / entry.file)  # noqa: PTH116 (twice as quick as Path.stat)
                 stamp = [status.st_size, status.st_mtime_ns]
-            except (OSError, ValueError):  # a missing file is a problem when its turn comes
+            except (OSError, ValueError):  # a missing file becomes a problem when it is to be read
                 stamp = []
             described = (entry.file, entry.class_name, entry.objid, entry.group, entry.extra, stamp)
             digest.update(json.dumps(described).encode())
@@ -106,12 +106,12 @@ class FolderSource:
         }
 
     def chunks(self) -> Sequence[list[Entry]]:
-        """Split the files into runs of 128, or fewer where their stamps are large."""
+        """Return the files in chunks of 128, or of fewer where their stamps are large."""
         step = max(1, min(FILES_PER_CHUNK, CHUNK_BYTES // (3 * self.size**2)))
         return [self.entries[start : start + step] for start in range(0, len(self.entries), step)]
 
     def make(self, chunk: list[Entry]) -> Part:
-        """Decode one run of files.
+        """Decode one chunk of files.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class FolderSource:
         return Part(stamps, rows, problems)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the listing behind: a worker gets its chunks, which are enough."""
+        """Return the state without the listing, since a worker gets the chunks that it works on."""
         class_names = self.class_names
         state = {name: value for name, value in vars(self).items() if name != "entries"}
         return {**state, "class_names": class_names}
@@ -162,7 +162,7 @@ def _read(root: Path, allowed: Sequence[Path], entry: Entry) -> bytes:
         entry.file.encode()
         path = (root / entry.file).resolve()
         if not is_within(path, allowed):
-            raise UnusableImage(f"outside data.root: copy it there, or say data.link_roots=[{path.parent}]")
+            raise UnusableImage(f"outside data.root: copy it there, or set data.link_roots=[{path.parent}]")
         if not path.exists():
             raise UnusableImage("missing: no such file")
         if not path.is_file():

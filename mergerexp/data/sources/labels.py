@@ -1,4 +1,4 @@
-"""Which files a CSV names, with their labels, objids, groups and its other columns."""
+"""The files that a CSV names, with their labels, objids, groups and its other columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of a CSV's columns; None, or an absent default name: derive objid or group."""
+    """The names of a CSV's columns.
+
+    The objid or the group is derived if its name is None, or is the default and the CSV has no such column.
+    """
 
     file: str = "file"
     label: str = "label"
@@ -33,12 +36,14 @@ class Columns:
 
 
 def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
-    """List the files that a CSV names, in its order. Everything is read as text: objids stay exact.
+    """List the files that a CSV names, in its order.
+
+    Everything is read as text, so that objids stay exact.
 
     Raises
     ------
     DataError
-        If the CSV is unreadable or lacks a column, or a line has no file, no label, a third class or an
+        If the CSV is unreadable or lacks a column, or a line has no file, no label, a third class, or an
         objid that is not an integer.
     """
     path = root / csv_name
@@ -51,7 +56,7 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     objid = _optional(path, header, "objid", columns.objid)
     group = _optional(path, header, "group", columns.group)
     used = {columns.file, columns.label, objid, group}
-    # A column without a name is a table's index that was saved along.
+    # A column without a name is the index of a table, which was saved with it.
     others = [column for column in header if column and column not in used]
 
     rows = [row for _, row in lines]
@@ -80,7 +85,7 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
 
 
 def _relative(root: Path, file: str) -> str:
-    """Write a path of a CSV in one way, so that an image gets the same objid wherever the folder lies."""
+    """Return a path in a CSV relative to the root, so that objids do not depend on where the root lies."""
     path = PurePosixPath(os.path.normpath(file))
     for base in (Path(os.path.abspath(root)), root.resolve()):  # noqa: PTH100 (links stay as they are)
         if path.is_absolute() and path.is_relative_to(base):
@@ -89,7 +94,7 @@ def _relative(root: Path, file: str) -> str:
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Read a CSV as text: its columns, and (line, row) of each row."""
+    """Read a CSV as text, and return its columns and the line number and the content of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -102,15 +107,15 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         raise DataError(f"data.csv={path} has no rows")
     repeated = [name for name, n in Counter(header).items() if name and n > 1]
     if repeated:
-        raise DataError(f"{path} has several columns {repeated[0]!r}: give each a name of its own")
+        raise DataError(f"{path} has several columns {repeated[0]!r}: give each another name")
     for line, row in lines:
         if None in row or None in row.values():
-            raise DataError(f"{path}, line {line}: not {len(header)} fields, as the first line has")
+            raise DataError(f"{path}, line {line}: it needs {len(header)} fields, like the first line")
     return header, [(line, {key: value.strip() for key, value in row.items()}) for line, row in lines]
 
 
 def _optional(path: Path, header: Sequence[str], name: str, column: str | None) -> str | None:
-    """Resolve a column that may be left out if its name was not chosen by the user."""
+    """Return the column, or None if it is absent and its name is only the default."""
     if column is None or column in header:
         return column
     if column == name:
@@ -121,7 +126,7 @@ def _optional(path: Path, header: Sequence[str], name: str, column: str | None) 
 
 
 def _label(where: str, text: str, classes: list[str]) -> str:
-    """Check a label, noting each new class in `classes`."""
+    """Return the class that a label stands for, and add it to ``classes`` if it is new."""
     if text.lower() in MISSING:
         raise DataError(f"{where}: label {text!r} is empty; every row needs a class")
     text = whole(text)
@@ -141,7 +146,7 @@ def _integer(where: str, text: str) -> int:
 
 
 def _codes(path: Path, lines: Sequence[tuple[int, dict[str, str]]], column: str) -> dict[str, int]:
-    """Give the groups, whatever they are called, numbers in the order of their names."""
+    """Return a number for each group, in the order of their names."""
     for line, row in lines:
         if row[column].lower() in MISSING:
             raise DataError(f"{path}, line {line}: group {row[column]!r} is empty; name one for every row")
@@ -149,7 +154,7 @@ def _codes(path: Path, lines: Sequence[tuple[int, dict[str, str]]], column: str)
 
 
 def _typed(texts: list[str]) -> list[Any]:
-    """Make a column integers if all of it is, else numbers (empty: NaN) if that loses nothing, else text."""
+    """Convert a column to integers or numbers (NaN where it is empty) if that loses nothing."""
     if any(re.match(r"[+-]?(0[0-9]|[0-9]{20})", text) for text in texts):  # codes rather than numbers
         return texts
     integers = [int(text) for text in texts if INTEGER.fullmatch(text)]

@@ -1,9 +1,9 @@
-"""Which files a folder or a CSV names, with their labels, objids and groups; no image is opened.
+"""The files of a folder or a CSV, with their labels, objids and groups; no image is opened.
 
-Where no CSV gives objids, that of a file is the integer that it is called by, if no other file of the
-listing is called the same, else a hash of its path relative to the root: the same on every machine, and
-changed by another file only where that has the same integer as its name. Integers of ten digits and more are
-taken for identifiers of a survey: two files with one of them show the same object, and are refused.
+Where no CSV gives objids, the objid of a file is the integer in its name, if no other file of the listing has
+the same, and otherwise a hash of its path relative to the root. It is the same on every machine, and another
+file can change it only if that has the same integer in its name. Integers of ten digits and more are taken
+for identifiers of a survey, so that two files with the same one show the same object, and are refused.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 IGNORED_FILES = ("thumbs.db", "desktop.ini")
 INT64_END = 2**63
-SURVEY_DIGITS = 10  # names of so many digits identify an object, shorter ones count files
-PART = re.compile(  # what a folder of a split is called: train, test_set, fold1
+SURVEY_DIGITS = 10  # names with this many digits identify an object, and shorter ones count files
+PART = re.compile(  # the name of a part of a split, such as train, test_set or fold1
     r"(train|training|test|testing|val|valid|validation|dev|holdout|fold|split|part)"
     r"[ _-]?(set|data|images?|[0-9]+)?",
     re.IGNORECASE,
 )
-POSITIVE_OF = {  # what the rare class is called, whatever its size, by the two classes' names in lower case
+POSITIVE_OF = {  # the rare class, whatever its size, for some pairs of class names in lower case
     frozenset(("0", "1")): "1",
     frozenset(("-1", "1")): "1",
     frozenset(("false", "true")): "true",
     frozenset(("no", "yes")): "yes",
 }
-WHOLE_NUMBER = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")  # also as tables of numbers write it: 1.0
+WHOLE_NUMBER = re.compile(r"([+-]?)0*([0-9]+)(\.0*)?")  # also 1.0, as tables of numbers write it
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,17 @@ class Entry:
     Attributes
     ----------
     file
-        Path relative to the root (or absolute, if a CSV says so).
+        The path relative to the root, or an absolute one that a CSV names.
     class_name
-        Its class.
-    objid, group
-        None: to be derived.
+        The name of the class.
+    objid
+        The identifier of the object; None if it is to be derived.
+    group
+        The group of the object; None if it is to be derived.
     extra
-        Further columns of the CSV.
+        The further columns of the CSV.
     problem
-        Why it cannot be used, if that is known already.
+        The reason why the file cannot be used, if that is known already.
     """
 
     file: str
@@ -68,30 +70,30 @@ class Entry:
 
 
 def is_within(path: Path, folders: Sequence[Path]) -> bool:
-    """Tell whether a resolved path lies within one of some resolved folders."""
+    """Return whether a path lies within one of some folders, all with links resolved."""
     return any(path.is_relative_to(folder) for folder in folders)
 
 
 def list_folder(root: Path, allowed: Sequence[Path] = (), positive: str | None = None) -> list[Entry]:
-    """List the files of the two class folders under `root`, sorted by path.
+    """List the files of the two class folders in a folder, sorted by path.
 
-    Where all folders under `root` are called train, test_set, fold1 and the like, and each holds the same two
-    class folders, these are the classes, and their files are pooled.
+    If all folders in it have names such as train, test_set or fold1, and each holds the same two class
+    folders, these are the classes, and their files are pooled.
 
     Parameters
     ----------
     root
         The folder.
     allowed
-        Resolved folders outside it that a class folder may be a link into.
+        The folders outside it, with links resolved, that a class folder may be a link into.
     positive
-        The user's choice of the rare class: where it is a folder of `root`, these are the classes.
+        The user's choice of the rare class. If it is a folder in ``root``, the folders there are the classes.
 
     Raises
     ------
     DataError
-        If `root` is no folder, or has not exactly two class folders, or it can't be told which folders are
-        the classes, or one cannot be read or is a link to somewhere else.
+        If ``root`` is not a folder, does not have exactly two class folders, leaves open which folders are
+        the classes, or has a class folder that cannot be read or is a link to another place.
     """
     if not root.is_dir():
         raise DataError(f"data.root={root} is not a folder")
@@ -115,28 +117,28 @@ def list_folder(root: Path, allowed: Sequence[Path] = (), positive: str | None =
 
 
 def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) -> tuple[str, str]:
-    """Decide which class is the rare one, label 1.
+    """Decide which class is the rare one, which gets label 1.
 
     Parameters
     ----------
     root
-        For the messages.
+        The folder, for the messages.
     entries
         The listing.
     positive
-        The user's choice; None: 1 of 0 and 1 or of -1 and 1, true of false and true, yes of no and yes, else
-        the class with fewer files.
+        The user's choice. If it is None, the rare class is 1 of 0 and 1 or of -1 and 1, true of false and
+        true, yes of no and yes, and the class with fewer files of any others.
 
     Returns
     -------
     tuple of str
-        Names of label 0 and label 1.
+        The names of label 0 and label 1.
 
     Raises
     ------
     DataError
-        If there are not two classes, their names differ in case only, both have as many files, or `positive`
-        is neither.
+        If there are not two classes, their names differ only in case, both have equally many files, or
+        ``positive`` is neither of them.
     """
     counts = Counter(entry.class_name for entry in entries if not entry.problem)
     shown = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())) or "none"
@@ -144,7 +146,7 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
         raise DataError(f"{root} must have images of exactly two classes, found: {shown}")
     by_name = {whole(name).lower(): name for name in counts}
     if len(by_name) != 2:
-        raise DataError(f"{root} has two classes whose names mean the same: {shown}; call them alike")
+        raise DataError(f"{root} has two classes whose names mean the same: {shown}; give them one name")
     if positive is not None and positive not in counts:
         if whole(positive).lower() not in by_name:
             raise DataError(f"data.positive={positive!r} is not a class of {root}; its classes: {shown}")
@@ -155,7 +157,7 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
         (common, n_common), (rare, n_rare) = counts.most_common()
         if n_common == n_rare:
             raise DataError(
-                f"both classes of {root} have as many files: {shown}; say which with data.positive"
+                f"both classes of {root} have as many files: {shown}; name the rare one with data.positive"
             )
         return common, rare
     negative = next(name for name in counts if name != positive)
@@ -163,7 +165,7 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
 
 
 def with_objids(entries: list[Entry]) -> list[Entry]:
-    """Derive objids from the files' names or paths; see the top of this module."""
+    """Derive the objids from the names or paths of files, as the module's docstring describes."""
     numbers = Counter(_number_of(entry) for entry in entries if not entry.problem)
 
     def objid(entry: Entry) -> int:
@@ -176,14 +178,14 @@ def with_objids(entries: list[Entry]) -> list[Entry]:
 
 
 def _number_of(entry: Entry) -> int | None:
-    """Return the integer that a file is called by, if it is one that fits."""
+    """Return the integer that is the name of a file, or None if there is none that fits an int64."""
     stem = PurePosixPath(entry.file).stem
     is_number = stem.isascii() and stem.isdigit() and len(stem) < 20 and int(stem) < INT64_END
     return int(stem) if is_number else None
 
 
 def whole(text: str) -> str:
-    """Write a whole number in one way (``1.0``, ``01`` and ``+1`` are 1); leave other text as it is."""
+    """Return a whole number in one notation (``1.0``, ``01`` and ``+1`` are 1), and other text unchanged."""
     match = WHOLE_NUMBER.fullmatch(text)
     if match is None:
         return text
@@ -191,12 +193,12 @@ def whole(text: str) -> str:
 
 
 def hash63(data: bytes) -> int:
-    """Hash bytes to 63 bits, the same everywhere: fits an int64."""
+    """Return a hash of 63 bits, which fits an int64 and is the same on every machine."""
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
 
 
 def _split_listing(root: Path, prefix: str) -> tuple[list[str], list[str]]:
-    """Return the folders in a folder, and the images in it, sorted."""
+    """Return the folders and the images in a folder, both sorted."""
     with _listed(root / prefix) as items:
         shown = [item for item in items if not item.name.startswith(".")]
     folders = [f"{prefix}{item.name}" for item in shown if item.is_dir()]
@@ -205,7 +207,7 @@ def _split_listing(root: Path, prefix: str) -> tuple[list[str], list[str]]:
 
 
 def _pooled(root: Path, splits: Sequence[str], strays: list[str]) -> dict[str, str]:
-    """Return the class of each class folder below those of a split; add images beside them to `strays`."""
+    """Return the class of each class folder in the parts, and add images beside them to ``strays``."""
     class_folders: dict[str, str] = {}
     found: set[tuple[str, ...]] = set()
     for split in splits:
@@ -216,20 +218,20 @@ def _pooled(root: Path, splits: Sequence[str], strays: list[str]) -> dict[str, s
     if len(found) != 1 or len(found.pop()) != 2:
         raise DataError(
             f"data.root={root}: {', '.join(splits)} are parts of a split, not classes. Put the same two "
-            "class folders into each, or nothing but the two class folders into data.root"
+            "class folders into each, or only the two class folders into data.root"
         )
     if len(splits) > 1:
-        log.warning("%s: %s are pooled, since the study makes folds of its own", root, ", ".join(splits))
+        log.warning("%s: %s are pooled, since the study makes its own folds", root, ", ".join(splits))
     return class_folders
 
 
 def _is_among(positive: str | None, names: Sequence[str]) -> bool:
-    """Tell whether the user's choice of the rare class is one of some names."""
+    """Return whether the user's choice of the rare class is one of some names."""
     return positive is not None and whole(positive).lower() in {whole(name).lower() for name in names}
 
 
 def _same_below(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the two folders that each of several folders holds, and no image beside them."""
+    """Return the names of two folders, if several folders each hold these two and no image beside them."""
     below = [_split_listing(root, f"{folder}/") for folder in folders]
     inner = {tuple(PurePosixPath(name).name for name in names) for names, images in below if not images}
     if len(folders) < 2 or len(inner) != 1 or any(images for _, images in below):
@@ -240,32 +242,32 @@ def _same_below(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
 def _refuse_parts(root: Path, folders: Sequence[str], inner: Sequence[str]) -> None:
     """Refuse folders that may be parts of a data set rather than classes."""
     parts = [folder for folder in folders if PART.fullmatch(folder)] if len(folders) > 1 else []
-    settle = "If they are the classes, say with data.positive which is the rare one"
+    settle = "If they are the classes, name the rare one with data.positive"
     if parts:
         have = "has the name of a part" if len(parts) == 1 else "have the names of parts"
         others = ", ".join(folder for folder in folders if folder not in parts)
         raise DataError(
             f"data.root={root}: {', '.join(parts)} {have} of a data set, unlike {others}. "
-            f"{settle}; otherwise let data.root name a folder with nothing but the two class folders"
+            f"{settle}; otherwise set data.root to a folder with only the two class folders"
         )
     if inner:
         raise DataError(
             f"data.root={root}: {', '.join(folders)} hold no images but the same two folders each, "
-            f"{' and '.join(inner)}, so that either may be the classes. Say with data.positive which folder "
-            "is the rare class"
+            f"{' and '.join(inner)}, so that either may be the classes. Name the folder of the rare class "
+            "with data.positive"
         )
 
 
 def _check_link(folder: Path, allowed: Sequence[Path]) -> None:
-    """Refuse a class folder that is a link to where files may not lie: one line, instead of one a file."""
+    """Refuse a class folder that is a link to a place where files may not lie, with a single message."""
     target = folder.resolve()
     if not is_within(target, allowed):
-        raise DataError(f"{folder} is a link to {target}, outside data.root; say data.link_roots=[{target}]")
+        raise DataError(f"{folder} is a link to {target}, outside data.root; set data.link_roots=[{target}]")
 
 
 @contextmanager
 def _listed(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Scan a folder; one that cannot be read is named."""
+    """Scan a folder, and raise a DataError that names it if it cannot be read."""
     try:
         with os.scandir(folder) as items:
             yield items

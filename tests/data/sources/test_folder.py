@@ -109,7 +109,7 @@ def test_links_may_lead_below_roots_that_the_user_names(root, tmp_path, make_fol
     assert [row["file"] for row in rows if row["label"]] == ["merger/1.png", "merger/2.png", "merger/3.png"]
     assert len(rows) == 7
     assert (
-        f"outside data.root: copy it there, or say data.link_roots=[{root}/other]" in problems["other/9.png"]
+        f"outside data.root: copy it there, or set data.link_roots=[{root}/other]" in problems["other/9.png"]
     )
     both = FolderSource(view, 16, link_roots=(elsewhere, root))
     assert len(made(both)[0]) == 8
