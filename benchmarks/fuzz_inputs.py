@@ -36,8 +36,8 @@ import pandas as pd
 
 from benchmarks.damaged_images import IMAGE_DAMAGE, flipped, is_jpeg, picture
 from mergerexp.data.build import prepare
-from mergerexp.data.sources.folder import FolderSource
-from mergerexp.data.sources.stamp import make_stamp
+from mergerexp.data.sources.folder.source import FolderSource
+from mergerexp.data.sources.folder.stamp import make_stamp
 from mergerexp.data.store import Dataset
 from mergerexp.errors import UserError
 

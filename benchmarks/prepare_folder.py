@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from mergerexp.data.build import prepare
-from mergerexp.data.sources.folder import FolderSource
+from mergerexp.data.sources.folder.source import FolderSource
 
 
 def plain_loop(files: list[Path], size: int) -> None:

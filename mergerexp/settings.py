@@ -36,6 +36,8 @@ class Setting:
         The first entry of a list of strengths, which changes nothing; the others go away from it.
     identity
         False if the key cannot change a run's result, and so has no part in its fingerprint.
+    sbatch
+        For an option of the Slurm launcher: the option of ``sbatch`` that takes the value as it is.
     """
 
     meaning: str
@@ -46,6 +48,7 @@ class Setting:
     unit: str = ""
     neutral: float | None = None
     identity: bool = True
+    sbatch: str | None = None
 
     @property
     def limits(self) -> str:
@@ -90,15 +93,19 @@ def _text(number: float) -> str:
     return f"{number:.0f}" if float(number).is_integer() else f"{number:g}"
 
 
-def setting(meaning: str, low: float = -INF, high: float = INF, **more: Any) -> Any:
-    """Declare a key without a default: its value must come from YAML or an override.
+def setting(
+    meaning: str, low: float = -INF, high: float = INF, *, default: Any = dataclasses.MISSING, **more: Any
+) -> Any:
+    """Declare a key, in general without a default: its value must come from YAML or an override.
 
     Parameters
     ----------
     meaning, low, high, **more
         See `Setting`.
+    default
+        The value for programs that leave it out.
     """
-    return dataclasses.field(metadata={DECLARED: Setting(meaning, low, high, **more)})
+    return dataclasses.field(default=default, metadata={DECLARED: Setting(meaning, low, high, **more)})
 
 
 def declared(field: dataclasses.Field[Any]) -> Setting | None:

@@ -90,9 +90,8 @@ def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[st
 
 def _chosen(cfg: DictConfig, group: str) -> type:
     """Return the schema of a group that has several."""
-    key, schemas = CHOICES[group]
-    chosen: type = schemas[OmegaConf.select(cfg, f"{group}.{key}")]
-    return chosen
+    choice = CHOICES[group]
+    return choice.schema(OmegaConf.select(cfg, f"{group}.{choice.key}"))
 
 
 def _title(schema: type) -> str:

@@ -39,7 +39,7 @@ def walk(schema: type, prefix: str) -> Iterator[str]:
     types = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         yield f"{prefix}{field.name}"
-        kinds = CHOICES[field.name][1].values() if field.name in CHOICES else [types[field.name]]
+        kinds = CHOICES[field.name].schemas() if field.name in CHOICES else [types[field.name]]
         for kind in kinds:
             if dataclasses.is_dataclass(kind) and isinstance(kind, type):
                 yield from walk(kind, f"{prefix}{field.name}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.validate import check_bounds
 from mergerexp.errors import ConfigError
-from mergerexp.settings import setting
+from mergerexp.settings import declared, setting
 
 
 @dataclass(kw_only=True)
@@ -31,9 +32,11 @@ class LocalOptions:
 class SlurmOptions:
     """Options of ``hydra/launcher=slurm``: one array of jobs for a sweep, through submitit."""
 
-    partition: str | None = setting("partition; null: the site's default, as for account and qos")
-    account: str | None = setting("account that is charged")
-    qos: str | None = setting("quality of service")
+    partition: str | None = setting(
+        "partition; null: the site's default, as for account and qos", sbatch="partition"
+    )
+    account: str | None = setting("account that is charged", sbatch="account")
+    qos: str | None = setting("quality of service", sbatch="qos")
     gpus: int = setting("GPUs of each job", 0, 64)
     gpu_type: str | None = setting("kind of GPU, e.g. a100")
     cpus: int = setting("cores of each job", 1, 1024)
@@ -57,6 +60,17 @@ class SlurmOptions:
         "look on until all is over; false: submit and leave; the same line, or mergerexp.status, shows how "
         "the jobs stand"
     )
+
+    def for_sbatch(self) -> dict[str, Any]:
+        """Return what ``sbatch`` is told beside what submitit has a name for."""
+        gres = {"gres": f"gpu:{self.gpu_type}:{self.gpus}" if self.gpu_type else f"gpu:{self.gpus}"}
+        as_they_are = {
+            setting.sbatch: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if (setting := declared(field)) is not None and setting.sbatch is not None
+        }
+        given = {key: value for key, value in as_they_are.items() if value is not None}
+        return {**given, **(gres if self.gpus else {}), "requeue": True, **(self.extra or {})}
 
 
 Options = LocalOptions | SlurmOptions

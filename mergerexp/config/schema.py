@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from mergerexp.config.choice import Choice
+from mergerexp.degradations.settings import Strengths
 from mergerexp.settings import setting
-from mergerexp.simulator.settings import SimulatorSettings
 
 FOREST = "forest_"  # begins the names of methods that learn
 LARGEST_SEED = 2**31 - 1
@@ -35,7 +36,7 @@ class PathsConfig:
 class DataConfig:
     """What every data set has, whatever its source."""
 
-    source: str = setting("where the images come from", choices=("simulated", "folder"))
+    source: str = setting("where the images come from: a module of mergerexp.data.sources")
     name: str = setting("name of the data set, which names its folder")
     size: int = setting("side of the stored images", 16, 2048, unit="pixels")
     stretch: float | None = setting(
@@ -50,38 +51,6 @@ class DataConfig:
     published_sample: bool = setting(
         "this is the paper's own sample, whose published numbers the report shows beside ours", identity=False
     )
-
-
-@dataclass(kw_only=True)
-class SimulatedDataConfig(DataConfig):
-    """Images of the embedded simulator; see `mergerexp.simulator`."""
-
-    simulator: SimulatorSettings
-
-
-@dataclass(kw_only=True)
-class ColumnsConfig:
-    """Names of the columns of data.csv."""
-
-    file: str = setting("column of the image files, relative to data.root")
-    label: str = setting("column of the labels")
-    objid: str | None = setting("column of the objects' ids; where it is absent, file names give them")
-    group: str | None = setting("column of what must not straddle folds; where it is absent, image contents")
-
-
-@dataclass(kw_only=True)
-class FolderDataConfig(DataConfig):
-    """Your own images: one folder for each class, or a CSV of files and labels."""
-
-    root: str = setting("folder of the images")
-    csv: str | None = setting("CSV of files and labels, relative to data.root; null: folders are classes")
-    columns: ColumnsConfig
-    link_roots: list[str] = setting("folders outside data.root that links and the CSV's paths may lead to")
-    positive: str | None = setting(
-        "name of the rare class; null: the one with fewer files, or 1 of the two classes 0 and 1"
-    )
-    crop: float = setting("central fraction of each image that is kept", 0.05, 1.0)
-    on_error: str = setting("what to do about unusable files", choices=("stop", "skip"))
 
 
 @dataclass(kw_only=True)
@@ -195,6 +164,12 @@ class AugmentConfig:
     shift: float = setting("largest shift along each axis", 0.0, 0.5, unit="sides of the image")
     views: int = setting("fixed views of each training image that the frozen stage trains on", 1, 64)
     validation: bool = setting("validate on augmented images, as the paper's code does")
+
+    def problem(self) -> str | None:
+        """Say which value makes no sense, and why; None if all do."""
+        if len(self.zoom) == 2 and self.zoom[0] <= self.zoom[1]:
+            return None
+        return f"zoom={self.zoom}: [low, high] is needed, with low <= high"
 
 
 @dataclass(kw_only=True)
@@ -321,26 +296,6 @@ class AggregateConfig(StudyConfig):
 
 
 @dataclass(kw_only=True)
-class StrengthsConfig:
-    """The strengths of each degradation, from none to ruinous; see `mergerexp.batches.degrade`."""
-
-    noise: list[float] = setting(
-        "standard deviation of the noise", 0.0, 255.0, neutral=0.0, unit="grey levels"
-    )
-    blur: list[float] = setting(
-        "full width at half maximum of a Gaussian", 0.0, 1000.0, neutral=0.0, unit="pixels"
-    )
-    jpeg: list[float] = setting("quality of a JPEG; 100: not compressed", 1.0, 100.0, neutral=100.0)
-    dimming: list[float] = setting("factor on the grey levels", 0.0, 1.0, neutral=1.0)
-    rotation: list[float] = setting("angle", 0.0, 360.0, neutral=0.0, unit="degrees")
-    zoom_out: list[float] = setting("factor on the galaxy's size", 0.05, 1.0, neutral=1.0)
-    zoom_in: list[float] = setting("factor on the galaxy's size", 1.0, 20.0, neutral=1.0)
-    star: list[float] = setting(
-        "peak of a star beside the galaxy; from 1 on it is saturated", 0.0, 1e6, neutral=0.0, unit="white"
-    )
-
-
-@dataclass(kw_only=True)
 class RobustnessConfig(StudyConfig):
     """Root of ``mergerexp.robustness``."""
 
@@ -348,9 +303,9 @@ class RobustnessConfig(StudyConfig):
         "fractions of the data set whose runs are rated; null: the largest of each arm", above=0.0, high=1.0
     )
     degradations: list[str] = setting(
-        "which degradations", choices=tuple(each.name for each in fields(StrengthsConfig))
+        "which degradations", choices=tuple(each.name for each in fields(Strengths))
     )
-    strengths: StrengthsConfig
+    strengths: Strengths
     device: str = setting("where to compute; auto: a GPU where there is one", choices=DEVICES)
     batch: int = setting("images in one pass of a network", 1, 65_536)
     seed: int = setting("seed of noise and stars", 0, LARGEST_SEED)
@@ -358,10 +313,10 @@ class RobustnessConfig(StudyConfig):
 
 # Groups whose schema depends on the value of one of their keys: what one option alone has lives with it, and
 # is refused where another one was chosen.
-CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
-    "data": ("source", {"simulated": SimulatedDataConfig, "folder": FolderDataConfig}),
-    "model": ("kind", {"network": NetworkConfig, "nonparametric": NonparametricConfig}),
-    "init": ("kind", {"one_stage": InitConfig, "two_stages": TwoStagesConfig}),
+CHOICES: dict[str, Choice] = {
+    "data": Choice("source", package="mergerexp.data.sources"),
+    "model": Choice("kind", {"network": NetworkConfig, "nonparametric": NonparametricConfig}),
+    "init": Choice("kind", {"one_stage": InitConfig, "two_stages": TwoStagesConfig}),
 }
 
 

@@ -18,14 +18,11 @@ from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import (
     CHOICES,
     AggregateConfig,
-    DataConfig,
-    FolderDataConfig,
     InitConfig,
     NetworkConfig,
     PathsConfig,
     PrepareConfig,
     RobustnessConfig,
-    SimulatedDataConfig,
     StudyConfig,
     TrackingConfig,
     TrainConfig,
@@ -59,11 +56,12 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     """
     checked = typed(cfg, schema)
     check_bounds(checked, "")
+    _check_groups(checked, "")
     if isinstance(checked, StudyConfig):
         _check_study(checked)
         return checked
     _check_paths(checked.paths)
-    _check_data(checked.data)
+    _check_file_name("data.name", checked.data.name)
     if isinstance(checked, TrainConfig):
         _check_run(checked)
     return checked
@@ -147,11 +145,11 @@ def _remove(cfg: DictConfig, key: str) -> bool:
 
 def _chosen_schema(cfg: DictConfig, group: str) -> Any:
     """Return the schema of a group that has several."""
-    key, schemas = CHOICES[group]
-    value = OmegaConf.select(cfg, f"{group}.{key}", throw_on_missing=False)
-    if value not in schemas:
-        raise ConfigError(f"{group}.{key}={value}: choose one of {', '.join(schemas)}")
-    return schemas[value]
+    choice = CHOICES[group]
+    value = OmegaConf.select(cfg, f"{group}.{choice.key}", throw_on_missing=False)
+    if value not in choice.names:
+        raise ConfigError(f"{group}.{choice.key}={value}: choose one of {', '.join(choice.names)}")
+    return choice.schema(value)
 
 
 def check_bounds(node: Any, prefix: str) -> None:
@@ -203,19 +201,13 @@ def _check_paths(paths: PathsConfig) -> None:
             raise ConfigError(f"paths.{field.name}: a folder is needed")
 
 
-def _check_data(data: DataConfig) -> None:
-    _check_file_name("data.name", data.name)
-    if isinstance(data, SimulatedDataConfig) and (problem := data.simulator.problem()) is not None:
-        raise ConfigError(f"data.simulator.{problem}")
-    if isinstance(data, FolderDataConfig):
-        root = Path(data.root).expanduser()
-        if not root.is_dir():
-            raise ConfigError(f"data.root={data.root}: no such folder")
-        if data.csv is not None and not (root / data.csv).is_file():
-            raise ConfigError(f"data.csv={data.csv}: no such file in {data.root}")
-        for folder in data.link_roots:
-            if not Path(folder).expanduser().is_dir():
-                raise ConfigError(f"data.link_roots={folder}: no such folder")
+def _check_groups(node: Any, prefix: str) -> None:
+    """Ask each group whether its values make sense beside each other, where it can tell: by ``problem()``."""
+    for field in dataclasses.fields(node):
+        if dataclasses.is_dataclass(group := getattr(node, field.name)):
+            if (problem := getattr(group, "problem", lambda: None)()) is not None:
+                raise ConfigError(f"{prefix}{field.name}.{problem}")
+            _check_groups(group, f"{prefix}{field.name}.")
 
 
 def _check_run(cfg: TrainConfig) -> None:
@@ -223,9 +215,6 @@ def _check_run(cfg: TrainConfig) -> None:
         raise ConfigError(f"fold={cfg.fold}: split.folds={cfg.split.folds} allows 0 to {cfg.split.folds - 1}")
     _check_init(cfg.init)
     _check_file_name("augment.name", cfg.augment.name)
-    zoom = cfg.augment.zoom
-    if len(zoom) != 2 or zoom[0] > zoom[1]:
-        raise ConfigError(f"augment.zoom={zoom}: [low, high] is needed, with low <= high")
     _check_tracking(cfg.tracking)
     if isinstance(cfg.model, NetworkConfig):
         _check_network(cfg.model, cfg.init.weights == "pretrained")

@@ -27,8 +27,7 @@ from mergerexp.config.fingerprint import digest
 from mergerexp.console import ProgressReport
 from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
-from mergerexp.data.sources import Problem, Source
-from mergerexp.data.sources.factory import make_source
+from mergerexp.data.sources import Problem, Source, make_source
 from mergerexp.data.store import META, Dataset, save, write_problems
 from mergerexp.errors import DataError, UserError
 from mergerexp.files import remove_partial

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mergerexp.batches.degrade import degraded
 from mergerexp.batches.images import ImageStore
+from mergerexp.degradations.degrade import degraded
 from mergerexp.errors import UserError
 from mergerexp.models.stored import StoredNetwork
 

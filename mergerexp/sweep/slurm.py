@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Any
 
 from mergerexp.config.launcher import SlurmOptions
 from mergerexp.errors import UserError
@@ -179,15 +178,12 @@ class Slurm:
         import submitit
 
         o = self.options
-        gres = {"gres": f"gpu:{o.gpu_type}:{o.gpus}" if o.gpu_type else f"gpu:{o.gpus}"} if o.gpus else {}
-        named = {"partition": o.partition, "account": o.account, "qos": o.qos}
         code = []
         if self.code is not None:  # ahead of all else, the working directory included
             first = f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
             # Compiled code would be no part of the copy, and nobody would compare it.
             code = [first, "export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1"]
-        more: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
-        more |= {**gres, "requeue": True, **(o.extra or {})}
+        more = o.for_sbatch()
         with outside_of_any_job(IN_SCRIPT | {key.upper() for key in more}):
             executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=o.max_requeues)
             executor.update_parameters(

@@ -17,7 +17,7 @@ from rich.console import Console
 from mergerexp.data import parts
 from mergerexp.data.build import prepare
 from mergerexp.data.sources import Part, folder
-from mergerexp.data.sources.folder import FolderSource
+from mergerexp.data.sources.folder.source import FolderSource
 from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import DataError, UserError
 from mergerexp.workers import worker_pool

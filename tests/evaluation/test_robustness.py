@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 import mergerexp.robustness
 import mergerexp.train
 from mergerexp.analysis.robustness import robustness_curves
-from mergerexp.batches.degrade import DEGRADATIONS
 from mergerexp.config.schema import TrackingConfig
+from mergerexp.degradations.degrade import DEGRADATIONS
 from mergerexp.evaluation import robustness
 from mergerexp.files import write_json
 from mergerexp.models.stored import StoredNetwork

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import fuzz_inputs as fuzz
-from mergerexp.data.sources import stamp
+from mergerexp.data.sources.folder import stamp
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
 from mergerexp import cosmology
-from mergerexp.data.sources.simulated import SimulatedSource
+from mergerexp.data.sources.simulated.source import SimulatedSource
 from mergerexp.simulator import sky
 from mergerexp.simulator.colour import MINIMUM, lupton_rgb, smooth_chroma, to_picture
 from mergerexp.simulator.discs import G, Halo, random_rotation, sample_disc

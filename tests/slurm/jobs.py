@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from mergerexp.config.launcher import SlurmOptions
+from mergerexp.config.paths import conf_dir
 from mergerexp.runs.job_folder import RUNNING, JobFolder
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.runner import run_jobs
@@ -17,24 +20,11 @@ from tests.sweep.tasks import TARGET
 
 
 def options(**changed: object) -> SlurmOptions:
-    values: dict = {
-        "partition": None,
-        "account": None,
-        "qos": None,
-        "gpus": 0,
-        "gpu_type": None,
-        "cpus": 1,
-        "mem": "500MB",
-        "timeout": 5,
-        "parallel": 8,
-        "max_requeues": 5,
-        "signal_lead": 10,
-        "setup": [],
-        "extra": {},
-        "rerun": "failed",
-        "wait": True,
-    }
-    return SlurmOptions(**{**values, **changed})
+    """The launcher's options as they are by default, but for small jobs that end soon."""
+    values: dict = OmegaConf.to_container(OmegaConf.load(conf_dir() / "hydra" / "launcher" / "slurm.yaml"))
+    del values["_target_"]
+    small = {"gpus": 0, "cpus": 1, "mem": "500MB", "timeout": 5, "parallel": 8, "max_requeues": 5}
+    return SlurmOptions(**{**values, **small, "signal_lead": 10, **changed})
 
 
 def run(folders: list[JobFolder], **changed: object) -> None:

@@ -1,7 +1,12 @@
-"""The sources of a data set's images, each of which is a `Source` in a module of its own."""
+"""The sources of a data set's images, each a module or package of its own that ``data.source`` names.
+
+It has a dataclass ``Settings``, derived from `mergerexp.config.schema.DataConfig`, with what can be set about
+it, and a function ``make`` that returns the `Source` of such settings.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -58,3 +63,20 @@ class Source(Protocol):
 
     def make(self, chunk: Any) -> Part:
         """Make the images of one chunk, which depend on the source and the chunk alone."""
+
+
+def make_source(settings: Any) -> Source:
+    """Return the source of a ``data`` config; only its own module is imported.
+
+    Parameters
+    ----------
+    settings : DataConfig
+        The ``Settings`` of the source that ``settings.source`` names.
+
+    Raises
+    ------
+    DataError
+        If what it reads is unusable.
+    """
+    source: Source = importlib.import_module(f"{__name__}.{settings.source}").make(settings)
+    return source

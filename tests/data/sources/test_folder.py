@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mergerexp.data.build import prepare_dataset
-from mergerexp.data.sources.factory import make_source
-from mergerexp.data.sources.folder import FolderSource
-from mergerexp.data.sources.listing import hash63
-from mergerexp.data.sources.stamp import make_stamp
+from mergerexp.data.sources import make_source
+from mergerexp.data.sources.folder.listing import hash63
+from mergerexp.data.sources.folder.source import FolderSource
+from mergerexp.data.sources.folder.stamp import make_stamp
 from mergerexp.data.store import Dataset
 from mergerexp.errors import DataError
 from tests.data.sources.files import encoded, made

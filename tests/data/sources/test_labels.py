@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mergerexp.data.build import prepare
-from mergerexp.data.sources.folder import FolderSource
-from mergerexp.data.sources.labels import Columns
+from mergerexp.data.sources.folder.labels import Columns
+from mergerexp.data.sources.folder.source import FolderSource
 from mergerexp.data.store import Dataset
 from mergerexp.errors import DataError
 from tests.data.sources.files import made
@@ -42,7 +42,7 @@ def test_csv_gives_labels_exact_objids_groups_and_columns(root):
 
 def prepared(root, tmp_path, text, **options):
     """Catalogue of the data set that a CSV gives."""
-    columns = Columns("path", "class", options.pop("objid", None), None)
+    columns = Columns(file="path", label="class", objid=options.pop("objid", None), group=None)
     source = with_csv(root, text, columns=columns, **options)
     return Dataset.open(prepare(source, "toy", 16, tmp_path / "sets", workers=1)).catalogue
 
@@ -114,7 +114,7 @@ def test_classes_whose_names_mean_the_same_are_refused(root):
 
 def test_csv_of_class_names_and_other_columns(root):
     text = "path,class,file\nmerger/1.png,odd,x\nother/101.png,plain,y\nother/102.png,plain,z\n"
-    columns = Columns("path", "class", None, None)
+    columns = Columns(file="path", label="class", objid=None, group=None)
     source = with_csv(root, text, columns=columns)
     rows = made(source)[0]
     assert source.class_names == ("plain", "odd")

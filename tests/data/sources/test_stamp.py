@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from mergerexp.data.build import prepare
-from mergerexp.data.sources import stamp
-from mergerexp.data.sources.folder import FolderSource
-from mergerexp.data.sources.stamp import UnusableImage, make_stamp
+from mergerexp.data.sources.folder import stamp
+from mergerexp.data.sources.folder.source import FolderSource
+from mergerexp.data.sources.folder.stamp import UnusableImage, make_stamp
 from mergerexp.data.store import Dataset
 from mergerexp.errors import DataError
 from tests.data.sources.files import encoded
@@ -167,7 +167,7 @@ def test_what_a_worker_takes_for_one_file_is_bounded(data):
 def test_a_large_file_and_large_stamps_are_bounded_too(root, monkeypatch):
     assert [len(chunk) for chunk in FolderSource(root, 2048).chunks()] == [5, 5, 5, 1]
     assert [len(chunk) for chunk in FolderSource(root, 299).chunks()] == [16]
-    monkeypatch.setattr("mergerexp.data.sources.folder.MAX_FILE_BYTES", 3000)
+    monkeypatch.setattr("mergerexp.data.sources.folder.source.MAX_FILE_BYTES", 3000)
     (root / "merger/9.png").write_bytes(bytes(3001))
     source = FolderSource(root, 16)
     (problem,) = source.make(source.chunks()[0]).problems

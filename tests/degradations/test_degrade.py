@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from mergerexp.batches.degrade import (
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.schema import RobustnessConfig
+from mergerexp.degradations.degrade import (
     DEGRADATIONS,
     MOFFAT_BETA,
     SKY,
@@ -28,8 +30,7 @@ from mergerexp.batches.degrade import (
     zoom_in,
     zoom_out,
 )
-from mergerexp.config.compose import compose_cell
-from mergerexp.config.schema import RobustnessConfig, StrengthsConfig
+from mergerexp.degradations.settings import Strengths
 
 SIDE = 64
 STRENGTHS = {"noise": 20.0, "blur": 4.0, "jpeg": 30.0, "dimming": 0.5, "rotation": 25.0}
@@ -66,7 +67,7 @@ def strongest(name: str, batch: torch.Tensor, objids: list[int], seed: int = 0) 
 
 
 def test_the_config_knows_every_degradation():
-    assert [field.name for field in dataclasses.fields(StrengthsConfig)] == list(DEGRADATIONS)
+    assert [field.name for field in dataclasses.fields(Strengths)] == list(DEGRADATIONS)
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from mergerexp.data.sources import Part, Problem
-from mergerexp.data.sources.labels import Columns, list_csv
-from mergerexp.data.sources.listing import Entry, hash63, is_within, list_folder, pick_positive
-from mergerexp.data.sources.stamp import DECODING, UnusableImage, make_stamp
+from mergerexp.data.sources.folder.labels import Columns, list_csv
+from mergerexp.data.sources.folder.listing import Entry, hash63, is_within, list_folder, pick_positive
+from mergerexp.data.sources.folder.stamp import DECODING, UnusableImage, make_stamp
 from mergerexp.errors import DataError
 
 FILES_PER_CHUNK = 128
@@ -54,7 +54,7 @@ class FolderSource:
     root: Path
     size: int
     csv: str | None = None
-    columns: Columns = Columns()  # noqa: RUF009 (frozen)
+    columns: Columns = field(default_factory=Columns)
     positive: str | None = None
     crop: float = 1.0
     on_error: str = "stop"

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mergerexp.data.sources.listing import INT64_END, Entry, whole, with_objids
+from mergerexp.data.sources.folder.listing import INT64_END, Entry, whole, with_objids
 from mergerexp.errors import DataError
+from mergerexp.settings import setting
 
 MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -22,17 +23,21 @@ NUMBER = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Columns:
-    """The names of a CSV's columns.
+    """Names of the columns of data.csv.
 
     The objid or the group is derived if its name is None, or is the default and the CSV has no such column.
     """
 
-    file: str = "file"
-    label: str = "label"
-    objid: str | None = "objid"
-    group: str | None = "group"
+    file: str = setting("column of the image files, relative to data.root", default="file")
+    label: str = setting("column of the labels", default="label")
+    objid: str | None = setting(
+        "column of the objects' ids; where it is absent, file names give them", default="objid"
+    )
+    group: str | None = setting(
+        "column of what must not straddle folds; where it is absent, image contents do", default="group"
+    )
 
 
 def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
@@ -48,10 +53,10 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     """
     path = root / csv_name
     header, lines = _read_csv(path)
-    for setting, column in (("file", columns.file), ("label", columns.label)):
+    for key, column in (("file", columns.file), ("label", columns.label)):
         if column not in header:
             raise DataError(
-                f"{path} has no column {column!r} (data.columns.{setting}); its columns: {', '.join(header)}"
+                f"{path} has no column {column!r} (data.columns.{key}); its columns: {', '.join(header)}"
             )
     objid = _optional(path, header, "objid", columns.objid)
     group = _optional(path, header, "group", columns.group)

@@ -1,0 +1,49 @@
+"""A config group that has several schemas, of which one of its keys chooses one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a group's schema depends on.
+
+    Attributes
+    ----------
+    key
+        The key of the group that chooses.
+    known
+        Schemas by the key's value.
+    package
+        A package instead: each of its modules is a value of the key, and its dataclass ``Settings`` the
+        schema. So that a new module is all that a new option takes, the package is asked by its name.
+    """
+
+    key: str
+    known: Mapping[str, type] = field(default_factory=dict)
+    package: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The allowed values of the key."""
+        if self.package is None:
+            return list(self.known)
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None
+        return [module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)]
+
+    def schema(self, name: str) -> type:
+        """Return the schema of one of `names`."""
+        if self.package is None:
+            return self.known[name]
+        schema: type = importlib.import_module(f"{self.package}.{name}").Settings
+        return schema
+
+    def schemas(self) -> list[type]:
+        """Return the schemas of all `names`."""
+        return [self.schema(name) for name in self.names]
