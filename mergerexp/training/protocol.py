@@ -55,7 +55,7 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainedNetwork:
     """A trained network and how it came about.
 
     Attributes
@@ -82,7 +82,7 @@ class Outcome:
     backbone_passes: int
 
 
-class Protocol:
+class TwoStageTraining:
     """One run's training, from its checkpoint if there is one.
 
     Parameters
@@ -125,7 +125,7 @@ class Protocol:
         scaling = input_scaling(self.classifier.backbone, cfg.model.normalization)
         self.images = ImageStore(dataset.images, scaling, machine.device)
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainedNetwork:
         """Run the stages that are not done yet."""
         stage = checkpointed_stage(self.checkpoint)
         passes = 0
@@ -134,7 +134,9 @@ class Protocol:
         best = self._finetune(resume=stage == "finetune")
         self.classifier.load_state_dict(best.weights)
         self.classifier.eval()
-        return Outcome(self.classifier, self.images, self.history.rows, best.epoch, best.diverged, passes)
+        return TrainedNetwork(
+            self.classifier, self.images, self.history.rows, best.epoch, best.diverged, passes
+        )
 
     def train_head(self, resume: bool) -> int:
         """Stage 1: the head alone, on features of the frozen backbone.
