@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from mergerexp.analysis.degradation_curves import robustness_curves
 from mergerexp.analysis.fold_errors import learning_table
 from mergerexp.analysis.intervals import bootstrap_scores, mean_sem
 from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.analysis.metrics import auroc, scores
-from mergerexp.analysis.robustness import robustness_curves
 from mergerexp.errors import UserError
 from mergerexp.frames import records
 from mergerexp.report.quality import BALANCED, Quality, Settings, measure_quality
@@ -49,7 +49,7 @@ class Results:
     quality
         By arm.
     robustness
-        Degraded test images, see `mergerexp.analysis.robustness`; None where it was not measured.
+        Degraded test images, see `mergerexp.analysis.degradation_curves`; None where it was not measured.
     histories
         Epochs of the networks' training, see `mergerexp.report.examples.read_histories`.
     """

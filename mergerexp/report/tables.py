@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergerexp.analysis.robustness import doubling_strengths
+from mergerexp.analysis.degradation_curves import doubling_strengths
 from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records

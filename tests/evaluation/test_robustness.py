@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 import mergerexp.robustness
 import mergerexp.train
-from mergerexp.analysis.robustness import robustness_curves
+from mergerexp.analysis.degradation_curves import robustness_curves
 from mergerexp.batches.degrade import DEGRADATIONS
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.evaluation import robustness
