@@ -62,12 +62,12 @@ def aggregate(cfg: AggregateConfig) -> Path:
     UserError
         If the study is not there, or has gaps and ``allow_partial`` is false.
     """
-    from mergerexp.report.examples import read_examples, read_histories, read_robustness
     from mergerexp.report.quality import Settings
     from mergerexp.report.results import compute
     from mergerexp.report.study_folder import check_folder, write_study
     from mergerexp.tracking.store import SYNC
-    from mergerexp.tracking.study import StudyReader
+    from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
+    from mergerexp.tracking.study_reader import StudyReader
 
     title = " ".join([cfg.tracking.experiment, *_choice(cfg)])
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)

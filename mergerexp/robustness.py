@@ -26,15 +26,15 @@ class Degrading:
         Raises
         ------
         UserError
-            If torch is not installed; else see `mergerexp.evaluation.robustness.Robustness`.
+            If torch is not installed; else see `mergerexp.evaluation.robustness_measurement`.
         """
         require_torch("rating images")
-        from mergerexp.evaluation.robustness import Robustness
+        from mergerexp.evaluation.robustness_measurement import RobustnessMeasurement
 
         for _, cfg in cells:
-            outcome = Robustness(cfg).measure()
-            self.failed |= bool(outcome.problems)
-            done, failed = f"{outcome.rated} networks rated, {outcome.before} before", len(outcome.problems)
+            summary = RobustnessMeasurement(cfg).measure()
+            self.failed |= bool(summary.problems)
+            done, failed = f"{summary.rated} networks rated, {summary.before} before", len(summary.problems)
             console.print(f"{cfg.tracking.experiment}: {done}{f', {failed} failed' if failed else ''}")
 
     def run(self, overrides: list[str]) -> None:

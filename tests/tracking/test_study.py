@@ -14,7 +14,8 @@ from mergerexp.errors import UserError
 from mergerexp.runs.job_folder import FAILED, RUNNING
 from mergerexp.tracking.arms import name_arms
 from mergerexp.tracking.record import IDENTITY, log_file
-from mergerexp.tracking.study import Study, StudyReader
+from mergerexp.tracking.study import Study
+from mergerexp.tracking.study_reader import StudyReader
 from tests.studies import add_run, add_study
 
 pytestmark = pytest.mark.slow
@@ -221,7 +222,7 @@ def test_a_store_that_goes_silent(root, monkeypatch):
     def fail(*arguments: object, **named: object) -> None:
         raise MlflowException("API request to http://me:secret@host:5000/api failed")
 
-    monkeypatch.setattr(study.client, "search_runs", fail)
+    monkeypatch.setattr(MlflowClient, "search_runs", fail)
     with pytest.raises(UserError, match="MLflow does not answer") as caught:
         study.find()
     assert "secret" not in str(caught.value) and "//host:5000" in str(caught.value)

@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 import mergerexp.robustness
 import mergerexp.train
 from mergerexp.analysis.degradation_curves import robustness_curves
 from mergerexp.batches.degrade import DEGRADATIONS
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.evaluation import robustness
-from mergerexp.files import write_json
+from mergerexp.evaluation.robustness_measurement import RobustnessMeasurement
 from mergerexp.models.stored import StoredNetwork
-from mergerexp.tracking.record import log_file
-from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
+from mergerexp.tracking.study import Study
+from mergerexp.tracking.study_artifacts import ROBUSTNESS
+from mergerexp.tracking.study_reader import StudyReader
 from tests.conftest import TINY
 
 FEW = ("degradations=[noise,jpeg]", "strengths.noise=[0,30]", "strengths.jpeg=[100,40,5]", "batch=7")
@@ -68,7 +69,7 @@ def measured(reader: StudyReader) -> tuple[Study, dict[str, pd.DataFrame]]:
 def forget(reader: StudyReader) -> None:
     """Take the ratings away again."""
     for run_id in reader.find().runs["run_id"]:
-        artifacts = Path(reader.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
+        artifacts = Path(MlflowClient(reader.uri).get_run(run_id).info.artifact_uri.removeprefix("file://"))
         (artifacts / ROBUSTNESS).unlink(missing_ok=True)
 
 
@@ -89,7 +90,7 @@ def test_every_degradation_of_the_largest_subset(measure, reader, capsys):
             "p_m": "float64",
         }
         assert list(dict.fromkeys(own["degradation"])) == list(DEGRADATIONS)
-        path = reader.client.download_artifacts(run.run_id, "predictions.parquet")
+        path = MlflowClient(reader.uri).download_artifacts(run.run_id, "predictions.parquet")
         test = pd.read_parquet(path).query("split == 'test'").reset_index(drop=True)
         for _, level in own.groupby(["degradation", "strength"]):
             assert level["objid"].tolist() == test["objid"].tolist()
@@ -105,14 +106,14 @@ def test_every_degradation_of_the_largest_subset(measure, reader, capsys):
 
 def test_goes_on_where_it_stopped_and_then_does_nothing(measure, reader, capsys, monkeypatch):
     forget(reader)
-    keep = robustness.Robustness._keep
+    keep = RobustnessMeasurement._keep
 
     def interrupted(self, run, ratings):
         keep(self, run, ratings)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(robustness.Robustness, "_keep", interrupted)
+        patch.setattr(RobustnessMeasurement, "_keep", interrupted)
         assert measure(*FEW) == 130
     assert "goes on where this one stopped" in capsys.readouterr().err
     ((run_id, before),) = measured(reader)[1].items()
@@ -141,33 +142,40 @@ def test_batches_do_not_matter_and_subsets_can_be_chosen(measure, reader):
         pd.testing.assert_frame_equal(again[run_id], own, atol=1e-5)
 
 
-def test_what_is_no_network_is_skipped_and_a_damaged_one_named(measure, reader, capsys, tmp_path):
+def add_rule(store: MlflowClient, network: Run) -> str:
+    """Record a fixed rule in the cell of a network, and return its ID."""
+    tags = {key: value for key, value in network.data.tags.items() if key.startswith("mergerexp.")}
+    rule = store.create_run(network.info.experiment_id, tags=tags, run_name="rule").info.run_id
+    kind = {"model.kind": "nonparametric", "model.method": "gini_m20"}
+    for key, value in {**network.data.params, **kind}.items():
+        store.log_param(rule, key, value)
+    store.set_terminated(rule)
+    return rule
+
+
+def test_a_rule_is_skipped_and_a_damaged_network_named(measure, reader, capsys, tmp_path):
     forget(reader)
-    runs = reader.find().runs.query("subset == 1")
-    other, damaged = runs["run_id"]
-    network = reader.client.download_artifacts(other, "model.json", str(tmp_path))
-    weights = Path(reader.client.download_artifacts(damaged, "model.safetensors", str(tmp_path)))
+    store = MlflowClient(reader.uri)
+    other, damaged = reader.find().runs.query("subset == 1")["run_id"]
+    weights = Path(store.download_artifacts(damaged, "model.safetensors", str(tmp_path)))
     broken = tmp_path / "broken" / "model.safetensors"
     broken.parent.mkdir()
     broken.write_bytes(weights.read_bytes()[:500])
-    description = tmp_path / "other" / "model.json"
-    description.parent.mkdir()
-    write_json(description, {"kind": "nonparametric"})
+    rule = add_rule(store, store.get_run(other))
     try:
-        log_file(reader.client, other, description)
-        reader.client.log_artifact(damaged, str(broken))
+        store.log_artifact(damaged, str(broken))
         assert measure(*FEW) == 1
     finally:
-        log_file(reader.client, other, Path(network))
-        reader.client.log_artifact(damaged, str(weights))
-    told = capsys.readouterr().err
-    assert f"fold=0 seed=0 (run {other[:8]}) is skipped: a nonparametric model is no network" in told
+        store.delete_run(rule)
+        store.log_artifact(damaged, str(weights))
+    shown = capsys.readouterr().err
+    assert f"fold=0 seed=0 (run {rule[:8]}) is skipped: a nonparametric model is no network" in shown
     assert (
         f"fold=1 seed=0 (run {damaged[:8]}) can't be rated: UserError: model.safetensors in MLflow is damaged"
-        in told
+        in shown
     )
-    assert "0 networks rated, 0 before, 1 failed" in told
-    assert measured(reader)[1] == {}
+    assert "1 networks rated, 0 before, 1 failed" in shown
+    assert set(measured(reader)[1]) == {other}
 
 
 def the_error(capsys) -> str:
