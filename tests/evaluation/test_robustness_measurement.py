@@ -63,7 +63,7 @@ def measured(reader: StudyReader) -> tuple[Study, dict[str, pd.DataFrame]]:
     """The ratings of the runs that have some."""
     study = reader.find()
     found = reader.artifacts(study.runs, ROBUSTNESS, pd.read_parquet)
-    return study, {run_id: own for run_id, own in found.items() if not isinstance(own, Exception)}
+    return study, {run_id: ratings for run_id, ratings in found.items() if not isinstance(ratings, Exception)}
 
 
 def forget(reader: StudyReader) -> None:
@@ -81,25 +81,25 @@ def test_every_degradation_of_the_largest_subset(measure, reader, capsys):
     assert set(ratings) == set(largest["run_id"])
     parts = []
     for run in largest.itertuples():
-        own = ratings[run.run_id]
-        assert own.dtypes.astype(str).to_dict() == {
+        rated = ratings[run.run_id]
+        assert rated.dtypes.astype(str).to_dict() == {
             "objid": "int64",
             "label": "int8",
             "degradation": "str",
             "strength": "float64",
             "p_m": "float64",
         }
-        assert list(dict.fromkeys(own["degradation"])) == list(DEGRADATIONS)
+        assert list(dict.fromkeys(rated["degradation"])) == list(DEGRADATIONS)
         path = MlflowClient(reader.uri).download_artifacts(run.run_id, "predictions.parquet")
         test = pd.read_parquet(path).query("split == 'test'").reset_index(drop=True)
-        for _, level in own.groupby(["degradation", "strength"]):
+        for _, level in rated.groupby(["degradation", "strength"]):
             assert level["objid"].tolist() == test["objid"].tolist()
             assert level["label"].tolist() == test["label"].tolist()
-        none = own.groupby("degradation", sort=False).head(len(test))
+        none = rated.groupby("degradation", sort=False).head(len(test))
         assert np.abs(none["p_m"].to_numpy() - np.tile(test["p_m"], len(DEGRADATIONS))).max() < 1e-5
-        noisy = own.query("degradation == 'noise' and strength == 200")
+        noisy = rated.query("degradation == 'noise' and strength == 200")
         assert np.abs(noisy["p_m"].to_numpy() - test["p_m"]).max() > 1e-3
-        parts.append(own.assign(arm=run.arm, subset=run.subset, seed=run.seed, fold=run.fold))
+        parts.append(rated.assign(arm=run.arm, subset=run.subset, seed=run.seed, fold=run.fold))
     curve = robustness_curves(pd.concat(parts))
     assert set(curve["folds"]) == {2}
 
@@ -138,8 +138,8 @@ def test_batches_do_not_matter_and_subsets_can_be_chosen(measure, reader):
     assert measure(*FEW, "subset=[1.0,0.5]", "batch=100") == 0
     again = measured(reader)[1]
     assert len(again) == 4
-    for run_id, own in first.items():
-        pd.testing.assert_frame_equal(again[run_id], own, atol=1e-5)
+    for run_id, before in first.items():
+        pd.testing.assert_frame_equal(again[run_id], before, atol=1e-5)
 
 
 def add_rule(store: MlflowClient, network: Run) -> str:
@@ -212,7 +212,7 @@ def test_found_by_content_under_any_name(measure, datasets, reader, capsys, tmp_
 
 
 @pytest.mark.parametrize("call", ["log_artifact", "list_artifacts"])
-def test_an_mlflow_that_fails_is_told_in_one_line(call, measure, reader, capsys, monkeypatch):
+def test_an_mlflow_that_fails_is_named_in_one_line(call, measure, reader, capsys, monkeypatch):
     forget(reader)
 
     def gone(*args, **kwargs):
@@ -221,7 +221,9 @@ def test_an_mlflow_that_fails_is_told_in_one_line(call, measure, reader, capsys,
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, gone)
         assert measure(*FEW) == 2
-        assert "MLflow does not answer (ConnectionError: the server is gone)" in the_error(capsys)
+        line = the_error(capsys)
+        assert "MLflow does not answer (ConnectionError: the server is gone)" in line
+        assert line.endswith("the same command goes on from here")
     assert measure(*FEW) == 0
 
 
@@ -237,6 +239,6 @@ def test_an_mlflow_that_fails_is_told_in_one_line(call, measure, reader, capsys,
     ],
 )
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have the device")
-def test_what_is_not_there_is_told_in_one_line(override, hint, measure, capsys):
+def test_what_is_not_there_is_named_in_one_line(override, hint, measure, capsys):
     assert measure(override) == 2
     assert hint in the_error(capsys)
