@@ -14,6 +14,7 @@ from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.errors import UserError
 from mergerexp.report.figures.lesion import draw_lesion
 from mergerexp.report.figures.quality import draw_calibration, draw_precision_recall, draw_roc
+from mergerexp.report.figures.training import draw_learning_curves
 from mergerexp.report.numbers import p_value_text
 from mergerexp.report.results import StudyResults, compute
 from mergerexp.report.settings import AggregationSettings
@@ -110,6 +111,24 @@ def test_arms_that_share_nothing_are_no_comparison():
     assert "lesion_tests" not in {table.name for table in all_tables(found)}
     with pytest.raises(UserError, match="compare: imagenet and random can't be compared"):
         results(*apart, compare=("imagenet", "random"))
+
+
+def test_learning_curves_of_arms_with_different_sizes():
+    """A panel stays empty where an arm was not trained at a size of another arm."""
+    uneven = study([*cells(["imagenet"]), *cells(["random"], subsets=(0.5,))])
+    uneven = replace(uneven, metrics={run_id: {} for run_id in uneven.runs["run_id"]})
+    epochs = {"stage": "finetune", "epoch": 0, "train_loss": 0.5, "val_loss": 0.5, "val_accuracy": 0.7}
+    histories = uneven.runs[["run_id", "arm", "subset"]].assign(**epochs)
+    found = compute(uneven, AggregationSettings(draws=20), histories=histories)
+    drawn = draw_learning_curves(found)
+    drawn.draw_without_rendering()
+    titles = [axes.get_title() for axes in drawn.axes]
+    assert [title for title in titles if title] == [
+        "imagenet, N = 60",
+        "imagenet, not trained",
+        "random, not trained",
+        "random, N = 32",
+    ]
 
 
 def test_too_few_galaxies_to_calibrate():

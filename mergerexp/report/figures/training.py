@@ -38,7 +38,7 @@ def draw_learning_curves(results: StudyResults) -> Figure:
             for run_id, run in results.histories[in_panel].groupby("run_id"):
                 best = results.study.metrics[run_id].get(BEST_EPOCH)
                 _draw_run(losses, accuracy, run, best, colour)
-            losses.set_title(f"{arm}, N = {_n_train(results, arm, size)}")
+            losses.set_title(_title(results.study.runs, arm, size))
         _label(grid, made)
         return made
 
@@ -60,9 +60,9 @@ def _epochs(run: pd.DataFrame) -> pd.Series:
     return run["epoch"] + 1 - np.where(in_head, in_head.sum(), 0)
 
 
-def _n_train(results: StudyResults, arm: str, subset: float) -> int:
-    runs = results.study.runs
-    return round(runs.loc[(runs["arm"] == arm) & (runs["subset"] == subset), "n_train"].mean())
+def _title(runs: pd.DataFrame, arm: str, subset: float) -> str:
+    n_train = runs.loc[(runs["arm"] == arm) & (runs["subset"] == subset), "n_train"]
+    return f"{arm}, N = {round(n_train.mean())}" if len(n_train) else f"{arm}, not trained"
 
 
 def _label(grid: np.ndarray, made: Figure) -> None:
