@@ -159,29 +159,24 @@ def _sections(
         "galleries": _galleries(results, examples.get(words["pictured"])),
         "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
     }
-    section_texts = texts()["sections"]
     filled = {**words, "details": "\n\n".join(_paragraphs(results))}
     filled["cautions"] = " ".join(cautions(results)) or "Here every run did."
     return [
-        Section(
-            name,
-            section_texts[name]["title"],
-            section_texts[name]["intro"].format(**filled),
-            section_items,
-        )
-        for name, section_items in items.items()
-        if section_items
+        Section(name, text["title"], text["intro"].format(**filled), items[name])
+        for name, text in texts()["sections"].items()
+        if items[name]
     ]
 
 
 def _paragraphs(results: StudyResults) -> list[str]:
-    """Return what introduces the lesion study: the details of the verdict, and notes on the whole study."""
-    several = results.study.has_several_seeds
-    behind_verdict = details(results.comparison, several)
-    seeds = [texts()["seeds"]] if several else []
-    other_sample = results.with_published and not results.is_published_sample
-    other = [texts()["other_sample"]] if other_sample else []
-    return [*([behind_verdict] if behind_verdict else []), *results.notes, *seeds, *other]
+    """Return the paragraphs behind the verdict: its details, and notes on the whole study."""
+    several_seeds = results.study.has_several_seeds
+    paragraphs = [details(results.comparison, several_seeds), *results.notes]
+    if several_seeds:
+        paragraphs.append(texts()["seeds"])
+    if results.with_published and not results.is_published_sample:
+        paragraphs.append(texts()["other_sample"])
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
 def _figure(name: str, png: Path, words: dict[str, str]) -> Figure:
