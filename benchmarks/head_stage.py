@@ -29,7 +29,7 @@ from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.models.weights import find_weights
 from mergerexp.training.machine import choose_machine
-from mergerexp.training.protocol import Protocol
+from mergerexp.training.protocol import TwoStageTraining
 from mergerexp.training.stage import Stage
 
 
@@ -49,7 +49,7 @@ class OnTheFly:
             yield Batch(features, batch.labels)
 
 
-def new_protocol(cfg: TrainConfig, folder: Path) -> Protocol:
+def new_protocol(cfg: TrainConfig, folder: Path) -> TwoStageTraining:
     """Build one run's training."""
     dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
     split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
@@ -57,7 +57,7 @@ def new_protocol(cfg: TrainConfig, folder: Path) -> Protocol:
     if cfg.init.weights == "pretrained":
         weights = find_weights(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))
     machine = choose_machine(resolve(cfg.trainer, None))
-    return Protocol(cfg, dataset, split, weights, machine, folder / "last.ckpt", lambda rows: None)
+    return TwoStageTraining(cfg, dataset, split, weights, machine, folder / "last.ckpt", lambda rows: None)
 
 
 def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:

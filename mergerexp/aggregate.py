@@ -53,12 +53,12 @@ def aggregate_study(cfg: AggregateConfig) -> Path:
     UserError
         If the study is not there, or has gaps and ``allow_partial`` is false.
     """
-    from mergerexp.report.examples import read_examples, read_histories, read_robustness
-    from mergerexp.report.quality import Settings
     from mergerexp.report.results import compute
+    from mergerexp.report.settings import AggregationSettings
     from mergerexp.report.study_folder import check_folder, write_study
     from mergerexp.tracking.store import SYNC
-    from mergerexp.tracking.study import StudyReader
+    from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
+    from mergerexp.tracking.study_reader import StudyReader
 
     title = " ".join([cfg.tracking.experiment, *_choice(cfg)])
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
@@ -80,7 +80,7 @@ def aggregate_study(cfg: AggregateConfig) -> Path:
         log.warning("%s", gap)
     compare = None if cfg.compare is None else (cfg.compare[0], cfg.compare[1])
     chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
-    settings = Settings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published)
+    settings = AggregationSettings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published)
     results = compute(study, settings, degraded, histories, lambda what: log.info("computing %s", what))
     log.info("writing tables, figures and the report")
     return write_study(results, examples, folder)

@@ -23,17 +23,17 @@ def robustness(call: Call[RobustnessConfig]) -> Done:
     Raises
     ------
     UserError
-        If torch is not installed; else see `mergerexp.evaluation.robustness.Robustness`.
+        If torch is not installed; else see `mergerexp.evaluation.robustness_measurement`.
     """
     require_torch("rating images")
-    from mergerexp.evaluation.robustness import Robustness
+    from mergerexp.evaluation.robustness_measurement import RobustnessMeasurement
 
     failed = 0
     for cfg in call.configs:
-        outcome = Robustness(cfg).measure()
-        failed += len(outcome.problems)
-        numbers = [f"{outcome.rated} networks rated", f"{outcome.before} before"]
-        numbers += [f"{len(outcome.problems)} failed"] if outcome.problems else []
+        summary = RobustnessMeasurement(cfg).measure()
+        failed += len(summary.problems)
+        numbers = [f"{summary.rated} networks rated", f"{summary.before} before"]
+        numbers += [f"{len(summary.problems)} failed"] if summary.problems else []
         console.print(f"{cfg.tracking.experiment}: {', '.join(numbers)}")
     return Done(exit_code=int(failed > 0))
 

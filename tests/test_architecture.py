@@ -70,7 +70,7 @@ class NotInstalled:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, NotInstalled())
-import mergerexp.report.study_folder, mergerexp.report.examples, mergerexp.tracking.study
+import mergerexp.report.study_folder, mergerexp.tracking.study_artifacts
 import mergerexp.aggregate, mergerexp.robustness, mergerexp.status, mergerexp.train
 """
     subprocess.run([sys.executable, "-c", script], check=True)

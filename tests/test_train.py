@@ -22,7 +22,7 @@ from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.stop import StopRequested
-from mergerexp.tracking.study import StudyReader
+from mergerexp.tracking.study_reader import StudyReader
 from mergerexp.training.stage import Stage
 from tests.conftest import REPOSITORY
 

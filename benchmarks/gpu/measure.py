@@ -23,7 +23,7 @@ from mergerexp.config.schema import TrainConfig
 from mergerexp.data.splits import split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.training.machine import choose_machine
-from mergerexp.training.protocol import Protocol
+from mergerexp.training.protocol import TwoStageTraining
 from mergerexp.training.stage import Stage, make_optimizer
 
 SMALL = bool(os.environ.get("SMALL"))
@@ -77,7 +77,7 @@ def long_epochs(setting: Setting) -> Dataset:
     return noise(2 * steps * setting.batch, setting.size, steps * setting.batch)
 
 
-def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path = SCRATCH) -> Protocol:
+def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path = SCRATCH) -> TwoStageTraining:
     """Build one run's training as a job does, from a composed config."""
     chosen = [
         "init=random",
@@ -91,7 +91,7 @@ def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path =
     split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
     machine = choose_machine(resolve(cfg.trainer, None))
     folder.mkdir(parents=True, exist_ok=True)
-    return Protocol(cfg, dataset, split, None, machine, folder / "last.ckpt", lambda rows: None)
+    return TwoStageTraining(cfg, dataset, split, None, machine, folder / "last.ckpt", lambda rows: None)
 
 
 def synchronize() -> None:
@@ -153,7 +153,9 @@ class Clock(pl.Callback):
             self._seen, self._since = 0, time.perf_counter()
 
 
-def finetuning(run: Protocol, *callbacks: pl.Callback, epochs: int = 100_000, resume: bool = False) -> None:
+def finetuning(
+    run: TwoStageTraining, *callbacks: pl.Callback, epochs: int = 100_000, resume: bool = False
+) -> None:
     """Train all layers as the protocol does, watched by callbacks."""
     from mergerexp.batches.loaders import ImageEvaluation
 
@@ -163,7 +165,7 @@ def finetuning(run: Protocol, *callbacks: pl.Callback, epochs: int = 100_000, re
     run.fit(stage, image_batches(run), evaluation, epochs, list(callbacks), resume)
 
 
-def image_batches(run: Protocol) -> Any:
+def image_batches(run: TwoStageTraining) -> Any:
     """Return our augmented mini-batches."""
     from mergerexp.batches.loaders import ImageBatches
 
@@ -179,7 +181,7 @@ def autocast() -> torch.autocast:
 
 
 def bare_step(
-    run: Protocol, network: Callable[..., Tensor] | None = None, capturable: bool = False
+    run: TwoStageTraining, network: Callable[..., Tensor] | None = None, capturable: bool = False
 ) -> Callable[[], None]:
     """Return a training step on one fixed mini-batch with nothing around it: the limit of eager code."""
     size, batch = run.cfg.data.size, 2 * run.cfg.trainer.per_class

@@ -1,1 +1,1 @@
-"""What the networks of finished runs say of other images than those they were tested on."""
+"""How the networks of finished runs classify other images than those on which they were tested."""

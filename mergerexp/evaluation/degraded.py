@@ -1,4 +1,4 @@
-"""One network on degraded versions of its test images."""
+"""Rating degraded versions of a network's test images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from mergerexp.degradations.degrade import degraded
 from mergerexp.errors import UserError
 from mergerexp.models.stored import StoredNetwork
 
-TOLERANCE = 1e-4  # of a p_m; what machines and batch sizes differ in is far below it
+# How much p_m may differ from the record. Machines and batch sizes make differences that are far smaller.
+TOLERANCE = 1e-4
 
-Strengths = Mapping[str, Sequence[float]]  # of each degradation, the first of which is none
+# The strengths of each degradation, the first of which leaves images as they are.
+Strengths = Mapping[str, Sequence[float]]
 
 
 def passes(strengths: Strengths) -> int:
-    """Return how often each image goes through the network: as it is, and at every strength but none."""
-    return 1 + sum(len(own) - 1 for own in strengths.values())
+    """Return how often each image goes through the network: once as it is, and at every other strength."""
+    return 1 + sum(len(levels) - 1 for levels in strengths.values())
 
 
 def rate_degraded(
@@ -40,41 +42,41 @@ def rate_degraded(
     Parameters
     ----------
     network
-        A run's.
+        The network of a run.
     images
-        Of the data set that it was trained on.
+        The images of the data set that it was trained on.
     rows
-        Of the test galaxies in it, shape (n,).
+        The rows of the test galaxies in this data set, shape (n,).
     test
-        objid, label and p_m as the run recorded them, in the order of ``rows``.
+        The objid, label and p_m of the test galaxies as the run recorded them, in the order of ``rows``.
     strengths
         The degradations, and the strengths of each.
     seed
-        Of noise and stars.
+        The seed of noise and stars.
     batch
-        Images in one pass of the network.
+        The number of images in one pass of the network.
     advance
-        Told how many images have been rated, for a progress report.
+        A function that is called with the number of images that have been rated since its last call.
 
     Returns
     -------
     DataFrame
-        objid, label, degradation (str), strength (float64), p_m (float64): a row a galaxy, degradation and
-        strength, in the order of the last two.
+        A row for each galaxy, degradation and strength, in the order of the last two, with the columns
+        objid, label, degradation (str), strength (float64) and p_m (float64).
 
     Raises
     ------
     UserError
-        If the p_m of undegraded images are not those of the record.
+        If the p_m of undegraded images are not those that the run recorded.
     """
-    levels = [(name, strength) for name, own in strengths.items() for strength in own]
+    levels = [(name, strength) for name, of_name in strengths.items() for strength in of_name]
     p_m = np.empty((len(levels), len(rows)))
     for start in range(0, len(rows), batch):
         chosen = slice(start, start + batch)
         pixels = images.pixels(rows[chosen])
         clean = network.rate(pixels)
         advance(len(clean))
-        _check(clean, test[chosen])
+        _check_reproduced(clean, test[chosen])
         of_level = _rate_levels(network, pixels, clean, test["objid"][chosen].tolist(), strengths, seed)
         for level, rated in enumerate(of_level):
             p_m[level, chosen] = rated
@@ -100,15 +102,15 @@ def _rate_levels(
     strengths: Strengths,
     seed: int,
 ) -> Iterator[NDArray[np.float64]]:
-    """Rate a batch at each strength in turn; that of none is known."""
-    for name, own in strengths.items():
+    """Rate a batch at each strength in turn; the ratings of undegraded images are known."""
+    for name, levels in strengths.items():
         yield clean
-        for spoiled in degraded(name, pixels, own[1:], objids, seed):
-            yield network.rate(spoiled)
+        for worse in degraded(name, pixels, levels[1:], objids, seed):
+            yield network.rate(worse)
 
 
-def _check(p_m: NDArray[np.float64], test: pd.DataFrame) -> None:
-    """Refuse a network that does not say of the test galaxies what it said when it was trained."""
+def _check_reproduced(p_m: NDArray[np.float64], test: pd.DataFrame) -> None:
+    """Refuse a network that does not rate the test galaxies as it did when it was trained."""
     off = np.abs(p_m - test["p_m"].to_numpy())
     worst = int(off.argmax())
     if not off[worst] <= TOLERANCE:

@@ -1,1 +1,1 @@
-"""What a study looks like: its numbers as tables, figures and a page."""
+"""The report of a study: its numbers in tables, in figures and on a page."""

@@ -1,16 +1,16 @@
-"""How numbers are written, alike in tables, figures and on the page."""
+"""How numbers are written in tables, in figures and on the page."""
 
 from __future__ import annotations
 
-GRID = 1000  # thresholds of p_m that can be tried out, in [0, 1]
+GRID = 1000  # how many steps of p_m between 0 and 1 can be chosen as thresholds
 DECIMALS = range(4, 7)
 
 
 def p_m_text(p_m: float) -> str:
     """Return p_m rounded to four decimals, or more where it would seem to reach a threshold that it does not.
 
-    At a threshold of .997 a galaxy of .99696 is not called a merger: as 0.9970 it would seem to be wrongly
-    left out.
+    At a threshold of 0.997, for example, a galaxy with p_m = 0.99696 is not called a merger. Written as
+    0.9970, it would seem to have been left out by mistake.
 
     Raises
     ------
@@ -34,6 +34,6 @@ def p_value_text(p: float) -> str:
 
 
 def equals(p: float) -> str:
-    """Return a p-value as it stands behind the letter p in a sentence."""
+    """Return a p-value with the sign that follows the letter p in a sentence."""
     text = p_value_text(p)
     return text if text.startswith("<") else f"= {text}"

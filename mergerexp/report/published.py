@@ -1,4 +1,4 @@
-"""The published numbers, from the one file that has them."""
+"""The published numbers, which are all in one file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def published() -> dict[str, Any]:
 
 
 def published_error(arm: str) -> str:
-    """Return the published test error of ``transfer`` or ``random`` learning with its standard error."""
+    """Return the published test error, with its standard error, of ``transfer`` or ``random`` learning."""
     error, sem = published()["lesion"]["error"][arm]
     return f"{error:.3f} ± {sem:.3f}"

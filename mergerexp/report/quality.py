@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,116 +13,77 @@ from mergerexp.analysis.calibrators import Calibrator
 from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores
 from mergerexp.analysis.recalibration import recalibrate
 from mergerexp.frames import records
+from mergerexp.report.settings import AggregationSettings
 
 METHODS = ("isotonic", "platt")
 QUALITIES = ("ece", "brier", "log_loss", "auroc")
-REFITS = 1000  # bootstrap draws, at most, where each one fits calibrators anew
+REFITS = 1000  # the largest number of bootstrap draws where each draw fits the calibrators again
 BALANCED = 0.5
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an aggregation can be told about its numbers.
-
-    Attributes
-    ----------
-    compare
-        Two arms: does the first have the smaller error? None: pretrained against random weights.
-    prevalence
-        Of mergers in a survey.
-    draws
-        Of each bootstrap.
-    seed
-        Of bootstraps, of the thirds that calibrators are fitted on, and of galleries.
-    title
-        What the study is called.
-    chosen
-        By what its runs were chosen: where, sweep, allow_partial.
-    published
-        Whether the published numbers stand beside ours; None: where the data set is the published sample.
-    """
-
-    compare: tuple[str, str] | None = None
-    prevalence: float = 0.02
-    draws: int = 10_000
-    seed: int = 0
-    title: str = "study"
-    chosen: Mapping[str, Any] = field(default_factory=dict)
-    published: bool | None = None
-
-
-@dataclass(frozen=True)
 class Quality:
-    """How far the probabilities of one arm can be trusted; of its largest size and first seed.
+    """How far the probabilities of one arm can be trusted, at its largest size and first seed.
 
     Attributes
     ----------
-    test
-        Pooled test predictions: fold, seed, split, objid, label, p_m.
     recalibrated
-        The scored two thirds by method: p_m, p_cal for equally many mergers and others.
+        The two thirds of the test galaxies that are scored, for each calibration method, with p_m as it was
+        and p_cal for equally many mergers and other galaxies.
     calibrators
-        By method and fold.
+        The calibrators of each method, by seed and fold.
     scores
-        A row for each of raw, isotonic and platt, at equal numbers, at the survey's prevalence with the
-        probabilities as they are, and there with the prior shifted. What tests whether they are true is NaN
-        where it means nothing: where they are meant for another prevalence, and where all are alike.
+        A row for each of the raw, isotonic and Platt-scaled probabilities at equal class frequencies, at the
+        survey's prevalence with the probabilities as they are, and there with the prior shifted. The tests
+        of whether probabilities are true are NaN where they mean nothing, which is where the probabilities
+        are meant for another prevalence or are all the same.
     """
 
-    test: pd.DataFrame
     recalibrated: dict[str, pd.DataFrame]
     calibrators: dict[str, dict[tuple[int, int], Calibrator]]
     scores: pd.DataFrame
 
 
-def first_seed(test: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions of each fold's first seed."""
-    first: pd.DataFrame = test[test["seed"] == test.groupby("fold")["seed"].transform("min")]
-    return first
-
-
-def measure_quality(test: pd.DataFrame, settings: Settings) -> Quality:
-    """Calibrate by a third of each test fold, and score the rest, uncalibrated probabilities too.
+def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Quality:
+    """Calibrate on a third of each test fold, and score the rest with and without calibration.
 
     Parameters
     ----------
     test
-        Test predictions of one arm at one size; of several seeds the first is used.
+        The test predictions of one arm at one size, of each fold's first seed.
     settings
-        What was asked for.
+        What the aggregation was asked for.
 
     Raises
     ------
     ValueError
-        If a fold has too few galaxies, or the folds have no seed in common.
+        If a fold has too few galaxies, or the predictions are of several seeds.
     """
-    test = first_seed(test)
     recalibrated, calibrators = {}, {}
     for method in METHODS:
-        frame, calibrators[method] = recalibrate(test, method, settings.seed, BALANCED)
-        recalibrated[method] = frame
-    raw = recalibrated["isotonic"]  # the same galaxies with every method
+        recalibrated[method], calibrators[method] = recalibrate(test, method, settings.seed, BALANCED)
+    raw = recalibrated["isotonic"]  # The galaxies are the same with every method.
     survey = settings.prevalence
     shifted = raw.assign(p_m=prior_shift(raw["p_m"], BALANCED, survey))
     rows = [
-        {"p": "as trained", **_fixed(raw, "p_m", BALANCED, settings)},
-        *(_refitted(test, method, BALANCED, settings) for method in METHODS),
-        {"p": "as trained", **_fixed(raw, "p_m", survey, settings, meant=BALANCED)},
+        {"p": "as trained", **_score_given(raw, "p_m", BALANCED, settings)},
+        *(_score_refitted(test, method, BALANCED, settings) for method in METHODS),
+        {"p": "as trained", **_score_given(raw, "p_m", survey, settings, meant=BALANCED)},
         {
             "p": "isotonic",
-            **_fixed(raw, "p_cal", survey, settings, meant=BALANCED, clipped="p_cal_clipped"),
+            **_score_given(raw, "p_cal", survey, settings, meant=BALANCED, clipped="p_cal_clipped"),
         },
-        {"p": "as trained, prior shifted", **_fixed(shifted, "p_m", survey, settings)},
-        *(_refitted(test, method, survey, settings) for method in METHODS),
+        {"p": "as trained, prior shifted", **_score_given(shifted, "p_m", survey, settings)},
+        *(_score_refitted(test, method, survey, settings) for method in METHODS),
     ]
-    return Quality(test, recalibrated, calibrators, pd.DataFrame(rows))
+    return Quality(recalibrated, calibrators, pd.DataFrame(rows))
 
 
-def _fixed(
+def _score_given(
     frame: pd.DataFrame,
     column: str,
     prevalence: float,
-    settings: Settings,
+    settings: AggregationSettings,
     meant: float | None = None,
     clipped: str | None = None,
 ) -> dict[str, Any]:
@@ -131,10 +91,18 @@ def _fixed(
 
     Parameters
     ----------
+    frame
+        The galaxies with their probabilities.
+    column
+        The column of the probabilities.
+    prevalence
+        The prevalence at which they are scored.
+    settings
+        What the aggregation was asked for.
     meant
-        Prevalence that they hold for; None: this one.
+        The prevalence for which the probabilities hold; None if that is the one at which they are scored.
     clipped
-        Column of the probabilities whose log-loss is taken.
+        The column of the probabilities from which the log-loss is computed; None for the same column.
     """
 
     def bootstrap(name: str) -> pd.DataFrame:
@@ -148,8 +116,10 @@ def _fixed(
     return _row(table.reset_index(), frame, column, prevalence, settings, meant)
 
 
-def _refitted(test: pd.DataFrame, method: str, prevalence: float, settings: Settings) -> dict[str, Any]:
-    """Score calibrated probabilities for a prevalence; the intervals hold the calibrators' own noise."""
+def _score_refitted(
+    test: pd.DataFrame, method: str, prevalence: float, settings: AggregationSettings
+) -> dict[str, Any]:
+    """Score calibrated probabilities at a prevalence; the intervals include the noise of the calibrators."""
     draws = min(settings.draws, REFITS)
     table = bootstrap_recalibrated(test, method, prevalence, seed=settings.seed, draws=draws, unit="group")
     frame, _ = recalibrate(test, method, settings.seed, prevalence)
@@ -162,13 +132,14 @@ def _row(
     frame: pd.DataFrame,
     column: str,
     prevalence: float,
-    settings: Settings,
+    settings: AggregationSettings,
     meant: float | None = None,
 ) -> dict[str, Any]:
+    """Return a row of `Quality.scores`: bootstrapped scores, and tests of whether probabilities are true."""
     row: dict[str, Any] = {"prevalence": prevalence}
-    for own in records(table[table["metric"].isin(QUALITIES)]):
-        name = own["metric"]
-        row |= {name: own["value"], f"{name}_low": own["low"], f"{name}_high": own["high"]}
+    for score in records(table[table["metric"].isin(QUALITIES)]):
+        name = score["metric"]
+        row |= {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
     if meant not in (None, prevalence) or frame[column].nunique() < 2:
         return row | dict.fromkeys(("ece_null", "ece_p", "spiegelhalter_z", "spiegelhalter_p"), math.nan)
     null = ece_null(frame["label"], frame[column], prevalence=prevalence, seed=settings.seed, draws=REFITS)

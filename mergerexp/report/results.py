@@ -8,54 +8,57 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from mergerexp.analysis.degradation_curves import robustness_curves
 from mergerexp.analysis.fold_errors import learning_table
 from mergerexp.analysis.intervals import bootstrap_scores, mean_sem
 from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.analysis.metrics import auroc, scores
-from mergerexp.analysis.robustness import robustness_curves
 from mergerexp.errors import UserError
-from mergerexp.frames import records
-from mergerexp.report.quality import BALANCED, Quality, Settings, measure_quality
+from mergerexp.report.quality import BALANCED, Quality, measure_quality
+from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.words import Words
-from mergerexp.tracking.arms import is_network
-from mergerexp.tracking.study import Study
+from mergerexp.tracking.study import PooledPredictions, Study
 
 SCORES = ("recall", "precision", "f1", "error", "auroc")
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyResults:
     """What the tables, figures and pages of a study show.
 
     Attributes
     ----------
     study, settings
-        What they were computed from.
+        The study and the settings from which everything was computed.
     arms
-        Names, the compared ones first.
+        The names of the arms, beginning with those that are compared.
     networks
-        Those that are networks.
+        The names of the arms that are networks.
     compared
-        The two arms of the lesion study's tests; None where there are no such two.
+        The two arms that the tests of the lesion study compare; None where there are no such two.
     scores
-        arm, n_train, prevalence, metric, mean, sem, folds, pooled, low, high: at each arm's largest size.
+        The scores of each arm at its largest size, with the columns arm, n_train, at, prevalence, metric,
+        mean, sem, folds, pooled, low and high.
     learning
-        See `mergerexp.analysis.lesion.learning_table`.
+        The test errors at each size; see `mergerexp.analysis.fold_errors.learning_table`.
     comparison
-        See `mergerexp.analysis.lesion.compare_arms`.
+        The tests of the lesion study; see `mergerexp.analysis.lesion.compare_arms`.
     power_laws
-        Fitted learning curves, by arm.
+        The fitted learning curves, by arm.
     quality
-        By arm.
+        The quality of the networks' probabilities, by arm.
     robustness
-        Degraded test images, see `mergerexp.analysis.robustness`; None where it was not measured.
+        The errors on degraded test images; see `mergerexp.analysis.degradation_curves`. None where they were
+        not measured.
     histories
-        Epochs of the networks' training, see `mergerexp.report.examples.read_histories`.
+        The epochs of the networks' training; see `mergerexp.tracking.study_artifacts.read_histories`.
+    notes
+        Sentences on what could not be computed.
     """
 
     study: Study
-    settings: Settings
+    settings: AggregationSettings
     arms: list[str]
     networks: list[str]
     compared: tuple[str, str] | None
@@ -69,33 +72,43 @@ class Results:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def pooled(self) -> dict[str, PooledPredictions]:
+        """The test predictions of each arm from which its scores were computed."""
+        return self.study.pooled
+
+    @property
     def words(self) -> Words:
-        """What its classes are called."""
+        """The words for the two classes."""
         return Words.of(*self.study.class_names)
 
     @property
     def is_published_sample(self) -> bool:
-        """Whether the data set of all runs declares itself the sample of the published numbers."""
+        """Tell whether the data set of all runs declares itself the sample of the published numbers."""
         configs = (self.study.settings[run_id] for run_id in self.study.runs["run_id"])
         return all(config.get("data.published_sample") == "True" for config in configs)
 
     @property
     def with_published(self) -> bool:
-        """Whether the published numbers stand beside ours."""
+        """Tell whether the published numbers stand beside those of the study."""
         asked = self.settings.published
         return self.is_published_sample if asked is None else asked
 
     @property
-    def is_papers(self) -> bool:
-        """Whether the published tests stand beside ours: of pretrained weights against random ones."""
-        weights = _weights(self.study)
-        compared = [weights[arm] for arm in self.compared or ()]
+    def is_published_comparison(self) -> bool:
+        """Tell whether the published tests, of pretrained against random weights, are shown."""
+        compared = [_weights(self.study, arm) for arm in self.compared or ()]
         return self.with_published and compared == ["pretrained", "random"]
 
     @property
     def rated(self) -> str | None:
-        """The arm whose probabilities are looked at: the first network."""
+        """The arm whose probabilities are examined, which is the first network with enough galaxies."""
         return next((arm for arm in self.arms if arm in self.quality), None)
+
+    @property
+    def calibration(self) -> pd.DataFrame:
+        """The scores of all networks' probabilities, with the arm in a column; see `Quality.scores`."""
+        tables = [quality.scores.assign(arm=arm) for arm, quality in self.quality.items()]
+        return pd.concat([pd.DataFrame(), *tables], ignore_index=True)
 
     @property
     def headline(self) -> str:
@@ -105,36 +118,35 @@ class Results:
 
 def compute(
     study: Study,
-    settings: Settings,
+    settings: AggregationSettings,
     degraded: pd.DataFrame | None = None,
     histories: pd.DataFrame | None = None,
     step: Callable[[str], None] = lambda what: None,
-) -> Results:
-    """Compute everything from a study with predictions.
+) -> StudyResults:
+    """Compute all numbers of a study.
 
     Parameters
     ----------
     study
-        With predictions.
+        A study with predictions.
     settings
-        What was asked for.
+        What the aggregation was asked for.
     degraded
-        Ratings of degraded test images, see `mergerexp.report.examples.read_robustness`.
+        The ratings of degraded test images; see `mergerexp.tracking.study_artifacts.read_robustness`.
     histories
-        Epochs of training, see `mergerexp.report.examples.read_histories`.
+        The epochs of training; see `mergerexp.tracking.study_artifacts.read_histories`.
     step
-        Told what is being computed, for a progress report.
+        A function that is called with what is being computed, to report progress.
 
     Raises
     ------
     UserError
-        If the arms to compare, as they were asked for, are not there or can't be compared.
+        If the arms that should be compared are not there or can't be compared.
     """
-    networks = _networks(study)
-    compared = _compared(study, settings.compare, networks)
-    every = list(study.runs["arm"].unique())
+    networks = study.networks
+    compared = _compared(study, settings.compare)
     first = list(compared or networks[:1])
-    arms = first + [arm for arm in every if arm not in first]
+    arms = first + [arm for arm in study.arms if arm not in first]
     step("the lesion study")
     learning = learning_table(study.predictions)
     laws, notes = _power_laws(learning, networks)
@@ -142,21 +154,21 @@ def compute(
     if comparison is None:
         compared = None
     step("scores and their intervals")
-    scores = pd.concat([_scores(study, arm, settings) for arm in arms], ignore_index=True)
+    tables = [_scores(arm, study.pooled[arm].all_seeds, settings) for arm in arms]
     quality = {}
     for arm in (arm for arm in arms if arm in networks):
         step(f"calibration of {arm}")
         try:
-            quality[arm] = measure_quality(largest(study.predictions, arm), settings)
+            quality[arm] = measure_quality(study.pooled[arm].first_seed, settings)
         except ValueError as reason:
             notes.append(f"The calibration of {arm} is not looked at: {reason}.")
-    return Results(
+    return StudyResults(
         study=study,
         settings=settings,
         arms=arms,
         networks=[arm for arm in arms if arm in networks],
         compared=compared,
-        scores=scores,
+        scores=pd.concat(tables, ignore_index=True),
         learning=learning,
         comparison=comparison,
         power_laws=laws,
@@ -167,36 +179,16 @@ def compute(
     )
 
 
-def largest(predictions: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Return the test predictions of an arm at its largest size, of the seeds that all its folds have.
-
-    Where there is no such seed, those of each fold's first: pooled folds have to count alike.
-    """
-    own = predictions[(predictions["arm"] == arm) & (predictions["split"] == "test")]
-    own = own[own["subset"] == own["subset"].max()]
-    folds_of = own.groupby("seed")["fold"].nunique()
-    shared = own["seed"].isin(folds_of.index[folds_of == own["fold"].nunique()])
-    if not shared.any():
-        shared = own["seed"] == own.groupby("fold")["seed"].transform("min")
-    pooled: pd.DataFrame = own[shared]
-    return pooled
-
-
-def _networks(study: Study) -> list[str]:
-    first = records(study.runs.drop_duplicates("arm"))
-    return [row["arm"] for row in first if is_network(study.settings[row["run_id"]])]
-
-
-def _compared(study: Study, asked: tuple[str, str] | None, networks: list[str]) -> tuple[str, str] | None:
-    known = list(study.runs["arm"].unique())
+def _compared(study: Study, asked: tuple[str, str] | None) -> tuple[str, str] | None:
+    """Return the two arms to compare: those asked for, or else those of pretrained and random weights."""
     if asked is not None:
         for arm in asked:
-            if arm not in known:
-                raise UserError(f"compare: no arm {arm}; there are {', '.join(map(_quoted, known))}")
+            if arm not in study.arms:
+                raise UserError(f"compare: no arm {arm}; there are {', '.join(map(_quoted, study.arms))}")
         return asked
-    weights = _weights(study)
-    pretrained = [arm for arm in networks if weights[arm] == "pretrained"]
-    random = [arm for arm in networks if weights[arm] == "random"]
+    networks = study.networks
+    pretrained = [arm for arm in networks if _weights(study, arm) == "pretrained"]
+    random = [arm for arm in networks if _weights(study, arm) == "random"]
     if len(pretrained) == len(random) == 1:
         return pretrained[0], random[0]
     if {"imagenet", "random"} <= set(networks):
@@ -209,26 +201,28 @@ def _quoted(arm: str) -> str:
     return f'"{arm}"' if re.search(r"[^\w.-]", arm) else arm
 
 
-def _weights(study: Study) -> dict[str, str | None]:
-    first = records(study.runs.drop_duplicates("arm"))
-    return {row["arm"]: study.settings[row["run_id"]].get("init.weights") for row in first}
+def _weights(study: Study, arm: str) -> str | None:
+    return study.settings_of_arms[arm].get("init.weights")
 
 
 def _test_to_train(study: Study) -> dict[float, float]:
-    """Return n_test / n_train of each subset: of K folds one is for testing, one for validation."""
+    """Return n_test / n_train for each subset: of K folds, one is for testing and one for validation."""
     settings = study.settings[study.runs["run_id"].iloc[0]]
     whole = 1 / (int(settings["split.folds"]) - 2)
     subsets = study.runs["subset"].unique()
     if settings["split.subset_of"] != "train":
         return dict.fromkeys(subsets, whole)
-    if settings["split.negatives"] == "matched":  # in training; test folds are whole, with all negatives
+    if settings["split.negatives"] == "matched":
+        # Negatives are left out of the training folds only, while the test folds keep all of them.
         rare = study.predictions["label"].mean()
         whole *= max(1.0, 0.5 / rare)
     return {subset: whole / subset for subset in subsets}
 
 
-def _compare(study: Study, arms: tuple[str, str], settings: Settings, notes: list[str]) -> Comparison | None:
-    """Compare two arms; where nobody asked for these two and they share nothing, note that."""
+def _compare(
+    study: Study, arms: tuple[str, str], settings: AggregationSettings, notes: list[str]
+) -> Comparison | None:
+    """Compare two arms; note that they share nothing, where nobody asked for these two."""
     try:
         return compare_arms(
             study.predictions,
@@ -245,20 +239,21 @@ def _compare(study: Study, arms: tuple[str, str], settings: Settings, notes: lis
 
 
 def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, LearningCurve], list[str]]:
+    """Fit a power law to the errors of each arm; the second result says to which arms none can be fitted."""
     laws: dict[str, LearningCurve] = {}
     without: dict[str, list[str]] = {}
     for arm in arms:
-        own = learning[learning["arm"] == arm]
+        errors = learning[learning["arm"] == arm]
         try:
-            laws[arm] = fit_learning_curve(own["n_train"], own["error"], own["sem"])
+            laws[arm] = fit_learning_curve(errors["n_train"], errors["error"], errors["sem"])
         except ValueError as reason:
             without.setdefault(str(reason), []).append(arm)
-    return laws, [f"No power law is fitted to {' and '.join(own)}: {why}." for why, own in without.items()]
+    notes = [f"No power law is fitted to {' and '.join(names)}: {why}." for why, names in without.items()]
+    return laws, notes
 
 
-def _scores(study: Study, arm: str, settings: Settings) -> pd.DataFrame:
-    """Score an arm at its largest size: mean and SEM over folds, and pooled with bootstrap intervals."""
-    test = largest(study.predictions, arm)
+def _scores(arm: str, test: pd.DataFrame, settings: AggregationSettings) -> pd.DataFrame:
+    """Score an arm's test predictions: mean and SEM over folds, and pooled with bootstrap intervals."""
     truth = test["label"].mean()
     parts = []
     for name, prevalence in (("balanced", BALANCED), ("data set", None), ("survey", settings.prevalence)):
@@ -266,7 +261,7 @@ def _scores(study: Study, arm: str, settings: Settings) -> pd.DataFrame:
             {"fold": fold, **_fold_scores(part, prevalence)}
             for (fold, _), part in test.groupby(["fold", "seed"])
         ]
-        by_fold = pd.DataFrame(folds).groupby("fold").mean()  # the seeds of a fold are one measurement
+        by_fold = pd.DataFrame(folds).groupby("fold").mean()  # The seeds of a fold are one measurement.
         pooled = bootstrap_scores(
             test["label"],
             test["p_m"],
@@ -281,14 +276,8 @@ def _scores(study: Study, arm: str, settings: Settings) -> pd.DataFrame:
             value, low, high = pooled.loc[metric, ["value", "low", "high"]]
             row = {"arm": arm, "n_train": round(test["n_train"].mean()), "at": name}
             row |= {"prevalence": truth if prevalence is None else prevalence, "metric": metric}
-            row |= {
-                "mean": mean,
-                "sem": sem,
-                "folds": len(by_fold),
-                "pooled": value,
-                "low": low,
-                "high": high,
-            }
+            row |= {"mean": mean, "sem": sem, "folds": len(by_fold)}
+            row |= {"pooled": value, "low": low, "high": high}
             parts.append(row)
     return pd.DataFrame(parts)
 

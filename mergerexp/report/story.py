@@ -9,7 +9,7 @@ import pandas as pd
 
 from mergerexp.analysis.fold_errors import fold_errors
 from mergerexp.frames import records
-from mergerexp.report.figures.galleries import OUTCOMES, Picture, draw_lots, most_confident_mistakes
+from mergerexp.report.figures.galleries import OUTCOMES, Picture, most_confident_mistakes, sample_outcomes
 from mergerexp.report.numbers import p_value_text
 from mergerexp.report.page import (
     Arm,
@@ -24,20 +24,19 @@ from mergerexp.report.page import (
     Thumb,
 )
 from mergerexp.report.published import published, published_error
-from mergerexp.report.quality import first_seed
-from mergerexp.report.results import Results, largest
+from mergerexp.report.results import StudyResults
 from mergerexp.report.tables import Table
 from mergerexp.report.texts import texts
 from mergerexp.report.training import cautions, caveats_of
 from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, verdict
 
-IN_A_TENTH = 4  # images of each class in the threshold explorer
-NOT_THERE = "not in the paper"
+PER_BIN = 4  # images of each class in each tenth of p_m, in the threshold explorer
+NOT_IN_PAPER = "not in the paper"
 TILES = {"paired_bootstrap": "paired bootstrap over galaxies", "corrected_t": "corrected t over folds"}
 
 
-def tell(
-    results: Results,
+def build_report(
+    results: StudyResults,
     tables: list[Table],
     figures: dict[str, Path],
     examples: dict[str, pd.DataFrame],
@@ -48,15 +47,16 @@ def tell(
     Parameters
     ----------
     results
-        All numbers.
-    tables, figures
-        As they were written; figures by name.
+        All numbers of the study.
+    tables
+        The tables that were written.
+    figures
+        The figures that were written, by name.
     examples
-        Galaxies to show, by arm.
+        The galaxies to show for each arm.
     provenance
-        Where everything came from.
+        Where runs, data and software came from.
     """
-    shown = {table.name: table for table in tables}
     study = results.study
     return Report(
         title=f"{results.settings.title}: {' and '.join(results.compared or results.arms[:2])}",
@@ -64,7 +64,7 @@ def tell(
         verdict=[verdict(results.comparison), *cautions(results)],
         headline=_headline(results),
         gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
-        sections=_sections(results, shown, figures, examples),
+        sections=_sections(results, {table.name: table for table in tables}, figures, examples),
         errata=published()["errata"] if results.with_published else [],
         runs=_runs(results),
         provenance=provenance,
@@ -73,7 +73,7 @@ def tell(
     )
 
 
-def _subtitle(results: Results) -> str:
+def _subtitle(results: StudyResults) -> str:
     study = results.study
     data = study.tags[study.runs["run_id"].iloc[0]]
     name, galaxies = data["mergerexp.data.name"], int(data["mergerexp.data.objects"])
@@ -85,46 +85,52 @@ def _subtitle(results: Results) -> str:
     )
 
 
-def _headline(results: Results) -> list[Headline]:
+def _headline(results: StudyResults) -> list[Headline]:
     scores = results.scores[
         (results.scores["arm"] == results.headline) & (results.scores["at"] == "balanced")
     ]
     by = scores.set_index("metric")
-    ours, beside = results.headline, results.is_papers  # else the published numbers are of something else
-    paper_has_not = NOT_THERE if beside else None
+    # Otherwise the published numbers are about something else.
+    with_published = results.is_published_comparison
 
-    def paper(number: str) -> str | None:
-        return f"published {number}" if beside else None
+    def published_text(number: str) -> str | None:
+        return f"published {number}" if with_published else None
 
-    def of(metric: str, digits: int = 3) -> str:
+    def mean_text(metric: str) -> str:
         row = by.loc[metric]
-        return f"{row['mean']:.{digits}f}" + (f" ± {row['sem']:.{digits}f}" if row["folds"] > 1 else "")
+        return f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["folds"] > 1 else "")
 
     folds = by["folds"].iloc[0]
     mean = f"mean of {folds} folds" if folds > 1 else "one fold"
-    size = f"{ours}, N = {by['n_train'].iloc[0]:.0f}; {mean}"
-    first = [
-        Headline("test error", of("error"), paper(published_error("transfer")), f"{size}, classes alike"),
-        Headline("AUROC", of("auroc"), paper(f"{published()['auroc']}"), size),
-        Headline("F1 at p_m ≥ 0.5", of("f1"), paper(f"{published()['table1'][0]['f1']:.2f}"), size),
+    size = f"{results.headline}, N = {by['n_train'].iloc[0]:.0f}; {mean}"
+    error, area = published_text(published_error("transfer")), published_text(f"{published()['auroc']}")
+    f1 = published_text(f"{published()['table1'][0]['f1']:.2f}")
+    lines = [
+        Headline("test error", mean_text("error"), error, f"{size}, classes alike"),
+        Headline("AUROC", mean_text("auroc"), area, size),
+        Headline("F1 at p_m ≥ 0.5", mean_text("f1"), f1, size),
     ]
     if results.comparison is None:
-        return first
+        return lines
+    absent = NOT_IN_PAPER if with_published else None
     level = f"one-tailed, level {LEVEL:g}: has {results.comparison.better} the smaller error?"
-    first += [
-        Headline(f"p, {TILES[judgement.test]}", p_value_text(judgement.p), paper_has_not, level)
+    lines += [
+        Headline(f"p, {TILES[judgement.test]}", p_value_text(judgement.p), absent, level)
         for judgement in judgements(results.comparison)
     ]
     welch = combined_test(results.comparison, "stouffer", "welch")
-    if beside and welch is not None:
-        of_paper = paper(f"{published()['lesion']['combined_p']:.2f}")
+    if with_published and welch is not None:
+        p_of_paper = published_text(f"{published()['lesion']['combined_p']:.2f}")
         p = p_value_text(welch["p_value"])
-        first.append(Headline("p, by the paper's test", p, of_paper, "not safe, see below"))
-    return first
+        lines.append(Headline("p, by the paper's test", p, p_of_paper, "not safe, see below"))
+    return lines
 
 
 def _sections(
-    results: Results, tables: dict[str, Table], figures: dict[str, Path], examples: dict[str, pd.DataFrame]
+    results: StudyResults,
+    tables: dict[str, Table],
+    figures: dict[str, Path],
+    examples: dict[str, pd.DataFrame],
 ) -> list[Section]:
     words = _words(results, examples)
 
@@ -153,31 +159,36 @@ def _sections(
         "galleries": _galleries(results, examples.get(words["pictured"])),
         "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
     }
-    said = texts()["sections"]
-    seeds = results.study.runs["seed"].nunique()
-    notes = [*results.notes, *([texts()["seeds"]] if seeds > 1 else [])]
-    if results.with_published and not results.is_published_sample:
-        notes.append(texts()["other_sample"])
-    told = [details(results.comparison, seeds), *notes]
-    filled = {**words, "details": "\n\n".join(filter(None, told))}
+    filled = {**words, "details": "\n\n".join(_paragraphs(results))}
     filled["cautions"] = " ".join(cautions(results)) or "Here every run did."
     return [
-        Section(name, said[name]["title"], said[name]["intro"].format(**filled), own)
-        for name, own in items.items()
-        if own
+        Section(name, text["title"], text["intro"].format(**filled), items[name])
+        for name, text in texts()["sections"].items()
+        if items[name]
     ]
 
 
+def _paragraphs(results: StudyResults) -> list[str]:
+    """Return the paragraphs behind the verdict: its details, and notes on the whole study."""
+    several_seeds = results.study.has_several_seeds
+    paragraphs = [details(results.comparison, several_seeds), *results.notes]
+    if several_seeds:
+        paragraphs.append(texts()["seeds"])
+    if results.with_published and not results.is_published_sample:
+        paragraphs.append(texts()["other_sample"])
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
 def _figure(name: str, png: Path, words: dict[str, str]) -> Figure:
-    said = texts()["figures"][name]
-    return Figure(name, said["title"], said["caption"].format(**words), said["alt"].format(**words), png)
+    text = texts()["figures"][name]
+    return Figure(name, text["title"], text["caption"].format(**words), text["alt"].format(**words), png)
 
 
 def _block(table: Table) -> TableBlock:
     return TableBlock(table.name, table.title, table.caption, table.shown)
 
 
-def _words(results: Results, examples: dict[str, pd.DataFrame]) -> dict[str, str]:
+def _words(results: StudyResults, examples: dict[str, pd.DataFrame]) -> dict[str, str]:
     """Return what is filled into the texts."""
     pictured = next((arm for arm in results.arms if arm in examples), "")
     laws = "; lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else ""
@@ -189,25 +200,25 @@ def _words(results: Results, examples: dict[str, pd.DataFrame]) -> dict[str, str
         "pictured": pictured,
         "laws": laws,
         "stars": " The stars are the published errors." if results.with_published else "",
-        "seed": _first_seed(results, results.rated),
-        "seed_pictured": _first_seed(results, pictured),
+        "seed": _seed_text(results, results.rated),
+        "seed_pictured": _seed_text(results, pictured),
     }
 
 
-def _first_seed(results: Results, arm: str | None) -> str:
-    """Say which seed of an arm is looked at, where several were trained."""
-    if not arm or len(set(results.study.runs["seed"])) == 1:
+def _seed_text(results: StudyResults, arm: str | None) -> str:
+    """Say which seed of an arm is shown, where several were trained."""
+    if not arm or not results.study.has_several_seeds:
         return ""
-    seeds = first_seed(largest(results.study.predictions, arm))["seed"].unique()
+    seeds = results.pooled[arm].first_seed["seed"].unique()
     return f" and of seed {seeds[0]}" if len(seeds) == 1 else " and of each fold's first seed"
 
 
-def _galleries(results: Results, own: pd.DataFrame | None) -> list[Item]:
-    if own is None:
+def _galleries(results: StudyResults, examples: pd.DataFrame | None) -> list[Item]:
+    if examples is None:
         return []
-    lots = draw_lots(own, results.settings.seed)
-    groups = [(title, [_thumb(picture) for picture in lots[name]]) for name, title, _, _ in OUTCOMES]
-    worst = [_thumb(picture) for picture in most_confident_mistakes(own)]
+    samples = sample_outcomes(examples, results.settings.seed)
+    groups = [(title, [_thumb(picture) for picture in samples[name]]) for name, title, _, _ in OUTCOMES]
+    worst = [_thumb(picture) for picture in most_confident_mistakes(examples)]
     return [
         Gallery(
             "outcomes", "Random draws of each outcome (Figs 8 to 11)", "p_m is below each image.", groups
@@ -222,20 +233,19 @@ def _thumb(picture: Picture) -> Thumb:
     return Thumb(picture.jpeg, picture.p_m, picture.objid, picture.label)
 
 
-def _explorer(results: Results, examples: dict[str, pd.DataFrame]) -> Explorer:
+def _explorer(results: StudyResults, examples: dict[str, pd.DataFrame]) -> Explorer:
     arms = []
     for arm in results.arms:
-        test = largest(results.study.predictions, arm)
-        test = first_seed(test)
-        own = examples.get(arm, pd.DataFrame())
+        test = results.pooled[arm].first_seed
         samples = [
-            Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"]) for row in records(_spread(own))
+            Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"])
+            for row in records(_spread(examples.get(arm, pd.DataFrame())))
         ]
         arms.append(Arm(arm, test["label"].to_numpy(), test["p_m"].to_numpy(), samples))
-    test = largest(results.study.predictions, results.headline)
-    first = ", of its first seed" if len(set(results.study.runs["seed"])) > 1 else ""
+    prevalence = float(results.pooled[results.headline].all_seeds["label"].mean())
+    first = ", of its first seed" if results.study.has_several_seeds else ""
     note = f"The pooled test folds of each method at its largest training set{first}."
-    return Explorer(arms, float(test["label"].mean()), note, results.settings.prevalence)
+    return Explorer(arms, prevalence, note, results.settings.prevalence)
 
 
 def _spread(examples: pd.DataFrame) -> pd.DataFrame:
@@ -243,10 +253,10 @@ def _spread(examples: pd.DataFrame) -> pd.DataFrame:
     if examples.empty:
         return examples
     tenth = (examples["p_m"] * 10).astype(int).clip(upper=9)
-    return examples.groupby(["label", tenth]).head(IN_A_TENTH)
+    return examples.groupby(["label", tenth]).head(PER_BIN)
 
 
-def _runs(results: Results) -> TableBlock:
+def _runs(results: StudyResults) -> TableBlock:
     study = results.study
     runs = study.runs
     errors = study.predictions[study.predictions["split"] == "test"]
@@ -274,7 +284,7 @@ def _runs(results: Results) -> TableBlock:
 
 
 def _numbers(column: pd.Series, digits: str) -> list[str]:
-    """Return numbers as text, nothing where a method has none: a rule has no epochs."""
+    """Return numbers as text, which is empty where a method has no such number: a rule has no epochs."""
     return [format(value, digits) if pd.notna(value) else "" for value in column]
 
 

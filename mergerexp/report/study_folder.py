@@ -1,4 +1,7 @@
-"""A study on disk: tables, figures, calibrators, all numbers, and the report; whole, or as it was before."""
+"""The folder of a study: tables, figures, calibrators, all numbers, and the report.
+
+The folder is always whole: it is replaced only once everything has been written.
+"""
 
 from __future__ import annotations
 
@@ -18,48 +21,47 @@ from matplotlib.figure import Figure
 from mergerexp.errors import UserError, explain
 from mergerexp.files import remove_partial, write_json, written_folder
 from mergerexp.frames import records
-from mergerexp.report.figures.galleries import draw_gallery, draw_lots, most_confident_mistakes
+from mergerexp.report.figures.degradation import draw_degradations
+from mergerexp.report.figures.galleries import draw_gallery, most_confident_mistakes, sample_outcomes
 from mergerexp.report.figures.lesion import draw_lesion
 from mergerexp.report.figures.quality import all_quality_figures
-from mergerexp.report.figures.robustness import draw_robustness
 from mergerexp.report.figures.style import save
 from mergerexp.report.figures.training import draw_learning_curves
-from mergerexp.report.page import write_page
-from mergerexp.report.results import Results
-from mergerexp.report.story import tell
+from mergerexp.report.page import Report, write_page
+from mergerexp.report.results import StudyResults
+from mergerexp.report.story import build_report
 from mergerexp.report.tables import all_tables
-from mergerexp.report.training import cautions, endings
-from mergerexp.report.verdict import verdict
+from mergerexp.report.training import endings
 from mergerexp.runs.provenance import command_line, git_state, software
 
 log = logging.getLogger(__name__)
-MARK = "study.json"  # what makes a folder one of ours, to be replaced
+MARK = "study.json"  # A folder with this file is a study of ours, and may be replaced.
 
 
-def write_study(results: Results, examples: dict[str, pd.DataFrame], folder: Path) -> Path:
-    """Write everything, beside the folder first, and then in its place.
+def write_study(results: StudyResults, examples: dict[str, pd.DataFrame], folder: Path) -> Path:
+    """Write everything beside the folder first, and then put it in its place.
 
     Parameters
     ----------
     results
-        All numbers.
+        All numbers of the study.
     examples
-        By arm: objid, label, p_m, drawn, jpeg of galaxies to show, of its largest size.
+        The galaxies to show for each network; see `mergerexp.tracking.study_artifacts.read_examples`.
     folder
-        Of the study; what an earlier aggregation left there is replaced.
+        The folder of the study. What an earlier aggregation left there is replaced.
 
     Returns
     -------
     Path
-        The report.
+        The path of the report.
 
     Raises
     ------
     UserError
-        If the folder holds something else.
+        If the folder holds something else than a study.
     """
     check_folder(folder)
-    old = _old(folder)
+    old = _old_folder(folder)
     with written_folder(folder) as draft:
         _write(results, examples, draft)
         if folder.exists():
@@ -69,17 +71,19 @@ def write_study(results: Results, examples: dict[str, pd.DataFrame], folder: Pat
 
 
 def check_folder(folder: Path) -> None:
-    """See that a study can be written there, before hours of work; clear what a killed aggregation left.
+    """Check that a study can be written to a folder, before hours of work.
+
+    What an aggregation that was killed has left there is cleared.
 
     Raises
     ------
     UserError
-        If the folder holds something else, or nothing can be written beside it.
+        If the folder holds something else than a study, or nothing can be written beside it.
     """
-    old = _old(folder)
+    old = _old_folder(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if old.exists() and not folder.exists():  # killed between the two renames
+        if old.exists() and not folder.exists():  # It was killed between the two renames.
             old.rename(folder)
         remove_partial(folder.parent, folder.name)
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
@@ -93,41 +97,41 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder} is there and holds no study: choose another name=NAME")
 
 
-def _old(folder: Path) -> Path:
-    """Return where the study that is replaced is kept for a moment."""
+def _old_folder(folder: Path) -> Path:
+    """Return the path to which the replaced study is moved for a moment."""
     return folder.with_name(f".{folder.name}.old")
 
 
-def _write(results: Results, examples: dict[str, pd.DataFrame], folder: Path) -> None:
+def _write(results: StudyResults, examples: dict[str, pd.DataFrame], folder: Path) -> None:
     tables = all_tables(results)
     for table in tables:
         table.write(folder / "tables")
     figures = _figures(results, examples, folder / "figures")
     results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
     write_json(folder / "calibrators.json", {"calibrators": _calibrators(results)})
-    provenance = _provenance(results)
-    write_json(folder / MARK, _study_json(results, provenance))
-    write_page(tell(results, tables, figures, examples, provenance), folder / "report.html")
+    report = build_report(results, tables, figures, examples, _provenance(results))
+    write_json(folder / MARK, _study_json(results, report))
+    write_page(report, folder / "report.html")
 
 
-def _figures(results: Results, examples: dict[str, pd.DataFrame], folder: Path) -> dict[str, Path]:
-    """Draw all figures; return their PNG files by name."""
+def _figures(results: StudyResults, examples: dict[str, pd.DataFrame], folder: Path) -> dict[str, Path]:
+    """Draw all figures, and return their PNG files by name."""
     drawers: dict[str, Callable[[], Figure]] = {"fig02_lesion": lambda: draw_lesion(results)}
     drawers |= all_quality_figures(results)
     if len(results.histories):
         drawers["learning_curves"] = lambda: draw_learning_curves(results)
     if results.robustness is not None:
-        drawers["robustness_curves"] = lambda: draw_robustness(results)
+        drawers["robustness_curves"] = lambda: draw_degradations(results)
     if pictured := [arm for arm in results.arms if arm in examples]:
-        own = examples[pictured[0]]
-        lots = draw_lots(own, results.settings.seed)
-        lots["most_confident_mistakes"] = most_confident_mistakes(own)
-        drawers |= {name: partial(draw_gallery, lot) for name, lot in lots.items() if lot}
+        shown = examples[pictured[0]]
+        galleries = sample_outcomes(shown, results.settings.seed)
+        galleries["most_confident_mistakes"] = most_confident_mistakes(shown)
+        drawers |= {name: partial(draw_gallery, pictures) for name, pictures in galleries.items() if pictures}
     return {name: save(draw(), folder, name) for name, draw in drawers.items()}
 
 
-def _calibrators(results: Results) -> list[dict[str, Any]]:
-    """List the calibrator of each fold: what a survey's p_m go through."""
+def _calibrators(results: StudyResults) -> list[dict[str, Any]]:
+    """List the calibrators of all folds, which can be applied to the p_m of a survey."""
     return [
         {"arm": arm, "method": method, "seed": seed, "fold": fold, "calibrator": calibrator.to_dict()}
         for arm, quality in results.quality.items()
@@ -136,14 +140,14 @@ def _calibrators(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _provenance(results: Results) -> dict[str, Any]:
-    """Collect where the runs came from, and this aggregation."""
+def _provenance(results: StudyResults) -> dict[str, Any]:
+    """Collect where the runs and this aggregation came from."""
     tags = [results.study.tags[run_id] for run_id in results.study.runs["run_id"]]
 
     def values(key: str) -> list[str]:
-        return sorted({own[f"mergerexp.{key}"] for own in tags if f"mergerexp.{key}" in own})
+        return sorted({of_run[f"mergerexp.{key}"] for of_run in tags if f"mergerexp.{key}" in of_run})
 
-    versions = sorted({key.removeprefix("mergerexp.") for own in tags for key in own if ".software." in key})
+    keys = {key.removeprefix("mergerexp.") for of_run in tags for key in of_run if ".software." in key}
     ended = pd.to_datetime(results.study.runs["ended"], unit="ms", utc=True)
     return {
         "data": {key: values(f"data.{key}") for key in ("name", "content_hash", "objects")},
@@ -158,7 +162,7 @@ def _provenance(results: Results) -> dict[str, Any]:
             "gpu": values("hardware.gpu"),
             "command": values("command"),
         },
-        "versions of the runs": {key.removeprefix("software."): values(key) for key in versions},
+        "versions of the runs": {key.removeprefix("software."): values(key) for key in sorted(keys)},
         "this aggregation": {
             "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "command": command_line(),
@@ -168,24 +172,25 @@ def _provenance(results: Results) -> dict[str, Any]:
     }
 
 
-def _settings(results: Results) -> dict[str, Any]:
-    """Return the runs' settings: what all share, and the values of what differs."""
+def _settings(results: StudyResults) -> dict[str, Any]:
+    """Return the settings of the runs, with a list of values where they differ."""
     configs = [results.study.settings[run_id] for run_id in results.study.runs["run_id"]]
     keys = sorted(
         {key for config in configs for key in config if not key.startswith(("paths.", "tracking."))}
     )
     values = {key: sorted({config[key] for config in configs if key in config}) for key in keys}
-    return {key: own[0] if len(own) == 1 else own for key, own in values.items()}
+    return {key: found[0] if len(found) == 1 else found for key, found in values.items()}
 
 
-def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
+def _study_json(results: StudyResults, report: Report) -> dict[str, Any]:
+    """Return all numbers of a study, and the verdict and provenance of its report."""
     comparison = results.comparison
     frames = {
         "scores": results.scores,
         "learning": results.learning,
         "tests": None if comparison is None else comparison.per_size,
         "combined_tests": None if comparison is None else comparison.combined,
-        "calibration": pd.concat([pd.DataFrame(), *_calibration_scores(results)]),
+        "calibration": results.calibration,
         "robustness": results.robustness,
         "training": endings(results),
         "runs": results.study.runs,
@@ -194,7 +199,7 @@ def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
         "name": results.study.name,
         "arms": results.arms,
         "compared": results.compared,
-        "verdict": [verdict(results.comparison), *cautions(results)],
+        "verdict": report.verdict,
         "settings": vars(results.settings),
         "gaps": [vars(gap) for gap in results.study.gaps],
         **{name: None if frame is None else _plain_records(frame) for name, frame in frames.items()},
@@ -202,16 +207,12 @@ def _study_json(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
             arm: {"a": law.a, "b": law.b, "c": law.c, "covariance": law.covariance.tolist()}
             for arm, law in results.power_laws.items()
         },
-        "provenance": provenance,
+        "provenance": report.provenance,
     }
 
 
-def _calibration_scores(results: Results) -> list[pd.DataFrame]:
-    return [quality.scores.assign(arm=arm) for arm, quality in results.quality.items()]
-
-
 def _plain_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows for JSON, which knows no NaN."""
+    """Return the rows of a frame for JSON, which has no NaN."""
     return [{key: _plain(value) for key, value in row.items()} for row in records(frame)]
 
 

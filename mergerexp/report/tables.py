@@ -1,4 +1,4 @@
-"""The tables of a study, ours beside the published ones; each also goes to CSV and Markdown."""
+"""The tables of a study with the published numbers beside its own, also written as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from mergerexp.analysis.robustness import doubling_strengths
+from mergerexp.analysis.degradation_curves import doubling_strengths
 from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records
 from mergerexp.report.numbers import equals, p_value_text
 from mergerexp.report.published import published, published_error
-from mergerexp.report.results import Results
+from mergerexp.report.results import StudyResults
 from mergerexp.report.training import endings, training_table
 
 PAPER = "published"
@@ -38,13 +38,13 @@ class Table:
     Attributes
     ----------
     name
-        Of its files.
+        The name of its files.
     title, caption
-        What it is, and what to see in it.
+        What the table is, and what can be seen in it.
     numbers
-        With all digits, for the CSV file.
+        The numbers with all digits, for the CSV file.
     shown
-        Ready to read, for Markdown and the report.
+        The texts of the cells, for Markdown and the report.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Table:
     shown: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """Write ``<name>.csv`` and ``<name>.md``."""
+        """Write ``<name>.csv`` and ``<name>.md`` to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{self.name}.csv", self.numbers.to_csv(index=False))
         text = f"# {self.title}\n\n{markdown(self.shown)}\n\n{self.caption}\n"
@@ -69,7 +69,7 @@ def markdown(frame: pd.DataFrame) -> str:
     return "\n".join([lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]])
 
 
-def all_tables(results: Results) -> list[Table]:
+def all_tables(results: StudyResults) -> list[Table]:
     """Return the tables of a study, the most important first."""
     tables = [scores_table(results), prevalence_table(results), learning_table(results)]
     if results.comparison is not None:
@@ -83,18 +83,18 @@ def all_tables(results: Results) -> list[Table]:
     return tables
 
 
-def scores_table(results: Results) -> Table:
-    """Table 1: recall, precision and F1 of every method, and the published ones."""
+def scores_table(results: StudyResults) -> Table:
+    """Return the recall, precision and F1 of every method, and the published ones (Table 1 of the paper)."""
     scores = results.scores[results.scores["at"] == "balanced"]
     rows, most = [], results.learning["folds"].max()
     for arm in results.arms:
-        own = records(scores[scores["arm"] == arm])
+        of_arm = records(scores[scores["arm"] == arm])
         row: dict[str, Any] = {
-            "method": arm + _of_folds(own[0]["folds"], most),
-            "N": f"{own[0]['n_train']:.0f}",
+            "method": arm + _of_folds(of_arm[0]["folds"], most),
+            "N": f"{of_arm[0]['n_train']:.0f}",
         }
-        row |= {score["metric"]: _mean(score) for score in own}
-        pooled = {score["metric"]: _pooled(score) for score in own}
+        row |= {score["metric"]: _mean(score) for score in of_arm}
+        pooled = {score["metric"]: _pooled(score) for score in of_arm}
         rows.append(row | {"error, pooled": pooled["error"], "AUROC, pooled": pooled["auroc"]})
     if results.with_published:
         rows += _published_scores()
@@ -114,10 +114,10 @@ def scores_table(results: Results) -> Table:
 def _published_scores() -> list[dict[str, str]]:
     rows = [
         {
-            "method": f"{own['method']} ({PAPER})",
-            **{key: f"{own[key]:.2f}" for key in ("recall", "precision", "f1")},
+            "method": f"{entry['method']} ({PAPER})",
+            **{key: f"{entry[key]:.2f}" for key in ("recall", "precision", "f1")},
         }
-        for own in published()["table1"]
+        for entry in published()["table1"]
     ]
     paper = next(row for row in rows if row["method"].startswith("Ackermann"))
     paper |= {"N": str(max(published()["lesion"]["sizes"])), "error": published_error("transfer")}
@@ -125,13 +125,13 @@ def _published_scores() -> list[dict[str, str]]:
     return rows
 
 
-def prevalence_table(results: Results) -> Table:
-    """Return error, precision and F1 at equal numbers, the data set's own ratio and a survey's."""
+def prevalence_table(results: StudyResults) -> Table:
+    """Return the scores at equal class frequencies, at those of the data set, and at those of a survey."""
     scores = results.scores[results.scores["metric"].isin(("error", "precision", "recall", "f1"))]
     words, rows = results.words, []
-    for (arm, at), own in scores.groupby(["arm", "at"], sort=False):
-        by = {score["metric"]: score for score in records(own)}
-        among = f"{_percent(own['prevalence'].iloc[0])} ({at})"
+    for (arm, at), part in scores.groupby(["arm", "at"], sort=False):
+        by = {score["metric"]: score for score in records(part)}
+        among = f"{_percent(part['prevalence'].iloc[0])} ({at})"
         row = {"method": arm, f"{words.many} among all": among}
         rows.append(row | {name: _mean(by[name]) for name in ("error", "precision", "recall", "f1")})
     return Table(
@@ -145,16 +145,16 @@ def prevalence_table(results: Results) -> Table:
     )
 
 
-def learning_table(results: Results) -> Table:
-    """Return the test error of every arm at every size, the paper's notation (Fig. 2)."""
+def learning_table(results: StudyResults) -> Table:
+    """Return the test error of every arm at every size, in the notation of the paper (Fig. 2)."""
     learning, most = results.learning, results.learning["folds"].max()
     rows: list[dict[str, str]] = []
-    for _, own in sorted(learning.groupby("subset"), reverse=True):
-        by = {row["arm"]: row for row in records(own)}
-        row = {"N": f"{own['n_train'].max():.0f}"}
+    for _, part in sorted(learning.groupby("subset"), reverse=True):
+        by = {row["arm"]: row for row in records(part)}
+        row = {"N": f"{part['n_train'].max():.0f}"}
         row |= {arm: by[arm]["text"] + _of_folds(by[arm]["folds"], most) for arm in results.arms if arm in by}
         rows.append(row)
-    if results.compared and results.is_papers:
+    if results.compared and results.is_published_comparison:
         sizes = published()["lesion"]["sizes"]
         texts = [shorthand(*published()["lesion"]["error"][arm]) for arm in ("transfer", "random")]
         of_paper = dict(zip(results.compared, texts, strict=True))
@@ -169,19 +169,24 @@ def learning_table(results: Results) -> Table:
     )
 
 
-def tests_table(results: Results) -> Table:
-    """Return the tests at each size, one-tailed: and whether the first arm has the smaller error."""
+def tests_table(results: StudyResults) -> Table:
+    """Return the one-tailed tests at each size of whether the first arm has the smaller error."""
     assert results.comparison is not None and results.compared is not None
-    sizes = results.comparison.per_size.assign(shown=lambda table: [_outcome(row) for row in records(table)])
-    # By subset: two of them may be of one size where galaxies are few.
+    sizes = results.comparison.per_size.assign(shown=lambda table: [_p_text(row) for row in records(table)])
+    # Rows are kept apart by subset, since two subsets may have the same size where galaxies are few.
     wide = sizes.set_index(["subset", "n_train", "test"])["shown"].unstack()  # noqa: PD010
     names = list(dict.fromkeys(sizes["test"]))
     wide = wide[names].rename(columns=NAMES).sort_index(ascending=False).reset_index()
     shown = wide.drop(columns="subset").rename(columns={"n_train": "N"}).astype({"N": int})
     lesion = published()["lesion"]
-    own = dict(zip(lesion["sizes"], lesion["p_values"], strict=True)) if results.is_papers else {}
+    p_of_size = {}
+    if results.is_published_comparison:
+        p_of_size = dict(zip(lesion["sizes"], lesion["p_values"], strict=True))
     paper = pd.DataFrame(
-        {"N": [f"{size} ({PAPER})" for size in own], NAMES["welch"]: [f"{p:.2f}" for p in own.values()]}
+        {
+            "N": [f"{size} ({PAPER})" for size in p_of_size],
+            NAMES["welch"]: [f"{p:.2f}" for p in p_of_size.values()],
+        }
     )
     better, worse = results.compared
     return Table(
@@ -194,8 +199,8 @@ def tests_table(results: Results) -> Table:
     )
 
 
-def combined_table(results: Results) -> Table:
-    """Return the tests over all sizes together."""
+def combined_table(results: StudyResults) -> Table:
+    """Return the tests over all sizes together, with the published one beside them."""
     assert results.comparison is not None
     combined = results.comparison.combined
     shown = pd.DataFrame(
@@ -204,8 +209,8 @@ def combined_table(results: Results) -> Table:
             "p": combined["p_value"].map(p_value_text),
         }
     )
-    own = f"{published()['lesion']['combined_p']:.2f}"
-    paper = [{"test": f"Welch, Stouffer ({PAPER})", "p": own}] if results.is_papers else []
+    of_paper = {"test": f"Welch, Stouffer ({PAPER})", "p": f"{published()['lesion']['combined_p']:.2f}"}
+    paper = [of_paper] if results.is_published_comparison else []
     return Table(
         "lesion_combined",
         "All sizes together",
@@ -217,7 +222,7 @@ def combined_table(results: Results) -> Table:
     )
 
 
-def assumptions_table(results: Results) -> Table:
+def assumptions_table(results: StudyResults) -> Table:
     """Return what each test of the lesion study assumes, in a sentence."""
     assert results.comparison is not None
     combined = results.comparison.combined
@@ -229,11 +234,9 @@ def assumptions_table(results: Results) -> Table:
     return Table("lesion_assumptions", "What each test assumes", caption, frame, frame)
 
 
-def quality_table(results: Results) -> Table:
-    """Return how well the probabilities of each network hold, before and after recalibration."""
-    frames = [quality.scores.assign(arm=arm) for arm, quality in results.quality.items()]
-    numbers = pd.concat(frames, ignore_index=True)
-    words = results.words
+def quality_table(results: StudyResults) -> Table:
+    """Return how true the probabilities of each network are, before and after recalibration."""
+    numbers, words = results.calibration, results.words
     rows = [
         {
             "method": row["arm"],
@@ -266,13 +269,13 @@ def quality_table(results: Results) -> Table:
     )
 
 
-def robustness_table(results: Results) -> Table:
+def robustness_table(results: StudyResults) -> Table:
     """Return the error on degraded test images."""
     assert results.robustness is not None
     numbers = results.robustness
     rows = []
-    for (degradation, strength), own in numbers.groupby(["degradation", "strength"], sort=False):
-        by = own.set_index("arm")
+    for (degradation, strength), part in numbers.groupby(["degradation", "strength"], sort=False):
+        by = part.set_index("arm")
         text = {arm: shorthand(*by.loc[arm, ["error", "sem"]]) for arm in results.arms if arm in by.index}
         rows.append({"degradation": degradation, "strength": f"{strength:g}", **text})
     return Table(
@@ -285,19 +288,19 @@ def robustness_table(results: Results) -> Table:
     )
 
 
-def _outcome(row: dict[str, Any]) -> str:
+def _p_text(row: dict[str, Any]) -> str:
     if row["test"] == "correlated_bayes_t":
         return f"P = {row['p_better']:.2f}" if pd.notna(row["p_better"]) else ""
     return p_value_text(row["p_value"])
 
 
-def doubling_table(results: Results) -> Table:
+def doubling_table(results: StudyResults) -> Table:
     """Return the strength at which each arm's error has doubled."""
     assert results.robustness is not None
     doubled = doubling_strengths(results.robustness)
     rows = []
-    for degradation, own in doubled.groupby("degradation", sort=False):
-        by = {row["arm"]: row for row in records(own)}
+    for degradation, part in doubled.groupby("degradation", sort=False):
+        by = {row["arm"]: row for row in records(part)}
         text = {arm: _doubled(by[arm]) for arm in results.arms if arm in by}
         rows.append({"degradation": degradation, **text})
     return Table(
@@ -317,7 +320,7 @@ def _doubled(row: dict[str, Any]) -> str:
 
 
 def _of_folds(folds: int, most: int) -> str:
-    """Return what to add to a number that lacks folds which others have."""
+    """Return what is added to a number that was computed from fewer folds than others."""
     return f" ({folds} of {most} folds)" if folds < most else ""
 
 

@@ -1,4 +1,4 @@
-"""What the report says beside its numbers, from the one file that has it."""
+"""The texts of the report, which are all in one file."""
 
 from __future__ import annotations
 

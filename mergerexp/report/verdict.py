@@ -1,4 +1,4 @@
-"""What the tests of the lesion study say together, in words that follow from the numbers beside them."""
+"""What the tests of the lesion study say together, in words that follow from their p-values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from mergerexp.frames import records
 from mergerexp.report.numbers import equals, p_value_text
 from mergerexp.report.texts import texts
 
-LEVEL = 0.025  # one-tailed, in either direction: that of a two-sided 95 % interval
-JUDGES = ("paired_bootstrap", "corrected_t")  # of the mean over the sizes: over galaxies, and over folds
+# The level of the one-tailed tests in either direction, which is that of a two-sided 95 % interval.
+LEVEL = 0.025
+# The tests of the mean over all sizes from which the verdict follows: one over galaxies, one over folds.
+DECISIVE_TESTS = ("paired_bootstrap", "corrected_t")
 
 
 class Judgement(NamedTuple):
-    """What one test says of the first arm: one-tailed p of the smaller error; better, worse or unclear."""
+    """What one test says about the first arm.
+
+    Attributes
+    ----------
+    test
+        The name of the test.
+    p
+        The one-tailed p-value of the first arm having the smaller error.
+    outcome
+        One of better, worse and unclear.
+    """
 
     test: str
     p: float
@@ -24,9 +36,9 @@ class Judgement(NamedTuple):
 
 
 def judgements(comparison: Comparison) -> list[Judgement]:
-    """Return what the tests of the mean over all sizes say; a study of one fold has none over folds."""
+    """Return what the tests of the mean over all sizes say; a study with one fold has no test over folds."""
     found = []
-    for test in JUDGES:
+    for test in DECISIVE_TESTS:
         row = combined_test(comparison, "mean_over_sizes", test)
         if row is None or pd.isna(row["p_value"]):
             continue
@@ -37,39 +49,41 @@ def judgements(comparison: Comparison) -> list[Judgement]:
 
 
 def verdict(comparison: Comparison | None) -> str:
-    """Return one sentence: which arm is better, if that is settled, by which tests, at which level."""
-    said = texts()["verdict"]
+    """Return a sentence that says which arm is better, if that is settled, and by which tests."""
+    sentences = texts()["verdict"]
     if comparison is None:
-        return str(said["none"])
+        return str(sentences["none"])
     found, names = judgements(comparison), {"better": comparison.better, "worse": comparison.worse}
     outcomes = {judgement.outcome for judgement in found}
     if len(outcomes) > 1:
-        first, second = (said["says"][judgement.outcome].format(**names) for judgement in found)
-        claim = said["unsettled"].format(first=first, second=second)
+        first, second = (sentences["says"][judgement.outcome].format(**names) for judgement in found)
+        claim = sentences["unsettled"].format(first=first, second=second)
     else:
-        by = said["by_both"] if len(found) > 1 else said["by_one"]
-        claim = said[outcomes.pop()].format(by=by, **names)
-    ps = " and ".join(f"{p_value_text(judgement.p)} {said['tests'][judgement.test]}" for judgement in found)
-    return str(said["sentence"].format(claim=claim, ps=ps, level=LEVEL, **names))
+        by = sentences["by_both"] if len(found) > 1 else sentences["by_one"]
+        claim = sentences[outcomes.pop()].format(by=by, **names)
+    tests = sentences["tests"]
+    ps = " and ".join(f"{p_value_text(judgement.p)} {tests[judgement.test]}" for judgement in found)
+    return str(sentences["sentence"].format(claim=claim, ps=ps, level=LEVEL, **names))
 
 
-def details(comparison: Comparison | None, seeds: int = 1) -> str:
-    """Return what lies behind the verdict: the difference, and what each test allows for; seeds: how many."""
+def details(comparison: Comparison | None, has_several_seeds: bool = False) -> str:
+    """Return what lies behind the verdict: the difference of the errors, and what each test allows for."""
     if comparison is None:
         return ""
-    said = texts()["verdict"]
+    sentences = texts()["verdict"]
     joint = combined_test(comparison, "mean_over_sizes", "paired_bootstrap")
-    assert joint is not None  # wherever two arms are compared
+    assert joint is not None  # It is there wherever two arms are compared.
     winner = comparison.better
     least, *limits = (joint[key] for key in ("difference", "low", "high"))
     if least < 0:
         winner, least, limits = comparison.worse, -least, [-limit for limit in reversed(limits)]
-    sentences = [said["difference"].format(winner=winner, difference=least, low=limits[0], high=limits[1])]
-    if seeds == 1:
-        sentences.append(said["one_seed"])
+    difference = {"winner": winner, "difference": least, "low": limits[0], "high": limits[1]}
+    chosen = [sentences["difference"].format(**difference)]
+    if not has_several_seeds:
+        chosen.append(sentences["one_seed"])
     if any(judgement.test == "corrected_t" for judgement in judgements(comparison)):
-        sentences.append(said["folds"])
-    return f"{' '.join(sentences)}\n\n{said['welch'].format(p=_welch(comparison))}"
+        chosen.append(sentences["folds"])
+    return f"{' '.join(chosen)}\n\n{sentences['welch'].format(p=_welch(comparison))}"
 
 
 def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any] | None:

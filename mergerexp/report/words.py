@@ -1,4 +1,4 @@
-"""What a study's two classes are called: a report on odd galaxies must not speak of mergers."""
+"""The words for a study's two classes: a report on odd galaxies must not speak of mergers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Words(NamedTuple):
     Attributes
     ----------
     one
-        What a galaxy is called: "a merger", "odd".
+        What a galaxy of the rare class is called, such as "a merger" or "odd".
     many
-        Galaxies of the rare class: "mergers", "odd galaxies".
+        The galaxies of the rare class, such as "mergers" or "odd galaxies".
     others
-        Those of the other: "non-interacting galaxies", "ordinary galaxies".
+        The galaxies of the other class, such as "non-interacting galaxies" or "ordinary galaxies".
     """
 
     one: str = "a merger"

@@ -1,1 +1,1 @@
-"""The record of a run in MLflow, and where it came from."""
+"""The records of runs in MLflow: keeping them up to date, and reading a study back from them."""

@@ -1,4 +1,4 @@
-"""Which of the runs that MLflow has make a study: one protocol, one run a cell, all cells of the grid."""
+"""Which of the runs in MLflow make a study: runs that can be compared, one for each cell of its grid."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pandas as pd
 from mlflow.entities import Run
 
 from mergerexp.errors import UserError
-from mergerexp.tracking.arms import CELL, arm_of, is_network, name_arms, protocol
+from mergerexp.tracking.arms import CELL, arm_of, is_network, name_arms, shared_settings
 from mergerexp.tracking.record import IDENTITY, SWEEP
 from mergerexp.tracking.store import SYNC
 
-REQUIRED = {"subset": float, "fold": int, "seed": int, "split.folds": int}  # and what makes them numbers
+# The settings that every run must have, and the types to which their texts are converted.
+REQUIRED = {"subset": float, "fold": int, "seed": int, "split.folds": int}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Gap:
     Attributes
     ----------
     kind
-        missing, unfinished, failed, duplicate, foreign or damaged.
+        One of missing, unfinished, failed, duplicate, foreign and damaged.
     what
         The cell or run, and what is wrong with it.
     """
@@ -38,8 +39,14 @@ class Gap:
         return f"{self.kind}: {self.what}"
 
 
-def of_sweep(runs: Sequence[Run], beginning: str) -> list[Run]:
-    """Return the runs of the one sweep whose id begins so; refuse it if there are none or several."""
+def runs_of_sweep(runs: Sequence[Run], beginning: str) -> list[Run]:
+    """Return the runs of the one sweep whose ID begins as given.
+
+    Raises
+    ------
+    UserError
+        If there is no such sweep, or several.
+    """
     ids = {tag.removeprefix(SWEEP) for run in runs for tag in run.data.tags if tag.startswith(SWEEP)}
     chosen = sorted(name for name in ids if name.startswith(beginning))
     if len(chosen) != 1:
@@ -48,21 +55,21 @@ def of_sweep(runs: Sequence[Run], beginning: str) -> list[Run]:
     return [run for run in runs if f"{SWEEP}{chosen[0]}" in run.data.tags]
 
 
-def with_setting(runs: Sequence[Run], key: str, value: Any) -> list[Run]:
-    """Return the runs that have a setting, or a tag (``tags.NAME``), of this value or one of these values.
+def runs_with_setting(runs: Sequence[Run], key: str, value: Any) -> list[Run]:
+    """Return the runs in which a setting, or a tag (``tags.NAME``), has a value or one of several values.
 
     Raises
     ------
     UserError
-        If there is none.
+        If there is no such run.
     """
 
-    def of(run: Run) -> str | None:
+    def value_in(run: Run) -> str | None:
         if key.startswith("tags."):
             return run.data.tags.get(key.removeprefix("tags."))
         return run.data.params.get(key)
 
-    known = {own for run in runs if (own := of(run)) is not None}
+    known = {present for run in runs if (present := value_in(run)) is not None}
     if not known:
         what = "such a tag in MLflow"
         if not key.startswith("tags."):
@@ -70,57 +77,57 @@ def with_setting(runs: Sequence[Run], key: str, value: Any) -> list[Run]:
         raise UserError(f"where.{key}: no run has {what}")
     wanted = value if isinstance(value, list) else [value]
     for one in wanted:
-        if not any(_same(own, one) for own in known):
+        if not any(_is_same(present, one) for present in known):
             raise UserError(f"where.{key}={one}: no such run; there are {', '.join(sorted(known))}")
-    return [run for run in runs if any(_same(of(run), one) for one in wanted)]
+    return [run for run in runs if any(_is_same(value_in(run), one) for one in wanted)]
 
 
-def _same(own: str | None, wanted: Any) -> bool:
-    if own is None:
+def _is_same(present: str | None, wanted: Any) -> bool:
+    if present is None:
         return False
     try:
-        return float(own) == float(wanted)
+        return float(present) == float(wanted)
     except (TypeError, ValueError):
-        return own == str(wanted)
+        return present == str(wanted)
 
 
 def select(found: Sequence[Run]) -> tuple[pd.DataFrame, list[Gap]]:
-    """Keep the finished runs of one protocol, the newest of each cell, and name all that is amiss.
+    """Keep the finished runs that can be compared, the newest of each cell, and name everything amiss.
 
     Returns
     -------
     DataFrame
-        A row a run, see `mergerexp.tracking.study.Study`.
+        The runs, one per row; see `mergerexp.tracking.study.Study`.
     list of Gap
-        What was left out, or is not there.
+        What was left out or is not there.
 
     Raises
     ------
     UserError
-        If nothing is left.
+        If no run is left.
     """
     ours = [run for run in found if _is_ours(run)]
-    gaps = [Gap("foreign", f"{_who(run)} is no run of mergerexp") for run in found if not _is_ours(run)]
-    kinds = Counter(_protocol_key(run) for run in ours)
+    gaps = [Gap("foreign", f"{_title(run)} is no run of mergerexp") for run in found if not _is_ours(run)]
+    kinds = Counter(_shared_items(run) for run in ours)
     if not kinds:
         raise UserError("none of the chosen runs is one of mergerexp's")
     usual = max(kinds, key=lambda key: kinds[key])
-    # Methods without training have a smaller protocol, which must be a part of the networks'.
+    # Methods without training share fewer settings, which must be among those that the networks share.
     biggest = max(kinds, key=lambda key: (len(key), kinds[key]))
     reference = dict(biggest if set(usual) <= set(biggest) else usual)
-    study = []
+    comparable = []
     for run in ours:
-        own = dict(_protocol_key(run))
-        differs = [f"{key}={own[key]}" for key in own if reference.get(key) != own[key]]
+        shared = dict(_shared_items(run))
+        differs = [f"{key}={value}" for key, value in shared.items() if reference.get(key) != value]
         if differs:
-            gaps.append(Gap("foreign", f"{_who(run)} has {', '.join(differs)}; {_rest(reference, differs)}"))
+            what = f"{_title(run)} has {', '.join(differs)}; {_instead(reference, differs)}"
+            gaps.append(Gap("foreign", what))
         else:
-            study.append(run)
-    rows = _rows(study)
-    return _one_a_cell(rows, gaps)
+            comparable.append(run)
+    return _newest_of_each_cell(_rows(comparable), gaps)
 
 
-def _rest(reference: Mapping[str, str], differs: Sequence[str]) -> str:
+def _instead(reference: Mapping[str, str], differs: Sequence[str]) -> str:
     keys = [each.partition("=")[0] for each in differs]
     return "the study has " + ", ".join(f"{key}={reference.get(key)}" for key in keys)
 
@@ -136,11 +143,11 @@ def _is_ours(run: Run) -> bool:
     return IDENTITY in run.data.tags and name in settings
 
 
-def _protocol_key(run: Run) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(protocol(run.data.params, run.data.tags).items()))
+def _shared_items(run: Run) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(shared_settings(run.data.params, run.data.tags).items()))
 
 
-def _who(run: Run) -> str:
+def _title(run: Run) -> str:
     return f"{run.info.run_name} ({run.info.run_id[:8]})"
 
 
@@ -170,8 +177,8 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _one_a_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFrame, list[Gap]]:
-    """Keep the newest finished run of each cell, and hold the cells against the grid."""
+def _newest_of_each_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFrame, list[Gap]]:
+    """Keep the newest finished run of each cell, and compare the cells with the grid."""
     cell = ["arm", *CELL]
     kept = []
     for key, group in rows.groupby(cell):
@@ -205,17 +212,17 @@ def _one_a_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFrame, list
 def _grid(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the cells that a study with these runs should have.
 
-    Every arm has all folds and its own seeds. An arm that was trained at more than one size should have
-    the sizes of all such arms; one at a single size has that alone.
+    Every arm should have all folds for each of its seeds. The arms that were trained at more than one size
+    should all have the same sizes; an arm that was trained at a single size should have that one only.
     """
     sizes = {arm: set(group["subset"]) for arm, group in rows.groupby("arm")}
-    studied = set().union(*(own for own in sizes.values() if len(own) > 1))
+    studied = set().union(*(subsets for subsets in sizes.values() if len(subsets) > 1))
     folds = range(int(rows["folds"].max()))
     cells = []
     for arm, group in rows.groupby("arm"):
-        own = studied if len(sizes[arm]) > 1 else sizes[arm]
+        expected = studied if len(sizes[arm]) > 1 else sizes[arm]
         for subset, fold, seed in itertools.product(
-            sorted(own, reverse=True), folds, sorted(set(group["seed"]))
+            sorted(expected, reverse=True), folds, sorted(set(group["seed"]))
         ):
             cells.append({"arm": arm, "subset": subset, "fold": fold, "seed": seed})
     return cells
@@ -224,3 +231,8 @@ def _grid(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def cell_name(cell: Mapping[str, Any]) -> str:
     """Name a cell in the words of the command line."""
     return f"{cell['arm']} subset={cell['subset']:g} fold={cell['fold']} seed={cell['seed']}"
+
+
+def run_title(run: Mapping[str, Any]) -> str:
+    """Name a run, which is a row of `Study.runs`, by its cell and the beginning of its ID."""
+    return f"{cell_name(run)} (run {run['run_id'][:8]})"

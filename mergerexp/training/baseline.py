@@ -18,12 +18,12 @@ from mergerexp.models.nonparametric import Forest, Nonparametric, Rule, is_good,
 from mergerexp.runs import stop
 from mergerexp.seeding import seed_for
 from mergerexp.training.predictions import prediction_table
-from mergerexp.training.results import Results
+from mergerexp.training.trained_model import TrainedModel
 
 SMALLEST_P = 1e-6  # the smallest probability of a class, so that its logit is finite
 
 
-def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: int) -> Results:
+def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: int) -> TrainedModel:
     """Fit a rule or a forest, and rate the validation and test galaxies.
 
     There is no checkpoint, since all measurements are kept if the run is stopped, and the rest takes seconds.
@@ -57,7 +57,7 @@ def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: in
         return p_m, logits_of(p_m)
 
     failed = pd.Series(~is_good(table), index=rows)
-    return Results(
+    return TrainedModel(
         predictions=prediction_table(dataset, split, rate),
         save=functools.partial(
             save, model=model, measurement={"version": MEASUREMENT_VERSION, "stretch": cfg.data.stretch}

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from mergerexp.console import ProgressReport
 from mergerexp.files import written
 from mergerexp.runs import stop
-from mergerexp.training.results import Row
 from mergerexp.training.stage import Stage
+from mergerexp.training.trained_model import Row
 
 log = logging.getLogger(__name__)
 COST_SHARE = 20  # the shortest time between checkpoints of epochs, in units of the time that one takes

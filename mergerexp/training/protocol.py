@@ -55,7 +55,7 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainedNetwork:
     """A trained network with the facts of its training.
 
     Attributes
@@ -83,7 +83,7 @@ class Outcome:
     backbone_passes: int
 
 
-class Protocol:
+class TwoStageTraining:
     """The training of one run, which begins at its checkpoint if there is one.
 
     Parameters
@@ -128,7 +128,7 @@ class Protocol:
         scaling = input_scaling(self.classifier.backbone, cfg.model.normalization)
         self.images = ImageStore(dataset.images, scaling, machine.device)
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainedNetwork:
         """Run the stages that are not complete, and return the trained network."""
         stage = checkpointed_stage(self.checkpoint)
         passes = 0
@@ -137,7 +137,9 @@ class Protocol:
         best = self._finetune(resume=stage == "finetune")
         self.classifier.load_state_dict(best.weights)
         self.classifier.eval()
-        return Outcome(self.classifier, self.images, self.history.rows, best.epoch, best.diverged, passes)
+        return TrainedNetwork(
+            self.classifier, self.images, self.history.rows, best.epoch, best.diverged, passes
+        )
 
     def train_head(self, resume: bool) -> int:
         """Run stage 1, which trains the head on features of the frozen backbone.

@@ -29,8 +29,8 @@ from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb
 from mergerexp.training.predictions import predict_split, save_model
-from mergerexp.training.protocol import Protocol
-from mergerexp.training.results import Results, Row
+from mergerexp.training.protocol import TwoStageTraining
+from mergerexp.training.trained_model import Row, TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ def run_training(
             folder.diff.unlink(missing_ok=True)  # may be that of an earlier attempt with other code
         record.update()
         if is_network:
-            results = _train_network(cfg, dataset, split, weights, machine, folder, saved)
+            trained = _train_network(cfg, dataset, split, weights, machine, folder, saved)
         else:
-            results = train_baseline(cfg, dataset, split, machine.threads)
-        _write_results(cfg, dataset, split, results, folder, seconds())
+            trained = train_baseline(cfg, dataset, split, machine.threads)
+        _write_results(cfg, dataset, split, trained, folder, seconds())
         folder.set_state(DONE)
     except (KeyboardInterrupt, StopRequested):
         folder.set_state(STOPPED)
@@ -148,32 +148,32 @@ def _train_network(
     machine: Machine,
     folder: RunFolder,
     saved: Callable[[list[Row]], None],
-) -> Results:
-    outcome = Protocol(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
-    classifier, images = outcome.classifier, outcome.images
-    return Results(
+) -> TrainedModel:
+    network = TwoStageTraining(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
+    classifier, images = network.classifier, network.images
+    return TrainedModel(
         predictions=predict_split(classifier, images, dataset, split, cfg.trainer.eval_batch),
         save=functools.partial(save_model, classifier=classifier, images=images, cfg=cfg),
-        history=outcome.history,
+        history=network.history,
         metrics={
-            BEST_EPOCH: float(outcome.best_epoch),
-            HAS_DIVERGED: float(outcome.diverged),
-            EPOCHS: float(sum(row["stage"] == "finetune" for row in outcome.history)),
-            "run/epochs": float(len(outcome.history)),
-            "run/backbone_passes": float(outcome.backbone_passes),
+            BEST_EPOCH: float(network.best_epoch),
+            HAS_DIVERGED: float(network.diverged),
+            EPOCHS: float(sum(row["stage"] == "finetune" for row in network.history)),
+            "run/epochs": float(len(network.history)),
+            "run/backbone_passes": float(network.backbone_passes),
         },
     )
 
 
 def _write_results(
-    cfg: TrainConfig, dataset: Dataset, split: Split, results: Results, folder: RunFolder, seconds: float
+    cfg: TrainConfig, dataset: Dataset, split: Split, trained: TrainedModel, folder: RunFolder, seconds: float
 ) -> None:
     with written(folder.predictions) as partial:
-        results.predictions.to_parquet(partial, index=False)
-    examples = run_examples(results.predictions, dataset.images, dataset.objids, cfg.split.seed)
+        trained.predictions.to_parquet(partial, index=False)
+    examples = run_examples(trained.predictions, dataset.images, dataset.objids, cfg.split.seed)
     with written(folder.examples) as partial:
         examples.to_parquet(partial, index=False)
-    results.save(folder.path)
+    trained.save(folder.path)
     # The metrics are computed from the file that is kept, as by anyone else.
     metrics = fold_metrics(pd.read_parquet(folder.predictions))
     labels = dataset.labels[split.train]
@@ -183,9 +183,9 @@ def _write_results(
         "train/n_balanced": float(n_balanced(labels)),
         "run/seconds": seconds,
         "run/peak_memory_gb": round(peak_memory_gb(), 3),
-        **results.metrics,
+        **trained.metrics,
     }
-    write_json(folder.history, results.history)
+    write_json(folder.history, trained.history)
     write_json(folder.metrics, metrics)
     folder.seal()
 

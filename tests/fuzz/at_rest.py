@@ -39,7 +39,8 @@ from mergerexp.runs.provenance import check_copy
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep.snapshot import snapshot
-from mergerexp.tracking.study import StudyReader, read_predictions
+from mergerexp.tracking.stored_predictions import read_predictions
+from mergerexp.tracking.study_reader import StudyReader
 from mergerexp.training.protocol import checkpointed_stage
 from tests.studies import add_run
 

@@ -14,14 +14,15 @@ from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.errors import UserError
 from mergerexp.report.figures.lesion import draw_lesion
 from mergerexp.report.figures.quality import draw_calibration, draw_precision_recall, draw_roc
+from mergerexp.report.figures.training import draw_learning_curves
 from mergerexp.report.numbers import p_value_text
-from mergerexp.report.quality import Settings
-from mergerexp.report.results import Results, compute
-from mergerexp.report.story import tell
+from mergerexp.report.results import StudyResults, compute
+from mergerexp.report.settings import AggregationSettings
+from mergerexp.report.story import build_report
 from mergerexp.report.tables import all_tables
 from mergerexp.report.verdict import combined_test
 from mergerexp.report.words import Words
-from mergerexp.tracking.study import Study
+from mergerexp.tracking.study import PooledPredictions, Study
 
 pytestmark = pytest.mark.slow
 
@@ -73,14 +74,14 @@ def study(which: Sequence[Cell], mergers: int = 60, others: int = 140, **split: 
 
 
 @functools.cache
-def results(*which: Cell, compare: tuple[str, str] | None = None, **made: object) -> Results:
-    return compute(study(which, **made), Settings(compare, draws=20))  # type: ignore[arg-type]
+def results(*which: Cell, compare: tuple[str, str] | None = None, **made: object) -> StudyResults:
+    return compute(study(which, **made), AggregationSettings(compare, draws=20))  # type: ignore[arg-type]
 
 
-def declared(found: Results, is_published: bool = True, asked: bool | None = None) -> Results:
+def declared(found: StudyResults, is_published: bool = True, asked: bool | None = None) -> StudyResults:
     """Return a study's results as they are where its data set is the published sample."""
-    own = {"data.published_sample": str(is_published)}
-    settings = {run_id: {**config, **own} for run_id, config in found.study.settings.items()}
+    declaration = {"data.published_sample": str(is_published)}
+    settings = {run_id: {**config, **declaration} for run_id, config in found.study.settings.items()}
     return replace(
         found,
         study=replace(found.study, settings=settings),
@@ -88,8 +89,9 @@ def declared(found: Results, is_published: bool = True, asked: bool | None = Non
     )
 
 
-def said(found: Results) -> str:
-    report = tell(found, all_tables(found), {}, {}, {})
+def prose(found: StudyResults) -> str:
+    """Return what a page says in sentences."""
+    report = build_report(found, all_tables(found), {}, {}, {})
     return " ".join([*report.verdict, *(section.intro for section in report.sections)])
 
 
@@ -105,16 +107,34 @@ def test_arms_that_share_nothing_are_no_comparison():
     apart = [*cells(["imagenet"]), *cells(["random"], subsets=(0.5,))]
     found = results(*apart)
     assert found.comparison is None and found.compared is None
-    assert "No two arms are compared: imagenet and random can't be compared" in said(found)
+    assert "No two arms are compared: imagenet and random can't be compared" in prose(found)
     assert "lesion_tests" not in {table.name for table in all_tables(found)}
     with pytest.raises(UserError, match="compare: imagenet and random can't be compared"):
         results(*apart, compare=("imagenet", "random"))
 
 
+def test_learning_curves_of_arms_with_different_sizes():
+    """A panel stays empty where an arm was not trained at a size of another arm."""
+    uneven = study([*cells(["imagenet"]), *cells(["random"], subsets=(0.5,))])
+    uneven = replace(uneven, metrics={run_id: {} for run_id in uneven.runs["run_id"]})
+    epochs = {"stage": "finetune", "epoch": 0, "train_loss": 0.5, "val_loss": 0.5, "val_accuracy": 0.7}
+    histories = uneven.runs[["run_id", "arm", "subset"]].assign(**epochs)
+    found = compute(uneven, AggregationSettings(draws=20), histories=histories)
+    drawn = draw_learning_curves(found)
+    drawn.draw_without_rendering()
+    titles = [axes.get_title() for axes in drawn.axes]
+    assert [title for title in titles if title] == [
+        "imagenet, N = 60",
+        "imagenet, not trained",
+        "random, not trained",
+        "random, N = 32",
+    ]
+
+
 def test_too_few_galaxies_to_calibrate():
     found = results(*cells(), mergers=4, others=40)
     assert found.quality == {}
-    assert "The calibration of imagenet is not looked at: fold 0" in said(found)
+    assert "The calibration of imagenet is not looked at: fold 0" in prose(found)
 
 
 @pytest.mark.parametrize("subset_of", ["all", "train"])
@@ -143,19 +163,34 @@ def test_folds_count_alike_whatever_their_seeds():
     expected = [*cells(seeds=(1,), folds=(0, 1)), *cells(seeds=(2,), folds=(2, 3))]
     pd.testing.assert_frame_equal(results(*mixed).scores, results(*expected).scores)
     several = "The calibration of imagenet is not looked at: predictions are of several seeds"
-    assert several in said(results(*mixed))
+    assert several in prose(results(*mixed))
+
+
+def test_the_predictions_of_each_arm_are_selected_once(monkeypatch):
+    selected = []
+    select = PooledPredictions.of
+
+    def of(test: pd.DataFrame) -> PooledPredictions:
+        selected.append(test["arm"].iloc[0])
+        return select(test)
+
+    monkeypatch.setattr(PooledPredictions, "of", of)
+    found = compute(study(cells(subsets=(0.5, 1.0), seeds=(0, 1))), AggregationSettings(draws=20))
+    shown(found)
+    draw_precision_recall(found)
+    assert selected == ["imagenet", "random"]
 
 
 def test_the_seed_that_is_looked_at_is_named():
     several = results(*cells(["imagenet"], seeds=(1, 2)), *cells(["random"], seeds=(0, 1, 2)))
-    assert "All figures are of imagenet at its largest training set and of seed 1, with" in said(several)
-    assert "would tell how much is luck" not in said(several)
-    assert "would tell how much is luck" in said(results(*cells()))
+    assert "All figures are of imagenet at its largest training set and of seed 1, with" in prose(several)
+    assert "would tell how much is luck" not in prose(several)
+    assert "would tell how much is luck" in prose(results(*cells()))
 
 
-def shown(found: Results) -> str:
+def shown(found: StudyResults) -> str:
     """Return all that a page says: texts, tables, and the words in two figures."""
-    report = tell(found, tables := all_tables(found), {}, {}, {})
+    report = build_report(found, tables := all_tables(found), {}, {}, {})
     tiles = " ".join(f"{line.label} {line.ours} {line.published} {line.note}" for line in report.headline)
     cells = " ".join(table.shown.to_csv() + table.caption for table in tables)
     drawn = [draw_lesion(found), draw_roc(found)]
@@ -163,7 +198,7 @@ def shown(found: Results) -> str:
     words = " ".join(
         text.get_text() for legend in legends for text in [legend.get_title(), *legend.get_texts()]
     )
-    return " ".join([tiles, cells, words, *report.errata, said(found)])
+    return " ".join([tiles, cells, words, *report.errata, prose(found)])
 
 
 OF_THE_PAPER = ("published", "Ackermann", "0.032 ± 0.001", "9922", "Goulding", "Keras")
@@ -182,28 +217,28 @@ def test_published_numbers_stand_beside_the_published_sample_alone(is_published,
 
 def test_published_numbers_stand_beside_what_they_are_of():
     found = declared(results(*cells()))
-    tiles = {line.label: line.published for line in tell(found, [], {}, {}, {}).headline}
+    tiles = {line.label: line.published for line in build_report(found, [], {}, {}, {}).headline}
     assert tiles["test error"] == "published 0.032 ± 0.001"
     assert tiles["p, paired bootstrap over galaxies"] == "not in the paper"
     turned = declared(results(*cells(), compare=("random", "imagenet")))
-    tiles = {line.label: line.published for line in tell(turned, [], {}, {}, {}).headline}
+    tiles = {line.label: line.published for line in build_report(turned, [], {}, {}, {}).headline}
     assert tiles["test error"] is tiles["AUROC"] is None and "p, by the paper's test" not in tiles
 
 
 def test_the_big_numbers_are_those_of_the_verdict():
     """Both p beside each other, and whatever they say is said in the first sentence."""
-    report = tell(found := results(*cells(subsets=(0.5, 1.0))), [], {}, {}, {})
+    report = build_report(found := results(*cells(subsets=(0.5, 1.0))), [], {}, {}, {})
     tiles = {line.label: line.ours for line in report.headline}
     for test, label in (("paired_bootstrap", "paired bootstrap over"), ("corrected_t", "corrected t over")):
-        (own,) = (ours for name, ours in tiles.items() if label in name)
+        (number,) = (ours for name, ours in tiles.items() if label in name)
         row = combined_test(found.comparison, "mean_over_sizes", test)
-        assert own == p_value_text(row["p_value"])
-        assert own in report.verdict[0]
+        assert number == p_value_text(row["p_value"])
+        assert number in report.verdict[0]
 
 
 def test_galaxies_are_counted_where_they_are_tested():
     """A single fold's validation galaxies are not tested by anyone."""
-    subtitle = tell(found := results(*cells(folds=(0,))), [], {}, {}, {}).subtitle
+    subtitle = build_report(found := results(*cells(folds=(0,))), [], {}, {}, {}).subtitle
     tested = found.study.predictions.query("split == 'test'")["objid"].nunique()
     assert tested == 50
     assert "the 200 galaxies of galaxies" in subtitle and "which hold 50 of them" in subtitle
@@ -211,7 +246,7 @@ def test_galaxies_are_counted_where_they_are_tested():
 
 def test_means_of_folds_and_pooled_scores_are_named():
     found = results(*cells())
-    notes = [line.note for line in tell(found, [], {}, {}, {}).headline[:3]]
+    notes = [line.note for line in build_report(found, [], {}, {}, {}).headline[:3]]
     assert all("mean of 4 folds" in note for note in notes)
     assert "pooled" in draw_roc(found).axes[0].get_legend().get_title().get_text()
     captions = {table.name: table.caption for table in all_tables(found)}
@@ -228,19 +263,19 @@ def test_calibration_is_tested_where_probabilities_are_meant_to_hold():
         assert scores.loc[(name, 0.5), ["ece_null", "ece_p", "spiegelhalter_z"]].notna().all()
     assert scores.loc[("as trained, prior shifted", 0.02), "ece_p"] > 0
     constant = found.study.predictions.assign(p_m=0.5)
-    flat = compute(Study(**{**vars(found.study), "predictions": constant}), Settings(draws=100))
+    flat = compute(replace(found.study, predictions=constant), AggregationSettings(draws=100))
     table = {table.name: table.shown for table in all_tables(flat)}["calibration"]
-    own = table[table["p"] == "as trained"]
-    assert set(own["ECE if p were true"]) == set(own["Spiegelhalter z"]) == {"–"}
+    raw = table[table["p"] == "as trained"]
+    assert set(raw["ECE if p were true"]) == set(raw["Spiegelhalter z"]) == {"–"}
 
 
 def test_a_rule_that_calls_nothing_has_no_purity():
     found = results(*cells())
     nothing = found.study.predictions.assign(p_m=0.0)
-    rule = compute(Study(**{**vars(found.study), "predictions": nothing}), Settings(draws=20))
+    rule = compute(replace(found.study, predictions=nothing), AggregationSettings(draws=20))
     drawn = draw_precision_recall(rule).axes[0]
     assert all(len(line.get_xdata()) == 0 for line in drawn.lines)
-    half = compute(found.study, Settings(prevalence=0.5, draws=20))
+    half = compute(found.study, AggregationSettings(prevalence=0.5, draws=20))
     lines = draw_precision_recall(half).axes[0].lines
     assert {line.get_linestyle() for line in lines} == {"-"}
 

@@ -13,7 +13,7 @@ from mergerexp.config.device import resolve
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.files import flatten
-from mergerexp.tracking.arms import CELL, arm_of, protocol
+from mergerexp.tracking.arms import CELL, arm_of, shared_settings
 
 RULE = ("model=nonparametric", "model.method=gini_m20")
 FOREST = ("model=nonparametric", "model.method=forest_all")
@@ -31,7 +31,7 @@ def identity_and_cell(*overrides: str, content: str = "c0ffee", weights: str = "
     tags = {"mergerexp.data.content_hash": content, "mergerexp.protocol": "2"}
     tags |= {"mergerexp.weights.sha256": weights} if is_pretrained else {}
     cell = [settings[key] for key in CELL]
-    found = (protocol(settings, tags), arm_of(settings, tags), cell)
+    found = (shared_settings(settings, tags), arm_of(settings, tags), cell)
     return fingerprint(cfg, content, weights if is_pretrained else None), found
 
 

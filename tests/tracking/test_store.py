@@ -20,7 +20,7 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import StoreError, UserError
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import StoreFile
-from mergerexp.tracking.study import StudyReader
+from mergerexp.tracking.study_reader import StudyReader
 from tests.studies import add_run, add_study, empty_store
 
 KILLED_IN_A_MIGRATION = """
@@ -151,7 +151,7 @@ def test_artifacts_are_where_the_store_is_now(how, tmp_path):
     reader = StudyReader(tracking(new))
     study = reader.with_predictions(reader.find())
     assert study.gaps == []
-    for run in reader.client.search_runs([study.experiment_id]):
+    for run in MlflowClient(reader.uri).search_runs([study.experiment_id]):
         assert run.info.artifact_uri.startswith(f"{new.as_uri()}/mlartifacts/")
     add_run(new, "init=imagenet", "fold=0", "seed=1")
     assert len(list((new / "mlartifacts").iterdir())) == 5
@@ -179,7 +179,7 @@ def test_a_study_is_read_where_nothing_can_be_written(how, tmp_path):
         root = root.rename(tmp_path / "moved")
     script = (
         "import sys; from mergerexp.config.schema import TrackingConfig\n"
-        "from mergerexp.tracking.study import StudyReader\n"
+        "from mergerexp.tracking.study_reader import StudyReader\n"
         "reader = StudyReader(TrackingConfig(sys.argv[1], 'mergerexp', None, 0.0))\n"
         "study = reader.with_predictions(reader.find())\n"
         "print(len(study.runs), study.gaps)\n"

@@ -1,1 +1,1 @@
-"""One module a kind of figure; each function draws one and returns it."""
+"""The figures of a report: each module has one kind, and each function draws one figure and returns it."""

@@ -1,4 +1,4 @@
-"""Pictures of galaxies that were rated right and wrong (Ackermann et al. 2018, Figs 8 to 11)."""
+"""Images of galaxies that were classified rightly and wrongly (Ackermann et al. 2018, Figs 8 to 11)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mergerexp.report.figures.style import LOOK
 from mergerexp.report.numbers import p_m_text
 
 COLUMNS = 8
-# name, title, label, called a merger
+# Each outcome has a name, a title, the label of its galaxies, and whether they were called mergers.
 OUTCOMES = (
     ("fig08_true_positives", "True positives", 1, True),
     ("fig09_false_positives", "False positives", 0, True),
@@ -29,7 +29,7 @@ SHOWN = 16
 
 @dataclass(frozen=True)
 class Picture:
-    """A small image with what the network made of it."""
+    """A small image of a galaxy with its label and the p_m that the network gave it."""
 
     objid: int
     label: int
@@ -37,40 +37,41 @@ class Picture:
     jpeg: bytes
 
 
-def draw_lots(examples: pd.DataFrame, seed: int) -> dict[str, list[Picture]]:
-    """Draw galaxies of each outcome at random.
+def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Picture]]:
+    """Draw galaxies with each outcome at random.
 
     Parameters
     ----------
     examples
-        Galaxies whose images are at hand: objid, label, p_m, jpeg, drawn (True for those that were
-        drawn at random from their outcome, see `mergerexp.training.examples`).
+        The galaxies whose images are at hand, with the columns objid, label, p_m, jpeg and drawn. The last
+        is True for the galaxies that were drawn at random from those with the same outcome; see
+        `mergerexp.training.examples`.
     seed
-        Of the draw.
+        The seed of the random draw.
 
     Returns
     -------
     dict
-        By the name of the gallery; empty lists where there is none.
+        The pictures of each outcome by the name of its gallery; the list is empty where there are none.
     """
-    lots = {}
+    samples = {}
     for name, _, label, called in OUTCOMES:
-        of_kind = (examples["label"] == label) & ((examples["p_m"] >= 0.5) == called)
-        own = examples[of_kind & examples["drawn"]]
-        order = np.random.default_rng([seed, label, called]).permutation(len(own))[:SHOWN]
-        lots[name] = _pictures(own.iloc[order].sort_values("p_m", ascending=False))
-    return lots
+        has_outcome = (examples["label"] == label) & ((examples["p_m"] >= 0.5) == called)
+        candidates = examples[has_outcome & examples["drawn"]]
+        order = np.random.default_rng([seed, label, called]).permutation(len(candidates))[:SHOWN]
+        samples[name] = _pictures(candidates.iloc[order].sort_values("p_m", ascending=False))
+    return samples
 
 
 def most_confident_mistakes(examples: pd.DataFrame) -> list[Picture]:
-    """Return the galaxies that were rated most surely and wrongly, the worst first."""
+    """Return the wrongly classified galaxies whose p_m is farthest from 0.5, the worst first."""
     wrong = examples[(examples["p_m"] >= 0.5) != (examples["label"] == 1)]
     worst = (wrong["p_m"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:SHOWN]
     return _pictures(wrong.loc[worst])
 
 
 def draw_gallery(pictures: list[Picture]) -> Figure:
-    """Draw pictures in rows, p_m below each."""
+    """Draw pictures in rows with p_m below each of them."""
     rows = max(1, -(-len(pictures) // COLUMNS))
     with mpl.rc_context(LOOK):
         made = Figure(figsize=(COLUMNS * 0.95, rows * 1.13), layout="constrained")

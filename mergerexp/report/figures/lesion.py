@@ -8,39 +8,40 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from mergerexp.report.figures.style import add_legend, colour_of, figure, marker_of
 from mergerexp.report.published import published
-from mergerexp.report.results import Results
+from mergerexp.report.results import StudyResults
 
-APART = 1.03  # factor between the points of two methods at one size, which would hide each other
+# The points of two methods at one size are drawn apart by this factor, or they would hide each other.
+SEPARATION = 1.03
 
 
-def draw_lesion(results: Results) -> Figure:
-    """Draw each arm's mean test error over folds with its SEM, power laws, and the published errors."""
+def draw_lesion(results: StudyResults) -> Figure:
+    """Draw each arm's mean test error over folds with its SEM and power law, and the published errors."""
     with figure(height=4.1) as (made, axes):
         for arm in results.arms:
-            own = results.learning[results.learning["arm"] == arm].sort_values("n_train")
+            errors = results.learning[results.learning["arm"] == arm].sort_values("n_train")
             colour = colour_of(results.arms, arm)
-            aside = APART ** (results.arms.index(arm) - (len(results.arms) - 1) / 2)
+            offset = SEPARATION ** (results.arms.index(arm) - (len(results.arms) - 1) / 2)
             axes.errorbar(
-                own["n_train"] * aside,
-                own["error"],
-                yerr=own["sem"],
+                errors["n_train"] * offset,
+                errors["error"],
+                yerr=errors["sem"],
                 fmt=marker_of(results.arms, arm),
                 color=colour,
                 capsize=3,
                 label=arm,
             )
             if law := results.power_laws.get(arm):
-                sizes = np.geomspace(own["n_train"].min(), own["n_train"].max(), 100)
+                sizes = np.geomspace(errors["n_train"].min(), errors["n_train"].max(), 100)
                 error, low, high = law.predict(sizes)
                 axes.plot(sizes, error, color=colour, linewidth=1)
                 axes.fill_between(sizes, low, high, color=colour, alpha=0.13, linewidth=0)
         ticks = set(results.learning["n_train"])
         if results.with_published:
-            errors, size = published()["lesion"]["error"], max(published()["lesion"]["sizes"])
+            published_errors, size = published()["lesion"]["error"], max(published()["lesion"]["sizes"])
             ticks.add(size)
             for name, colour in (("transfer", "#666666"), ("random", "#b0b0b0")):
                 label = f"Ackermann et al. 2018, {name}"
-                axes.plot([size], [errors[name][0]], "*", color=colour, markersize=10, label=label)
+                axes.plot([size], [published_errors[name][0]], "*", color=colour, markersize=10, label=label)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
         axes.xaxis.set_minor_locator(NullLocator())

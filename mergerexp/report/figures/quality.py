@@ -1,4 +1,4 @@
-"""Histogram of p_m, calibration, ROC and precision-recall (Ackermann et al. 2018, Figs 3 to 7)."""
+"""Histograms of p_m, calibration, ROC and precision-recall (Ackermann et al. 2018, Figs 3 to 7)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mergerexp.analysis.metrics import auroc
 from mergerexp.report.figures.style import MERGER, OTHER, add_legend, colour_of, figure, line_of, marker_of
 from mergerexp.report.published import published
 from mergerexp.report.quality import BALANCED
-from mergerexp.report.results import Results, largest
+from mergerexp.report.results import StudyResults
 from mergerexp.report.words import Words
 
 
 def draw_histogram(test: pd.DataFrame, words: Words, column: str = "p_m") -> Figure:
-    """Draw how p_m is distributed for mergers and for others, each class with a total of one."""
+    """Draw how p_m is distributed for mergers and for others, with each class normalised to one."""
     with figure() as (made, axes):
         edges = np.linspace(0, 1, 21).tolist()
         for label, name, colour in ((0, words.others, OTHER), (1, words.many, MERGER)):
@@ -47,12 +47,12 @@ def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> F
                 curve["fraction"] - curve["fraction_low"],
                 curve["fraction_high"] - curve["fraction"],
             ]
-            own = [curve["mean_p"] - curve["low"], curve["high"] - curve["mean_p"]]
+            to_limits = [curve["mean_p"] - curve["low"], curve["high"] - curve["mean_p"]]
             axes.errorbar(
                 curve["mean_p"] + shift,
                 curve["fraction"],
                 yerr=off,
-                xerr=own if kind == "width" else None,
+                xerr=to_limits if kind == "width" else None,
                 fmt=marker,
                 color=colour,
                 elinewidth=1,
@@ -68,11 +68,11 @@ def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> F
         return made
 
 
-def draw_roc(results: Results) -> Figure:
+def draw_roc(results: StudyResults) -> Figure:
     """Draw the receiver operating characteristic of every arm at its largest size."""
     with figure(width=4.6, height=4.3) as (made, axes):
         for arm in results.arms:
-            test = largest(results.study.predictions, arm)
+            test = results.pooled[arm].all_seeds
             curve = roc(test["label"], test["p_m"])
             area = auroc(test["label"], test["p_m"])
             colour, line = colour_of(results.arms, arm), line_of(results.arms, arm)
@@ -88,14 +88,17 @@ def draw_roc(results: Results) -> Figure:
         return made
 
 
-def draw_precision_recall(results: Results) -> Figure:
-    """Draw purity against completeness at equal numbers and in a survey; a rule has but one point."""
+def draw_precision_recall(results: StudyResults) -> Figure:
+    """Draw purity against completeness for equally many mergers and others, and for a survey.
+
+    A rule, which has no threshold, is a single point.
+    """
     shares = [(BALANCED, "-", "full")]
     if results.settings.prevalence != BALANCED:
         shares.append((results.settings.prevalence, ":", "none"))
     with figure(height=4.1) as (made, axes):
         for arm in results.arms:
-            test, colour = largest(results.study.predictions, arm), colour_of(results.arms, arm)
+            test, colour = results.pooled[arm].all_seeds, colour_of(results.arms, arm)
             is_rule = test["p_m"].nunique() <= 2
             named: dict[str, Any] = (
                 {"marker": marker_of(results.arms, arm), "linestyle": ""} if is_rule else {}
@@ -104,7 +107,8 @@ def draw_precision_recall(results: Results) -> Figure:
             for prevalence, line, filled in shares:
                 curve = precision_recall(test["label"], test["p_m"], prevalence)
                 if is_rule:
-                    at = (curve.threshold == test["p_m"].max()) & (curve.threshold >= 0.5)  # may call nothing
+                    # A rule that calls no galaxy a merger has no point.
+                    at = (curve.threshold == test["p_m"].max()) & (curve.threshold >= 0.5)
                     axes.plot(
                         curve.recall[at],
                         curve.precision[at],
@@ -123,18 +127,18 @@ def draw_precision_recall(results: Results) -> Figure:
         return made
 
 
-def all_quality_figures(results: Results) -> dict[str, Callable[[], Figure]]:
-    """Return what draws each figure, by its file's name; those of probabilities are of one network."""
+def all_quality_figures(results: StudyResults) -> dict[str, Callable[[], Figure]]:
+    """Return the functions that draw the figures, by file name; figures of probabilities show one network."""
     figures: dict[str, Callable[[], Figure]] = {
         "fig07_roc": lambda: draw_roc(results),
         "precision_recall": lambda: draw_precision_recall(results),
     }
     if results.rated is not None:
-        quality, words = results.quality[results.rated], results.words
-        calibrated = quality.recalibrated["isotonic"]
+        test, words = results.pooled[results.rated].first_seed, results.words
+        calibrated = results.quality[results.rated].recalibrated["isotonic"]
         figures |= {
-            "fig03_histogram": lambda: draw_histogram(quality.test, words),
-            "fig04_calibration": lambda: draw_calibration(quality.test, words),
+            "fig03_histogram": lambda: draw_histogram(test, words),
+            "fig04_calibration": lambda: draw_calibration(test, words),
             "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, words, "p_cal"),
             "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
         }

@@ -1,4 +1,4 @@
-"""What all figures share: no display, one look, the same bytes each time."""
+"""What all figures share: they need no display, look alike, and have the same bytes each time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 
 from mergerexp.files import written
 
-# Okabe & Ito's colours, told apart by colour-blind readers too; the markers say the same without colour.
+# These are Okabe and Ito's colours, which colour-blind readers can distinguish too. The markers distinguish
+# the arms without any colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MERGER, OTHER = "#0072B2", "#E69F00"
 WIDTH = 5.2  # inches
-FEW = 3  # arms whose legend fits among the data
-ASIDE = 1.8  # inches
+FEW = 3  # how many arms have a legend that fits among the data
+LEGEND_WIDTH = 1.8  # inches, of a legend beside the data
 LOOK: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -43,7 +44,7 @@ LOOK: dict[Any, Any] = {
 
 @contextmanager
 def figure(width: float = WIDTH, height: float = 3.9) -> Iterator[tuple[Figure, Axes]]:
-    """Give a figure with one set of axes in the common look, independent of pyplot's global state."""
+    """Provide a figure with one set of axes in the common look, independent of pyplot's global state."""
     with mpl.rc_context(LOOK):
         made = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(made)
@@ -51,19 +52,19 @@ def figure(width: float = WIDTH, height: float = 3.9) -> Iterator[tuple[Figure, 
 
 
 def add_legend(axes: Axes, arms: int, **options: Any) -> None:
-    """Put the legend into the axes, or beside them where so many arms would hide the data."""
+    """Put the legend into the axes, or beside them where it would hide the data for so many arms."""
     made = axes.figure
     assert isinstance(made, Figure)
     if arms > FEW:
         width, height = made.get_size_inches()
-        made.set_size_inches(width + ASIDE, height)
+        made.set_size_inches(width + LEGEND_WIDTH, height)
         made.legend(*axes.get_legend_handles_labels(), **(options | {"loc": "outside right upper"}))
     else:
         axes.legend(**options)
 
 
 def save(drawn: Figure, folder: Path, name: str) -> Path:
-    """Write ``name.png`` and ``name.pdf``; return the path of the first."""
+    """Write ``name.png`` and ``name.pdf``, and return the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(LOOK):
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
@@ -80,9 +81,9 @@ def colour_of(arms: list[str], arm: str) -> str:
 def marker_of(arms: list[str], arm: str) -> str:
     """Return the marker that an arm has in all figures of a study."""
     turn, place = divmod(arms.index(arm), len(COLOURS))
-    return MARKERS[(place + turn) % len(MARKERS)]  # a colour that comes again has another marker
+    return MARKERS[(place + turn) % len(MARKERS)]  # Arms with the same colour have different markers.
 
 
 def line_of(arms: list[str], arm: str) -> str:
-    """Return the line style that an arm has in all figures of a study: another where colours come again."""
+    """Return the line style of an arm in all figures; arms with the same colour have different ones."""
     return LINES[arms.index(arm) // len(COLOURS) % len(LINES)]

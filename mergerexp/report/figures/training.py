@@ -12,16 +12,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mergerexp.report.figures.style import LOOK, colour_of
-from mergerexp.report.results import Results
+from mergerexp.report.results import StudyResults
 from mergerexp.runs.endings import BEST_EPOCH
 
 TRAINING = "#8a8a8a"
 
 
-def draw_learning_curves(results: Results) -> Figure:
-    """Draw two rows of panels for each network, losses and accuracy, and a column for each size.
+def draw_learning_curves(results: StudyResults) -> Figure:
+    """Draw losses and accuracy in two rows of panels for each network, with a column for each size.
 
-    Epochs of the head stage are counted back from 0, where fine-tuning begins; a dot is a run's best epoch.
+    The epochs of the head stage are counted back from 0, where fine-tuning begins. A dot marks the best epoch
+    of a run.
     """
     sizes = sorted(results.histories["subset"].unique(), reverse=True)
     arms = [arm for arm in results.networks if arm in set(results.histories["arm"])]
@@ -31,37 +32,37 @@ def draw_learning_curves(results: Results) -> Figure:
         FigureCanvasAgg(made)
         grid = made.subplots(2 * len(arms), len(sizes), squeeze=False, sharex="col", sharey="row")
         for (row, arm), (column, size) in ((a, b) for a in enumerate(arms) for b in enumerate(sizes)):
-            own = results.histories[(results.histories["arm"] == arm) & (results.histories["subset"] == size)]
+            in_panel = (results.histories["arm"] == arm) & (results.histories["subset"] == size)
             colour = colour_of(results.arms, arm)
             losses, accuracy = grid[2 * row, column], grid[2 * row + 1, column]
-            for run_id, run in own.groupby("run_id"):
+            for run_id, run in results.histories[in_panel].groupby("run_id"):
                 best = results.study.metrics[run_id].get(BEST_EPOCH)
                 _draw_run(losses, accuracy, run, best, colour)
-            losses.set_title(f"{arm}, N = {_n_train(results, arm, size)}")
+            losses.set_title(_title(results.study.runs, arm, size))
         _label(grid, made)
         return made
 
 
 def _draw_run(losses: Axes, accuracy: Axes, run: pd.DataFrame, best: float | None, colour: str) -> None:
     epoch = _epochs(run)
-    for _, stage in run.groupby("stage"):  # each begins anew: no line leads from one to the next
+    for _, stage in run.groupby("stage"):  # No line leads from one stage to the next.
         losses.plot(epoch[stage.index], stage["train_loss"], color=TRAINING, linewidth=0.8)
         losses.plot(epoch[stage.index], stage["val_loss"], color=colour, linewidth=0.9)
         accuracy.plot(epoch[stage.index], stage["val_accuracy"], color=colour, linewidth=0.9)
     if best is not None:
-        at = epoch == best + 1  # -1: the head stage's last
+        at = epoch == best + 1  # A best epoch of -1 is the last one of the head stage.
         accuracy.plot(epoch[at], run.loc[at, "val_accuracy"], ".", color=colour, markersize=7)
 
 
 def _epochs(run: pd.DataFrame) -> pd.Series:
-    """Return where epochs end: the first of fine-tuning at 1, the last of the head stage at 0."""
+    """Return where epochs end: the last of the head stage at 0, and the first of fine-tuning at 1."""
     in_head = run["stage"] == "head"
     return run["epoch"] + 1 - np.where(in_head, in_head.sum(), 0)
 
 
-def _n_train(results: Results, arm: str, subset: float) -> int:
-    runs = results.study.runs
-    return round(runs.loc[(runs["arm"] == arm) & (runs["subset"] == subset), "n_train"].mean())
+def _title(runs: pd.DataFrame, arm: str, subset: float) -> str:
+    n_train = runs.loc[(runs["arm"] == arm) & (runs["subset"] == subset), "n_train"]
+    return f"{arm}, N = {round(n_train.mean())}" if len(n_train) else f"{arm}, not trained"
 
 
 def _label(grid: np.ndarray, made: Figure) -> None:

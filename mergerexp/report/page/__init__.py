@@ -1,4 +1,4 @@
-"""The report of a study: one HTML page that loads nothing, in which a threshold can be tried out."""
+"""The page of a study: one HTML file that loads nothing, and in which thresholds can be tried out."""
 
 from mergerexp.report.page.content import (
     Arm,

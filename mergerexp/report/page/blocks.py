@@ -1,4 +1,4 @@
-"""Figures, tables and galleries as the templates want them: numbered, embedded, their cells as text."""
+"""Figures, tables and galleries in the form that the templates need: numbered, embedded, and as text."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mergerexp.report.page.images import Embedded, embed
 from mergerexp.report.words import Words
 
 NOTHING = "–"
-LONG = 28  # characters of a cell that may be broken into lines
+LONG = 28  # the number of characters above which a cell may be broken into lines
 
 
 class Column(NamedTuple):
-    """A column's heading, and how it is set: "number" (flush right), "long" (on several lines) or ""."""
+    """The heading of a column, and its kind: "number" (flush right), "long" (on several lines) or ""."""
 
     name: str
     kind: str
 
 
 class Small(NamedTuple):
-    """An image of a gallery, its p_m as shown, and what it is called."""
+    """An image of a gallery with its p_m and its class as they are shown."""
 
     src: str
     alt: str
@@ -40,7 +40,7 @@ class Small(NamedTuple):
 
 
 class Block(NamedTuple):
-    """An item as the template wants it; of the rest, what its kind needs."""
+    """An item in the form that the template needs; only the fields that its kind needs are filled."""
 
     kind: str
     item: Item
@@ -63,7 +63,7 @@ class Part(NamedTuple):
 
 
 class _Numbering:
-    """Counts figures and tables, and refuses a name that was there before."""
+    """Counts figures and tables, and refuses a name that was used before."""
 
     def __init__(self) -> None:
         self._count = {"Figure": 0, "Table": 0}
@@ -88,7 +88,7 @@ def blocks(report: Report, folder: Path) -> tuple[list[Part], Block | None]:
     Raises
     ------
     ValueError, OSError
-        As `render.write_page` does.
+        Under the same conditions as `render.write_page`.
     """
     numbering = _Numbering()
     parts = [
@@ -138,7 +138,7 @@ def _table(table: TableBlock, anchor: str, label: str) -> Block:
 
 
 def _texts(column: pd.Series) -> list[str]:
-    """Return a column's cells, its numbers with the same decimals, four at most."""
+    """Return the cells of a column; its numbers have equally many decimals, at most four."""
     texts = [_text(value) for value in column]
     if not pd.api.types.is_float_dtype(column) or any("e" in text for text in texts):
         return texts
@@ -167,6 +167,6 @@ def _kind(cells: list[str]) -> str:
 
 
 def _all_numbers(cells: Iterable[str]) -> bool:
-    """Tell whether there are numbers and no words, be they with errors, signs or exponents."""
+    """Tell whether cells hold numbers, with or without errors, signs and exponents, and no words."""
     text = re.sub(r"(?<=\d)e(?=[-+]?\d)", "", "".join(cells))
     return bool(re.search(r"\d", text)) and not re.search(r"[^\W\d_]", text)

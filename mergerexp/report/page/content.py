@@ -1,4 +1,4 @@
-"""What a study's page shows, as plain data that whoever aggregates a study fills."""
+"""The content of a study's page, as plain data."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mergerexp.report.words import Words
 
 @dataclass(frozen=True)
 class Headline:
-    """A number to see first.
+    """A number that is shown first.
 
     Attributes
     ----------
     label
-        What it is.
+        What the number is.
     ours
-        As it came out, with its error.
+        The number that was found, with its error.
     published
-        What the paper says of it, if anything is to be said.
+        What the paper says about it; None if nothing should be said.
     note
-        What else to know, in a few words.
+        What else should be known, in a few words.
     """
 
     label: str
@@ -37,18 +37,18 @@ class Headline:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure; it is shown at the size it was drawn for, by its resolution in dots per inch.
+    """A figure, which is shown at the size for which it was drawn, by its resolution in dots per inch.
 
     Attributes
     ----------
     name
-        What links to it go by; unique among a page's figures.
+        The name by which links refer to the figure, unique among the figures of a page.
     title, caption
-        What it is, without a full stop; what to see in it.
+        What the figure is, without a full stop, and what can be seen in it.
     alt
-        What it shows, for those who can't see it.
+        What the figure shows, for those who can't see it.
     png
-        Path of the image. A PDF of the same name beside it is linked to.
+        The path of the image. A PDF of the same name beside it is linked to.
     """
 
     name: str
@@ -60,18 +60,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A table; its first column names the rows, its index is not shown.
+    """A table, of which the first column names the rows; the index is not shown.
 
     Attributes
     ----------
     name, title, caption
-        As of a figure.
+        These are as for a `Figure`.
     frame
-        Strings are shown as they are, floats with four significant digits and at most four decimals,
-        missing values as a dash. Columns without a letter in any cell are set flush right.
+        The content. Strings are shown as they are, floats with four significant digits and at most four
+        decimals, and missing values as a dash. Columns without a letter in any cell are set flush right.
     links
-        Addresses (http or https) of the rows' first cells, one a row, None where there is none; empty for
-        a table without links.
+        The addresses (http or https) to which the first cells of the rows are linked, None where there is
+        none. It is empty for a table without links.
     """
 
     name: str
@@ -88,13 +88,13 @@ class Thumb:
     Attributes
     ----------
     image
-        JPEG or PNG file content.
+        The content of a JPEG or PNG file.
     p_m
-        Merger probability, that of the arm where it stands.
+        The merger probability according to the arm with which the image is shown.
     objid
-        Identifier.
+        The identifier of the galaxy.
     label
-        1 for a merger, 0 else.
+        1 for a merger, 0 otherwise.
     """
 
     image: bytes
@@ -105,16 +105,16 @@ class Thumb:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small images with their p_m, in groups, as Figs 8-11 of Ackermann et al. 2018.
+    """Small images with their p_m, in groups, like Figs 8 to 11 of Ackermann et al. 2018.
 
     Attributes
     ----------
     name, title, caption
-        As of a figure.
+        These are as for a `Figure`.
     groups
-        Heading and images of each.
+        The heading and the images of each group.
     named
-        Say below each image which class it is of.
+        Whether the class of each image is named below it.
     """
 
     name: str
@@ -129,18 +129,18 @@ Item = Figure | TableBlock | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes
     ----------
     id
-        What links to it go by; unique.
+        The unique name by which links refer to the section.
     title
-        Heading.
+        The heading.
     intro
-        Paragraphs, parted by empty lines.
+        The paragraphs, separated by empty lines.
     items
-        Figures, tables and galleries in their order. They are numbered over the whole page.
+        The figures, tables and galleries in their order. They are numbered over the whole page.
     """
 
     id: str
@@ -156,11 +156,11 @@ class Arm:
     Attributes
     ----------
     name
-        As it is offered.
+        The name under which the method can be selected.
     label, p_m
-        1 for a merger, 0 else, and merger probability of the test galaxies, each once; shape (n,).
+        The label (1 for a merger, 0 otherwise) and the merger probability of each test galaxy, shape (n,).
     samples
-        Some of them with their images.
+        Some of these galaxies with their images.
     """
 
     name: str
@@ -176,13 +176,13 @@ class Explorer:
     Attributes
     ----------
     arms
-        At least one; the first is shown first.
+        The methods, of which there must be at least one. The first is shown first.
     prevalence
-        Fraction of mergers in the data set.
-    survey
-        In a survey, to choose with a click.
+        The fraction of mergers in the data set.
     note
-        A sentence on the predictions: of which runs and galaxies.
+        A sentence on the runs and galaxies that the predictions come from.
+    survey
+        The fraction of mergers in a survey, which can be chosen with a click.
     """
 
     arms: Sequence[Arm]
@@ -193,30 +193,30 @@ class Explorer:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a study's page shows. Texts are plain; "p_m" is set as a symbol.
+    """Everything that a study's page shows, as plain text in which "p_m" is set as a symbol.
 
     Attributes
     ----------
     title, subtitle
-        Of the page.
+        The title and subtitle of the page.
     headline
-        Numbers to see first.
+        The numbers that are shown first.
     gaps
-        What is missing, unfinished, duplicate or foreign, a line each; shown on top.
+        A line for everything that is missing, unfinished, duplicate or foreign; shown at the top.
     sections
-        Body of the page.
+        The body of the page.
     errata
-        Of the published paper.
+        Errors in the published paper.
     runs
-        A row a run, its link that of the run in MLflow.
+        A table with a row for each run, linked to the run in MLflow.
     provenance
-        Names and values, nested as one likes; lists are set with commas.
+        Names and values, nested to any depth. Lists are set with commas.
     explorer
-        None for a page without.
+        The threshold explorer; None for a page without one.
     words
-        What the classes are called.
+        The words for the two classes.
     verdict
-        What came out, in a sentence, and what to know before it is believed, a sentence each.
+        A sentence on what was found, and a sentence for each reason to doubt it.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What the threshold explorer needs to know of the predictions: counts at each threshold it offers."""
+"""What the threshold explorer needs to know about the predictions: counts at each threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mergerexp.report.words import Words
 
 
 def cells_of(p_m: ArrayLike) -> NDArray[np.int64]:
-    """Round down to a multiple of 1/GRID: p_m reaches a threshold on that grid exactly if this does.
+    """Round p_m down to multiples of 1/GRID, which reach exactly the thresholds that p_m reaches.
 
     Raises
     ------
@@ -31,25 +31,25 @@ def cells_of(p_m: ArrayLike) -> NDArray[np.int64]:
 
 
 def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
-    """Return what the templates need, of which "data" is for the script.
+    """Return what the templates need; the script needs only "data".
 
     Raises
     ------
     ValueError
-        If there is no arm, or the prevalence, predictions or images are wrong.
+        If there is no arm, or a prevalence, prediction or image can't be used.
     """
     for share in (explorer.prevalence, explorer.survey):
         if not 0 < share < 1:
             raise ValueError(f"explorer: prevalence must lie between 0 and 1, not {share}")
     if not explorer.arms:
         raise ValueError("explorer: there is no arm to explore")
-    images: dict[bytes, tuple[int, str]] = {}  # their place in the list, and their source
+    images: dict[bytes, tuple[int, str]] = {}  # the place of each image in the list, and its source
     arms = [_arm(arm, images) for arm in explorer.arms]
     sources = [source for _, source in images.values()]
     data = {"cells": GRID, "prevalence": explorer.prevalence, "arms": arms, "images": sources}
     data["words"] = words._asdict()
     shares = {
-        "own": f"{100 * explorer.prevalence:.3g} %",
+        "of_data_set": f"{100 * explorer.prevalence:.3g} %",
         "survey": explorer.survey,
         "of_survey": f"{100 * explorer.survey:.3g} %",
     }
@@ -57,7 +57,7 @@ def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
 
 
 def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
-    """Return an arm's counts at p_m >= cell / GRID, with their 2σ Jeffreys limits, and its samples."""
+    """Return an arm's samples, and its counts at p_m >= cell / GRID with their 2σ Jeffreys limits."""
     try:
         area = auroc(arm.label, arm.p_m)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Images inside a page."""
+"""Images that are embedded in a page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 class Embedded(NamedTuple):
-    """An image as a data URI, and its size in CSS pixels, of which 96 make an inch."""
+    """An image as a data URI, with its size in CSS pixels, of which 96 make an inch."""
 
     src: str
     width: int
@@ -23,7 +23,7 @@ def embed(content: bytes, name: str) -> Embedded:
     Raises
     ------
     ValueError
-        If it is neither a PNG nor a JPEG; the message has the name.
+        If the content is neither a PNG nor a JPEG image; the message contains the name.
     """
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:

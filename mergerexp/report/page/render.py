@@ -1,4 +1,4 @@
-"""The page from its content, by templates; whatever stands in the content is text, never markup."""
+"""Rendering the page from its content by templates; the content is always text, never markup."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mergerexp.report.page.content import Report
 from mergerexp.report.page.explorer import explorer_data
 
 TEMPLATES = Path(__file__).parent
-SHOWN_GAPS = 12  # the others are folded away
+SHOWN_GAPS = 12  # how many gaps are shown before the others are folded away
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Write the page, whole or not at all.
+    """Write the page; after an error, the file is as it was before.
 
     Raises
     ------
     ValueError
-        If two sections or items have one name, an image is not a PNG or JPEG, a link is not http(s), or
-        predictions are wrong.
+        If two sections or items have the same name, an image is not a PNG or JPEG, a link is not http(s), or
+        predictions are out of range.
     OSError
         If a figure's file can't be read.
     """
@@ -34,12 +34,12 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def render(report: Report, folder: Path) -> str:
-    """Return the page as it would stand in a folder, to which links to PDFs are relative.
+    """Return the page as it would be in a folder, to which the links to PDFs are relative.
 
     Raises
     ------
     ValueError, OSError
-        As `write_page` does.
+        Under the same conditions as `write_page`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -66,7 +66,7 @@ def render(report: Report, folder: Path) -> str:
 
 
 def _policy(css: str, js: str) -> str:
-    """Return the content security policy: nothing but our own style and script, and embedded images."""
+    """Return the content security policy, which allows only our style and script and embedded images."""
     style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, js))
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "

@@ -1,4 +1,4 @@
-"""Test error against the strength of a degradation of the test images."""
+"""Test error against the strength of each degradation of the test images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mergerexp.report.figures.style import FEW, LOOK, add_legend, colour_of, marker_of
-from mergerexp.report.results import Results
+from mergerexp.report.results import StudyResults
 
 COLUMNS = 3
 
 
-def draw_robustness(results: Results) -> Figure:
-    """Draw a panel for each degradation, the first strength of each being none."""
+def draw_degradations(results: StudyResults) -> Figure:
+    """Draw a panel for each degradation, beginning with the images as they are."""
     assert results.robustness is not None
     kinds = list(dict.fromkeys(results.robustness["degradation"]))
     rows = -(-len(kinds) // COLUMNS)
@@ -24,14 +24,15 @@ def draw_robustness(results: Results) -> Figure:
         for axes in grid.flat[len(kinds) :]:
             axes.set_axis_off()
         for axes, kind in zip(grid.flat, kinds, strict=False):
-            own = results.robustness[results.robustness["degradation"] == kind]
-            strengths = list(dict.fromkeys(own["strength"]))  # from harmless to ruinous, as they were given
+            curves = results.robustness[results.robustness["degradation"] == kind]
+            # The strengths are in the order in which they were configured, from harmless to ruinous.
+            strengths = list(dict.fromkeys(curves["strength"]))
             for arm in results.arms:
-                row = own[own["arm"] == arm].set_index("strength").reindex(strengths)
+                curve = curves[curves["arm"] == arm].set_index("strength").reindex(strengths)
                 axes.errorbar(
                     range(len(strengths)),
-                    row["error"],
-                    yerr=row["sem"],
+                    curve["error"],
+                    yerr=curve["sem"],
                     fmt=f"-{marker_of(results.arms, arm)}",
                     color=colour_of(results.arms, arm),
                     markersize=4,

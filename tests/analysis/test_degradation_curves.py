@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mergerexp.analysis.robustness import doubling_strength, doubling_strengths, robustness_curves
+from mergerexp.analysis.degradation_curves import doubling_strength, doubling_strengths, robustness_curves
 
 
 def rated(wrong: int, **own) -> pd.DataFrame:

@@ -9,9 +9,10 @@ import pytest
 from mlflow import MlflowClient
 
 from mergerexp.config.schema import TrackingConfig
-from mergerexp.report.examples import read_examples, read_robustness
 from mergerexp.tracking.record import log_file
-from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
+from mergerexp.tracking.study import Study
+from mergerexp.tracking.study_artifacts import ROBUSTNESS, read_examples, read_robustness
+from mergerexp.tracking.study_reader import StudyReader
 from tests.studies import add_study
 
 pytestmark = pytest.mark.slow

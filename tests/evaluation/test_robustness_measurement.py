@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 import mergerexp.robustness
 import mergerexp.train
-from mergerexp.analysis.robustness import robustness_curves
+from mergerexp.analysis.degradation_curves import robustness_curves
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.degradations.degrade import DEGRADATIONS
-from mergerexp.evaluation import robustness
-from mergerexp.files import write_json
+from mergerexp.evaluation.robustness_measurement import RobustnessMeasurement
 from mergerexp.models.stored import StoredNetwork
-from mergerexp.tracking.record import log_file
-from mergerexp.tracking.study import ROBUSTNESS, Study, StudyReader
+from mergerexp.tracking.study import Study
+from mergerexp.tracking.study_artifacts import ROBUSTNESS
+from mergerexp.tracking.study_reader import StudyReader
 from tests.conftest import TINY
 
 FEW = ("degradations=[noise,jpeg]", "strengths.noise=[0,30]", "strengths.jpeg=[100,40,5]", "batch=7")
@@ -62,13 +63,13 @@ def measured(reader: StudyReader) -> tuple[Study, dict[str, pd.DataFrame]]:
     """The ratings of the runs that have some."""
     study = reader.find()
     found = reader.artifacts(study.runs, ROBUSTNESS, pd.read_parquet)
-    return study, {run_id: own for run_id, own in found.items() if not isinstance(own, Exception)}
+    return study, {run_id: ratings for run_id, ratings in found.items() if not isinstance(ratings, Exception)}
 
 
 def forget(reader: StudyReader) -> None:
     """Take the ratings away again."""
     for run_id in reader.find().runs["run_id"]:
-        artifacts = Path(reader.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
+        artifacts = Path(MlflowClient(reader.uri).get_run(run_id).info.artifact_uri.removeprefix("file://"))
         (artifacts / ROBUSTNESS).unlink(missing_ok=True)
 
 
@@ -80,39 +81,39 @@ def test_every_degradation_of_the_largest_subset(measure, reader, capsys):
     assert set(ratings) == set(largest["run_id"])
     parts = []
     for run in largest.itertuples():
-        own = ratings[run.run_id]
-        assert own.dtypes.astype(str).to_dict() == {
+        rated = ratings[run.run_id]
+        assert rated.dtypes.astype(str).to_dict() == {
             "objid": "int64",
             "label": "int8",
             "degradation": "str",
             "strength": "float64",
             "p_m": "float64",
         }
-        assert list(dict.fromkeys(own["degradation"])) == list(DEGRADATIONS)
-        path = reader.client.download_artifacts(run.run_id, "predictions.parquet")
+        assert list(dict.fromkeys(rated["degradation"])) == list(DEGRADATIONS)
+        path = MlflowClient(reader.uri).download_artifacts(run.run_id, "predictions.parquet")
         test = pd.read_parquet(path).query("split == 'test'").reset_index(drop=True)
-        for _, level in own.groupby(["degradation", "strength"]):
+        for _, level in rated.groupby(["degradation", "strength"]):
             assert level["objid"].tolist() == test["objid"].tolist()
             assert level["label"].tolist() == test["label"].tolist()
-        none = own.groupby("degradation", sort=False).head(len(test))
+        none = rated.groupby("degradation", sort=False).head(len(test))
         assert np.abs(none["p_m"].to_numpy() - np.tile(test["p_m"], len(DEGRADATIONS))).max() < 1e-5
-        noisy = own.query("degradation == 'noise' and strength == 200")
+        noisy = rated.query("degradation == 'noise' and strength == 200")
         assert np.abs(noisy["p_m"].to_numpy() - test["p_m"]).max() > 1e-3
-        parts.append(own.assign(arm=run.arm, subset=run.subset, seed=run.seed, fold=run.fold))
+        parts.append(rated.assign(arm=run.arm, subset=run.subset, seed=run.seed, fold=run.fold))
     curve = robustness_curves(pd.concat(parts))
     assert set(curve["folds"]) == {2}
 
 
 def test_goes_on_where_it_stopped_and_then_does_nothing(measure, reader, capsys, monkeypatch):
     forget(reader)
-    keep = robustness.Robustness._keep
+    keep = RobustnessMeasurement._keep
 
     def interrupted(self, run, ratings):
         keep(self, run, ratings)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(robustness.Robustness, "_keep", interrupted)
+        patch.setattr(RobustnessMeasurement, "_keep", interrupted)
         assert measure(*FEW) == 130
     assert "goes on where this one stopped" in capsys.readouterr().err
     ((run_id, before),) = measured(reader)[1].items()
@@ -137,37 +138,44 @@ def test_batches_do_not_matter_and_subsets_can_be_chosen(measure, reader):
     assert measure(*FEW, "subset=[1.0,0.5]", "batch=100") == 0
     again = measured(reader)[1]
     assert len(again) == 4
-    for run_id, own in first.items():
-        pd.testing.assert_frame_equal(again[run_id], own, atol=1e-5)
+    for run_id, before in first.items():
+        pd.testing.assert_frame_equal(again[run_id], before, atol=1e-5)
 
 
-def test_what_is_no_network_is_skipped_and_a_damaged_one_named(measure, reader, capsys, tmp_path):
+def add_rule(store: MlflowClient, network: Run) -> str:
+    """Record a fixed rule in the cell of a network, and return its ID."""
+    tags = {key: value for key, value in network.data.tags.items() if key.startswith("mergerexp.")}
+    rule = store.create_run(network.info.experiment_id, tags=tags, run_name="rule").info.run_id
+    kind = {"model.kind": "nonparametric", "model.method": "gini_m20"}
+    for key, value in {**network.data.params, **kind}.items():
+        store.log_param(rule, key, value)
+    store.set_terminated(rule)
+    return rule
+
+
+def test_a_rule_is_skipped_and_a_damaged_network_named(measure, reader, capsys, tmp_path):
     forget(reader)
-    runs = reader.find().runs.query("subset == 1")
-    other, damaged = runs["run_id"]
-    network = reader.client.download_artifacts(other, "model.json", str(tmp_path))
-    weights = Path(reader.client.download_artifacts(damaged, "model.safetensors", str(tmp_path)))
+    store = MlflowClient(reader.uri)
+    other, damaged = reader.find().runs.query("subset == 1")["run_id"]
+    weights = Path(store.download_artifacts(damaged, "model.safetensors", str(tmp_path)))
     broken = tmp_path / "broken" / "model.safetensors"
     broken.parent.mkdir()
     broken.write_bytes(weights.read_bytes()[:500])
-    description = tmp_path / "other" / "model.json"
-    description.parent.mkdir()
-    write_json(description, {"kind": "nonparametric"})
+    rule = add_rule(store, store.get_run(other))
     try:
-        log_file(reader.client, other, description)
-        reader.client.log_artifact(damaged, str(broken))
+        store.log_artifact(damaged, str(broken))
         assert measure(*FEW) == 1
     finally:
-        log_file(reader.client, other, Path(network))
-        reader.client.log_artifact(damaged, str(weights))
-    told = capsys.readouterr().err
-    assert f"fold=0 seed=0 (run {other[:8]}) is skipped: a nonparametric model is no network" in told
+        store.delete_run(rule)
+        store.log_artifact(damaged, str(weights))
+    shown = capsys.readouterr().err
+    assert f"fold=0 seed=0 (run {rule[:8]}) is skipped: a nonparametric model is no network" in shown
     assert (
         f"fold=1 seed=0 (run {damaged[:8]}) can't be rated: UserError: model.safetensors in MLflow is damaged"
-        in told
+        in shown
     )
-    assert "0 networks rated, 0 before, 1 failed" in told
-    assert measured(reader)[1] == {}
+    assert "1 networks rated, 0 before, 1 failed" in shown
+    assert set(measured(reader)[1]) == {other}
 
 
 def the_error(capsys) -> str:
@@ -204,7 +212,7 @@ def test_found_by_content_under_any_name(measure, datasets, reader, capsys, tmp_
 
 
 @pytest.mark.parametrize("call", ["log_artifact", "list_artifacts"])
-def test_an_mlflow_that_fails_is_told_in_one_line(call, measure, reader, capsys, monkeypatch):
+def test_an_mlflow_that_fails_is_named_in_one_line(call, measure, reader, capsys, monkeypatch):
     forget(reader)
 
     def gone(*args, **kwargs):
@@ -213,7 +221,9 @@ def test_an_mlflow_that_fails_is_told_in_one_line(call, measure, reader, capsys,
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, gone)
         assert measure(*FEW) == 2
-        assert "MLflow does not answer (ConnectionError: the server is gone)" in the_error(capsys)
+        line = the_error(capsys)
+        assert "MLflow does not answer (ConnectionError: the server is gone)" in line
+        assert line.endswith("the same command goes on from here")
     assert measure(*FEW) == 0
 
 
@@ -229,6 +239,6 @@ def test_an_mlflow_that_fails_is_told_in_one_line(call, measure, reader, capsys,
     ],
 )
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have the device")
-def test_what_is_not_there_is_told_in_one_line(override, hint, measure, capsys):
+def test_what_is_not_there_is_named_in_one_line(override, hint, measure, capsys):
     assert measure(override) == 2
     assert hint in the_error(capsys)

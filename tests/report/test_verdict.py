@@ -23,7 +23,7 @@ def comparison(p: float, difference: float = 0.03, p_of_folds: float | None = No
 
 
 @pytest.mark.parametrize(
-    ("p", "difference", "p_of_folds", "said"),
+    ("p", "difference", "p_of_folds", "expected"),
     [
         (0.00001, 0.03, 0.01, "imagenet is better than random on these galaxies, by both tests"),
         (0.99999, -0.03, 0.99, "random is better than imagenet on these galaxies, by both tests"),
@@ -40,10 +40,10 @@ def comparison(p: float, difference: float = 0.03, p_of_folds: float | None = No
         (1.0, 0.0, 0.5, "can't be told apart on these galaxies, by both tests"),  # the arms never differ
     ],
 )
-def test_one_sentence_says_what_both_tests_say(p, difference, p_of_folds, said):
+def test_one_sentence_says_what_both_tests_say(p, difference, p_of_folds, expected):
     """The tests' p stand beside each other, with the level; a verdict of one test alone is no verdict."""
     text = verdict(comparison(p, difference, p_of_folds))
-    assert said in text
+    assert expected in text
     assert text.count(". ") == 0 and text.endswith("at a level of 0.025 in either direction.")
     assert "by the paired bootstrap over galaxies" in text
     assert ("by the corrected t over folds" in text) == (p_of_folds is not None)
@@ -63,7 +63,7 @@ def test_details_give_the_difference_of_whoever_is_better():
     assert "the error of random is smaller by 0.0300 (95 % interval 0.0100 to 0.0500" in text
     assert "is in the tables too (p = 0.0040). It is not safe" in text
     assert "would tell how much is luck" in text
-    assert "would tell how much is luck" not in details(comparison(0.01), seeds=2)
+    assert "would tell how much is luck" not in details(comparison(0.01), has_several_seeds=True)
 
 
 def test_no_comparison():

@@ -14,7 +14,8 @@ from mergerexp.errors import UserError
 from mergerexp.runs.job_folder import FAILED, RUNNING
 from mergerexp.tracking.arms import name_arms
 from mergerexp.tracking.record import IDENTITY, log_file
-from mergerexp.tracking.study import Study, StudyReader
+from mergerexp.tracking.study import Study
+from mergerexp.tracking.study_reader import StudyReader
 from tests.studies import add_run, add_study
 
 pytestmark = pytest.mark.slow
@@ -94,9 +95,9 @@ def test_runs_of_another_device_or_precision_are_foreign(tmp_path):
     add_study(tmp_path, ["imagenet"], [1.0], [0, 1, 2], *on_gpu)
     add_run(tmp_path, "fold=3", "trainer.device=cpu", "trainer.precision=32")
     study = reader(tmp_path).find()
-    said = dict(gaps(study))
-    assert "trainer.device=cpu, trainer.precision=32; the study has" in said["foreign"]
-    assert said["missing"] == "imagenet subset=1 fold=3 seed=0 is not in MLflow"
+    by_kind = dict(gaps(study))
+    assert "trainer.device=cpu, trainer.precision=32; the study has" in by_kind["foreign"]
+    assert by_kind["missing"] == "imagenet subset=1 fold=3 seed=0 is not in MLflow"
     assert reader(tmp_path).find(where={"trainer.device": "cuda", "fold": [0, 1, 2]}).runs.shape[0] == 3
 
 
@@ -172,12 +173,12 @@ def test_predictions_that_are_not_those_of_the_run(root):
     moved.loc[moved["split"] == "test", "objid"] = objids[: (moved["split"] == "test").sum()]
     put(root, ids[2], moved)
     study = reader(root).with_predictions(reader(root).find())
-    said = {what.split()[2]: what for kind, what in gaps(study) if kind == "damaged"}
+    by_fold = {what.split()[2]: what for kind, what in gaps(study) if kind == "damaged"}
     assert set(study.runs["fold"]) == {0}
-    assert "objects of the two classes in its" in said["fold=1"]
-    assert "has not the test error that the run had" in said["fold=3"]
-    assert "test fold 0 too" in said["fold=2"] or "is not that of other runs" in said["fold=2"]
-    assert runs.loc[3, "run_id"][:8] in said["fold=3"]
+    assert "objects of the two classes in its" in by_fold["fold=1"]
+    assert "has not the test error that the run had" in by_fold["fold=3"]
+    assert "test fold 0 too" in by_fold["fold=2"] or "is not that of other runs" in by_fold["fold=2"]
+    assert runs.loc[3, "run_id"][:8] in by_fold["fold=3"]
 
 
 def test_a_damaged_run_casts_no_doubt_on_the_others(root):
@@ -221,7 +222,7 @@ def test_a_store_that_goes_silent(root, monkeypatch):
     def fail(*arguments: object, **named: object) -> None:
         raise MlflowException("API request to http://me:secret@host:5000/api failed")
 
-    monkeypatch.setattr(study.client, "search_runs", fail)
+    monkeypatch.setattr(MlflowClient, "search_runs", fail)
     with pytest.raises(UserError, match="MLflow does not answer") as caught:
         study.find()
     assert "secret" not in str(caught.value) and "//host:5000" in str(caught.value)

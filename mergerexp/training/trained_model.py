@@ -1,4 +1,4 @@
-"""The results of a run with any kind of model."""
+"""The result of a run: a trained model and its predictions, whatever kind of model it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Results:
+class TrainedModel:
     """A trained model, and how it rates the validation and test galaxies.
 
     Attributes

@@ -1,0 +1,40 @@
+"""What an aggregation can be told about the numbers of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AggregationSettings:
+    """What an aggregation can be told about the numbers of a report.
+
+    Attributes
+    ----------
+    compare
+        The two arms that are compared, of which the first is tested for the smaller error. None compares
+        pretrained with random weights.
+    prevalence
+        The fraction of mergers in a survey.
+    draws
+        The number of draws in each bootstrap.
+    seed
+        The seed of bootstraps, of the thirds on which calibrators are fitted, and of galleries.
+    title
+        The name of the study.
+    chosen
+        How the study's runs were chosen, with the keys where, sweep and allow_partial.
+    published
+        Whether the published numbers stand beside those of the study. None shows them where the data set is
+        the published sample.
+    """
+
+    compare: tuple[str, str] | None = None
+    prevalence: float = 0.02
+    draws: int = 10_000
+    seed: int = 0
+    title: str = "study"
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    published: bool | None = None
