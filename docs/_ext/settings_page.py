@@ -7,8 +7,16 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
+
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PAGE = "settings"
+VERBS: dict[str, type] = {
+    "prepare": PrepareConfig,
+    "train": TrainConfig,
+    "aggregate": AggregateConfig,
+    "robustness": RobustnessConfig,
+}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -20,10 +28,22 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _source_read(app: Sphinx, docname: str, content: list[str]) -> None:
     if docname == PAGE:
-        content[0] += f"\n## Verbs\n\n{_files(CONF)}"
+        content[0] += "".join(f"\n## {verb}\n\n```text\n{_help(verb)}\n```\n" for verb in VERBS)
+        content[0] += f"\n## The values of the verbs\n\n{_files(CONF)}"
         folders = {path.parent for path in CONF.glob("*/**/*.yaml")}
         for folder in sorted(folders):
             content[0] += f"\n## {folder.relative_to(CONF).as_posix()}\n\n{_files(folder)}"
+
+
+def _help(verb: str) -> str:
+    """Return what --help shows of a verb on a machine without a cluster."""
+    from mergerexp.config.help import help_text
+    from mergerexp.config.hydra_adapter import read_command_line
+
+    tracking = [] if verb == "prepare" else ["tracking=sqlite"]
+    launcher = ["hydra/launcher=slurm"] if verb == "train" else []
+    args = read_command_line([*tracking, *launcher], f"python -m mergerexp.{verb}")
+    return help_text(args, verb, VERBS[verb])
 
 
 def _files(folder: Path) -> str:

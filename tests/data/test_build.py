@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mergerexp.data import parts
 from mergerexp.data.build import prepare
-from mergerexp.data.sources import Part, folder
+from mergerexp.data.sources import Part
 from mergerexp.data.sources.folder.source import FolderSource
 from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import DataError, UserError
@@ -29,9 +29,9 @@ SLOW_SCRIPT = """
 import logging, os, sys, time
 from pathlib import Path
 from mergerexp.data.build import prepare
-from mergerexp.data.sources import folder
+from mergerexp.data.sources.folder import source
 
-class SlowSource(folder.FolderSource):
+class SlowSource(source.FolderSource):
     def make(self, chunk):
         time.sleep(0.5)
         with open(self.root.parent / "made.txt", "a") as file:
@@ -40,7 +40,7 @@ class SlowSource(folder.FolderSource):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    folder.FILES_PER_CHUNK = 4
+    source.FILES_PER_CHUNK = 4
     root = Path(sys.argv[1])
     print(prepare(SlowSource(root / "images", 16), "slow", 16, root / "sets", int(sys.argv[2])))
 """
@@ -80,7 +80,7 @@ def hidden(folder):
 @pytest.fixture
 def made(monkeypatch):
     """First files of the parts that this process makes, four images each."""
-    monkeypatch.setattr(folder, "FILES_PER_CHUNK", 4)
+    monkeypatch.setattr("mergerexp.data.sources.folder.source.FILES_PER_CHUNK", 4)
     firsts = []
     original = FolderSource.make
 
@@ -135,7 +135,7 @@ def test_another_recipe_name_or_size_is_another_data_set(root, tmp_path):
 
 
 def test_content_hash_depends_on_the_content_only(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "FILES_PER_CHUNK", 3)
+    monkeypatch.setattr("mergerexp.data.sources.folder.source.FILES_PER_CHUNK", 3)
     elsewhere = tmp_path / "another machine/images"
     shutil.copytree(root, elsewhere)
     os.utime(elsewhere / "merger/1.png", ns=(0, 0))

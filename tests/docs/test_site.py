@@ -115,7 +115,7 @@ class TestSite:
             "models.stored.StoredNetwork.rate",
             "runs.run_folder.RunFolder",
             "simulator.scenes.mergers",
-            "tracking.study.StudyReader.find",
+            "tracking.study_reader.StudyReader.find",
             "config.schema.TrainConfig",
         ],
     )

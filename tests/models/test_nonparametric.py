@@ -17,6 +17,7 @@ from mergerexp.files import write_json
 from mergerexp.models import nonparametric
 from mergerexp.models.morphology import CASGM, FEATURES, INVALID, MEASURED
 from mergerexp.models.nonparametric import FORESTS, RULES, Forest, Rule, load, save
+from mergerexp.settings import declared
 
 
 def galaxy(flag: float = 0, **features: float) -> dict[str, float]:
@@ -24,10 +25,10 @@ def galaxy(flag: float = 0, **features: float) -> dict[str, float]:
 
 
 def test_methods_are_those_of_the_config():
-    choices = NonparametricConfig.__dataclass_fields__["method"].metadata["choices"]
+    choices = declared(NonparametricConfig.__dataclass_fields__["method"]).choices
     assert choices == (*RULES, *FORESTS)
     for method in choices:
-        config = NonparametricConfig("nonparametric", method, 1, 1)
+        config = NonparametricConfig(kind="nonparametric", method=method, trees=1, min_leaf=1)
         assert config.is_forest == (method in FORESTS)
     assert typing.get_args(nonparametric.Nonparametric) == (Rule, Forest)
 
