@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+
+from mergerexp.hashing import hash63
 
 
 def seed_for(seed: int, *scope: str | int) -> int:
@@ -21,5 +22,4 @@ def seed_for(seed: int, *scope: str | int) -> int:
     int
         63 bits, the same on every machine and Python version.
     """
-    text = json.dumps([seed, *scope])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return hash63(json.dumps([seed, *scope]).encode())

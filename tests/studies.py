@@ -17,11 +17,11 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from mergerexp.config.compose import compose_cell
-from mergerexp.config.fingerprint import digest
 from mergerexp.config.paths import absolute_paths
 from mergerexp.config.schema import NetworkConfig, TrainConfig
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.files import write_json
+from mergerexp.hashing import digest
 from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking.record import sync

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from typing import Any
 
 from mergerexp.config.schema import NonparametricConfig, TrainConfig, unused_groups
+from mergerexp.hashing import digest
 from mergerexp.settings import declared
 
 # Raise it when the code changes what a run with the same config comes out as.
 PROTOCOL_VERSION = 3
 # The same for what `mergerexp.models.morphology` measures; its measurements are then made anew.
 MEASUREMENT_VERSION = 2
-
-
-def digest(content: Any, length: int = 16) -> str:
-    """Return the first hexadecimal digits of the SHA-256 of JSON-able content."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) -> dict[str, Any]:

@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mergerexp.config.fingerprint import digest
 from mergerexp.console import ProgressReport
 from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
@@ -31,6 +30,7 @@ from mergerexp.data.sources import Problem, Source, make_source
 from mergerexp.data.store import META, Dataset, save, write_problems
 from mergerexp.errors import DataError, UserError
 from mergerexp.files import remove_partial
+from mergerexp.hashing import digest
 from mergerexp.seals import check_signed
 
 log = logging.getLogger(__name__)

@@ -19,10 +19,8 @@ import csv
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +32,7 @@ from mergerexp.data.sources import Problem
 from mergerexp.errors import DataError, UserError, describe
 from mergerexp.files import read_json, write_json, written, written_folder
 from mergerexp.seals import FILES, check_listed, digests
+from mergerexp.software import versions_of
 
 IMAGES, CATALOGUE, META, PROBLEMS = "images.npy", "catalogue.parquet", "dataset.json", "problems.csv"
 COLUMN_TYPES = {"objid": np.int64, "label": np.int8, "group": np.int64}
@@ -49,6 +48,7 @@ META_KEYS = {
     "software",
     FILES,
 }
+SOFTWARE = ("mergerexp", "numpy", "pandas", "pillow", "pyarrow")  # what pixels and files depend on
 AGAIN = "remove the folder and prepare it again"
 
 
@@ -266,7 +266,7 @@ def save(
             "class_names": list(class_names),
             "counts": dict(zip(class_names, counts, strict=True)),
             "problems": len(problems),
-            "software": _software(),
+            "software": versions_of(SOFTWARE),
             FILES: digests(temporary, [IMAGES, CATALOGUE, *([PROBLEMS] if problems else [])]),
         }
         write_json(temporary / META, meta)
@@ -353,14 +353,3 @@ def _read_catalogue(path: Path, meta: dict[str, Any]) -> pd.DataFrame:
             f"{path} has {len(catalogue)} rows, of which {counts}, but {META} says {meta['counts']}; {AGAIN}"
         )
     return catalogue
-
-
-def _software() -> dict[str, str]:
-    """Return the versions of the software that pixels and files depend on."""
-    versions = {"python": platform.python_version()}
-    for package in ("mergerexp", "numpy", "pandas", "pillow", "pyarrow"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout that was never installed
-            versions[package] = "unknown"
-    return versions

@@ -11,9 +11,9 @@ from torch import nn
 
 from mergerexp.batches.augment import is_exact, training_views, transform, view_transforms
 from mergerexp.batches.images import ImageStore
-from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import AugmentConfig
 from mergerexp.console import ProgressReport
+from mergerexp.hashing import digest
 from mergerexp.models.bank import FeatureBank
 
 VERSION = 3  # has to be raised when the features of the same image change

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mergerexp.config.fingerprint import MEASUREMENT_VERSION, digest
+from mergerexp.config.fingerprint import MEASUREMENT_VERSION
 from mergerexp.console import ProgressReport
+from mergerexp.hashing import digest
 from mergerexp.models.bank import FeatureBank
 from mergerexp.models.morphology import MEASURED, measure
 from mergerexp.workers import worker_pool

@@ -19,9 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mergerexp.config.fingerprint import digest
 from mergerexp.errors import ConfigError, UserError, WeightsError, describe
 from mergerexp.files import write_json
+from mergerexp.hashing import digest
 from mergerexp.models.weights import WeightsFile, find_weights
 
 log = logging.getLogger(__name__)

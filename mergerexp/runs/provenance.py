@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shlex
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mergerexp.errors import UserError, without_credentials
 from mergerexp.files import read_json
 from mergerexp.seals import FILES, SEAL, check_listed, sha256_of_json
+from mergerexp.software import versions_of
 
 PACKAGES = (
     "mergerexp",
@@ -91,14 +90,8 @@ def git_diff() -> bytes:
 
 
 def software() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    """Return the versions of Python and of the packages that a run depends on."""
+    return versions_of(PACKAGES)
 
 
 def command_line() -> str:

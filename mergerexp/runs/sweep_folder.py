@@ -15,9 +15,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from mergerexp.config.fingerprint import digest
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
+from mergerexp.hashing import digest
 from mergerexp.runs.job_folder import is_locked
 from mergerexp.runs.provenance import command_line
 from mergerexp.runs.run_folder import RunFolder

@@ -17,9 +17,9 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
-from mergerexp.config.fingerprint import digest
 from mergerexp.config.schema import TrackingConfig, unused_groups
 from mergerexp.files import flatten, read_json, write_json
+from mergerexp.hashing import digest
 from mergerexp.runs.endings import EPOCHS, MEANS, caveats
 from mergerexp.runs.job_folder import DONE, RUNNING
 from mergerexp.runs.run_folder import RunFolder

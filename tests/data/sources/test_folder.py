@@ -15,11 +15,11 @@ from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import PrepareConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.sources import make_source
-from mergerexp.data.sources.folder.listing import hash63
 from mergerexp.data.sources.folder.source import FolderSource
 from mergerexp.data.sources.folder.stamp import make_stamp
 from mergerexp.data.store import Dataset
 from mergerexp.errors import DataError
+from mergerexp.hashing import hash63
 from tests.data.sources.files import encoded, made
 
 REPOSITORY = Path(__file__).parents[3]

@@ -8,7 +8,6 @@ for identifiers of a survey, so that two files with the same one show the same o
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mergerexp.errors import DataError
+from mergerexp.hashing import hash63
 
 log = logging.getLogger(__name__)
 
@@ -190,11 +190,6 @@ def whole(text: str) -> str:
     if match is None:
         return text
     return f"-{match[2]}" if match[1] == "-" and match[2] != "0" else match[2]
-
-
-def hash63(data: bytes) -> int:
-    """Return a hash of 63 bits, which fits an int64 and is the same on every machine."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
 
 
 def _split_listing(root: Path, prefix: str) -> tuple[list[str], list[str]]:

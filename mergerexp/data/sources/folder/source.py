@@ -15,9 +15,10 @@ import numpy as np
 
 from mergerexp.data.sources import Part, Problem
 from mergerexp.data.sources.folder.labels import Columns, list_csv
-from mergerexp.data.sources.folder.listing import Entry, hash63, is_within, list_folder, pick_positive
+from mergerexp.data.sources.folder.listing import Entry, is_within, list_folder, pick_positive
 from mergerexp.data.sources.folder.stamp import DECODING, UnusableImage, make_stamp
 from mergerexp.errors import DataError
+from mergerexp.hashing import hash63
 
 FILES_PER_CHUNK = 128
 CHUNK_BYTES = 64_000_000  # the stamps of a chunk, which a worker holds twice

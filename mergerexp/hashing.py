@@ -1,0 +1,18 @@
+"""Short hashes for names and identities; whole files are hashed by `mergerexp.seals`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def digest(content: Any, length: int = 16) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of what JSON can hold, whatever its keys' order."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def hash63(data: bytes) -> int:
+    """Return 63 bits of the SHA-256 of bytes, the same on every machine: it fits an int64."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
