@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +31,14 @@ from mergerexp.errors import ConfigError, has_secret, without_credentials
 from mergerexp.files import flatten
 from mergerexp.settings import declared
 
-Schema = TypeVar("Schema", PrepareConfig, TrainConfig, AggregateConfig, RobustnessConfig)
+
+class VerbConfig(Protocol):
+    """A verb's config: any dataclass that has these groups."""
+
+    paths: PathsConfig
+
+
+Schema = TypeVar("Schema", bound=VerbConfig)
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LONGEST_EXPERIMENT = 256  # characters: what a store's database takes
 LONGEST_NAME = 100  # characters: with what a run folder's name holds besides, a file system takes it
@@ -57,11 +64,11 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     checked = typed(cfg, schema)
     check_bounds(checked, "")
     _check_groups(checked, "")
+    _check_paths(checked.paths)
     if isinstance(checked, StudyConfig):
         _check_study(checked)
-        return checked
-    _check_paths(checked.paths)
-    _check_file_name("data.name", checked.data.name)
+    if isinstance(checked, PrepareConfig | TrainConfig):
+        _check_file_name("data.name", checked.data.name)
     if isinstance(checked, TrainConfig):
         _check_run(checked)
     return checked
