@@ -188,7 +188,10 @@ def test_interrupted_from_the_keyboard(galaxies, datasets, tmp_path, undisturbed
     process = subprocess.Popen(long, env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
     wait_for_news(process, tmp_path / "runs")
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    try:
+        _, shown = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "the same command goes on" in shown
     assert "Traceback" not in shown
