@@ -1,4 +1,4 @@
-"""The one place where scoped seeds are made."""
+"""Seeds for random numbers, derived from the user's seed for each purpose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def seed_for(seed: int, *scope: str | int) -> int:
     Returns
     -------
     int
-        63 bits, the same on every machine and Python version.
+        A number of 63 bits, which is the same on every machine and with every version of Python.
     """
     text = json.dumps([seed, *scope])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
