@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mergerexp.config.launcher import LocalOptions
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm as scheduler
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, Job
-from mergerexp.sweep.local import Local
 from mergerexp.sweep.slurm import Slurm
 from mergerexp.sweep.states import collect
 from tests.slurm.jobs import options
@@ -127,7 +125,8 @@ def test_the_accounts_lag_behind_what_status_sees(stand_in, tmp_path):
     (folder,) = submitted(tmp_path)
     assert seen(folder) == (RUNNING, None)  # has just said something
     long_ago(folder)
-    assert seen(folder) == (LOST, "Slurm: left the queue, the accounts do not say why")
+    unexplained = "Slurm: the job left the queue, and the accounting does not say why"
+    assert seen(folder) == (LOST, unexplained)
     stand_in.says("sacct", "4711|RUNNING|0:0\n")
     assert seen(folder) == (RUNNING, None)
     stand_in.says("sacct", "")
@@ -136,7 +135,7 @@ def test_the_accounts_lag_behind_what_status_sees(stand_in, tmp_path):
     log.write_text("a last word\n")
     assert seen(folder) == (RUNNING, None)
     os.utime(log, (0, 0))
-    assert seen(folder)[1] == "Slurm: left the queue, the accounts do not say why, its last word: a last word"
+    assert seen(folder)[1] == f"{unexplained}; its log ends with: a last word"
 
 
 @pytest.mark.parametrize("reason", ["PREEMPTED", "TIMEOUT", "NODE_FAIL"])
@@ -221,7 +220,7 @@ def test_local_processes_do_not_start_what_may_be_in_a_silent_queue(stand_in, tm
     folders = submitted(tmp_path)
     stand_in.says("squeue", "", code=1)
     with pytest.raises(UserError, match="squeue does not answer"):
-        Local(LocalOptions(n_jobs=1, rerun="failed"), None).active(folders)
+        slurm_queue.refuse_jobs_in_slurm(folders)
 
 
 def test_a_late_signal_does_not_undo_what_is_done(tmp_path):
