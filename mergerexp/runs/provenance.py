@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mergerexp.errors import UserError, without_credentials
+from mergerexp.errors import UserError, explain, without_credentials
 from mergerexp.files import read_json
 from mergerexp.seals import FILES, SEAL, check_listed, sha256_of_json
 
@@ -84,7 +84,7 @@ def check_copy(copy: Path) -> None:
                 raise UserError(f"{path} was added after the copy was made")
     except (UserError, FileNotFoundError) as error:
         raise UserError(
-            f"{error}. The code that a sweep recorded must not be changed: remove {copy}, and the same "
+            f"{explain(error)}. The code that a sweep recorded must not be changed: remove {copy}, and the same "
             "command copies the code anew"
         ) from error
 
