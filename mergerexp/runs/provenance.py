@@ -84,8 +84,8 @@ def check_copy(copy: Path) -> None:
                 raise UserError(f"{path} was added after the copy was made")
     except (UserError, FileNotFoundError) as error:
         raise UserError(
-            f"{explain(error)}. The code that a sweep recorded must not be changed: remove {copy}, and the same "
-            "command copies the code anew"
+            f"{explain(error)}. The code that a sweep recorded must not be changed: remove {copy}, and the "
+            "same command copies the code anew"
         ) from error
 
 

@@ -217,7 +217,7 @@ def test_all_wrong_cells_are_named_and_nothing_starts(refused, capsys):
         ["split.folds=4 fold=3 subset=1.5", "subset=1.5"],
     ]
     refused("-m", "fold=0,1,2,3", "trainer.patience=0", *LOCAL)  # the same for all: once
-    assert capsys.readouterr().err == "error: trainer.patience=0: must be at least 1 and at most 1e+06\n"
+    assert capsys.readouterr().err == "error: trainer.patience=0: must be at least 1 and at most 1000000\n"
 
 
 def test_cells_that_the_data_can_not_be_split_for(refused, capsys):
