@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The lesion study on a Slurm cluster: two initialisations x five training-set sizes x four folds, 40 runs in
-# one array. Give it again to go on after anything; further arguments are overrides, e.g.
+# Train the lesion study on a Slurm cluster: two initialisations x five training-set sizes x four folds, which
+# are 40 runs in one array. After any interruption, the same command goes on. Further arguments are overrides:
 #
 #   launchers/lesion_study.sh hydra.launcher.partition=gpu hydra.launcher.account=abc123
 #   launchers/lesion_study.sh seed=0,1,2 model.backbone=resnet18,resnet50 model.pretrained=hub
 #   launchers/lesion_study.sh data=folder data.root=/data/lenses data.name=lenses
 #
-# Adapt once, in the lines below or in your shell's start-up file:
-#   MERGEREXP_ROOT        a folder that login and compute nodes share: data sets, features, runs
-#   MLFLOW_TRACKING_URI   of launchers/mlflow_server.sh; without it each run is in its folder alone, until
-#                         python -m mergerexp.status --sync tells a server
+# Adapt these once, in the lines below or in the start-up file of your shell:
+#   MERGEREXP_ROOT        a folder that login and compute nodes share, for data sets, features and runs
+#   MLFLOW_TRACKING_URI   the address of the server that launchers/mlflow_server.sh starts. Without it, each run
+#                         is recorded in its folder alone until python -m mergerexp.status --sync names a server
 set -euo pipefail
 : "${MERGEREXP_ROOT:=$PWD}"
 export MERGEREXP_ROOT

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# An MLflow server for many runs at once, from several machines. A database file on a shared file system locks
-# up under a cluster; a server does not.
+# Start an MLflow server, which many runs on several machines can use at once. A database file on a shared file
+# system may lock up when the jobs of a cluster use it.
 #
 #   launchers/mlflow_server.sh [--dir DIR] [--host HOST] [--port PORT] [--workers N] [--backend URI]
 #
-#   --dir      database, artifacts, password                (default ./mlflow-server)
-#   --host     network interface                            (default 127.0.0.1: this machine alone)
-#   --port                                                  (default 5000)
-#   --workers  server processes                             (default 4)
-#   --backend  e.g. postgresql://user@host/mlflow           (default: an SQLite file in DIR, good for ~40 writers)
+#   --dir      folder for database, artifacts, password     (default ./mlflow-server)
+#   --host     network interface                            (default 127.0.0.1, for this machine alone)
+#   --port     TCP port                                     (default 5000)
+#   --workers  number of server processes                   (default 4)
+#   --backend  database, e.g. postgresql://user@host/mlflow (default: an SQLite file in DIR, for up to 40 runs)
 #
-# On any other interface than loopback the server asks for a password: one is made at the first start, in
-# DIR/password, readable by you alone. On the machines that train:
+# On any other interface than loopback the server asks for a password. It is made at the first start, in the
+# file DIR/password, which only you can read. On the machines that train:
 #
 #   export MLFLOW_TRACKING_URI=http://HOST:PORT MLFLOW_TRACKING_USERNAME=admin MLFLOW_TRACKING_PASSWORD=...
 #   python -m mergerexp.train -m tracking=server ...
 #
-# It runs in the foreground until Ctrl-C; a run that finds it down goes on, and its record is completed later.
+# The server runs in the foreground until Ctrl-C. While it is down, runs go on; their records are completed
+# later.
 set -euo pipefail
 
 dir=./mlflow-server host=127.0.0.1 port=5000 workers=4 backend=''
@@ -35,14 +36,14 @@ while [[ $# -gt 0 ]]; do
     esac
     shift 2
 done
-command -v mlflow >/dev/null || { echo "mlflow is not on the PATH: activate the environment first" >&2; exit 2; }
+command -v mlflow >/dev/null || { echo "the command mlflow is not on the PATH: activate the environment first" >&2; exit 2; }
 umask 077
 mkdir -p "$dir/artifacts"
 dir=$(cd "$dir" && pwd)
 backend=${backend:-sqlite:///$dir/mlflow.db}
 
 export MLFLOW_DISABLE_TELEMETRY=true
-export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # its own job queue, which costs memory and serves nothing here
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # MLflow's own job queue takes memory and is not needed
 options=(--host "$host" --port "$port" --workers "$workers"
     --backend-store-uri "$backend" --artifacts-destination "$dir/artifacts")
 
@@ -66,8 +67,8 @@ INI
         MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat "$dir/session-key")
         export MLFLOW_FLASK_SERVER_SECRET_KEY
         options+=(--app-name basic-auth --allowed-hosts "$host:$port,$(hostname -f):$port,$(hostname -s):$port,localhost:$port,127.0.0.1:$port")
-        echo "user admin, password in $dir/password"
+        echo "the user is admin, the password is in $dir/password"
         ;;
 esac
-echo "MLflow on http://$host:$port, everything in $dir"
+echo "MLflow runs on http://$host:$port and keeps everything in $dir"
 exec mlflow server "${options[@]}"

@@ -1,4 +1,4 @@
-"""The terminal: log lines and progress on standard error."""
+"""Log lines and progress reports on the terminal, which go to standard error."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 log = logging.getLogger(__name__)
 
-console = Console(stderr=True, highlight=False, markup=False)  # names of users' may hold [brackets]
+console = Console(stderr=True, highlight=False, markup=False)  # without markup: names may have [brackets]
 if not console.is_terminal:
-    # A log file: tables need no room to spare.
+    # In a log file, tables may be wider than a terminal that does not say its width.
     console = Console(stderr=True, highlight=False, markup=False, width=160)
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
-BAR_AFTER_S = 1.0  # shorter work shows nothing
-REFRESH_S = 0.25  # a bar that moves with every step costs 20-35 % of a small network's training
-LOG_EVERY_S = 10.0
+BAR_AFTER_S = 1.0  # for work that takes less time, no bar is shown
+REFRESH_S = 0.25  # a bar that moves with every step makes the training of a small network 20-35 % slower
+LOG_EVERY_S = 10.0  # between two log lines about the same work
 
 
 class ConsoleHandler(logging.Handler):
-    """Print log records below the progress bars, each on one line whatever the terminal's width."""
+    """Prints log records above the progress bars, each on one line whatever the width of the terminal is."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
+        """Print a record with the time of day."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         text = f"{stamp} {self.format(record)}"
         console.print(text, style=STYLES.get(record.levelno), soft_wrap=True)
 
 
 class ProgressReport:
-    """Progress of long work: a bar on a terminal, a log line every ten seconds elsewhere.
+    """Shows the progress of long work: as a bar on a terminal, elsewhere as a log line every ten seconds.
 
     Parameters
     ----------
     title
         What is being done.
-    total, done
-        Number of units of work, and how many were there at the start.
+    total
+        The number of units of work.
+    done
+        The number of units that were done before.
     enabled
-        False: stay silent.
+        Whether anything is shown.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, enabled: bool = True) -> None:
@@ -61,7 +63,15 @@ class ProgressReport:
         self.close()
 
     def advance(self, units: int, note: str = "") -> None:
-        """Count units of work as done, and say something about them."""
+        """Count units of work as done.
+
+        Parameters
+        ----------
+        units
+            Their number.
+        note
+            What is shown beside the progress.
+        """
         self.done += units
         now = time.monotonic()
         if not self.enabled or now - self._refreshed < REFRESH_S:
@@ -72,11 +82,11 @@ class ProgressReport:
         elif now - self._logged >= LOG_EVERY_S:
             self._logged = now
             left = (now - self._start) / max(self.done - self._at_start, 1) * (self.total - self.done)
-            said = f"{note}, " if note else ""
-            log.info("%s: %d of %d, %sabout %.0f s left", self.title, self.done, self.total, said, left)
+            prefix = f"{note}, " if note else ""
+            log.info("%s: %d of %d, %sabout %.0f s left", self.title, self.done, self.total, prefix, left)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -96,8 +106,13 @@ class ProgressReport:
             self._bar.update(self._task, completed=self.done, note=note)
 
 
+def amount(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets a plural s unless the number is one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def set_up_logging() -> None:
-    """Send the log of our own modules to the terminal, and silence what others repeat on every run."""
+    """Send the log of our own modules to the terminal, and suppress Lightning's repeated warnings."""
     logger = logging.getLogger("mergerexp")
     if not logger.handlers:
         logger.addHandler(ConsoleHandler())

@@ -1,4 +1,4 @@
-"""Mistakes that the user can mend; their message is shown as it is, without a traceback."""
+"""Errors that the user can mend, whose messages are shown as they are, without a traceback."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ Result = TypeVar("Result")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-# user:password@ of an address. SQLAlchemy takes all up to an @ for a password, whatever it holds; elsewhere
-# the host ends at the first /, and what follows a colon there may be a port. A password with a / in it is
-# none there, but whoever wrote it took it for one.
+# These find the "user:password@" of an address. SQLAlchemy takes everything up to an @ for the password,
+# whatever it contains. In other addresses the host ends at the first /, and a port may follow a colon before
+# it. There a password with a / in it does not work as one, but whoever wrote it meant it to be secret.
 _SQL = r"(?:postgres\w*|mysql|mariadb|mssql|oracle|\w+\+\w+)://"
 _AFTER_HOST = r"[^/\s:@\[]*:(?![0-9]{0,5}(?:[/?#\s]|$))\S*@"
 _LOGINS = (
     re.compile(rf"(?P<before>{_SQL})(?:[^/\s:]*:\S*|[^/\s@]*)@", re.IGNORECASE),
     re.compile(rf"(?P<before>://)(?:[^/?#\s]*@|{_AFTER_HOST})"),
 )
-# Over HTTP, the user alone may be a token.
+# Over HTTP, a user without a password may be a token.
 _PASSWORD = re.compile(
     rf"{_SQL}[^/\s:]*:\S*@|://[^/?#\s]*:[^/?#\s]*@|://{_AFTER_HOST}|https?://[^/?#\s]*@", re.IGNORECASE
 )
-# ?password=..., ;PWD={...} of an ODBC string, also percent-encoded as the value of another argument
+# This finds "?password=..." and the ";PWD={...}" of an ODBC string, which may also be percent-encoded as the
+# value of another argument.
 _SECRET = re.compile(
     r"""(?P<name>(?:^|[?&;#,\s{'"]|%3b|%26|%3f|%23)
     (?:(?:[\w.-]*[_.-])?(?:pass|pwd|pw|sig|auth|key|jwt|bearer)
@@ -43,32 +44,37 @@ _SECRET = re.compile(
 
 
 class UserError(ValueError):
-    """Base of them."""
+    """The base class of all errors that the user can mend."""
 
 
 class ConfigError(UserError):
-    """A config that can't be run; the message has one line a mistake, each naming its key."""
+    """A config can't be run; the message has one line for each mistake, which names the key."""
 
 
 class DataError(UserError):
-    """Input data or a data set that can't be used; the message says which and what to do."""
+    """Input data or a data set can't be used; the message says which one and what to do."""
 
 
 class WeightsError(UserError):
-    """Pretrained weights that can't be had; the message says how to get them."""
+    """Pretrained weights can't be found or fetched; the message says how to get them."""
 
 
 class StoreError(UserError):
-    """An MLflow store that can't be used until somebody mends it; the message says which and what to do."""
+    """An MLflow store can't be used until somebody mends it; the message says which one and what to do."""
 
 
 def require_torch(purpose: str) -> None:
-    """Refuse what needs torch where only the base installation is there.
+    """Check that torch is installed, which the base installation leaves out.
+
+    Parameters
+    ----------
+    purpose
+        What needs torch, as the subject of the message.
 
     Raises
     ------
     UserError
-        Saying how to install it.
+        If torch is not installed; the message says how to install it.
     """
     if importlib.util.find_spec("torch") is None:
         raise UserError(
@@ -77,36 +83,44 @@ def require_torch(purpose: str) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's type and message in one line, for a status file or a table."""
-    if isinstance(error, OSError) and error.filename and error.errno in (*NO_ROOM, *NO_RIGHT):
-        return explain(error)
-    message = without_credentials(" ".join(str(error).split()))
-    return f"{type(error).__name__}: {message}"[:2000] if message else type(error).__name__
+    """Return an error in one line of at most 2000 characters, for a status file or a table.
+
+    Errors that the user can mend, and those that name a file, are described by their message alone. The type
+    is put before the message of all others, which may mean little without it.
+    """
+    kind, message = type(error).__name__, without_credentials(" ".join(explain(error).split()))
+    names_itself = isinstance(error, UserError) or (isinstance(error, OSError) and error.filename)
+    return (message if names_itself and message else f"{kind}: {message}" if message else kind)[:2000]
 
 
 def explain(error: BaseException) -> str:
-    """Return an error's message; where the system refuses a file, say what to do about it, in one line."""
-    if not isinstance(error, OSError) or not error.filename:
+    """Return the message of an error, without the error number that Python puts before those of the system.
+
+    If the system refused access to a file or had no room for it, the message says what to do about that.
+    """
+    if not isinstance(error, OSError) or not error.strerror:
         return str(error)
+    if not error.filename:
+        return error.strerror
     path = Path(os.fsdecode(error.filename))
     if error.errno in NO_ROOM:
         return (
             f"{path} can't be written ({error.strerror}): make room there, or let MERGEREXP_ROOT name a "
-            "folder on another disk, and give the same command again; what was whole before is as it was"
+            "folder on another disk, and give the same command again; files that were complete are unchanged"
         )
     if error.errno in NO_RIGHT:
-        return f"{path} can't be opened or written ({error.strerror}){_whose(path)}"
-    return str(error)
+        return f"{path} can't be opened or written ({error.strerror}){_owner_hint(path)}"
+    return f"{path}: {error.strerror}"
 
 
-def _whose(path: Path) -> str:
-    """Tell whom a file or the nearest folder above it belongs to, and what lets two users share a root."""
+def _owner_hint(path: Path) -> str:
+    """Return to whom a file, or the nearest folder above it, belongs, and how two users can share a root."""
     import pwd
 
-    there = next((own for own in (path, *path.absolute().parents) if _exists(own)), None)
-    if there is None:
+    nearest = next((place for place in (path, *path.absolute().parents) if _exists(place)), None)
+    if nearest is None:
         return ""
-    about = there.stat()
+    about = nearest.stat()
 
     def name(uid: int) -> str:
         try:
@@ -116,12 +130,13 @@ def _whose(path: Path) -> str:
 
     if about.st_uid == os.getuid():
         return (
-            f": {there} is yours, its mode is {about.st_mode & 0o7777:o}; MERGEREXP_ROOT says where to write"
+            f": {nearest} belongs to you and has mode {about.st_mode & 0o7777:o}; MERGEREXP_ROOT says where "
+            "to write"
         )
-    mode, owner, you = f"{about.st_mode & 0o7777:o}", name(about.st_uid), name(os.getuid())
+    mode, owner, user = f"{about.st_mode & 0o7777:o}", name(about.st_uid), name(os.getuid())
     return (
-        f": {there} belongs to {owner}, its mode is {mode}, and you are {you}. To share it, let {owner} "
-        "give your group the right to write (chmod -R g+rwX on it) and both of you work with umask 002; "
+        f": {nearest} belongs to {owner} and has mode {mode}, and you are {user}. To share it, let {owner} "
+        "give your group the right to write (chmod -R g+rwX on it), and let both of you work with umask 002; "
         "or let MERGEREXP_ROOT name a folder of yours"
     )
 
@@ -134,14 +149,14 @@ def _exists(path: Path) -> bool:
 
 
 def without_credentials(text: str) -> str:
-    """Return a text whose addresses name no user, password, token or key."""
+    """Return a text without the users, passwords, tokens and keys that its addresses name."""
     for login in _LOGINS:
         text = login.sub(r"\g<before>", text)
     return _SECRET.sub(r"\g<name>***", text)
 
 
 def has_secret(address: str) -> bool:
-    """Tell whether an address names a password, token or key, in whatever place; a user alone is none."""
+    """Tell whether an address names a password, a token or a key anywhere; a user name alone is no secret."""
     readings = (address, once := unquote_plus(address), unquote_plus(once))
     return any(_PASSWORD.search(reading) or _SECRET.search(reading) for reading in readings)
 
@@ -149,21 +164,27 @@ def has_secret(address: str) -> bool:
 def try_all(
     do: Callable[[Item], Result], items: Iterable[Item], label: Callable[[Item], str] | None = None
 ) -> list[Result]:
-    """Call a function with each item, and refuse all together if it refuses one.
+    """Call a function with each of several items, and report the mistakes of all of them together.
 
     Parameters
     ----------
     do
-        The function.
+        The function; it raises a ValueError for an item with a mistake.
     items
-        What to call it with.
+        The items.
     label
-        What tells an item apart, put before its mistake.
+        A function that returns what distinguishes an item from the others; it is put before the mistake.
+
+    Returns
+    -------
+    list
+        The result of each item, in the order of the items.
 
     Raises
     ------
     ConfigError
-        With a line for each item that was refused; one line if all of them were for the same reason.
+        If any item has a mistake. The message has a line for each of these items, or a single line if all
+        items have the same mistake.
     """
     results: list[Result] = []
     mistakes: list[tuple[str, str]] = []

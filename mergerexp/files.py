@@ -1,8 +1,8 @@
-"""Files that are whole or absent: written under another name, then renamed.
+"""Writing files so that they are complete or absent: under a temporary name, which is then changed.
 
-Their hashes are the business of `mergerexp.seals`. All that is created follows the user's umask, so that a
-group can share a root, and is created exclusively under a name that nobody can guess: a link that somebody
-planted is never followed.
+Hashes of files are computed in `mergerexp.seals`. Every new file follows the user's umask, so that a group
+can share a root. It is created exclusively and under a name that nobody can guess, so that a symbolic link
+that somebody has planted is never followed.
 """
 
 from __future__ import annotations
@@ -20,26 +20,33 @@ from pathlib import Path
 from typing import Any
 
 from mergerexp.errors import NO_ROOM, UserError
-from mergerexp.seals import sha256_of_json, sign
+from mergerexp.seals import OTHER_HASH, sha256_of_json, sign
 
-DIGEST, CONTENT = "sha256", "content"  # keys that JSON files of ours have besides their own
+# Keys that are added to our JSON files: the hash, and the content where that is no JSON object.
+DIGEST, CONTENT = "sha256", "content"
 
 
 @contextmanager
 def written(path: Path, signed: bool = False) -> Iterator[Path]:
-    """Give a temporary name to write to; rename it to ``path`` when all went well.
+    """Yield a temporary file to write to, and rename it to ``path`` if no exception is raised.
 
     Parameters
     ----------
     path
-        The file to be.
+        The file that is to be written.
     signed
-        Let it end with a line that holds its hash, see `mergerexp.seals.sign`.
+        Whether the file is to end with a line that has its hash; see `mergerexp.seals.sign`.
+
+    Yields
+    ------
+    Path
+        The temporary file in the same folder.
 
     Raises
     ------
     OSError
-        Naming ``path``, also for what libraries make of a full disk.
+        If the file can't be written. The error names ``path``, even if a library reports a full disk by an
+        exception of its own.
     """
     partial = _temporary(path)
     try:
@@ -47,11 +54,11 @@ def written(path: Path, signed: bool = False) -> Iterator[Path]:
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
             readers = stat.S_IMODE(partial.stat().st_mode)
             yield partial
-            partial.chmod(readers)  # safetensors leaves files that nobody else can read
+            partial.chmod(readers)  # safetensors makes files that nobody else can read
             if signed:
                 sign(partial)
             with partial.open("rb") as file:
-                os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
+                os.fsync(file.fileno())  # after a power cut, the file might be empty under its new name
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -59,12 +66,23 @@ def written(path: Path, signed: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def written_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; rename it to ``path``, which must not exist, when all went well.
+    """Yield an empty temporary folder to fill, and rename it to ``path`` if no exception is raised.
+
+    Parameters
+    ----------
+    path
+        The folder that is to be made; it must not exist.
+
+    Yields
+    ------
+    Path
+        The temporary folder beside it.
 
     Raises
     ------
     OSError
-        Naming ``path`` or a file in it, also for what libraries make of a full disk.
+        If the folder can't be written. The error names ``path`` or a file in it, even if a library reports a
+        full disk by an exception of its own.
     """
     partial = _temporary(path)
     try:
@@ -77,7 +95,17 @@ def written_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path, name: str = "*") -> None:
-    """Remove what processes that were killed have left of a file or a folder that only one of them writes."""
+    """Remove temporary files and folders that killed processes have left behind.
+
+    The caller makes sure that no other process is writing them.
+
+    Parameters
+    ----------
+    folder
+        The folder that they are in.
+    name
+        The name of the file that was to be written, or a glob pattern.
+    """
     for path in folder.glob(f".{name}.{'?' * 16}.partial"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -91,37 +119,47 @@ def _temporary(path: Path) -> Path:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file in what the system says of it; libraries tell of a full disk in their own ways."""
+    """Raise errors of the system as an OSError that names the file, whatever a library made of them."""
     try:
         yield
     except Exception as error:
         code = error.errno if isinstance(error, OSError) else None
         if code is None:
             code = next((full for full in NO_ROOM if os.strerror(full) in str(error)), None)
-            if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # numpy's words
+            if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # what numpy says of a full disk
                 code = errno.ENOSPC
         elif not os.fsdecode(getattr(error, "filename", None) or path).endswith((".partial", path.name)):
-            raise  # of another file
+            raise  # the error is about another file
         if code is None:
             raise
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def write_text(path: Path, text: str, signed: bool = False) -> None:
-    """Write a text file; see `written`."""
+    """Write a text file in UTF-8.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        The text.
+    signed
+        Whether the file is to end with a line that has its hash; see `mergerexp.seals.sign`.
+    """
     with written(path, signed) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file; see `json_text`."""
+    """Write a JSON file with its hash in it; `json_text` describes the format."""
     write_text(path, json_text(content))
 
 
 def json_text(content: Any) -> str:
-    """Return a JSON file's text, with its hash under the key ``sha256``.
+    """Return the text of a JSON file, with the hash of its content under the key ``sha256``.
 
-    What is no object stands under the key ``content``.
+    Content that is no dictionary is put under the key ``content``.
     """
     content = content if isinstance(content, dict) else {CONTENT: content}
     whole = {**content, DIGEST: sha256_of_json(content)}
@@ -129,12 +167,14 @@ def json_text(content: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read what `write_json` wrote.
+    """Return the content of a JSON file that `write_json` wrote.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     UserError
-        If it is empty, cut off, no JSON or not as it was written.
+        If the file is empty, cut off, no JSON or not as it was written.
     """
     try:
         try:
@@ -142,15 +182,15 @@ def read_json(path: Path) -> Any:
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            text = path.read_text(encoding="utf-8")  # NFS: renamed over while it was read
+            text = path.read_text(encoding="utf-8")  # on NFS: the file was replaced while it was read
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error})") from error
     found = content.pop(DIGEST, None) if isinstance(content, dict) else None
     if found is None:
-        raise UserError(f"{path} is damaged (it has no {DIGEST} of its own)")
+        raise UserError(f"{path} is damaged (it has no hash under the key {DIGEST})")
     if found != sha256_of_json(content):
-        raise UserError(f"{path} is damaged, or was changed since it was written: its hash is another")
+        raise UserError(f"{path} is damaged, or was changed since it was written: {OTHER_HASH}")
     return content[CONTENT] if content.keys() == {CONTENT} else content
 
 

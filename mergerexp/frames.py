@@ -1,4 +1,4 @@
-"""Small help with data frames."""
+"""Conversion of data frames."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import pandas as pd
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as dictionaries."""
+    """Return the rows of a data frame as dictionaries, whose keys are the names of the columns as text."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

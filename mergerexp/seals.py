@@ -1,15 +1,16 @@
-"""Whether a file at rest is as it was written: SHA-256, recorded by the writer, compared by the reader.
+"""Checking that stored files are as they were written, by SHA-256: writers record it, readers compare it.
 
-Where the hash is kept depends on what the format has room for, and no folder is named there, so that folders
-can be moved and copied:
+Where the hash is kept depends on the format of the file. No folder is named with it, so that folders can be
+moved and copied:
 
-- JSON files hold it under their last key, ``sha256`` (see `mergerexp.files.write_json`).
-- A checkpoint, a frozen config and a part of a data set in the making end with a line that holds it (`sign`).
-  Like the above it is written with the file, under a temporary name, so that no kill can part the two.
-- Other files (images, Parquet, safetensors) are written once, and listed in a JSON file that is written after
-  them: ``dataset.json`` of a data set, ``seal.json`` of a finished run or of a copy of the code, a JSON file
-  of the same name for weights that were fetched. What a run
-  hands to MLflow is listed there in the run's tags.
+- JSON files have it under their last key, ``sha256`` (see `mergerexp.files.write_json`).
+- Checkpoints, frozen configs and the parts of an unfinished data set end with a line that has it (`sign`).
+  In both cases file and hash are written together, under a temporary name, so that a killed process can't
+  leave one without the other.
+- Other files (images, Parquet, safetensors) are written once, and their hashes are listed in a JSON file that
+  is written after them: ``dataset.json`` of a data set, ``seal.json`` of a finished run or of a copy of the
+  code, and for fetched weights a JSON file of the same name. The hashes of a run's artifacts in MLflow are
+  tags of the run there.
 - Blocks of features are zip files, which have checksums of their own.
 """
 
@@ -24,45 +25,49 @@ from typing import Any, BinaryIO
 from mergerexp.errors import UserError
 
 SEAL = "seal.json"
-FILES = "files"  # the key of the list, in whatever JSON it stands
+FILES = "files"  # the key of the list of hashes in any JSON file
 SIGNATURE = b"\n# sha256 "
-SIGNED = len(SIGNATURE) + 64 + 1  # bytes that `sign` adds
-CHUNK = 1 << 20
+SIGNATURE_BYTES = len(SIGNATURE) + 64 + 1  # what `sign` adds to a file
+CHUNK = 1 << 20  # bytes that are read at once
+OTHER_HASH = "its hash does not match"  # the end of the message about a file that was changed
 
 
 def sha256(path: Path) -> str:
-    """Return the hash of a whole file in hexadecimal digits."""
+    """Return the hash of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_json(content: Any) -> str:
-    """Return the hash of what a JSON file holds, however it is laid out."""
+    """Return the hash of the content of a JSON file, which does not depend on its layout."""
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 def sign(path: Path) -> None:
-    """Add a line with the hash of all that stands before it, a comment in YAML and ignored after a zip."""
+    """Append a line with the hash of everything before it to a file.
+
+    The line is a comment in YAML, and is ignored at the end of a zip file.
+    """
     found = sha256(path)
     with path.open("ab") as file:
         file.write(SIGNATURE + found.encode() + b"\n")
 
 
 def check_signed(path: Path) -> None:
-    """See that a file is as it was signed.
+    """Check that a file is as it was when `sign` appended its hash.
 
     Raises
     ------
     UserError
         If it is not.
     """
-    size = path.stat().st_size - SIGNED
+    size = path.stat().st_size - SIGNATURE_BYTES
     with path.open("rb") as file:
         if size < 0:
             raise UserError(f"{path} is damaged: it is cut off")
         expected = SIGNATURE + _sha256_of_beginning(file, size).encode() + b"\n"
         if file.read() != expected:
-            raise UserError(f"{path} is damaged, or was changed since it was written: its hash is another")
+            raise UserError(f"{path} is damaged, or was changed since it was written: {OTHER_HASH}")
 
 
 def _sha256_of_beginning(file: BinaryIO, size: int) -> str:
@@ -74,26 +79,26 @@ def _sha256_of_beginning(file: BinaryIO, size: int) -> str:
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the hashes of some files of a folder by name, for a list in a JSON file."""
+    """Return the hashes of some files of a folder by their names, as they are listed in a JSON file."""
     return {name: sha256(folder / name) for name in names}
 
 
 def check_listed(folder: Path, listed: Mapping[str, str], names: Iterable[str] | None = None) -> None:
-    """See that files are as they were listed.
+    """Check that files are as they were when their hashes were listed.
 
     Parameters
     ----------
     folder
-        Of the files.
+        The folder that the files are in.
     listed
-        What `digests` returned when they were written.
+        The result of `digests` when they were written.
     names
-        Which of them to read; None for all.
+        The files that are checked; None for all files of the list.
 
     Raises
     ------
     UserError
-        Naming the first that is not, is missing or is not in the list.
+        If a file was changed, is missing or is not in the list; the message names the first such file.
     """
     for name in listed if names is None else names:
         path = folder / name
@@ -102,4 +107,4 @@ def check_listed(folder: Path, listed: Mapping[str, str], names: Iterable[str] |
         if not path.is_file():
             raise UserError(f"{path} is missing")
         if sha256(path) != listed[name]:
-            raise UserError(f"{path} is damaged, or was changed since it was written: its hash is another")
+            raise UserError(f"{path} is damaged, or was changed since it was written: {OTHER_HASH}")

@@ -1,4 +1,4 @@
-"""The one place where scoped seeds are made."""
+"""Seeds for random numbers, derived from the user's seed for each purpose."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def seed_for(seed: int, *scope: str | int) -> int:
     Returns
     -------
     int
-        63 bits, the same on every machine and Python version.
+        A number of 63 bits, which is the same on every machine and with every version of Python.
     """
     return hash63(json.dumps([seed, *scope]).encode())

@@ -1,4 +1,4 @@
-"""``python -m mergerexp.status``: what every run of a sweep is doing."""
+"""``python -m mergerexp.status``: show the states of the runs of a sweep."""
 
 from __future__ import annotations
 
@@ -14,44 +14,61 @@ from pathlib import Path
 from rich.console import Console
 
 from mergerexp.config.validate import check_address
-from mergerexp.console import set_up_logging
+from mergerexp.console import amount, set_up_logging
 from mergerexp.errors import UserError, explain
 from mergerexp.runs.job_folder import DONE, FAILED, LOST
 from mergerexp.runs.sweep_folder import SweepFolder, all_runs, choose_sweep, find_sweeps
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.view import state_table, watch
-from mergerexp.tracking.pending import complete_records, configured
+from mergerexp.tracking.pending import complete_records, configured_tracking
 
 
 def _console(stderr: bool) -> Console:
     console = Console(highlight=False, stderr=stderr)
-    # a file or a pipe has room to spare
+    # In a file or a pipe, tables may be wider than a terminal that does not say its width.
     return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=160)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Return the arguments of the command line.
+
+    Parameters
+    ----------
+    arguments
+        The arguments; None for those of this process.
+    """
     parser = argparse.ArgumentParser(prog="python -m mergerexp.status", description=__doc__)
     parser.add_argument(
-        "sweep", nargs="?", help="beginning of its id; default: the last one given; all for --sync"
+        "sweep",
+        nargs="?",
+        help="beginning of the id of the sweep; default: the most recent sweep, or with --sync all runs",
     )
-    parser.add_argument("--root", type=Path, default=Path(os.environ.get("MERGEREXP_ROOT", ".")))
-    parser.add_argument("--list", action="store_true", help="list all sweeps")
-    parser.add_argument("--watch", action="store_true", help="keep the table up to date until all is over")
-    parser.add_argument("--json", action="store_true", help="for programs, on standard output")
     parser.add_argument(
-        "--sync", action="store_true", help="ask MLflow, or $MLFLOW_TRACKING_URI, what it has; send the rest"
+        "--root",
+        type=Path,
+        default=Path(os.environ.get("MERGEREXP_ROOT", ".")),
+        help="the folder with the runs and sweeps; default: $MERGEREXP_ROOT, or the working directory",
     )
-    parser.add_argument("--cancel", action="store_true", help="cancel or stop what is not over")
+    parser.add_argument("--list", action="store_true", help="list all sweeps")
+    parser.add_argument(
+        "--watch", action="store_true", help="keep the table up to date until all runs are over"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs, on standard output")
+    parser.add_argument(
+        "--sync",
+        action="store_true",
+        help="ask the MLflow store of each run, or $MLFLOW_TRACKING_URI, what it has, and send the rest",
+    )
+    parser.add_argument("--cancel", action="store_true", help="cancel or stop the runs that are not over")
     args = parser.parse_args(arguments)
     if args.sync and (args.list or args.watch or args.json or args.cancel):
-        parser.error("--sync goes without the other options")
+        parser.error("--sync can't be combined with --list, --watch, --json or --cancel")
     return args
 
 
 def list_sweeps(sweeps: Path) -> None:
-    """Print a line a sweep."""
+    """Print a line for each sweep, the most recent first."""
     for sweep in find_sweeps(sweeps):
         content, (folders, _) = sweep.read(), sweep.members()
         done = sum(folder.status().get("state") == DONE for folder in folders)
@@ -60,18 +77,31 @@ def list_sweeps(sweeps: Path) -> None:
 
 
 def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
-    """Do what is asked for one sweep; return the exit code."""
+    """Show the states of the runs of one sweep, after cancelling them if that is asked for.
+
+    Parameters
+    ----------
+    sweep
+        The folder of the sweep.
+    args
+        The result of `parse`.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if a run has failed or is lost.
+    """
     folders, labels = sweep.members()
     console = _console(stderr=args.json)  # standard output is for the JSON alone
     if args.cancel:
         stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
-        console.print(f"{slurm_queue.cancel(folders)} Slurm jobs cancelled{stopped}")
+        console.print(f"{amount(slurm_queue.cancel(folders), 'Slurm job')} cancelled{stopped}")
 
-    def look() -> list[JobState]:
+    def read_states() -> list[JobState]:
         return collect(folders, labels, sweep.is_looked_after())
 
     title = f"sweep {sweep.name}"
-    states = watch(console, title, look) if args.watch else look()
+    states = watch(console, title, read_states) if args.watch else read_states()
     if args.json:
         print(json.dumps({"sweep": sweep.name, "runs": [state.as_dict() for state in states]}, indent=1))
     elif not args.watch:
@@ -80,7 +110,19 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
 
 
 def sync(root: Path, beginning: str | None) -> int:
-    """Complete the record of a sweep's runs, or of all below the root; return the exit code.
+    """Complete the MLflow records of the runs of a sweep, or of all runs below a root.
+
+    Parameters
+    ----------
+    root
+        The folder with the runs and sweeps.
+    beginning
+        The beginning of the id of the sweep; None for all runs.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if a record is incomplete, or if no run has a store.
 
     Raises
     ------
@@ -89,16 +131,18 @@ def sync(root: Path, beginning: str | None) -> int:
     """
     check_address("MLFLOW_TRACKING_URI", uri := os.environ.get("MLFLOW_TRACKING_URI"))
     folders = all_runs(root) if beginning is None else choose_sweep(root / "sweeps", beginning).members()[0]
-    standing = complete_records(folders, functools.partial(configured, uri=uri), ask=True)
-    has = f"MLflow has {standing.begun - standing.lacking} of {standing.begun} runs that have begun"
+    standing = complete_records(folders, functools.partial(configured_tracking, uri=uri), ask=True)
+    message = f"MLflow has {standing.begun - standing.lacking} of {standing.begun} runs that have begun"
     if standing.storeless:
-        has += f", and {standing.storeless} more have no store (tracking=none): MLFLOW_TRACKING_URI names one"
-    print(has)
+        verb = "has" if standing.storeless == 1 else "have"
+        message += f", and {standing.storeless} more {verb} no store (tracking=none): "
+        message += "MLFLOW_TRACKING_URI names one"
+    print(message)
     return 1 if standing.lacking or (standing.storeless and not standing.begun) else 0
 
 
 def main() -> int:
-    """Run the verb; the exit code is 1 if a run has failed, 2 for a mistake."""
+    """Run the verb as the command line says; the exit code is 2 for a mistake of the user."""
     set_up_logging()
     args = parse()
     try:

@@ -1,6 +1,6 @@
-"""``python -m mergerexp.train``: one run, or with ``-m`` a sweep.
+"""``python -m mergerexp.train``: train one run, or with ``-m`` the runs of a sweep.
 
-The same line again skips what is done and goes on where the rest stopped.
+If the same command is given again, it skips the runs that are done and resumes the others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import TrainConfig
 from mergerexp.console import console
 from mergerexp.errors import require_torch
-from mergerexp.study.outcome import complete_study, tell_failures, validation_errors
+from mergerexp.study.outcome import complete_study, show_failures, validation_errors
 from mergerexp.study.plan import Planner, folders_of
 from mergerexp.study.run_table import run_table
 from mergerexp.study.train_here import train_here
@@ -18,33 +18,38 @@ from mergerexp.study.train_sweep import TrainSweep
 
 
 def train(call: Call[TrainConfig]) -> Done:
-    """Train the runs of a call: plan all of them, start what is new, and show what came out.
+    """Train the runs of a call: plan all of them, start those that are not done, and show the results.
 
     Parameters
     ----------
     call
-        Configs of the runs, and the launcher that is to start them.
+        The configs of the runs, and the options of the launcher that is to start them.
+
+    Returns
+    -------
+    Done
+        The exit code, and the validation error of each run for a sweeper that minimises it.
 
     Raises
     ------
     UserError
-        If torch is not installed, or a run can't be planned or started; then none was started.
+        If torch is not installed, or a run can't be planned or started. Then no run was started.
     """
     require_torch("training")
     runs = Planner(call.launcher).plan(call.cells)
     if call.launcher is None:
         train_here(runs)
     elif not TrainSweep(runs, call.launcher).run():
-        console.print("Not waiting. How the jobs stand: python -m mergerexp.status")
+        console.print("The jobs go on in Slurm; python -m mergerexp.status shows how they stand")
         return Done()
     is_recorded = complete_study(runs)
     console.print(run_table(folders_of(runs)))
-    all_done = tell_failures(runs, call.launcher)
+    all_done = show_failures(runs, call.launcher)
     return Done(0 if all_done and is_recorded else 1, validation_errors(runs))
 
 
 def main() -> None:
-    """Run the verb."""
+    """Run the verb as the command line says."""
     run_app("train", TrainConfig, train)
 
 

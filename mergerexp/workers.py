@@ -1,4 +1,4 @@
-"""Worker processes of one thread each, which leave Ctrl-C to their parent and never outlive it."""
+"""Worker processes with one thread each, which ignore Ctrl-C and end with their parent process."""
 
 from __future__ import annotations
 
@@ -28,19 +28,24 @@ THREAD_VARIABLES = (
 
 @contextmanager
 def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
-    """Start processes for a while; what has not begun when the block is left is never done.
+    """Yield a pool of worker processes; tasks that have not begun when the block is left are dropped.
 
     Parameters
     ----------
     workers
-        How many.
+        The number of processes.
     fewer
-        The setting that makes them fewer, for the message of a failure.
+        The setting that determines this number; the message of a failure names it.
+
+    Yields
+    ------
+    ProcessPoolExecutor
+        The pool.
 
     Raises
     ------
     UserError
-        If a worker died, e.g. of lack of memory.
+        If a worker died, for example for lack of memory.
     """
     with _one_thread_each():
         pool = _Pool(workers, multiprocessing.get_context("spawn"), _start_worker)
@@ -56,7 +61,7 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
 
 
 class _Pool(ProcessPoolExecutor):
-    """Its processes are started as work is handed out, with Ctrl-C blocked from their first instruction."""
+    """A pool whose processes have Ctrl-C blocked from their first instruction; `submit` starts them."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -68,7 +73,10 @@ class _Pool(ProcessPoolExecutor):
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Make processes started here use one thread each; libraries read the variables when imported."""
+    """Let processes that are started in this block use one thread each.
+
+    Libraries read these variables when they are imported.
+    """
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -82,7 +90,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """Die with the parent: a worker of a killed one would wait for ever."""
+    """Let this worker end with its parent process; otherwise it would wait forever if that were killed."""
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

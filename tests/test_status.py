@@ -36,7 +36,7 @@ def test_without_a_store_it_says_so_and_how_to_name_one(sync, tmp_path):
     first = add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
     code, said = sync()
     assert code == 1
-    assert said.startswith("MLflow has 0 of 0 runs that have begun, and 1 more have no store (tracking=none)")
+    assert said.startswith("MLflow has 0 of 0 runs that have begun, and 1 more has no store (tracking=none)")
     assert "MLFLOW_TRACKING_URI" in said
     second = add_run(tmp_path, "init=imagenet", "fold=1")
     assert "MLflow has 1 of 1 runs that have begun, and 1 more" in sync()[1]

@@ -1,1 +1,1 @@
-"""What mergerexp gets out of a GPU: ratios against bare loops and peers in the same run."""
+"""Measure how well mergerexp uses a GPU, in comparison with bare loops and other programs in the same run."""

@@ -1,4 +1,4 @@
-"""Run the stages, each in a process of its own, and write all that was measured after every figure.
+"""Run the stages, each in a process of its own, and write all figures to a file after each new one.
 
 python -m benchmarks.gpu OUT.json --stages train,share --small
 """
@@ -20,31 +20,31 @@ from typing import Any
 
 from mergerexp.files import write_json
 
-# In order of value, each with its limit in seconds: a stage that hangs takes none of the others along.
+# The stages in order of value, each with a time limit in seconds, so that one that hangs stops no other.
 STAGES = {
-    "train": 170,  # our fine-tuning beside a bare loop, eager and as a captured graph
-    "paper": 100,  # the parts of the paper's study, at its size
-    "compile": 170,  # the bare loop under torch.compile
-    "profile": 60,  # where the bare step spends its time
-    "recompile": 90,  # the same in a new process: what its cache saves
-    "share": 170,  # several runs at once
-    "study": 150,  # the real command, start to end
-    "resume": 120,  # bit for bit under deterministic algorithms, and what they cost
-    "rate": 90,  # what `predict` can reach: decoding, and four networks
-    "timm": 100,  # timm's own training script
+    "train": 170,  # our fine-tuning and a bare loop, eager and as a captured graph
+    "paper": 100,  # the parts of the paper's study, with its numbers of images and pixels
+    "compile": 170,  # the bare loop with torch.compile
+    "profile": 60,  # the kernels that the bare step spends its time in
+    "recompile": 90,  # the compilation in a new process, which may use the cache of the first one
+    "share": 170,  # several runs on one GPU
+    "study": 150,  # the complete command for a small sweep
+    "resume": 120,  # whether a resumed run has the same bits, and the cost of deterministic algorithms
+    "rate": 90,  # the speed of rating a survey: decoding images, and four networks
+    "timm": 100,  # the training script of timm
 }
 
 DEFAULT = "train,compile,share"
 
 
 def main() -> None:
-    """Run the chosen stages and print a table."""
+    """Run the chosen stages, and print their figures."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("out", type=Path, help="the JSON file to write")
-    parser.add_argument("--stages", default=DEFAULT, help=f"of {', '.join(STAGES)}; default: %(default)s")
+    parser.add_argument("--stages", default=DEFAULT, help=f"some of {', '.join(STAGES)} (%(default)s)")
     parser.add_argument("--limit", type=float, default=480, help="seconds for all stages (%(default)s)")
-    parser.add_argument("--small", action="store_true", help="tiny sizes: to try the script, on a CPU too")
+    parser.add_argument("--small", action="store_true", help="use tiny sizes, to try it out, also on a CPU")
     arguments = parser.parse_args()
     stages = arguments.stages.split(",")
     if unknown := [stage for stage in stages if stage not in STAGES]:
@@ -66,7 +66,28 @@ def main() -> None:
 
 
 def run_stage(stage: str, limit: float, small: bool, scratch: Path, found: dict[str, Any], out: Path) -> str:
-    """Run one stage; return ``ok``, or how it ended."""
+    """Run one stage in a process of its own.
+
+    Parameters
+    ----------
+    stage
+        A key of `STAGES`.
+    limit
+        The time limit in seconds.
+    small
+        Whether to use tiny sizes.
+    scratch
+        A folder for temporary files.
+    found
+        All results; the figures of the stage are added to it.
+    out
+        The file that all results are written to.
+
+    Returns
+    -------
+    str
+        How the stage ended: ``ok``, or a reason.
+    """
     command = [sys.executable, "-m", f"benchmarks.gpu.{'compile' if stage == 'recompile' else stage}"]
     environment = {**os.environ, "MERGEREXP_ROOT": str(scratch / "root"), "SCRATCH": str(scratch)}
     environment |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "SMALL": "1" if small else ""}
@@ -94,7 +115,7 @@ def run_stage(stage: str, limit: float, small: bool, scratch: Path, found: dict[
 
 
 def machine() -> dict[str, Any]:
-    """Describe the machine and the versions."""
+    """Return a description of the machine and the versions of the most important packages."""
     import torch
 
     gpu = torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""The bare loop under torch.compile; in a second process, what its cache saves."""
+"""Time the bare loop with torch.compile; a second process shows how much time its cache saves."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from benchmarks.gpu.measure import (
 
 
 def compiled(setting: Setting) -> None:
-    """Time compilation and the step."""
+    """Time the compilation and the compiled step."""
     run = protocol(setting, noise(4 * setting.batch, setting.size, 2 * setting.batch))
     step = bare_step(run, torch.compile(run.classifier.train(), mode="reduce-overhead"))
     started = time.perf_counter()
     step()
     synchronize()
     seconds = round(time.perf_counter() - started, 1)
-    setting.tell("bare compiled", **speed(step, setting.batch), compile_s=seconds)
+    setting.report("bare compiled", **speed(step, setting.batch), compile_s=seconds)
     if GPU:
         run = protocol(setting, noise(4 * setting.batch, setting.size, 2 * setting.batch))
         step = bare_step(run, torch.compile(run.classifier.train()), capturable=True)
@@ -36,11 +36,11 @@ def compiled(setting: Setting) -> None:
         step = captured(step)
         seconds = round(time.perf_counter() - started, 1)
         figures = speed(step, setting.batch)
-        setting.tell("compiled, whole step captured", **figures, compile_s=seconds)
+        setting.report("compiled, whole step captured", **figures, compile_s=seconds)
 
 
 def main() -> None:
-    """Compile both networks for small mini-batches; in a second process, the quick one again."""
+    """Compile both networks for small mini-batches; in a second process, only the quicker one."""
     quick_first = settings(batches=(16,))[::-1]
     for setting in quick_first[:1] if os.environ.get("STAGE") == "recompile" else quick_first:
         compiled(setting)

@@ -1,4 +1,4 @@
-"""What the stages share: settings, made-up data, our training taken apart, clocks."""
+"""The settings, random data, parts of our training and clocks that the stages share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCRATCH = Path(os.environ.get("SCRATCH", "."))
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda", 0) if GPU else torch.device("cpu")
 NETWORKS = {"legacy_xception": 299, "tf_efficientnet_lite0": 128}
-if SMALL:  # stand-ins that a busy CPU gets through
+if SMALL:  # these networks are quick on a CPU too
     NETWORKS = {"test_resnet": 32, "test_efficientnet": 32}
 PAPER, PAPER_SIZE = next(iter(NETWORKS.items()))
 CHUNKS, CHUNK_S = (2, 0.2) if SMALL else (5, 0.4)
@@ -40,29 +40,57 @@ WARM_UP = 2 if SMALL else 12
 
 @dataclass(frozen=True)
 class Setting:
-    """A network, the side of its images in pixels, and the size of its mini-batches."""
+    """A network, and what it is trained on.
+
+    Attributes
+    ----------
+    network
+        The name of the network in timm.
+    size
+        The side of the images in pixels.
+    batch
+        The number of images in a mini-batch.
+    """
 
     network: str
     size: int
     batch: int
 
-    def tell(self, what: str, **figures: Any) -> None:
-        """Print a figure for whoever started the stage."""
-        tell(what, network=self.network, size=self.size, batch=self.batch, **figures)
+    def report(self, what: str, **figures: Any) -> None:
+        """Report figures of this setting; see the function `report`."""
+        report(what, network=self.network, size=self.size, batch=self.batch, **figures)
 
 
-def tell(what: str, **figures: Any) -> None:
-    """Print a figure as a line of JSON."""
+def report(what: str, **figures: Any) -> None:
+    """Print figures as a line of JSON, which the process that started the stage reads.
+
+    Parameters
+    ----------
+    what
+        What was measured.
+    **figures
+        The figures by their names.
+    """
     print(json.dumps({"what": what, **figures}), flush=True)
 
 
 def settings(batches: tuple[int, ...] = (16, 64)) -> list[Setting]:
-    """Return every network with every size of mini-batch."""
+    """Return a setting for every network and every size of the mini-batches."""
     return [Setting(network, size, batch) for batch in batches for network, size in NETWORKS.items()]
 
 
 def noise(n: int, size: int, positives: int) -> Dataset:
-    """Make up a data set in memory; what its images show has no influence on any speed."""
+    """Return a data set of random images in memory, since their content has no influence on the speed.
+
+    Parameters
+    ----------
+    n
+        The number of images.
+    size
+        Their side in pixels.
+    positives
+        The number of images with label 1, which come first.
+    """
     rng = np.random.default_rng(0)
     images = np.frombuffer(rng.bytes(n * size * size * 3), dtype=np.uint8).reshape(n, size, size, 3)
     labels = (np.arange(n) < positives).astype(np.int8)
@@ -72,13 +100,25 @@ def noise(n: int, size: int, positives: int) -> Dataset:
 
 
 def long_epochs(setting: Setting) -> Dataset:
-    """Make up a data set whose epochs outlast a measurement: validation and checkpoints stay out of it."""
+    """Return a data set whose epochs are longer than a measurement, which so includes no validation."""
     steps = 4 * CHUNKS if SMALL else 130 if setting.batch <= 16 else 70
     return noise(2 * steps * setting.batch, setting.size, steps * setting.batch)
 
 
 def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path = SCRATCH) -> TwoStageTraining:
-    """Build one run's training as a job does, from a composed config."""
+    """Return the training of a run, built as in a job.
+
+    Parameters
+    ----------
+    setting
+        The network, and the sizes of images and mini-batches.
+    dataset
+        The data set.
+    *overrides
+        Further overrides of the config.
+    folder
+        The folder for the checkpoint.
+    """
     chosen = [
         "init=random",
         f"model.backbone={setting.network}",
@@ -95,13 +135,26 @@ def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path =
 
 
 def synchronize() -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished all its work."""
     if GPU:
         torch.cuda.synchronize()
 
 
 def speed(step: Callable[[], None], images: int) -> dict[str, float]:
-    """Time a step: images a second, the median over some chunks of steps, and the extremes."""
+    """Time a training step.
+
+    Parameters
+    ----------
+    step
+        The function that does a step.
+    images
+        The number of images in a step.
+
+    Returns
+    -------
+    dict
+        Images per second: median and extremes over several chunks of steps.
+    """
     for _ in range(WARM_UP):
         step()
     synchronize()
@@ -120,7 +173,7 @@ def speed(step: Callable[[], None], images: int) -> dict[str, float]:
 
 
 def spread(rates: list[float]) -> dict[str, float]:
-    """Return the median and the extremes of images a second."""
+    """Return the median and the extremes of several measurements in images per second."""
     return {
         "images_per_s": round(statistics.median(rates), 1),
         "lowest": round(min(rates), 1),
@@ -129,7 +182,13 @@ def spread(rates: list[float]) -> dict[str, float]:
 
 
 class Clock(pl.Callback):
-    """Times our training from within, as `speed` does, and ends it."""
+    """Times our training as `speed` does with a step, and ends it after enough chunks.
+
+    Parameters
+    ----------
+    images
+        The number of images in a mini-batch.
+    """
 
     def __init__(self, images: int) -> None:
         self.images = images
@@ -137,7 +196,7 @@ class Clock(pl.Callback):
         self._seen, self._steps, self._since = 0, 1, 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Count the mini-batch; look at the clock at the end of a chunk."""
+        """Count the mini-batch, and read the clock at the end of a chunk."""
         self._seen += 1
         if not self._since and self._seen == WARM_UP:
             synchronize()
@@ -145,7 +204,7 @@ class Clock(pl.Callback):
         elif self._since and self._seen == self._steps:
             synchronize()
             seconds = time.perf_counter() - self._since
-            if self._steps == 1:  # the first tells how many steps make a chunk
+            if self._steps == 1:  # the time of the first step determines how many steps a chunk has
                 self._steps = max(2, round(CHUNK_S / seconds))
             else:
                 self.rates.append(self._steps * self.images / seconds)
@@ -156,7 +215,19 @@ class Clock(pl.Callback):
 def finetuning(
     run: TwoStageTraining, *callbacks: pl.Callback, epochs: int = 100_000, resume: bool = False
 ) -> None:
-    """Train all layers as the protocol does, watched by callbacks."""
+    """Train all layers as the protocol does.
+
+    Parameters
+    ----------
+    run
+        The training of a run.
+    *callbacks
+        Further callbacks of Lightning.
+    epochs
+        The number of epochs.
+    resume
+        Whether to go on from the checkpoint.
+    """
     from mergerexp.batches.loaders import ImageEvaluation
 
     val = run.split.val
@@ -166,7 +237,7 @@ def finetuning(
 
 
 def image_batches(run: TwoStageTraining) -> Any:
-    """Return our augmented mini-batches."""
+    """Return the augmented mini-batches of a run."""
     from mergerexp.batches.loaders import ImageBatches
 
     cfg, train = run.cfg, run.split.train
@@ -176,14 +247,24 @@ def image_batches(run: TwoStageTraining) -> Any:
 
 
 def autocast() -> torch.autocast:
-    """Return the precision that we train in: bf16 on a GPU, float32 on a CPU."""
+    """Return the context for the precision of our training: bfloat16 on a GPU, float32 on a CPU."""
     return torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=GPU)
 
 
 def bare_step(
     run: TwoStageTraining, network: Callable[..., Tensor] | None = None, capturable: bool = False
 ) -> Callable[[], None]:
-    """Return a training step on one fixed mini-batch with nothing around it: the limit of eager code."""
+    """Return a training step on one fixed mini-batch without anything else, which is the limit of eager code.
+
+    Parameters
+    ----------
+    run
+        The training of a run, for its network and optimizer.
+    network
+        A compiled version of the network.
+    capturable
+        Whether the step is to be captured as a CUDA graph.
+    """
     size, batch = run.cfg.data.size, 2 * run.cfg.trainer.per_class
     inputs = torch.randn(batch, 3, size, size, device=DEVICE).to(memory_format=torch.channels_last)
     labels = torch.arange(batch, device=DEVICE) % 2
@@ -203,7 +284,7 @@ def bare_step(
 
 
 def captured(step: Callable[[], None]) -> Callable[[], None]:
-    """Capture a step as a CUDA graph."""
+    """Return a function that replays a step, which is captured as a CUDA graph."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -217,5 +298,5 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy."""
+    """Return the mean cross-entropy of logits in float32."""
     return nn.functional.cross_entropy(logits.float(), labels)

@@ -1,4 +1,4 @@
-"""The parts of the paper's study at its size: 13,003 images of 299 px, Xception; and 40 runs, added up."""
+"""Time the parts of the paper's study (13,003 images of 299 px, Xception), and add up its 40 runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.gpu.measure import (
     finetuning,
     noise,
     protocol,
-    tell,
+    report,
 )
 from mergerexp.training.predictions import predict_split
 
@@ -22,13 +22,13 @@ EPOCHS, FOLDS, INITS = 40, 4, 2
 
 
 def main() -> None:
-    """Time the head stage's features, epochs of fine-tuning and the final predictions; add them up."""
+    """Time the features of the head stage, epochs of fine-tuning and the predictions, and add them up."""
     setting = Setting(PAPER, PAPER_SIZE, 16)
     objects, mergers = (400, 100) if SMALL else (13_003, 3_003)
     started = time.perf_counter()
     dataset = noise(objects, setting.size, mergers)
     run = protocol(setting, dataset, "init.head_epochs=40", "subset=0.1", f"paths.features={SCRATCH}/bank")
-    tell("images to the device", gb=round(dataset.images.nbytes / 1e9, 2), s=since(started))
+    report("images to the device", gb=round(dataset.images.nbytes / 1e9, 2), s=since(started))
 
     started = time.perf_counter()
     passes = run.train_head(resume=False)
@@ -36,27 +36,28 @@ def main() -> None:
     started = time.perf_counter()
     again = protocol(setting, dataset, "init.head_epochs=40", "subset=0.1", f"paths.features={SCRATCH}/bank")
     again.train_head(resume=False)
-    head = time.perf_counter() - started  # a network from the same seed: the bank is full
+    head = time.perf_counter() - started  # the network has the same seed, so the bank has all its features
     bank = passes / max(first - head, 1e-9)
-    setting.tell("features of the frozen backbone", images_per_s=round(bank, 1), images=passes)
-    setting.tell("head stage on the full bank", s=round(head, 2), steps=40 * -(-150 // 8))
+    setting.report("features of the frozen backbone", images_per_s=round(bank, 1), images=passes)
+    setting.report("head stage on the full bank", s=round(head, 2), steps=40 * -(-150 // 8))
 
     run = protocol(setting, dataset)
     finetuning(run, epochs=2 if SMALL else 4)
     epoch = min(row["seconds"] for row in run.history.rows[1:])
     seconds = [row["seconds"] for row in run.history.rows]
-    setting.tell("epochs of fine-tuning, validated and saved", s=seconds, train=2 * (mergers // 2))
+    setting.report("epochs of fine-tuning, validated and saved", s=seconds, train=2 * (mergers // 2))
     started = time.perf_counter()
     table = predict_split(run.classifier, run.images, dataset, run.split, run.cfg.trainer.eval_batch)
     predict = time.perf_counter() - started
-    setting.tell("validation and test galaxies rated in float32", s=round(predict, 2), images=len(table))
+    setting.report("validation and test galaxies rated in float32", s=round(predict, 2), images=len(table))
 
     share = sum(SUBSETS)
     tuned = epoch * EPOCHS * share * FOLDS * INITS
-    views = objects * 9 / bank  # every image in eight training views at most, and as it is: once for all runs
+    # Features are computed once for all runs, of each image as it is and in eight training views at most.
+    views = objects * 9 / bank
     heads = head * len(SUBSETS) * FOLDS
     rated = predict * share * FOLDS * INITS
-    tell(
+    report(
         "the paper's 40 runs, one after the other, added up from these parts",
         minutes=round((tuned + views + heads + rated) / 60, 1),
         finetuning_s=round(tuned),
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def since(started: float) -> float:
-    """Return the seconds since a reading of the clock."""
+    """Return the seconds since a reading of `time.perf_counter`."""
     return round(time.perf_counter() - started, 2)
 
 

@@ -1,4 +1,4 @@
-"""Where the bare eager step spends its time on the GPU, kernel by kernel."""
+"""Profile the kernels in which the bare eager step spends its time on the GPU."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import Counter
 
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu.measure import GPU, WARM_UP, bare_step, noise, protocol, settings, synchronize, tell
+from benchmarks.gpu.measure import GPU, WARM_UP, bare_step, noise, protocol, report, settings, synchronize
 
 STEPS = 20
 
 
 def main() -> None:
-    """Name the kernels that take most of the time of a small mini-batch, with their shares."""
+    """Report the kernels that take most of the time of a small mini-batch, with their shares of it."""
     if not GPU:
-        tell("no GPU to profile")
+        report("no GPU to profile")
         return
     for setting in settings(batches=(16,)):
         run = protocol(setting, noise(4 * setting.batch, setting.size, 2 * setting.batch))
@@ -32,10 +32,12 @@ def main() -> None:
             times[event.key] += event.self_device_time_total
             launches[event.key] += event.count
         total = sum(times.values())
-        setting.tell("a step", kernels=sum(launches.values()) // STEPS, gpu_ms=round(total / STEPS / 1000, 2))
+        setting.report(
+            "a step", kernels=sum(launches.values()) // STEPS, gpu_ms=round(total / STEPS / 1000, 2)
+        )
         for name, each in times.most_common(22):
             share = round(100 * each / total, 1)
-            setting.tell("kernel", name=name[:110], percent=share, launches=launches[name] // STEPS)
+            setting.report("kernel", name=name[:110], percent=share, launches=launches[name] // STEPS)
 
 
 if __name__ == "__main__":

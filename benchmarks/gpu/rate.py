@@ -1,4 +1,4 @@
-"""What rating a survey can reach here: decoding JPEGs of 424 px, and four networks on one batch."""
+"""Time what limits the rating of a survey on this device: decoding JPEGs of 424 px, and four networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.gpu.measure import DEVICE, GPU, NETWORKS, SMALL, Setting, noise, protocol, speed, spread, tell
+from benchmarks.gpu.measure import (
+    DEVICE,
+    GPU,
+    NETWORKS,
+    SMALL,
+    Setting,
+    noise,
+    protocol,
+    report,
+    speed,
+    spread,
+)
 from benchmarks.gpu.train import captured
 from mergerexp.models.classifier import exact_float32
 
@@ -19,7 +30,7 @@ FILES = 64 if SMALL else 1024
 
 
 def jpegs() -> list[bytes]:
-    """Make up pictures of 424 px that compress as galaxies do."""
+    """Return random images of 424 px as JPEG files, which are as large as those of galaxies."""
     rng = np.random.default_rng(0)
     files = []
     for _ in range(64):
@@ -31,7 +42,22 @@ def jpegs() -> list[bytes]:
 
 
 def decode(files: list[bytes], size: int, draft: bool) -> int:
-    """Decode and resize as a data set is prepared."""
+    """Decode and resize images as the preparation of a data set does.
+
+    Parameters
+    ----------
+    files
+        The JPEG files.
+    size
+        The side of the resized images in pixels.
+    draft
+        Whether to decode at a lower resolution, if that is enough.
+
+    Returns
+    -------
+    int
+        The number of values in all resized images.
+    """
     total = 0
     for content in files:
         with Image.open(io.BytesIO(content)) as image:
@@ -42,7 +68,7 @@ def decode(files: list[bytes], size: int, draft: bool) -> int:
 
 
 def decoding(files: list[bytes]) -> None:
-    """Time Pillow in processes, and the GPU's decoder."""
+    """Time the decoding with Pillow on all cores and with the decoder of the GPU."""
     workers = os.cpu_count() or 1
     parts = [files[start::workers] for start in range(workers)]
     with ProcessPoolExecutor(workers) as pool:
@@ -54,18 +80,18 @@ def decoding(files: list[bytes]) -> None:
                     started = time.perf_counter()
                     list(pool.map(decode, parts, [size] * workers, [draft] * workers))
                     rates.append(len(files) / (time.perf_counter() - started))
-                tell("Pillow, all cores", size=size, draft=draft, workers=workers, **spread(rates))
+                report("Pillow, all cores", size=size, draft=draft, workers=workers, **spread(rates))
     if GPU:
         from torchvision.io import decode_jpeg
 
         tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in files[:256]]
         some = speed(lambda: decode_jpeg(tensors, device=DEVICE) and None, len(tensors))
-        tell("nvJPEG, full size", **some)
+        report("nvJPEG, full size", **some)
 
 
 @torch.inference_mode()
 def four_networks(setting: Setting) -> None:
-    """Time four networks on one batch, in the float32 that predictions are made in and in others."""
+    """Time four networks on one batch, in exact float32, as predictions are made, and in other precisions."""
     dataset = noise(64, setting.size, 32)
     networks = [protocol(setting, dataset).classifier.eval() for _ in range(4)]
     batch = torch.randn(setting.batch, 3, setting.size, setting.size, device=DEVICE)
@@ -76,22 +102,22 @@ def four_networks(setting: Setting) -> None:
             network(batch)
 
     with exact_float32():
-        setting.tell("four networks, float32", **speed(step, setting.batch))
+        setting.report("four networks, float32", **speed(step, setting.batch))
     if not GPU:
         return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    setting.tell("four networks, TF32", **speed(step, setting.batch))
+    setting.report("four networks, TF32", **speed(step, setting.batch))
     with torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False):
-        setting.tell("four networks, bf16 autocast", **speed(step, setting.batch))
+        setting.report("four networks, bf16 autocast", **speed(step, setting.batch))
     for network in networks:
         network.half()
     batch = batch.half()
-    setting.tell("four networks, float16", **speed(step, setting.batch))
-    setting.tell("four networks, float16, captured", **speed(captured(step), setting.batch))
+    setting.report("four networks, float16", **speed(step, setting.batch))
+    setting.report("four networks, float16, captured", **speed(captured(step), setting.batch))
 
 
 def main() -> None:
-    """Time decoding, then the networks."""
+    """Time the decoding and the networks."""
     decoding(jpegs())
     for network, size in NETWORKS.items():
         for batch in (64,) if SMALL else (128,):

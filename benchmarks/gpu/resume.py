@@ -1,4 +1,4 @@
-"""Whether a run that is cut off and resumed ends with the same bits on this device, and what that costs."""
+"""Check whether an interrupted and resumed run ends with the same bits here, and what that costs."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ EPOCHS, CUT_AT = 2, 11
 
 
 class PowerCut(BaseException):
-    """Ends a run between two steps."""
+    """The run is ended between two steps."""
 
 
 class Cut(pl.Callback):
-    """Cuts the power after some steps."""
+    """Ends a run after `CUT_AT` steps."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Cut it, once the checkpoint of the step before is written."""
+        """Raise `PowerCut` after the step; the checkpoint of the step before is written by then."""
         if trainer.global_step == CUT_AT:
             raise PowerCut
 
 
 def weights_after(setting: Setting, cut: bool) -> dict[str, torch.Tensor]:
-    """Train from the seed, with or without an interruption, and return the weights."""
+    """Train from the same seed, with or without an interruption, and return the final weights."""
     folder = SCRATCH / "resume"
     shutil.rmtree(folder, ignore_errors=True)
     dataset = noise(16 * setting.batch, setting.size, 8 * setting.batch)
@@ -57,10 +57,10 @@ def weights_after(setting: Setting, cut: bool) -> dict[str, torch.Tensor]:
 
 
 def compare(setting: Setting, deterministic: bool) -> None:
-    """Tell whether repeated and resumed training agree with the first."""
+    """Report whether a repeated and a resumed training give the same weights as the first."""
     first, repeated = weights_after(setting, cut=False), weights_after(setting, cut=False)
     resumed = weights_after(setting, cut=True)
-    setting.tell(
+    setting.report(
         "bits",
         deterministic=deterministic,
         repeated_equal=all(torch.equal(first[key], repeated[key]) for key in first),
@@ -69,7 +69,7 @@ def compare(setting: Setting, deterministic: bool) -> None:
 
 
 def main() -> None:
-    """Compare the bits, and the speed, with and without deterministic algorithms."""
+    """Compare bits and speed with and without deterministic algorithms."""
     chosen = settings(batches=(16,))
     for deterministic in (False, True):
         torch.use_deterministic_algorithms(deterministic)
@@ -78,7 +78,7 @@ def main() -> None:
         for setting in chosen if GPU or SMALL else []:
             clock = Clock(setting.batch)
             finetuning(protocol(setting, long_epochs(setting)), clock)
-            setting.tell("ours", deterministic=deterministic, **spread(clock.rates))
+            setting.report("ours", deterministic=deterministic, **spread(clock.rates))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Several runs at once on one device: 1, then 2, 4 and 8, sliced in time and, where it starts, under MPS."""
+"""Time 1, 2, 4 and 8 runs at once on one device, with time slices and, if it can be started, with MPS."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from benchmarks.gpu.measure import (
     finetuning,
     long_epochs,
     protocol,
+    report,
     settings,
     synchronize,
-    tell,
 )
 
 EVERY = 1 if SMALL else 5  # steps between two looks at the clock
@@ -33,23 +33,33 @@ MPS = "nvidia-cuda-mps-control"
 
 
 class Signals:
-    """Tells the runs which phase it is, by files."""
+    """Signals between processes, which are files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def wait(self, name: str) -> None:
-        """Wait for a file."""
+        """Wait until a signal is given."""
         while not (self.folder / name).exists():
             time.sleep(0.005)
 
     def give(self, name: str) -> None:
-        """Make a file."""
+        """Give a signal."""
         (self.folder / name).touch()
 
 
 class Log(pl.Callback):
-    """Notes when steps ended, from the phase in which this run begins to the end of the last."""
+    """Records when steps ended, from the phase in which this run begins to the end of the last phase.
+
+    Parameters
+    ----------
+    signals
+        The signals that begin and end the phases.
+    number
+        The number of this run, which determines the phase in which it begins.
+    network
+        The name of the network.
+    """
 
     def __init__(self, signals: Signals, number: int, network: str) -> None:
         self.signals, self.number, self.network = signals, number, network
@@ -57,7 +67,7 @@ class Log(pl.Callback):
         self._seen = 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Note every so many steps; after the warm-up, wait for the own phase."""
+        """Record the time after every `EVERY` steps; after the warm-up, wait for the phase of this run."""
         self._seen += 1
         if self._seen % EVERY == 0:
             synchronize()
@@ -70,18 +80,26 @@ class Log(pl.Callback):
             trainer.should_stop = True
 
 
-def be_a_run(folder: Path, number: int) -> None:
-    """Train both networks, one after the other, and write down when each step ended."""
+def train_networks(folder: Path, number: int) -> None:
+    """Train both networks in this process, one after the other, and write when their steps ended."""
     for setting in settings(batches=(16,)):
         log = Log(Signals(folder), number, setting.network)
         dataset = long_epochs(setting)
-        own = folder / f"run-{number}"
-        finetuning(protocol(setting, dataset, "trainer.threads=1", folder=own), log)
+        run_folder = folder / f"run-{number}"
+        finetuning(protocol(setting, dataset, "trainer.threads=1", folder=run_folder), log)
         (folder / f"{setting.network}-steps-{number}.json").write_text(json.dumps(log.ends))
 
 
 def together(folder: Path, mode: str) -> None:
-    """Start the runs, let one after the other begin, and count the steps of each phase."""
+    """Start the runs in processes, let more of them train in each phase, and report the steps of the phases.
+
+    Parameters
+    ----------
+    folder
+        The folder for the signals and results.
+    mode
+        How the runs share the device, for the report.
+    """
     folder.mkdir(parents=True)
     signals = Signals(folder)
     command = [sys.executable, "-m", "benchmarks.gpu.share", str(folder)]
@@ -92,7 +110,7 @@ def together(folder: Path, mode: str) -> None:
             signals.wait(f"{setting.network}-ready-{number}")
         for n in AT_ONCE:
             signals.give(f"{setting.network}-phase-{n}")
-            time.sleep(0.3)  # the new ones find their pace
+            time.sleep(0.3)  # until the new runs have reached their speed
             began = time.monotonic()
             time.sleep(PHASE_S)
             windows.append((n, began, time.monotonic()))
@@ -105,7 +123,7 @@ def together(folder: Path, mode: str) -> None:
             ends.append(json.loads(path.read_text()))
         for n, began, over in windows:
             steps = EVERY * sum(bisect_left(each, over) - bisect_left(each, began) for each in ends)
-            setting.tell(
+            setting.report(
                 "runs at once",
                 runs=n,
                 mode=mode,
@@ -116,7 +134,7 @@ def together(folder: Path, mode: str) -> None:
 
 
 def main() -> None:
-    """Share by time slices, then by MPS."""
+    """Let the runs share the device by time slices, and then by MPS."""
     together(SCRATCH / "sliced", "time slices")
     if not GPU:
         return
@@ -127,7 +145,7 @@ def main() -> None:
     try:
         subprocess.run([MPS, "-d"], check=True, timeout=20)
     except (OSError, subprocess.SubprocessError) as error:
-        tell("MPS does not start", error=str(error))
+        report("MPS does not start", error=str(error))
         return
     try:
         together(SCRATCH / "mps-runs", "MPS")
@@ -137,6 +155,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        be_a_run(Path(sys.argv[1]), int(sys.argv[2]))
+        train_networks(Path(sys.argv[1]), int(sys.argv[2]))
     else:
         main()

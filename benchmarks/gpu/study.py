@@ -1,4 +1,4 @@
-"""The real command on this device: a small sweep from nothing, timed as a whole."""
+"""Time the complete command for a small sweep on this device, from no data set to the last run."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.gpu.measure import SMALL, tell
+from benchmarks.gpu.measure import SMALL, report
 
 
 def main() -> None:
-    """Train four runs of simulated galaxies, and say what each took."""
+    """Train four runs on simulated galaxies, and report how long each took."""
     data = ["data=simulated_small"]
     if SMALL:
         data += ["data.simulator.n_mergers=24", "data.simulator.n_noninteracting=48", "init.head_epochs=2"]
     sweep = ["init=imagenet,random", "fold=0,1", f"trainer.max_epochs={1 if SMALL else 10}", "tracking=none"]
     command = [sys.executable, "-m", "mergerexp.train", "-m", *data, *sweep, "hydra/launcher=local"]
-    for which in ("from nothing", "again, all done"):
+    for which in ("at first", "again, with all done"):
         started = time.perf_counter()
         done = subprocess.run(command, stdout=sys.stderr)
-        tell(
+        report(
             f"mergerexp.train, four runs, {which}",
             s=round(time.perf_counter() - started, 1),
             exit=done.returncode,
@@ -33,7 +33,7 @@ def main() -> None:
         provenance = json.loads(record.read_text()) if record.is_file() else {}
         about = {key: provenance.get(key) for key in ("device", "precision")}
         outcome = {key: status.get(key) for key in ("state", "seconds", "best_accuracy", "error")}
-        tell(folder.name.rsplit("-", 1)[0], **outcome, **about)
+        report(folder.name.rsplit("-", 1)[0], **outcome, **about)
 
 
 if __name__ == "__main__":

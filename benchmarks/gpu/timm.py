@@ -1,4 +1,4 @@
-"""timm's own training script on JPEG files that already have the network's size."""
+"""Time the training script of timm on JPEG files that have the size of the network's input."""
 
 from __future__ import annotations
 
@@ -11,27 +11,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.gpu.measure import GPU, SCRATCH, SMALL, settings, spread, tell
+from benchmarks.gpu.measure import GPU, SCRATCH, SMALL, report, settings, spread
 
 RATE = re.compile(r"([0-9.]+)/s\s+\(\s*([0-9.]+)/s\)")
 
 
 def write_jpegs(folder: Path, n: int, size: int) -> None:
-    """Make up two classes of smooth pictures, which compress as galaxies do."""
+    """Write random smooth images of two classes, whose files are as large as those of galaxies.
+
+    Parameters
+    ----------
+    folder
+        The folder for them.
+    n
+        The number of images.
+    size
+        Their side in pixels.
+    """
     rng = np.random.default_rng(0)
     for name in ("plain", "rare"):
-        own = folder / name
-        own.mkdir(parents=True)
+        images = folder / name
+        images.mkdir(parents=True)
         for number in range(n // 2):
             coarse = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8))
-            coarse.resize((size, size), Image.Resampling.BICUBIC).save(own / f"{number}.jpg", quality=90)
+            coarse.resize((size, size), Image.Resampling.BICUBIC).save(images / f"{number}.jpg", quality=90)
 
 
 def main() -> None:
-    """Run two epochs of each network and read the script's own average over the second."""
+    """Run two epochs of each network, and report the average that the script prints for the second."""
     script = os.environ.get("TIMM_TRAIN")
     if not script:
-        tell("timm's train.py is not here: TIMM_TRAIN names it")
+        report("timm's train.py is not timed: TIMM_TRAIN has to name it")
         return
     for setting in settings(batches=(16,)):
         folder = SCRATCH / f"jpegs-{setting.size}"
@@ -58,9 +68,9 @@ def main() -> None:
         second = [line for line in (done.stdout + done.stderr).splitlines() if "Train: 1 " in line]
         rates = [float(found[2]) for line in second[-1:] if (found := RATE.search(line))]
         if done.returncode or not rates:
-            setting.tell("timm's script failed", exit=done.returncode, error=done.stderr[-600:])
+            setting.report("timm's script failed", exit=done.returncode, error=done.stderr[-600:])
         else:
-            setting.tell("timm's train.py", **spread(rates))
+            setting.report("timm's train.py", **spread(rates))
 
 
 if __name__ == "__main__":

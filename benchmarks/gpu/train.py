@@ -1,4 +1,4 @@
-"""Our fine-tuning, the same without Lightning, a bare eager loop, and the bare step as one CUDA graph."""
+"""Time our fine-tuning, the same without Lightning, a bare eager loop, and the bare step as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from mergerexp.training.stage import make_optimizer
 
 
 def ours(setting: Setting, dataset: Dataset) -> None:
-    """Time the training loop that a run uses, Lightning, augmentation and checks included."""
+    """Time the training loop of a run, with Lightning, augmentation and checks."""
     clock = Clock(setting.batch)
     finetuning(protocol(setting, dataset, "trainer.max_epochs=1000"), clock)
-    setting.tell("ours", **spread(clock.rates))
+    setting.report("ours", **spread(clock.rates))
 
 
 def plain_loop(setting: Setting, dataset: Dataset) -> None:
-    """Time our batches and augmentation in a plain loop: the rest of the difference is Lightning's."""
+    """Time our mini-batches and augmentation in a plain loop, which shows how much time Lightning takes."""
     run = protocol(setting, dataset)
     batches, network = image_batches(run), run.classifier.train()
     optimizer = make_optimizer(network, run.cfg.optimizer)
@@ -50,12 +50,20 @@ def plain_loop(setting: Setting, dataset: Dataset) -> None:
         loss.backward()
         optimizer.step()
 
-    setting.tell("our batches, plain loop", **speed(step, setting.batch))
-    setting.tell("our batches alone", **speed(lambda: next(endless) and None, setting.batch))
+    setting.report("our batches, plain loop", **speed(step, setting.batch))
+    setting.report("our batches alone", **speed(lambda: next(endless) and None, setting.batch))
 
 
 class Loop:
-    """Our batches in a plain loop, copied into the inputs of one step, which may be captured."""
+    """A plain loop over our mini-batches, which copies them into the fixed inputs of one step.
+
+    Parameters
+    ----------
+    setting, dataset
+        What is trained on what.
+    capture
+        Whether the step is captured as a CUDA graph.
+    """
 
     def __init__(self, setting: Setting, dataset: Dataset, capture: bool) -> None:
         run = protocol(setting, dataset)
@@ -68,7 +76,7 @@ class Loop:
         self.loss = torch.zeros((), device=DEVICE)
         self.replay = captured(self._train) if capture else self._train
         if not capture:
-            for _ in range(3):  # as many as come before a capture
+            for _ in range(3):  # as many steps as `captured` does before the capture
                 self._train()
 
     def step(self) -> None:
@@ -79,7 +87,7 @@ class Loop:
         self.replay()
 
     def losses(self, steps: int) -> torch.Tensor:
-        """Return the losses of so many steps."""
+        """Train some steps, and return their losses."""
         found = []
         for _ in range(steps):
             self.step()
@@ -96,32 +104,32 @@ class Loop:
 
 
 def captured_loop(setting: Setting, dataset: Dataset) -> None:
-    """Time our batches with a captured step, and compare its losses with those of an eager one."""
+    """Time our mini-batches with a captured step, and compare its losses with those of an eager step."""
     eager = Loop(setting, dataset, capture=False).losses(40)
     loop = Loop(setting, dataset, capture=True)
     apart = float((eager - loop.losses(40)).abs().max())
     figures = speed(loop.step, setting.batch)
-    setting.tell("our batches, captured step", **figures, largest_difference_of_40_losses=apart)
+    setting.report("our batches, captured step", **figures, largest_difference_of_40_losses=apart)
 
 
 def main() -> None:
-    """Time each setting in turn, the kinds side by side."""
+    """Time all kinds of loops in one setting after the other."""
     for setting in settings():
         dataset = long_epochs(setting)
         ours(setting, dataset)
-        setting.tell("bare eager", **speed(bare_step(protocol(setting, dataset)), setting.batch))
+        setting.report("bare eager", **speed(bare_step(protocol(setting, dataset)), setting.batch))
         plain_loop(setting, dataset)
         if GPU:
             torch.backends.cudnn.benchmark = True
             tuned = speed(bare_step(protocol(setting, dataset)), setting.batch)
-            setting.tell("bare eager, cudnn.benchmark", **tuned)
+            setting.report("bare eager, cudnn.benchmark", **tuned)
             started = time.perf_counter()
             replay = captured(bare_step(protocol(setting, dataset), capturable=True))
             seconds = round(time.perf_counter() - started, 2)
-            setting.tell("bare captured", **speed(replay, setting.batch), capture_s=seconds)
+            setting.report("bare captured", **speed(replay, setting.batch), capture_s=seconds)
             torch.backends.cudnn.benchmark = False
             memory = torch.cuda.max_memory_allocated(DEVICE) / 1e9
-            setting.tell("memory", peak_gb=round(memory, 2))
+            setting.report("memory", peak_gb=round(memory, 2))
             del replay
             captured_loop(setting, dataset)
             torch.cuda.empty_cache()

@@ -1,8 +1,8 @@
-"""Hydra's door to `mergerexp.sweep`: ``hydra/launcher=local`` and ``hydra/launcher=slurm``.
+"""The Hydra plugin for `mergerexp.sweep`: ``hydra/launcher=local`` and ``hydra/launcher=slurm``.
 
-Hydra instantiates launchers from the ``hydra_plugins`` namespace package only, and imports what is in it
-at every start of every Hydra application: what is heavy is imported where it is needed. Other applications
-find the launchers as ``mergerexp_local`` and ``mergerexp_slurm``, and nothing else of ours.
+Hydra instantiates launchers from the ``hydra_plugins`` namespace package only. It imports the modules in
+there whenever any Hydra application starts, so imports that take long are inside the functions that need
+them. Other applications find the launchers as ``mergerexp_local`` and ``mergerexp_slurm``.
 """
 
 from __future__ import annotations
@@ -33,11 +33,24 @@ class _OurLauncher(Launcher):
         self.hydra_context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives."""
+        """Store what Hydra passes to a launcher."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs and return their results."""
+        """Run the jobs.
+
+        Parameters
+        ----------
+        job_overrides
+            The overrides of each job.
+        initial_job_idx
+            The number of the first job.
+
+        Returns
+        -------
+        sequence of JobReturn
+            The result of each job.
+        """
         from mergerexp.config.app import Application
         from mergerexp.config.launcher import read_options
         from mergerexp.sweep.hydra_task import launch
@@ -53,15 +66,15 @@ class _OurLauncher(Launcher):
 
 
 class LocalLauncher(_OurLauncher):
-    """``hydra/launcher=local``."""
+    """The launcher ``hydra/launcher=local``, which runs jobs on this machine."""
 
 
 class SlurmLauncher(_OurLauncher):
-    """``hydra/launcher=slurm``."""
+    """The launcher ``hydra/launcher=slurm``, which submits jobs to a Slurm cluster."""
 
 
 class CheckedSweeper(BasicSweeper):
-    """Hydra's basic sweeper, which leaves it to the launcher to compose and check the cells."""
+    """Hydra's basic sweeper, except that it leaves composing and checking the cells to the launcher."""
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Accept every batch: our launchers compose all of its cells before they start any."""
+        """Accept every batch, since our launchers compose all cells of a batch before they start any."""

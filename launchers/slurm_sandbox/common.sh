@@ -1,17 +1,17 @@
-# Sourced by start.sh and stop.sh: the sandbox's settings, and its daemons as recorded processes.
+# The settings of the sandbox, and functions that start and stop its daemons; start.sh and stop.sh source this.
 
-# Everything is written below DIR. Keep it short: the path of a Unix socket has at most 107 characters.
+# Everything is written below DIR. Its path is short because that of a Unix socket has at most 107 characters.
 DIR=${SLURM_SANDBOX_DIR:-/tmp/slurm-sandbox}
 export PATH=$PATH:/usr/sbin:/sbin
 
 say() { echo "slurm sandbox: $*"; }
-cannot() { say "$*" >&2; exit 77; } # this machine is not made for it; all else is a failure
+cannot() { say "$*" >&2; exit 77; } # for a machine that can't run the sandbox; other errors are failures
 die() { say "$*" >&2; exit 1; }
 
-[[ $DIR == /?* ]] || die "SLURM_SANDBOX_DIR=$DIR: an absolute path is needed"
-[[ ${#DIR} -le 70 ]] || die "SLURM_SANDBOX_DIR=$DIR: too long for Unix sockets, use at most 70 characters"
+[[ $DIR == /?* ]] || die "SLURM_SANDBOX_DIR=$DIR: has to be an absolute path"
+[[ ${#DIR} -le 70 ]] || die "SLURM_SANDBOX_DIR=$DIR: is too long for Unix sockets, use at most 70 characters"
 
-# A process is known by its pid and its start time, so that a reused pid is never taken for ours.
+# A process is identified by its pid and its start time, since the system may give its pid to another one later.
 started_at() { awk '{ sub(/^.*\) /, ""); if ($1 != "Z") print $20 }' "/proc/$1/stat" 2>/dev/null || true; }
 
 alive() { # name
@@ -21,7 +21,7 @@ alive() { # name
     [[ -n ${start:-} && $(started_at "$pid") == "$start" ]]
 }
 
-launch() { # name command...: a daemon in the foreground mode it has, in a session of its own
+launch() { # name command...: start a daemon, in its foreground mode and in a session of its own
     local name=$1 pid
     shift
     setsid "$@" >"$DIR/log/$name.out" 2>&1 </dev/null &
@@ -30,19 +30,19 @@ launch() { # name command...: a daemon in the foreground mode it has, in a sessi
     echo "$pid $(started_at "$pid")" >"$DIR/pids/$name"
 }
 
-wait_for() { # seconds name command...: until the command succeeds, or the daemon is dead
+wait_for() { # seconds name command...: wait until the command succeeds; fail if the daemon ends before
     local name=$2 end=$(($(date +%s) + $1))
     shift 2
     until "$@" >/dev/null 2>&1; do
         if ! alive "$name" || [[ $(date +%s) -ge $end ]]; then
             tail -n 20 "$DIR/log/$name"* >&2 || true
-            die "$name does not come up; its logs are in $DIR/log"
+            die "$name does not start; its logs are in $DIR/log"
         fi
         sleep 0.1
     done
 }
 
-end() { # name [seconds]: ask it to stop, then make it
+end() { # name [seconds]: send SIGTERM to a daemon, and SIGKILL if it is still there after the seconds
     local pid start
     if alive "$1"; then
         read -r pid start <"$DIR/pids/$1"

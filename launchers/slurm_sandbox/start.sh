@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real Slurm cluster on this machine: several nodes, GPUs that are none, preemption, accounting.
-# For trying things out and for the tests; README.md lists what can be set. Debian, as root.
+# Start a real Slurm cluster on this machine, as root on Debian, with several nodes, preemption, accounting and
+# imitations of GPUs. README.md lists the variables that can be set.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=common.sh
@@ -29,11 +29,11 @@ install_packages() {
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     [[ ${#missing[@]} -gt 0 ]] || return 0
-    command -v apt-get >/dev/null || cannot "needs Debian's packages ${missing[*]}, and there is no apt-get"
+    command -v apt-get >/dev/null || cannot "the Debian packages ${missing[*]} are needed, and there is no apt-get"
     say "installing ${missing[*]}"
     local policy=/usr/sbin/policy-rc.d log made=0 failed=0
     log=$(mktemp)
-    if [[ ! -e $policy ]]; then # no daemon may be started by the installation
+    if [[ ! -e $policy ]]; then # so that the installation starts no daemon
         printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made=1
     fi
     { apt-get update && DEBIAN_FRONTEND=noninteractive \
@@ -50,7 +50,7 @@ daemons() {
     seq -f 'slurmd-node%g' 1 "$NODES"
 }
 
-write_gpus() { # device files that are there but do nothing; Slurm wants character devices
+write_gpus() { # imitate GPUs by links to /dev/null, since Slurm requires character devices
     : >"$DIR/gres.conf"
     [[ $GPUS -gt 0 ]] || return 0
     local g
@@ -76,8 +76,9 @@ SlurmdUser=root
 SlurmctldPort=$CTLD_PORT
 AuthType=auth/munge
 CredType=cred/munge
-# cred_expire is also how long a requeued job waits before it may start again (Slurm's own: 120 s). Keep it
-# above KillWait + 3, or a node's failure ends in "Duplicate jobid", a drained node and a held job.
+# cred_expire is also how long a requeued job waits before it may start again (120 s by default). It has to be
+# more than KillWait + 3: otherwise the failure of a node leads to "Duplicate jobid", a drained node and a held
+# job.
 AuthInfo=socket=$DIR/munge/socket,cred_expire=$REQUEUE_DELAY
 StateSaveLocation=$DIR/state
 SlurmdSpoolDir=$DIR/spool/%n
@@ -88,12 +89,12 @@ SlurmdLogFile=$DIR/log/slurmd-%n.log
 MailProg=/bin/true
 MpiDefault=none
 SwitchType=switch/none
-# neither cgroups nor systemd, and nodes that claim more than the machine has
+# there are neither cgroups nor systemd here, and nodes claim to have more than the machine has
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SlurmdParameters=config_overrides
 ReturnToService=2
-# loopback alone
+# listen on loopback only
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 JobRequeue=$JOB_REQUEUE
 KillWait=$KILL_WAIT
@@ -166,7 +167,7 @@ start_accounting() {
         rm -rf "$DIR/mysql"
         mariadb-install-db --no-defaults --user=root --datadir="$DIR/mysql" --skip-test-db \
             --auth-root-authentication-method=socket >"$DIR/log/mariadb-install.out" 2>&1 ||
-            die "the accounting database can't be made: $DIR/log/mariadb-install.out"
+            die "the accounting database can't be created: see $DIR/log/mariadb-install.out"
     fi
     rm -f "$DIR/run/sql.sock"
     launch mariadbd mariadbd --no-defaults --user=root --datadir="$DIR/mysql" --socket="$DIR/run/sql.sock" \
@@ -189,7 +190,7 @@ start_nodes() {
     for i in $(seq 1 "$NODES"); do launch "slurmd-node$i" slurmd -D -N "node$i"; done
     for i in $(seq 1 "$NODES"); do wait_for 60 "slurmd-node$i" test -e "$DIR/run/slurmd-node$i.pid"; done
     sinfo -h -N -p main -o '%N %T' | awk '$2 ~ /^drain/ { print $1 }' | while read -r i; do
-        scontrol update NodeName="$i" State=RESUME || true # a drained node stays so over a restart
+        scontrol update NodeName="$i" State=RESUME || true # a drained node is still drained after a restart
     done
     wait_for 60 slurmctld all_nodes_up
 }
@@ -198,7 +199,7 @@ all_nodes_up() {
     [[ $(sinfo -h -N -p main -o '%N %T' | grep -cE ' (idle|mixed|allocated|completing)$') == "$NODES" ]]
 }
 
-[[ $(id -u) == 0 ]] || cannot "must run as root"
+[[ $(id -u) == 0 ]] || cannot "start.sh must be run as root"
 install_packages
 up=0 all=0
 for name in $(daemons); do
@@ -207,15 +208,15 @@ for name in $(daemons); do
 done
 export SLURM_CONF=$DIR/slurm.conf
 if [[ $up == "$all" ]]; then
-    say "is up already"
+    say "the cluster is up already"
 else
-    [[ $up == 0 ]] || "$here/stop.sh" # half a cluster: start over
+    [[ $up == 0 ]] || "$here/stop.sh" # some daemons are missing, so all are started anew
     umask 022
     mkdir -p "$DIR"/{pids,log,run,state,spool,dev,munge}
     for i in $(seq 1 "$NODES"); do mkdir -p "$DIR/spool/node$i"; done
     write_gpus
     write_slurm_conf
-    # submitit's commands run without SLURM_CONF here and there; where there is no other Slurm, ours is the default
+    # submitit runs some commands without SLURM_CONF. If there is no other Slurm, the sandbox becomes the default.
     if [[ ! -e /etc/slurm/slurm.conf ]]; then
         mkdir -p /etc/slurm && ln -sfn "$DIR/slurm.conf" /etc/slurm/slurm.conf
     fi
@@ -227,5 +228,5 @@ else
     start_nodes
     say "$NODES nodes are up"
 fi
-say "to use it:  . $DIR/env.sh"
+say "to use the cluster:  . $DIR/env.sh"
 sinfo

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Stop what start.sh started, and what its jobs have left running. The directory stays: remove it to start
-# from nothing.
+# Stop the daemons that start.sh started, and the processes that jobs have left running. The directory is kept;
+# without it, start.sh makes a new cluster.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=common.sh
 . "$here/common.sh"
-[[ -d $DIR/pids ]] || { say "nothing in $DIR"; exit 0; }
+[[ -d $DIR/pids ]] || { say "there is no cluster in $DIR"; exit 0; }
 export SLURM_CONF=$DIR/slurm.conf
 
-# Processes of this cluster's jobs: a slurmstepd leaves its slurmd's group and wipes its environment, but keeps
-# our log open; what it started carries our SLURM_CONF and a job id.
+# Print the processes of this cluster's jobs. A slurmstepd leaves the group of its slurmd and clears its
+# environment, but keeps our log open. The processes that it starts have our SLURM_CONF and a job id in their
+# environment.
 job_processes() {
     local p
     for p in /proc/[0-9]*; do
@@ -41,4 +42,4 @@ end slurmdbd 20
 end mariadbd 30
 end munged
 [[ $(readlink /etc/slurm/slurm.conf 2>/dev/null) != "$DIR/slurm.conf" ]] || rm -f /etc/slurm/slurm.conf
-say "stopped"
+say "the cluster is stopped"

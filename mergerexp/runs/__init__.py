@@ -1,1 +1,1 @@
-"""What a run and a sweep are on disk, and how they stand; imports no torch."""
+"""Runs and sweeps as folders on disk, with their states; this package imports no torch."""

@@ -1,4 +1,4 @@
-"""How a run's training ended, from its record: what to know before its scores are believed."""
+"""Caveats about how the training of a run ended, which may make its scores less trustworthy."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ MEANS = {
 
 
 def caveats(metrics: Mapping[str, float], max_epochs: int, patience: int) -> list[str]:
-    """Return what is to be known of how a network's training ended, keys of `MEANS`; none for other methods.
+    """Return the caveats about how the training of a network ended.
 
-    Training ends well where patience is used up: that many epochs in a row were not better than the best.
+    Training ends well when patience is used up: then so many epochs in a row were not better than the best.
 
     Parameters
     ----------
     metrics
-        Of the run.
+        The metrics of the run.
     max_epochs, patience
-        Of its trainer's settings.
+        The settings of its trainer: the most epochs of fine-tuning, and the patience in epochs.
+
+    Returns
+    -------
+    list of str
+        Keys of `MEANS`, which explains them. The list is empty for methods other than networks.
     """
     if BEST_EPOCH not in metrics or EPOCHS not in metrics:
         return []

@@ -1,4 +1,4 @@
-"""A folder in which a job writes how it stands, for whoever wants to know."""
+"""The folder of a job, in which the job writes its state for other processes to read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ log = logging.getLogger(__name__)
 warn_once = functools.cache(log.warning)
 
 QUEUED, RUNNING, STOPPED, DONE, FAILED, LOST = "queued", "running", "stopped", "done", "failed", "lost"
-OVER = (STOPPED, DONE, FAILED, LOST)  # nothing happens any more unless somebody starts the job again
+OVER = (STOPPED, DONE, FAILED, LOST)  # jobs in these states stay there unless somebody starts them again
 
 
 def is_locked(lock: FileLock) -> bool:
-    """Tell whether a process that this machine knows of holds a lock; False where it is not ours to ask."""
+    """Tell whether a process that this machine knows of holds a lock.
+
+    The answer is False if this user must not open the file of the lock.
+    """
     try:
         with lock.acquire(timeout=0):
             return False
@@ -49,78 +52,95 @@ class JobFolder:
 
     @property
     def name(self) -> str:
-        """The folder's name, which is the job's."""
+        """The name of the folder, which is the name of the job."""
         return self.path.name
 
     @property
     def submission(self) -> Path:
-        """Which Slurm array the job was last submitted with."""
+        """The file that names the Slurm array with which the job was last submitted."""
         return self.path / "submission.json"
 
     @property
     def traceback(self) -> Path:
-        """Of the last failure."""
+        """The file with the traceback of the last failure."""
         return self.path / "traceback.txt"
 
     def lock(self) -> FileLock:
-        """Return the lock of the job; the system releases it when its holder dies."""
+        """Return the lock of the job, which the system releases when the process that holds it dies."""
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / ".lock")
 
     def is_held(self) -> bool:
-        """Tell whether a process of this machine is at work on the job."""
+        """Tell whether a process of this machine is working on the job."""
         if not (self.path / ".lock").exists():
             return False
         return is_locked(self.lock())
 
     def is_ours(self) -> bool:
-        """Tell whether the job's last word, or else its folder, if there is one, was written by this user."""
-        there = [path for path in (self.path / "status.json", self.path) if path.exists()]
-        return not there or there[0].stat().st_uid == os.getuid()
+        """Tell whether the status of the job, or else its folder, belongs to this user or does not exist."""
+        existing = [path for path in (self.path / "status.json", self.path) if path.exists()]
+        return not existing or existing[0].stat().st_uid == os.getuid()
 
     def status(self) -> dict[str, Any]:
-        """Return the last written status; empty for a job that never started.
+        """Return the content of ``status.json``, which is empty for a job that never started.
 
-        A damaged one is told, and made again from what else is known of the job.
+        If the file is damaged, log a warning and return what other files tell about the job.
         """
         try:
             return dict(read_json(self.path / "status.json"))
         except FileNotFoundError:
             return {}
         except UserError as error:
-            status = self.status_from_the_rest()
+            status = self.reconstructed_status()
             state = status.get("state", "unknown: the same command starts it again")
-            warn_once("%s; by what else is there, the state is %s", error, state)
+            warn_once("%s; by the other files in the folder, the state is %s", error, state)
             return status
 
-    def status_from_the_rest(self) -> dict[str, Any]:
-        """Return what can be said of the job without its status: nothing."""
+    def reconstructed_status(self) -> dict[str, Any]:
+        """Return what other files than ``status.json`` tell of the status, which is nothing here."""
         return {}
 
     def is_done(self) -> bool:
-        """Tell whether the job is finished, its results are there and it is not to begin anew."""
+        """Tell whether the job is finished and is not to begin anew."""
         return self.status().get("state") == DONE and not self.again.exists()
 
     @property
     def again(self) -> Path:
-        """There while a job is to begin anew that has not started: until then it is what it was."""
+        """A file that exists while a finished job is to begin anew and has not yet done so.
+
+        Until then, the results of the job are what they were.
+        """
         return self.path / "again.json"
 
     def set_state_of_idle(self, state: str, **details: Any) -> None:
-        """Write the state of a job that waits, unless it is done or somebody is at work on it by now."""
+        """Write the state of a waiting job, unless it is done or a process is working on it meanwhile.
+
+        Parameters
+        ----------
+        state, **details
+            The parameters of `set_state`.
+        """
         with contextlib.suppress(Timeout), self.lock().acquire(timeout=0):
             if not JobFolder.is_done(self):
                 self.set_state(state, **details)
 
     def restore(self, status: dict[str, Any]) -> None:
-        """Put back a status that was read before."""
+        """Write a status again that `status` returned before."""
         if status:
             write_json(self.path / "status.json", status)
         else:
             (self.path / "status.json").unlink(missing_ok=True)
 
     def set_state(self, state: str, **details: Any) -> None:
-        """Write ``status.json``; details of earlier states are kept unless given anew."""
+        """Write ``status.json`` with the state, this process, its host and the time.
+
+        Parameters
+        ----------
+        state
+            One of the states of this module.
+        **details
+            Further entries. Earlier entries are kept unless they are given anew.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         status = {**self.status(), "state": state, **details}
         status |= {"host": platform.node(), "pid": os.getpid(), "updated": round(time.time(), 3)}

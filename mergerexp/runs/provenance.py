@@ -1,4 +1,4 @@
-"""Where a run came from: code, data, machine, versions."""
+"""The provenance of a run: the state of the code, the versions of packages and the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mergerexp.errors import UserError, without_credentials
+from mergerexp.errors import UserError, explain, without_credentials
 from mergerexp.files import read_json
 from mergerexp.seals import FILES, SEAL, check_listed, sha256_of_json
 from mergerexp.software import versions_of
@@ -35,16 +35,21 @@ COPY = re.compile(r"code-[0-9a-f]{12}")  # what `mergerexp.sweep.snapshot` calls
 
 
 def git_state() -> dict[str, Any]:
-    """Return commit and dirty flag of the checkout that the code runs from; None where there is none.
+    """Return the commit of the checkout that the code runs from, and whether it has uncommitted changes.
 
-    A sweep's copy of the code knows what it was copied from.
+    If the code is the copy of a sweep, these are the commit and the changes that it was copied from.
+
+    Returns
+    -------
+    dict
+        The keys are ``commit`` and ``dirty``; both values are None if there is no checkout.
 
     Raises
     ------
     UserError
-        If that copy was changed since.
+        If the code is the copy of a sweep, and somebody has changed it.
     """
-    if COPY.fullmatch(ROOT.name) or (ROOT / SEAL).is_file():  # whatever of it was removed
+    if COPY.fullmatch(ROOT.name) or (ROOT / SEAL).is_file():  # one of the two, if the other was removed
         check_copy(ROOT)
         return dict(read_json(ROOT / "git.json"))
     commit = (_git("rev-parse", "HEAD") or b"").decode().strip()
@@ -54,31 +59,40 @@ def git_state() -> dict[str, Any]:
 
 
 def check_copy(copy: Path) -> None:
-    """Compare a sweep's copy of the code with the hashes that it was made with, of which its name is one.
+    """Check that a sweep's copy of the code is as it was made, by the hashes in its seal and in its name.
+
+    Parameters
+    ----------
+    copy
+        The folder of the copy.
 
     Raises
     ------
     UserError
-        Naming a file that was changed, is missing or was added.
+        If a file was changed, is missing or was added; the message names it.
     """
     try:
         listed = read_json(copy / SEAL)[FILES]
         if not copy.name.endswith(sha256_of_json(listed)[:12]):
-            raise UserError(f"{copy / SEAL} is not that of {copy.name}")
+            raise UserError(f"{copy / SEAL} does not belong to {copy.name}")
         check_listed(copy, listed)
         for path in sorted(copy.rglob("*")):
-            known = path.relative_to(copy).as_posix() in {*listed, SEAL}  # compiled code is not: it would run
+            # Compiled modules are not listed either, since Python might run them instead of the sources.
+            known = path.relative_to(copy).as_posix() in {*listed, SEAL}
             if not known and (path.is_symlink() or not path.is_dir()):
-                raise UserError(f"{path} was added since")
+                raise UserError(f"{path} was added after the copy was made")
     except (UserError, FileNotFoundError) as error:
         raise UserError(
-            f"{error}. The code that a sweep recorded must stay as it was: remove {copy}, and the same "
-            "command makes it anew"
+            f"{explain(error)}. The code that a sweep recorded must not be changed: remove {copy}, and the "
+            "same command copies the code anew"
         ) from error
 
 
 def git_diff() -> bytes:
-    """Return how the checkout differs from its commit, new code and configs included, if it does."""
+    """Return the difference of the checkout from its commit as a patch, which includes new code and configs.
+
+    The patch is empty if there is no difference or no checkout.
+    """
     if (ROOT / "git.diff").is_file():
         return (ROOT / "git.diff").read_bytes()
     if not (ROOT / ".git").exists():
@@ -95,7 +109,7 @@ def software() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """Return the command that started this process, without secrets: it is stored."""
+    """Return the command that started this process, without the secrets in it, so that it can be stored."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", spec.name] if spec is not None else [Path(sys.argv[0]).name]
     return without_credentials(shlex.join([*program, *sys.argv[1:]]))

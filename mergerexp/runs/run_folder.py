@@ -1,4 +1,4 @@
-"""A run on disk: the folder of its job, with what it is to do and what came out."""
+"""The folder of a run, with its frozen config and inputs, its state and its results."""
 
 from __future__ import annotations
 
@@ -17,23 +17,31 @@ from mergerexp.files import read_json, remove_partial, write_json, write_text
 from mergerexp.runs.job_folder import DONE, JobFolder, warn_once
 from mergerexp.seals import FILES, SEAL, check_listed, check_signed, digests
 
-PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # in status.json
+PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # keys of status.json
 
-Moved = tuple[Path, Path] | None  # a root as it was when a run was planned, and as it is now
+Moved = tuple[Path, Path] | None  # where a root was when a run was planned, and where it is now
 
-NOTE = {"uri", "experiment", "run_id", "rows", "closed"}  # what mlflow.json has at least
+NOTE_KEYS = {"uri", "experiment", "run_id", "rows", "closed"}  # which mlflow.json must have
 
 
 @dataclass(frozen=True)
 class RunFolder(JobFolder):
-    """``runs/<name>-<fingerprint>/``, the whole record of a run."""
+    """The folder ``runs/<name>-<fingerprint>/``, which has the complete record of a run."""
 
     @classmethod
     def of(cls, cfg: TrainConfig, fingerprint: str) -> RunFolder:
-        """Return the folder that a config's run has, whether it exists or not."""
+        """Return the folder of the run of a config, whether it exists or not.
+
+        Parameters
+        ----------
+        cfg
+            The config with its absolute paths.
+        fingerprint
+            The fingerprint of the run.
+        """
         runs, short = Path(cfg.paths.runs), fingerprint[:10]
         for known in sorted(runs.glob(f"*-{short}")):
-            return cls(known)  # the same run under another name, e.g. of its data set
+            return cls(known)  # the same run may have another name, for example that of a renamed data set
         init = [] if "init" in unused_groups(cfg.model.kind) else [cfg.init.name]
         name = [cfg.data.name, cfg.model.label, *init, f"subset{cfg.subset:g}", f"fold{cfg.fold}", short]
         return cls(runs / "-".join(name))
@@ -44,16 +52,16 @@ class RunFolder(JobFolder):
         return self.path / "config.yaml"
 
     def write_config(self, cfg: TrainConfig) -> None:
-        """Freeze a config."""
+        """Write the frozen config, which ends with a line that has its hash."""
         write_text(self.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)), signed=True)
 
     def read_config(self) -> DictConfig:
-        """Return the frozen config, with the present root instead of the one that it was written for.
+        """Return the frozen config; if the root was moved since, its paths are changed accordingly.
 
         Raises
         ------
         UserError
-            If the file is not there or not as it was written.
+            If the file is damaged.
         """
         config = self._frozen_config()
         moved = self._moved_root(config)
@@ -68,31 +76,31 @@ class RunFolder(JobFolder):
             config = OmegaConf.load(self.config)
         except UserError as error:
             raise UserError(f"{error}; the same command writes it again") from error
-        except Exception as error:  # the parser's and OmegaConf's have no common base
+        except Exception as error:  # the errors of the parser and of OmegaConf have no common base class
             raise UserError(f"{self.config} is damaged ({describe(error)})") from error
         last = fields(TrainConfig)[-1].name
         if not isinstance(config, DictConfig) or config.get(last) is None:
-            raise UserError(f"{self.config} is damaged (it does not go on to {last})")
+            raise UserError(f"{self.config} is damaged (it has no {last})")
         return config
 
     def _moved_root(self, config: DictConfig) -> Moved:
-        """Return the root that the config was written for and the present one, if that is another."""
+        """Return the root that the config was written for and the present one, if the root was moved."""
         root, runs = (OmegaConf.select(config, f"paths.{name}") for name in ("root", "runs"))
         if not root or not runs or not Path(runs).is_relative_to(root):
             return None
         inside, here = Path(runs).relative_to(root).parts, self.path.absolute().parent.parts
         if here[len(here) - len(inside) :] != inside:
-            return None  # the run was taken out of its root
+            return None  # the run folder was moved out of its root
         now = Path(*here[: len(here) - len(inside)])
         return None if now == Path(root) else (Path(root), now)
 
     @property
     def inputs(self) -> Path:
-        """The very data set, weights and code that it was planned with, and its fingerprint."""
+        """The file with the fingerprint of the run, and the data set and weights that it was planned with."""
         return self.path / "inputs.json"
 
     def read_inputs(self) -> dict[str, Any]:
-        """Return ``inputs.json``; paths below the root follow it, as in `read_config`."""
+        """Return the content of ``inputs.json``; if the root was moved, its paths are changed accordingly."""
         inputs, moved = dict(read_json(self.inputs)), self._moved_root(self._frozen_config())
         for name in ("dataset", "weights"):
             if inputs[name] is not None:
@@ -101,78 +109,78 @@ class RunFolder(JobFolder):
 
     @property
     def fingerprint(self) -> str:
-        """The run's identity."""
+        """The fingerprint of the run, which identifies it wherever its folder is."""
         return str(read_json(self.inputs)["fingerprint"])
 
     @property
     def checkpoint(self) -> Path:
-        """``last.ckpt``, there while the run is unfinished."""
+        """The last checkpoint, which exists while the run is unfinished."""
         return self.path / "last.ckpt"
 
     @property
     def history(self) -> Path:
-        """A row an epoch."""
+        """The file with losses and accuracies, which has a row for each epoch."""
         return self.path / "history.json"
 
     @property
     def predictions(self) -> Path:
-        """p_m of every validation and test galaxy."""
+        """The file with p_m of every validation and test galaxy."""
         return self.path / "predictions.parquet"
 
     @property
     def metrics(self) -> Path:
-        """Scores computed from the predictions."""
+        """The file with the scores that were computed from the predictions."""
         return self.path / "metrics.json"
 
     @property
     def provenance(self) -> Path:
-        """Where the run came from."""
+        """The file that says with which code, data, machine and packages the run was made."""
         return self.path / "provenance.json"
 
     @property
     def diff(self) -> Path:
-        """How the code differed from its commit, if it did."""
+        """The patch from the commit to the code of the run, which exists if the two differed."""
         return self.path / "git.diff"
 
     @property
     def examples(self) -> Path:
-        """Small images of some test galaxies."""
+        """The file with small images of some test galaxies."""
         return self.path / "examples.parquet"
 
     @property
     def sweeps(self) -> list[str]:
-        """The sweeps that the run is part of."""
+        """The names of the sweeps that the run is part of."""
         path = self.path / "sweeps.json"
         return list(read_json(path)) if path.is_file() else []
 
     def join(self, sweep: str) -> None:
-        """Make the run part of a sweep."""
+        """Record that the run is part of a sweep, which is given by its name."""
         if sweep not in (known := self.sweeps):
             write_json(self.path / "sweeps.json", [*known, sweep])
 
     @property
     def record(self) -> Path:
-        """What MLflow has been told."""
+        """The file that notes what was sent to MLflow."""
         return self.path / "mlflow.json"
 
     def note(self) -> dict[str, Any]:
-        """Return what MLflow has been told; empty if nothing, or if the note is damaged.
+        """Return the note of what was sent to MLflow; it is empty if nothing was, or if it is damaged.
 
-        MLflow's run is then found again by the fingerprint.
+        Without the note, the run in MLflow is found again by the fingerprint.
         """
         try:
             note = dict(read_json(self.record))
         except (FileNotFoundError, ValueError, TypeError):
             return {}
-        if not note.keys() >= NOTE:
+        if not note.keys() >= NOTE_KEYS:
             return {}
         if Path(str(note["uri"]).removeprefix(SQLITE)).parent not in self.path.absolute().parents:
-            with contextlib.suppress(UserError):  # of a damaged config, which is named where it is needed
+            with contextlib.suppress(UserError):  # a damaged config is reported where it is needed
                 note["uri"] = _below(self._moved_root(self._frozen_config()), note["uri"])
         return note
 
     def artifacts(self) -> list[Path]:
-        """Return the files of a finished run that belong in its MLflow record."""
+        """Return the files of a finished run that become artifacts in its MLflow record."""
         model = [self.path / "model.safetensors", self.path / "model.json"]
         return [
             self.config,
@@ -186,9 +194,9 @@ class RunFolder(JobFolder):
         ]
 
     def begin_anew(self) -> None:
-        """If that was asked for, forget how far the run has come, its record in MLflow included.
+        """Delete the progress of the run and mark its MLflow record as superseded, if it is to begin anew.
 
-        The caller holds the run's lock. Cut off anywhere, the next call does the same.
+        The caller has to hold the lock of the run. If this is interrupted, the next call completes it.
         """
         if not self.again.is_file():
             return
@@ -198,15 +206,15 @@ class RunFolder(JobFolder):
         for path in (self.checkpoint, self.history):
             path.unlink(missing_ok=True)
         status = {key: value for key, value in self.status().items() if key not in PROGRESS}
-        write_json(self.path / "status.json", status)  # the job has said there where it runs
+        write_json(self.path / "status.json", status)  # which also says where the job runs
         self.again.unlink()
 
     def is_done(self) -> bool:
-        """Tell whether the run is finished, its results are there and it is not to begin anew."""
+        """Tell whether the run is finished, has all its results and is not to begin anew."""
         return super().is_done() and not self.lacks_results()
 
     def lacks_results(self) -> bool:
-        """Tell whether the run was finished, and some of what came out has gone since, or is damaged."""
+        """Tell whether the run was finished, but a result is now missing or damaged."""
         if self.status().get("state") != DONE:
             return False
         problem = self._damage()
@@ -215,16 +223,21 @@ class RunFolder(JobFolder):
         return problem is not None
 
     def seal(self) -> None:
-        """Record the hashes of what came out, once all of it is there: the last step before a run is done."""
+        """Record the hashes of all results, which is the last step before the run is done."""
         write_json(self.path / SEAL, {FILES: digests(self.path, [path.name for path in self.artifacts()])})
 
     def check_results(self) -> dict[str, str]:
-        """Return the hash of each result of a finished run by its file's name, as it was sealed and is now.
+        """Check that the results of a finished run are as they were sealed.
+
+        Returns
+        -------
+        dict
+            The hashes of the results, by the names of their files.
 
         Raises
         ------
         UserError
-            Naming the result that is missing or damaged.
+            If a result is missing or damaged; the message names it.
         """
         try:
             sealed = dict(read_json(self.path / SEAL)[FILES])
@@ -234,22 +247,25 @@ class RunFolder(JobFolder):
         return sealed
 
     def _damage(self) -> str | None:
-        """Say which result is not as it was written, if one is; a result is read once a process."""
+        """Return what is wrong with a result that is not as it was written; None if there is no such result.
+
+        A process reads the results once, unless their sizes or times have changed.
+        """
         try:
             known = [(path.name, *_stamp(path)) for path in (self.path / SEAL, *self.artifacts())]
         except OSError as error:
             return f"{error.filename} is missing"
         return _check_results(self, tuple(known))
 
-    def status_from_the_rest(self) -> dict[str, Any]:
-        """Return the status that the results bear witness to, if all of them are whole: done."""
+    def reconstructed_status(self) -> dict[str, Any]:
+        """Return the status of a finished run if all results are as they were sealed; otherwise nothing."""
         if self._damage() is not None:
             return {}
         known = {"seconds": read_json(self.metrics).get("run/seconds", 0.0)}
         return {"state": DONE, "updated": round((self.path / SEAL).stat().st_mtime, 3), **known}
 
     def mend_status(self) -> None:
-        """Write a damaged ``status.json`` again, unless a process is at work on the run."""
+        """Write a damaged ``status.json`` again, unless a process is working on the run."""
         try:
             if (self.path / "status.json").is_file():
                 read_json(self.path / "status.json")
@@ -258,13 +274,13 @@ class RunFolder(JobFolder):
                 self.restore(self.status())
 
     def remove_partial(self) -> None:
-        """Remove what a killed attempt has left half-written; the caller holds the run's lock."""
+        """Remove the unfinished files of a killed attempt; the caller has to hold the lock of the run."""
         for path in (self.checkpoint, *self.artifacts()):
             remove_partial(self.path, path.name)
 
 
 def _below(moved: Moved, value: Any) -> Any:
-    """Return a path, or the address of an SQLite file, below the present root instead of the one before."""
+    """Return a path, or the address of an SQLite file, below the present root instead of the former one."""
     if moved is None or not isinstance(value, str):
         return value
     kind = SQLITE if value.startswith(SQLITE) else ""

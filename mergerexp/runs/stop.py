@@ -1,7 +1,7 @@
-"""Asking a run to save its state between two steps, and to stop there.
+"""Requests to a run, by signals, to write a checkpoint between two training steps and perhaps to stop there.
 
-A signal may come at any instruction: in the middle of an optimiser's step there is nothing worth saving.
-So the handlers only leave a note, and the training loop looks at it after every mini-batch.
+A signal may arrive at any instruction, and in the middle of an optimiser step the state is inconsistent. So
+the handlers only set flags, which the training loop reads after every mini-batch.
 """
 
 from __future__ import annotations
@@ -15,56 +15,56 @@ _stop = False
 
 
 class StopRequested(BaseException):
-    """Raised between two steps, once the checkpoint is written."""
+    """The run was asked to stop; this is raised between two steps, after the checkpoint was written."""
 
 
 def save_on(signum: int) -> None:
-    """Write a checkpoint after the current step when the signal comes, and go on."""
+    """Let a signal ask for a checkpoint after the current step, after which the run goes on."""
 
-    def note(received: int, frame: FrameType | None) -> None:
+    def request(received: int, frame: FrameType | None) -> None:
         global _save
         _save = True
 
-    signal.signal(signum, note)
+    signal.signal(signum, request)
 
 
 def stop_on(signum: int, patience_s: int, otherwise: Callable[[], None]) -> None:
-    """Write a checkpoint after the current step when the signal comes, and stop.
+    """Let a signal ask for a checkpoint after the current step, after which the run stops.
 
     Parameters
     ----------
     signum
-        The signal.
+        The number of the signal.
     patience_s
-        Whole seconds that the step may take.
+        How long the step may take, in whole seconds.
     otherwise
-        Called where it takes longer, or where the run is not at training yet.
+        The function that is called if the step takes longer, or if the training has not begun yet.
     """
 
-    def late(received: int, frame: FrameType | None) -> None:
+    def give_up(received: int, frame: FrameType | None) -> None:
         otherwise()
 
-    def note(received: int, frame: FrameType | None) -> None:
+    def request(received: int, frame: FrameType | None) -> None:
         global _save, _stop
         _save = _stop = True
-        signal.signal(signal.SIGALRM, late)
+        signal.signal(signal.SIGALRM, give_up)
         signal.alarm(patience_s)
 
-    signal.signal(signum, note)
+    signal.signal(signum, request)
 
 
 def wants_checkpoint() -> bool:
-    """Tell whether somebody has asked for a checkpoint since the last one."""
+    """Tell whether a checkpoint was asked for since the last one."""
     return _save
 
 
 def checkpoint_written() -> None:
-    """Answer the request.
+    """Clear the request for a checkpoint, once that was written.
 
     Raises
     ------
     StopRequested
-        If the request was to stop there.
+        If the run was also asked to stop.
     """
     global _save, _stop
     _save = False

@@ -1,4 +1,4 @@
-"""A sweep on disk: which runs belong to it. The same command line is the same sweep."""
+"""The folder of a sweep, which lists its runs; the same runs are the same sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from mergerexp.errors import UserError
+from mergerexp.errors import UserError, explain
 from mergerexp.files import read_json, write_json
 from mergerexp.hashing import digest
 from mergerexp.runs.job_folder import is_locked
@@ -23,36 +23,52 @@ from mergerexp.runs.provenance import command_line
 from mergerexp.runs.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
-CONTENT, LAUNCHER = {"command", "given", "launcher", "runs"}, {"host", "pid"}  # of sweep.json
+# The keys that sweep.json must have, and those of its launcher and of each of its runs.
+CONTENT, LAUNCHER = {"command", "given", "launcher", "runs"}, {"host", "pid"}
 RUN = {"folder", "overrides"}
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """``sweeps/<id>/``: the list of runs, and what Slurm wrote about them.
+    """The folder ``sweeps/<id>/`` with the list of runs, and the scripts and logs of their Slurm jobs.
 
     Attributes
     ----------
     path
-        The folder; its name is a hash of the runs' names.
+        The folder, whose name is a hash of the names of the runs.
     """
 
     path: Path
 
     @classmethod
     def of(cls, sweeps: Path, runs: Sequence[RunFolder]) -> SweepFolder:
-        """Return the folder that the sweep of these runs has, whether it exists or not."""
+        """Return the folder of the sweep of some runs, whether it exists or not.
+
+        Parameters
+        ----------
+        sweeps
+            The folder for all sweeps.
+        runs
+            The runs of the sweep.
+        """
         return cls(sweeps / digest(sorted(run.name for run in runs), 8))
 
     @property
     def name(self) -> str:
-        """The sweep's identity."""
+        """The id of the sweep."""
         return self.path.name
 
     def write(self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]]) -> None:
-        """Write the list of runs, with the overrides that tell them apart.
+        """Write the list of runs.
 
-        Runs below the sweep's root are written relative to it, and so move and are copied with it.
+        The paths of runs below the root of the sweep are relative to it, so that the root can be moved.
+
+        Parameters
+        ----------
+        runs
+            The runs of the sweep.
+        differences
+            The overrides that distinguish each run from the others.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         content = {
@@ -60,19 +76,19 @@ class SweepFolder:
             "given": round(time.time(), 3),
             "launcher": {"host": platform.node(), "pid": os.getpid()},
             "runs": [
-                {"folder": self._relative(run.path), "overrides": list(own)}
-                for run, own in zip(runs, differences, strict=True)
+                {"folder": self._relative(run.path), "overrides": list(overrides)}
+                for run, overrides in zip(runs, differences, strict=True)
             ],
         }
         write_json(self.path / "sweep.json", content)
 
     def read(self) -> dict[str, Any]:
-        """Return what `write` wrote.
+        """Return the content of ``sweep.json``, which `write` wrote.
 
         Raises
         ------
         UserError
-            If it is not there, damaged or lacks something.
+            If the file does not exist, is damaged or lacks a key.
         """
         try:
             content = dict(read_json(self.path / "sweep.json"))
@@ -81,11 +97,17 @@ class SweepFolder:
                 if missing := keys - part.keys():
                     raise UserError(f"sweep.json lacks {', '.join(sorted(missing))}")
         except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{self.path}: no sweep ({error})") from error
+            raise UserError(f"{self.path}: no sweep ({explain(error)})") from error
         return content
 
     def members(self) -> tuple[list[RunFolder], list[str]]:
-        """Return the run folders and what to call them; see `read` for what may be raised."""
+        """Return the folders of the runs, and what distinguishes each run from the others.
+
+        Raises
+        ------
+        UserError
+            If ``sweep.json`` can't be read.
+        """
         runs = self.read()["runs"]
         return [RunFolder(self._root / run["folder"]) for run in runs], [
             " ".join(run["overrides"]) for run in runs
@@ -100,14 +122,19 @@ class SweepFolder:
         return str(run.relative_to(self._root) if run.is_relative_to(self._root) else run)
 
     def lock(self) -> FileLock:
-        """Return the lock of whoever starts jobs of the sweep."""
+        """Return the lock, which the process that looks after the sweep holds."""
         self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / ".lock")
 
     def stop_launcher(self) -> bool:
-        """Ask the process of this machine that looks after the sweep to stop; tell whether there is one.
+        """Send SIGTERM to the process of this machine that looks after the sweep, if there is one.
 
-        Its runs in local processes stop with it; those in Slurm's hands go on.
+        The runs that it started on this machine stop with it. Those in Slurm go on.
+
+        Returns
+        -------
+        bool
+            Whether the signal was sent.
         """
         launcher = self.read()["launcher"]
         if launcher["host"] != platform.node() or not self.is_looked_after():
@@ -123,7 +150,15 @@ class SweepFolder:
 
 
 def find_sweeps(sweeps: Path) -> list[SweepFolder]:
-    """Return all sweeps, the last given first; a damaged one is told and left out."""
+    """Return the folders of all sweeps, the most recent first.
+
+    Damaged ones are left out with a warning.
+
+    Parameters
+    ----------
+    sweeps
+        The folder for all sweeps.
+    """
     given = {}
     for path in sweeps.glob("*/sweep.json"):
         sweep = SweepFolder(path.parent)
@@ -135,35 +170,47 @@ def find_sweeps(sweeps: Path) -> list[SweepFolder]:
 
 
 def choose_sweep(sweeps: Path, beginning: str | None) -> SweepFolder:
-    """Return the sweep whose id begins so, or the last one given.
+    """Return the sweep whose id begins with a text, or the most recent one.
+
+    Parameters
+    ----------
+    sweeps
+        The folder for all sweeps.
+    beginning
+        The beginning of the id; None for the most recent sweep.
 
     Raises
     ------
     UserError
-        If there is none, or several.
+        If there is no such sweep, or several.
     """
     known = find_sweeps(sweeps)
     if not known:
-        raise UserError(f"no sweep in {sweeps}; --root, or MERGEREXP_ROOT, says where to look")
+        raise UserError(f"no sweep in {sweeps}; --root or MERGEREXP_ROOT says where to look")
     if beginning is None:
         return known[0]
     found = [sweep for sweep in known if sweep.name.startswith(beginning)]
     if len(found) != 1:
         names = ", ".join(sweep.name for sweep in found or known)
-        raise UserError(f"{beginning}: {'which of' if found else 'no such sweep; there are'} {names}")
+        raise UserError(f"{beginning}: {'may be any of' if found else 'no such sweep; there are'} {names}")
     return found[0]
 
 
 def all_runs(root: Path) -> list[RunFolder]:
-    """Return the runs below a root, and those of its sweeps that lie elsewhere.
+    """Return the runs below a root, and those runs of its sweeps that are elsewhere.
+
+    Parameters
+    ----------
+    root
+        The folder that is searched.
 
     Raises
     ------
     UserError
-        If there is none.
+        If there are no runs.
     """
     inside = [RunFolder(path.parent.absolute()) for path in sorted(root.glob("runs/*/config.yaml"))]
     runs = [*inside, *(run for sweep in find_sweeps(root / "sweeps") for run in sweep.members()[0])]
     if not runs:
-        raise UserError(f"no run in {root}; --root, or MERGEREXP_ROOT, says where to look")
+        raise UserError(f"no run in {root}; --root or MERGEREXP_ROOT says where to look")
     return list(dict.fromkeys(runs))

@@ -1,1 +1,1 @@
-"""Planning the runs of a study, starting them, and showing what came out; imports no torch."""
+"""Planning and starting the runs of a study and showing their results; this package imports no torch."""

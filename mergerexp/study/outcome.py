@@ -1,4 +1,4 @@
-"""What has become of the runs of a call, once nothing more is to be waited for."""
+"""What became of the runs of a call, once there is nothing more to wait for."""
 
 from __future__ import annotations
 
@@ -15,11 +15,23 @@ from mergerexp.sweep.states import job_state
 from mergerexp.sweep.view import failure_table
 from mergerexp.tracking.pending import complete_records
 
-RERUN_ALL = "\nLeave out hydra.launcher.rerun=all then: with it all runs begin once more."
+RERUN_ALL = "\nLeave out hydra.launcher.rerun=all then: with it, all runs begin once more."
 
 
 def complete_study(runs: Sequence[PlannedRun]) -> bool:
-    """Tell MLflow what it lacks of the runs that are over; return False if that needs something mended."""
+    """Complete the MLflow records of the runs that are over.
+
+    Parameters
+    ----------
+    runs
+        The runs of a call.
+
+    Returns
+    -------
+    bool
+        False if a record is incomplete until somebody mends the store or the run. A store that only does not
+        answer is no reason for that.
+    """
     tracking = {run.folder: run.cfg.tracking for run in runs}
     over = [folder for folder in tracking if folder.status().get("state") in OVER]
     standing = complete_records(over, tracking.__getitem__)
@@ -32,25 +44,39 @@ def complete_study(runs: Sequence[PlannedRun]) -> bool:
     return not standing.broken
 
 
-def tell_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:
-    """Show which runs of a sweep are not done, and why; return whether all are."""
+def show_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:
+    """Show which runs of a call are not done, and why.
+
+    Parameters
+    ----------
+    runs
+        The runs of a call.
+    launcher
+        The options of the launcher that started them. None if they were trained in this process, which has
+        logged each failure already.
+
+    Returns
+    -------
+    bool
+        Whether all runs are done.
+    """
     folders, labels = folders_of(runs), run_labels(runs)
     if all(folder.is_done() for folder in folders):
         return True
     table = failure_table([job_state(folder, labels[str(folder.path)]) for folder in folders])
-    if launcher is not None and table is not None:  # what failed in this process was told when it did
+    if launcher is not None and table is not None:
         sweep = SweepFolder.of(Path(runs[0].cfg.paths.sweeps), folders)
         console.print(table)
         console.print(
-            "The same command tries these again. Logs: traceback.txt and log.txt in the run's folder, those "
-            f"of Slurm in {sweep.path / 'slurm'}{RERUN_ALL if launcher.rerun == 'all' else ''}",
+            "The same command tries these again. Their logs are traceback.txt and log.txt in the folder of "
+            f"each run, and for Slurm {sweep.path / 'slurm'}.{RERUN_ALL if launcher.rerun == 'all' else ''}",
             soft_wrap=True,
         )
     return False
 
 
 def validation_errors(runs: Sequence[PlannedRun]) -> list[float | None]:
-    """Return the validation error of each run, for a sweeper that optimises it; a failed run has none."""
+    """Return the validation error of each run, for a sweeper that minimises it; None for runs not done."""
     return [
         float(read_json(run.folder.metrics)["val/error"]) if run.folder.is_done() else None for run in runs
     ]

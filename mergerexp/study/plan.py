@@ -1,6 +1,6 @@
-"""From configs to planned runs: data, weights and splits are had, and everything is written down.
+"""Planning runs from their configs: data sets, weights and splits are prepared and checked.
 
-Nothing of a sweep starts before all of its runs are planned.
+No run of a sweep starts before all of its runs are planned.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from mergerexp.tracking.store_file import StoreFile
 
 log = logging.getLogger(__name__)
 
-TARGET = "mergerexp.training.job:train_run"  # what a run's job calls, with its folder
-MEASURED = 30  # a galaxy is measured in the time of so many training images
+TARGET = "mergerexp.training.job:train_run"  # the function that the job of a run calls with the run's folder
+MEASUREMENT_COST = 30  # measuring a galaxy takes as long as training on so many images
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class PlannedRun:
     Attributes
     ----------
     folder
-        Where it is, or will be.
+        Its folder, whether it exists or not.
     cfg
         Its config, with absolute paths.
     overrides
-        What makes it different from the other runs of its sweep.
+        The overrides of its cell.
     inputs
-        The contents of ``inputs.json``.
+        The content of ``inputs.json``.
     cost
-        To be compared with that of other runs: the longest should start first.
+        How long it takes in comparison with other runs, in arbitrary units. The longest should start first.
     """
 
     folder: RunFolder
@@ -65,12 +65,13 @@ class PlannedRun:
     cost: float
 
     def write(self, again: bool = False) -> None:
-        """Freeze config and inputs in the run folder.
+        """Write the frozen config and the inputs to the folder of the run.
 
         Parameters
         ----------
         again
-            The run is to begin anew once its job starts; MLflow will then have a new record for the old one.
+            Whether the run is to begin anew once its job starts. A new record in MLflow then replaces the old
+            one.
         """
         self.folder.path.mkdir(parents=True, exist_ok=True)
         if again:
@@ -80,26 +81,26 @@ class PlannedRun:
 
 
 def folders_of(runs: Sequence[PlannedRun]) -> list[RunFolder]:
-    """Return the folders of runs; several cells may be one run."""
+    """Return the folders of runs, each once, since several cells may be the same run."""
     return list(dict.fromkeys(run.folder for run in runs))
 
 
 def run_labels(runs: Sequence[PlannedRun]) -> dict[str, str]:
-    """Return what tells each run from the others, by its folder's path."""
-    once = list({run.folder: run for run in runs}.values())
+    """Return what distinguishes each run from the others, by the path of its folder."""
+    distinct = list({run.folder: run for run in runs}.values())
     return {
         str(run.folder.path): label
-        for run, label in zip(once, labels([run.overrides for run in once]), strict=True)
+        for run, label in zip(distinct, labels([run.overrides for run in distinct]), strict=True)
     }
 
 
 class Planner:
-    """Plans the runs of one call; what runs share is looked up once.
+    """Plans the runs of one call; data sets and weights that several runs share are prepared once.
 
     Parameters
     ----------
     options
-        Of the launcher that is to start them; None where this process does.
+        The options of the launcher that is to start the runs; None if they are trained in this process.
     """
 
     def __init__(self, options: Options | None) -> None:
@@ -109,35 +110,42 @@ class Planner:
         self.verified: dict[Path, dict[str, list[int]]] = {}
 
     def plan(self, cells: Sequence[Cell[TrainConfig]]) -> list[PlannedRun]:
-        """Get and try the networks, then the data and splits of all cells: the cheap checks come first.
+        """Plan the runs of a call: check the networks first, then the data sets and the splits.
 
         Parameters
         ----------
         cells
-            The runs of a call.
+            The cells of the call.
+
+        Returns
+        -------
+        list of PlannedRun
+            The run of each cell; several cells may be the same run.
 
         Raises
         ------
         ConfigError
-            If one can't be had or does not work, or the data can't be split as asked, with a line for each
-            such network, data set or cell.
+            If a network or data set can't be prepared or used, the data can't be split as the config says, or
+            runs can't be written below the root. The message has a line for each network, data set or cell.
         StoreError
-            If the SQLite file that is to hold the record is no whole store.
+            If the SQLite file for the records is damaged or incomplete.
         """
-        told = labels([cell.overrides for cell in cells])
-        label_of = {cell.overrides: label for cell, label in zip(cells, told, strict=True)}
+        overrides = [cell.overrides for cell in cells]
+        label_of = dict(zip(overrides, labels(overrides), strict=True))
         cells = try_all(self._on_its_device, cells, lambda cell: label_of[cell.overrides])
-        # Of a colleague's root, what is done can be looked at.
+        # The root of a colleague may be unwritable: runs that are done can be shown all the same.
         unwritable = [
-            why for root in {cell.cfg.paths.root for cell in cells} if (why := _unwritable(Path(root)))
+            problem
+            for root in {cell.cfg.paths.root for cell in cells}
+            if (problem := _unwritable(Path(root)))
         ]
         if unwritable and not any(Path(cell.cfg.paths.runs).is_dir() for cell in cells):
             raise ConfigError("\n".join(unwritable))
         for file in {StoreFile.of(absolute_paths(cell.cfg).tracking.uri) for cell in cells}:
             if file is not None and file.exists():
-                _check_store(file)  # or days of runs would end with no record
-        wanted = dict.fromkeys(filter(None, (_network(cell.cfg) for cell in cells)))
-        self.weights |= check_networks(one for one in wanted if one not in self.weights)
+                _check_store(file)  # now, since otherwise days of runs might end without a record
+        networks = dict.fromkeys(filter(None, (_network(cell.cfg) for cell in cells)))
+        self.weights |= check_networks(network for network in networks if network not in self.weights)
         try_all(self._dataset, {_data_key(cell.cfg): cell.cfg for cell in cells}.values())
         planned = try_all(self._plan, cells, lambda cell: label_of[cell.overrides])
         if unwritable and not all(run.folder.is_done() for run in planned):
@@ -145,7 +153,8 @@ class Planner:
         return planned
 
     def _on_its_device(self, cell: Cell[TrainConfig]) -> Cell[TrainConfig]:
-        if isinstance(cell.cfg.model, NonparametricConfig):  # the trainer has no say
+        """Return a cell with the device and precision of its training decided."""
+        if isinstance(cell.cfg.model, NonparametricConfig):  # such a model has no use for a device
             return cell
         trainer = resolve(cell.cfg.trainer, self.options)
         return Cell(cell.overrides, dataclasses.replace(cell.cfg, trainer=trainer))
@@ -156,7 +165,7 @@ class Planner:
         weights = self.weights[network] if network else None
         split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
         if isinstance(cfg.model, NonparametricConfig):
-            passes = MEASURED * sum(len(rows) for rows in vars(split).values())
+            passes = MEASUREMENT_COST * sum(len(rows) for rows in vars(split).values())
         else:
             passes = n_balanced(dataset.labels[split.train]) * cfg.trainer.max_epochs
         cfg = absolute_paths(cfg)
@@ -177,19 +186,19 @@ class Planner:
         return PlannedRun(folder, cfg, cell.overrides, inputs, float(passes * cfg.data.size**2))
 
     def _dataset(self, cfg: TrainConfig) -> Dataset:
-        """Return a config's data set, preparing it if it is not there."""
+        """Return the data set of a config, which is prepared if it does not exist."""
         key = _data_key(cfg)
         if key not in self.datasets:
             path = prepare_dataset(cfg.data, cfg.paths.datasets, cfg.trainer.progress)
             dataset = Dataset.open(path)
-            # All of it is read here, once a sweep; its jobs only see that no file was touched since.
+            # All of its files are read here, once for a sweep. The jobs only check that no file has changed.
             self.verified[path] = verify(dataset, self.verified.get(path))
             self.datasets[key] = dataset
         return self.datasets[key]
 
 
 def _network(cfg: TrainConfig) -> Wanted | None:
-    """Return the network that a run starts with; None for none."""
+    """Return the network that a run starts with; None for a model without a network."""
     if isinstance(cfg.model, NonparametricConfig):
         return None
     pretrained = None if cfg.init.weights == "random" else cfg.model.pretrained
@@ -197,18 +206,18 @@ def _network(cfg: TrainConfig) -> Wanted | None:
 
 
 def _check_store(file: StoreFile) -> None:
-    """Refuse a store that is damaged or half made; one that is busy is written to later."""
+    """Raise an error if a store is damaged or incomplete; if it is busy, it can be written later."""
     try:
         file.check(pages=True)
     except sqlite3.Error as error:
-        log.warning("%s can't be looked at now (%s): the record is completed later", file.path, error)
+        log.warning("%s can't be checked now (%s): the record is completed later", file.path, error)
 
 
 def _unwritable(root: Path) -> str | None:
-    """Say why runs can't be written below a root, if they can't: here, before anything starts."""
+    """Return why runs can't be written below a root; None if they can."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if not _has_locks(root):  # or a job that is killed would lock itself out for good
+        if not _has_locks(root):  # without these, a job that was killed would stay locked forever
             return (
                 f"paths.root={root}: this file system has no locks (a mount option: flock); "
                 "MERGEREXP_ROOT says where to write"
@@ -219,15 +228,19 @@ def _unwritable(root: Path) -> str | None:
 
 
 def _has_locks(folder: Path) -> bool:
-    # In a file of our own: that of a colleague on a shared root could not be opened, or be held.
-    with warnings.catch_warnings(action="ignore"), TemporaryDirectory(dir=folder, prefix=".locks-") as own:
-        lock = FileLock(Path(own) / "lock")
+    """Tell whether the file system of a folder has locks, by a temporary file in it."""
+    with (
+        warnings.catch_warnings(action="ignore"),
+        TemporaryDirectory(dir=folder, prefix=".locks-") as scratch,
+    ):
+        lock = FileLock(Path(scratch) / "lock")
         try:
             with lock:
-                return not isinstance(lock, SoftFileLock)  # what it becomes where the system has none
-        except NotImplementedError:  # what older versions of filelock say of such a system
+                return not isinstance(lock, SoftFileLock)  # this is used where there are no locks
+        except NotImplementedError:  # older versions of filelock raise this instead
             return False
 
 
 def _data_key(cfg: TrainConfig) -> str:
+    """Return a text that is the same for all configs with the same data set."""
     return repr((cfg.data, cfg.paths.datasets))

@@ -1,4 +1,4 @@
-"""The short table at the end of a sweep, from the runs' stored predictions."""
+"""The table of runs at the end of a call, from the stored metrics of the runs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,25 @@ from mergerexp.runs.endings import caveats
 from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
 
-NOTE = "note"  # how training ended, where there is something to know
+NOTE = "note"  # the column with caveats about how training ended
 COLUMNS = ["data", "backbone", "init", "subset", "fold", "N", "state", "error", "AUROC", "epochs", "s", NOTE]
 ARM = ["data", "backbone", "init", "subset"]
 
 
 def run_rows(folders: list[RunFolder]) -> pd.DataFrame:
-    """Return one row a run; scores are missing where it is not done.
+    """Return a data frame with a row for each run.
 
-    Settings other than the usual columns have a column each if they differ between the runs.
+    Parameters
+    ----------
+    folders
+        The folders of the runs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns are `COLUMNS`, such as the balanced training-set size N, the test error and the seconds of
+        training, and a further column for every other setting that differs between the runs. Scores are
+        missing if a run is not done.
     """
     runs = pd.DataFrame([_row(folder) for folder in folders])
     settings = pd.DataFrame([_settings(folder) for folder in folders])
@@ -32,7 +42,19 @@ def run_rows(folders: list[RunFolder]) -> pd.DataFrame:
 
 
 def run_table(folders: list[RunFolder]) -> Table:
-    """Show single runs, or, where runs differ in the fold alone, their mean and its standard error."""
+    """Return the table for the terminal.
+
+    Parameters
+    ----------
+    folders
+        The folders of the runs.
+
+    Returns
+    -------
+    rich.table.Table
+        A row for each run; or, if some runs differ only in their fold, the mean over these runs and its
+        standard error.
+    """
     if not folders:
         return Table(title="no runs")
     runs = run_rows(folders)
@@ -68,21 +90,24 @@ def _table(title: str, columns: list[str]) -> Table:
 
 
 def _settings(folder: RunFolder) -> dict[str, Any]:
-    """Return the settings that make an arm, besides those with a column of their own."""
+    """Return the settings of a run that distinguish arms, without those that have a column in every table."""
     if not folder.config.is_file():
         return {}
     config: Any = OmegaConf.to_container(folder.read_config())
     unused = unused_groups(config["model"].get("kind"))
-    for own in ("paths", "tracking", "data", "subset", "fold", *unused):
-        config.pop(own, None)
+    for group in ("paths", "tracking", "data", "subset", "fold", *unused):
+        config.pop(group, None)
     config.get("init", {}).pop("name", None)
-    for own in ("kind", "backbone", "method"):
-        config["model"].pop(own, None)
+    for setting in ("kind", "backbone", "method"):
+        config["model"].pop(setting, None)
     return {key: str(value) for key, value in flatten(config).items()}
 
 
 def _differs(setting: pd.Series, runs: pd.DataFrame) -> bool:
-    """Tell whether a setting differs between runs; one of an initialisation: between runs of the same."""
+    """Tell whether a setting differs between runs.
+
+    The settings of an initialisation are compared between the runs with this initialisation.
+    """
     of_init = str(setting.name).startswith("init.")
     groups = runs["init"].fillna("") if of_init and "init" in runs else pd.Series("", index=runs.index)
     return bool(setting.groupby(groups).nunique().max() > 1)
@@ -100,16 +125,16 @@ def _row(folder: RunFolder) -> dict[str, Any]:
         metrics = read_json(folder.metrics)
         row |= {"N": metrics["train/n_balanced"], "error": metrics["test/error"]}
         row |= {"AUROC": metrics["test/auroc"], "s": metrics["run/seconds"]}
-        row |= {"epochs": metrics.get("run/epochs")}  # a rule has none
+        row |= {"epochs": metrics.get("run/epochs")}  # fixed rules and forests have none
         trainer = folder.read_config().trainer
         row[NOTE] = ", ".join(caveats(metrics, trainer.max_epochs, trainer.patience))
     return row
 
 
 def _counted(notes: pd.Series) -> str:
-    """Say of how many runs each note is."""
-    of = notes[notes.astype(bool)].str.split(", ").explode().value_counts(sort=False)
-    return ", ".join(f"{n} {note}" for note, n in of.items())
+    """Return each note with the number of runs that have it."""
+    numbers = notes[notes.astype(bool)].str.split(", ").explode().value_counts(sort=False)
+    return ", ".join(f"{n} {note}" for note, n in numbers.items())
 
 
 def _mean(values: pd.Series) -> str:

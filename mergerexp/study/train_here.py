@@ -1,4 +1,4 @@
-"""Training runs one after the other in this process."""
+"""Training runs in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def train_here(runs: Sequence[PlannedRun]) -> None:
-    """Skip, resume or start each run; a failure is told, and the next run goes on.
+    """Skip, resume or start each run; if one fails, the failure is logged and the next run is trained.
 
     Parameters
     ----------
     runs
-        In the order in which they are trained.
+        The runs in the order in which they are trained.
     """
     for number, run in enumerate(runs, 1):
         label, folder = f"[{number}/{len(runs)}] {run.folder.name}", run.folder

@@ -1,4 +1,4 @@
-"""A sweep of training runs: what is new is started, what is under way is looked after."""
+"""A sweep of training runs: new runs are started, and runs that are under way are watched."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import filelock
 from mergerexp.config.call import differences
 from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.config.paths import SQLITE
+from mergerexp.console import amount
 from mergerexp.errors import UserError, explain
 from mergerexp.files import write_text
 from mergerexp.runs.job_folder import FAILED, LOST
@@ -29,14 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class TrainSweep:
-    """The runs of one command line, started by a launcher.
+    """The runs of one command line, which a launcher starts.
 
     Parameters
     ----------
     runs
-        In the order of the command line.
+        The runs in the order of the command line.
     options
-        Options of the launcher.
+        The options of the launcher.
     """
 
     def __init__(self, runs: Sequence[PlannedRun], options: Options) -> None:
@@ -47,15 +48,21 @@ class TrainSweep:
         self.folder = SweepFolder.of(self.sweeps, self.folders)
 
     def run(self) -> bool:
-        """Start what is to be started and look on; return False if jobs go on that are not waited for.
+        """Start the runs that are to be started, and wait until all are over, if the launcher waits.
+
+        Returns
+        -------
+        bool
+            False if there are jobs that are not waited for.
 
         Raises
         ------
         UserError
-            If another process looks after this very sweep, or a run of it is in other hands.
+            If another process looks after this sweep, or the jobs can't be submitted.
         """
         try:
-            with self._looking_is_allowed(), self.folder.lock().acquire(timeout=2):  # status may be looking
+            # The timeout is for the status verb, which holds the lock for a moment to see whether it is free.
+            with self._allow_to_show_done_runs(), self.folder.lock().acquire(timeout=2):
                 self._run()
         except filelock.Timeout:
             raise UserError(
@@ -66,14 +73,14 @@ class TrainSweep:
         return waits or all(folder.is_done() for folder in self.folders)
 
     @contextlib.contextmanager
-    def _looking_is_allowed(self) -> Iterator[None]:
-        """Let work that is all done be looked at where a colleague lets nobody write."""
+    def _allow_to_show_done_runs(self) -> Iterator[None]:
+        """Ignore that the folder of the sweep can't be written, if all runs are done and are only shown."""
         try:
             yield
         except PermissionError as error:
             if self.options.rerun == "all" or not all(folder.is_done() for folder in self.folders):
                 raise
-            log.info("%d runs, all done before (%s)", len(self.runs), explain(error))
+            log.info("%s, all done before (%s)", amount(len(self.runs), "run"), explain(error))
 
     def _run(self) -> None:
         self.folder.write(self.folders, differences([run.overrides for run in self.runs]))
@@ -84,21 +91,21 @@ class TrainSweep:
             refuse_jobs_in_slurm(self.folders)
         under_way = scheduler.active(self.folders)
         active = [run for run in self.runs if run.folder.path in under_way]
-        new = [run for run in self.runs if run.folder.path not in under_way and self._wanted(run)]
+        new = [run for run in self.runs if run.folder.path not in under_way and self._is_to_start(run)]
         done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
         log.info(
-            "sweep %s: %d runs, %d done before, %d to start",
+            "sweep %s: %s, %d done before, %d to start",
             self.folder.name,
-            len(self.runs),
+            amount(len(self.runs), "run"),
             done,
             len(new),
         )
-        with _as_it_was_if_refused([run.folder for run in new]):
+        with _restored_on_error([run.folder for run in new]):
             for run in new:
                 run.write(again=self.options.rerun == "all" or run.folder.lacks_results())
             for folder in self.folders:
                 folder.join(self.folder.name)
-            new.sort(key=lambda run: -run.cost)  # the longest first, or the last one keeps all waiting
+            new.sort(key=lambda run: -run.cost)  # a long run must not be the last one to start
             title = f"sweep {self.folder.name}"
             try:
                 run_jobs(scheduler, _jobs(new), _jobs(active), run_labels(self.runs), title)
@@ -109,11 +116,12 @@ class TrainSweep:
     def _warn_of_sqlite(self) -> None:
         if str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
             log.warning(
-                "SQLite locks up on a shared file system: use tracking=server; or tracking=none, and later "
-                "MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
+                "An SQLite file on a shared file system may lock up: use tracking=server, or tracking=none "
+                "and later MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
             )
 
-    def _wanted(self, run: PlannedRun) -> bool:
+    def _is_to_start(self, run: PlannedRun) -> bool:
+        """Tell whether a run that is not under way is to be started, by its state and the options."""
         if self.options.rerun == "all":
             return True
         if run.folder.is_done():
@@ -122,9 +130,12 @@ class TrainSweep:
 
 
 @contextlib.contextmanager
-def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
-    """Let runs that have begun stand as they did if they can't be written or are not taken."""
-    names = ("config.yaml", "inputs.json", "again.json", "submission.json")  # states: run_jobs
+def _restored_on_error(folders: Sequence[RunFolder]) -> Iterator[None]:
+    """Restore the files of runs that have begun before if an error is raised, such as a refused submission.
+
+    Their states are restored by `run_jobs`.
+    """
+    names = ("config.yaml", "inputs.json", "again.json", "submission.json")
     files = [folder.path / name for folder in folders if folder.status() for name in names]
     before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in files}
     try:
@@ -133,7 +144,8 @@ def _as_it_was_if_refused(folders: Sequence[RunFolder]) -> Iterator[None]:
         for path in [path for path, text in before.items() if text is None]:
             path.unlink(missing_ok=True)
         for path, text in before.items():
-            if text is not None and text != path.read_text(encoding="utf-8"):  # a full disk takes no more
+            # Only files that have changed are written, since the disk may be full.
+            if text is not None and text != path.read_text(encoding="utf-8"):
                 write_text(path, text)
         raise
 

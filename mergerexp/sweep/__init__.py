@@ -1,1 +1,1 @@
-"""A scheduler: jobs on Slurm and on this machine. It knows folders, not networks."""
+"""Scheduling of jobs on Slurm and on this machine; a job is a function of a folder, whatever it computes."""

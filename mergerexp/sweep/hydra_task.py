@@ -1,6 +1,6 @@
-"""Any Hydra application on our schedulers: Hydra's own contract for launchers.
+"""Running any ``@hydra.main`` function on our schedulers, as Hydra expects it of a launcher.
 
-`mergerexp.train` plans its runs itself; this is for every other ``@hydra.main`` function.
+`mergerexp.train` does not need this, since it plans its runs itself.
 """
 
 from __future__ import annotations
@@ -36,20 +36,26 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> Sequence[JobReturn]:
-    """Compose every job's config, start the jobs, and return what came out, in their order.
+    """Compose the config of every job, and run the jobs.
 
     Parameters
     ----------
     options
-        Of the launcher.
+        The options of the launcher.
     folder
-        Where the jobs' folders are made.
+        The folder in which the folders of the jobs are made.
     context, config, task
-        As Hydra gives them to a launcher.
+        What Hydra passes to the `setup` of a launcher.
     job_overrides
-        Overrides of each job.
+        The overrides of each job.
     first
-        Number of the first job.
+        The number of the first job.
+
+    Returns
+    -------
+    sequence of JobReturn
+        The result of each job, in the order of `job_overrides`. Jobs that are not waited for count as
+        completed, without a value.
     """
     setup_globals()
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +70,7 @@ def launch(
             cfg.hydra.job.num = number
         job = JobFolder((folder / f"{number:04d}").absolute())
         job.path.mkdir(parents=True, exist_ok=True)
-        for name in ("return.pkl", "status.json"):  # of an earlier sweep in the same folder
+        for name in ("return.pkl", "status.json"):  # left by an earlier sweep in the same folder
             (job.path / name).unlink(missing_ok=True)
         HydraConfig.instance().set_config(cfg)
         state = {"singletons": Singleton.get_state(), "context": context, "task": task, "config": cfg}
@@ -77,9 +83,15 @@ def launch(
 
 
 def run_saved(path: Path) -> None:
-    """Run what `launch` saved: the job's side of it."""
+    """Run in a job what `launch` saved, and save the result.
+
+    Parameters
+    ----------
+    path
+        The folder of the job.
+    """
     with (path / "call.pkl").open("rb") as file:
-        call = pickle.load(file)  # written by `launch`, on behalf of the same user
+        call = pickle.load(file)  # `launch` wrote it, for the same user
     setup_globals()
     Singleton.set_state(call["singletons"])
     result = run_job(

@@ -1,4 +1,4 @@
-"""What a scheduler runs: one job in a process of its own, the same on Slurm and on this machine."""
+"""A job in a process of its own, which is the same on Slurm and on this machine."""
 
 from __future__ import annotations
 
@@ -22,36 +22,37 @@ from mergerexp.runs import stop
 from mergerexp.runs.job_folder import FAILED, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 
 SLURM_SIGNALS = {signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT}
-LOCK_WAIT_S = 5.0  # somebody may be looking whether it is free
-LEASE_S = 120.0  # a network file system may keep the lock of a node that died so long
-HELD = 75  # exit code: another process is at work on the job
-PATIENCE_S = 20  # how long a step may take when the job is to stop
+LOCK_WAIT_S = 5.0  # another process may hold the lock for a moment, to see whether it is free
+LEASE_S = 120.0  # a network file system may keep the lock of a node that died for so long
+HELD = 75  # the exit code if another process is working on the job
+PATIENCE_S = 20  # for the current training step, before a job that is to stop is interrupted
 
 
 class Job:
-    """A function of a folder, to be called elsewhere; only strings are pickled.
+    """A function that is called with a folder in another process.
+
+    Only the two strings are pickled, so that a job does not depend on the code that submitted it.
 
     Parameters
     ----------
     target
-        ``module:function``, called with the folder's path.
+        The function, as ``module:function``. It is called with the path of the folder.
     folder
-        The job's folder, which holds all that the function needs.
+        The folder of the job, with everything that the function needs.
     """
 
     def __init__(self, target: str, folder: Path) -> None:
         self.target, self.folder = target, str(folder)
 
     def __call__(self) -> Any:
-        """Run under Slurm, in submitit's process: save and requeue when the time is up."""
+        """Run the job in submitit's process under Slurm; save and requeue it when its time is up."""
         wait_without_spinning()
         keep_signals_from_children()
-        requeue: Any = signal.getsignal(
-            signal.SIGUSR2
-        )  # submitit's own handler: checkpoint(), scontrol requeue
+        # The handler of submitit calls checkpoint() and scontrol requeue.
+        requeue: Any = signal.getsignal(signal.SIGUSR2)
         lead = int(os.environ.get("MERGEREXP_SIGNAL_LEAD", "60"))
         stop.stop_on(signal.SIGUSR2, max(1, lead - PATIENCE_S), lambda: self._requeue(requeue))
-        stop.save_on(signal.SIGTERM)  # sent ahead of the end by scancel and by some sites' preemption
+        stop.save_on(signal.SIGTERM)  # scancel, and the preemption of some sites, send it before the end
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
         job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
         try:
@@ -59,41 +60,46 @@ class Job:
         except stop.StopRequested:
             self._requeue(requeue)
         except filelock.Timeout:
-            print(f"{self.folder}: another process is at work on it", file=sys.stderr, flush=True)
+            print(f"{self.folder}: another process is working on it", file=sys.stderr, flush=True)
             os._exit(HELD)
 
     def checkpoint(self) -> Any:
-        """Tell submitit what to run after the requeue: the same again."""
+        """Return to submitit what is to run after the requeue, which is this job again."""
         from submitit.helpers import DelayedSubmission
 
         folder = JobFolder(Path(self.folder))
-        if not folder.is_done():  # it may be telling MLflow only
+        if not folder.is_done():  # a job that is done may still be completing its record in MLflow
             folder.set_state(QUEUED, error=None)
         return DelayedSubmission(self)
 
     __submitit_checkpoint__ = checkpoint
 
     def run(self, patience_s: float = LOCK_WAIT_S, **where: Any) -> Any:
-        """Call the function, with the job's state written before and, if it fails, after.
+        """Call the function; write the state of the job before and, if it fails or is stopped, after that.
 
         Parameters
         ----------
         patience_s
-            How long to wait for the job's lock.
+            How long to wait for the lock of the job, in seconds.
         **where
-            What to note of where it runs.
+            Entries for ``status.json`` that say where the job runs.
+
+        Returns
+        -------
+        object
+            The result of the function; None if the job was done before.
 
         Raises
         ------
         filelock.Timeout
-            If another process is at work on the job; its state is then left alone.
+            If another process is working on the job, whose state is then left unchanged.
         """
         folder = JobFolder(Path(self.folder))
         with folder.lock().acquire(timeout=patience_s):
             return self._run(folder, where)
 
     def _run(self, folder: JobFolder, where: dict[str, Any]) -> Any:
-        if folder.is_done():  # before Slurm, which wanted to requeue it, could end it
+        if folder.is_done():  # it finished before Slurm, which wanted to requeue it, could end it
             return None
         folder.set_state(RUNNING, job_started=round(time.time(), 3), error=None, **where)
         module, _, function = self.target.partition(":")
@@ -104,14 +110,14 @@ class Job:
                 folder.set_state(STOPPED)
             raise
         except Exception as error:
-            with contextlib.suppress(OSError):  # the folder may be what failed
+            with contextlib.suppress(OSError):  # the error may be that the folder can't be written
                 write_text(folder.traceback, traceback.format_exc())
             if folder.status().get("state") not in OVER:
                 folder.set_state(FAILED, error=describe(error))
             raise
 
     def _requeue(self, requeue: Any) -> None:
-        """Let submitit requeue the job, and leave: all that is on disk is whole at any moment."""
+        """Let submitit requeue the job and end this process at once, since all files on disk are complete."""
         folder = JobFolder(Path(self.folder))
         try:
             requeue(signal.SIGUSR2, None)
@@ -119,18 +125,20 @@ class Job:
             pass
         except (OSError, subprocess.SubprocessError) as error:
             refused = f"the site refuses to requeue ({describe(error)})"
-            folder.set_state(QUEUED, error=refused, requeue_refused=True)  # whoever waits submits it again
-        except Exception as error:  # submitit's: out of time too often
+            # The process that waits for the sweep, if there is one, submits the job again.
+            folder.set_state(QUEUED, error=refused, requeue_refused=True)
+        except Exception as error:  # submitit raises one if the job was out of time too often
             folder.set_state(FAILED, error=f"{describe(error)} See hydra.launcher.max_requeues and timeout.")
         sys.stderr.flush()
         os._exit(255)
 
 
 def keep_signals_from_children() -> None:
-    """Give forked children (DataLoader workers) the default handlers.
+    """Let forked child processes, such as the workers of a DataLoader, have the default signal handlers.
 
-    With the job's own they would ignore SIGTERM, and could hold a finished job's GPU until its time
-    limit. The signals are blocked around the fork, or Python drops one that arrives before the hook.
+    With the handlers of the job they would ignore SIGTERM, and could keep the GPU of a finished job until its
+    time limit. The signals are blocked around the fork, since Python would lose one that arrives before the
+    handlers are reset.
     """
 
     def in_child() -> None:
@@ -147,7 +155,19 @@ def keep_signals_from_children() -> None:
 
 
 def run_here(target: str, folder: str) -> int:
-    """Run a job in this process of its own on this machine; return the exit code."""
+    """Run a job in this process, which a scheduler started for it on this machine.
+
+    Parameters
+    ----------
+    target, folder
+        The parameters of `Job`.
+
+    Returns
+    -------
+    int
+        The exit code of the process: 0 if the job is done, 1 if it failed, 130 if it was stopped, and `HELD`
+        if another process is working on it.
+    """
     for signum in (signal.SIGINT, signal.SIGTERM):
         stop.stop_on(signum, PATIENCE_S, _interrupt)
     try:

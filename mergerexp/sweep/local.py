@@ -1,4 +1,4 @@
-"""Jobs on this machine: so many at once as fit, each in a process of its own."""
+"""Jobs on this machine: as many at once as it can take, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mergerexp.config.launcher import LocalOptions
+from mergerexp.console import amount
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_spinning
 from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
 
 log = logging.getLogger(__name__)
-RUN_GB = 4.0  # what a run of the default study takes
+RUN_GB = 4.0  # the memory that a run of the default study takes
 
 
 class Local:
-    """The jobs of one sweep in processes of this machine.
+    """Runs the jobs of one sweep in processes of this machine.
 
     Parameters
     ----------
     options
-        What ``hydra.launcher`` says.
+        The options of the launcher.
     code
-        Put first on the jobs' ``PYTHONPATH``.
+        The copy of the code that the jobs run; it comes first on their ``PYTHONPATH``. None for the installed
+        code.
     """
 
     interval_s = 0.2
@@ -43,46 +45,47 @@ class Local:
         self.code = code
         self.gpus = visible_gpus()
         cores = usable_cores()
-        # Cores are better used by more runs than by more threads of one: 1.3 times quicker on two.
+        # More runs use the cores better than more threads of a run: two runs are 1.3 times as fast on two.
         self.n_jobs = options.n_jobs or len(self.gpus) or max(1, min(cores, int(memory_gb() / RUN_GB)))
-        # Of the machine alone, not of how many runs are left: rounding depends on it.
+        # This depends on the machine alone, not on how many runs are left, since it influences rounding.
         self.threads = max(1, cores // self.n_jobs)
         self._slots = deque(range(self.n_jobs))
         self._waiting: deque[Job] = deque()
         self._running: dict[Path, tuple[Job, BaseProcess, int]] = {}
-        # Processes are forked from one that has loaded everything: that is seconds of each short run.
-        self._nursery = multiprocessing.get_context("forkserver")
-        self._others: dict[Path, Job] = {}
+        # Processes are forked from a server that has imported everything, which saves seconds for each run.
+        self._fork_server = multiprocessing.get_context("forkserver")
+        self._run_by_others: dict[Path, Job] = {}
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
-        """Return the folders that another process is at work on."""
+        """Return the folders that another process is working on."""
         return {folder.path for folder in folders if folder.is_held()}
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Put jobs in line."""
-        self._nursery.set_forkserver_preload(sorted({job.target.partition(":")[0] for job in jobs}))
+        """Append jobs to those that wait to be started."""
+        self._fork_server.set_forkserver_preload(sorted({job.target.partition(":")[0] for job in jobs}))
         self._waiting.extend(jobs)
-        log.info("%d runs, %d at a time with %d threads each", len(jobs), self.n_jobs, self.threads)
+        runs, threads = amount(len(jobs), "run"), amount(self.threads, "thread")
+        log.info("%s, %d at a time with %s each", runs, self.n_jobs, threads)
 
     def watch(self, jobs: Sequence[Job]) -> None:
-        """Look after jobs that another process is at work on, and take them over if it dies."""
-        self._others.update({Path(job.folder): job for job in jobs})
+        """Watch jobs that another process is working on, and take them over if it dies."""
+        self._run_by_others.update({Path(job.folder): job for job in jobs})
 
     def poll(self) -> None:
-        """See which jobs have ended, and start the next ones."""
+        """Find out which jobs have ended, and start the next ones."""
         for path, (job, process, slot) in list(self._running.items()):
             if process.exitcode is not None:
                 process.join()
                 del self._running[path]
                 self._slots.append(slot)
                 if process.exitcode == HELD:
-                    self._others[path] = job
+                    self._run_by_others[path] = job
                 else:
-                    _note_sudden_end(JobFolder(path), process.exitcode)
-        for path, job in list(self._others.items()):
+                    _record_sudden_end(JobFolder(path), process.exitcode)
+        for path, job in list(self._run_by_others.items()):
             folder = JobFolder(path)
             if not folder.is_held():
-                del self._others[path]
+                del self._run_by_others[path]
                 if folder.status().get("state") not in OVER:
                     self._waiting.append(job)
         while self._waiting and self._slots:
@@ -93,24 +96,24 @@ class Local:
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         arguments = (job.target, job.folder, environment)
-        process = self._nursery.Process(target=_child, args=arguments, name=Path(job.folder).name)
-        JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)  # no Slurm job any more
-        with _for_jobs(self.code):
-            forkserver.ensure_running()  # it knows its modules from the environment alone
+        process = self._fork_server.Process(target=_run_child, args=arguments, name=Path(job.folder).name)
+        JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)  # it is no Slurm job any more
+        with _environment_of_jobs(self.code):
+            forkserver.ensure_running()  # the server finds its modules by its environment
             process.start()
         self._running[Path(job.folder)] = (job, process, slot)
 
     def in_queue(self, folder: Path) -> str | None:
-        """No queue but ours."""
+        """Return None, since these jobs are in the queue of no other program."""
         return None
 
     def idle(self) -> bool:
-        """Tell whether no process of ours is left, nor a job in line."""
+        """Tell whether none of our jobs is running or waiting."""
         return not (self._running or self._waiting)
 
     def interrupt(self) -> str:
-        """Stop the jobs between two steps, with their checkpoints; return what to tell the user."""
-        with contextlib.suppress(OSError):  # of a full disk; the processes have to be stopped all the same
+        """Stop the jobs between two training steps, after a checkpoint; return a message for the user."""
+        with contextlib.suppress(OSError):  # even if the disk is full, the processes have to stop
             for job in self._waiting:
                 JobFolder(Path(job.folder)).set_state_of_idle(STOPPED)
         self._waiting.clear()
@@ -124,7 +127,7 @@ class Local:
                     break
                 time.sleep(0.05)
         except KeyboardInterrupt:
-            pass  # asked twice: at once
+            pass  # after a second Ctrl-C, the processes are killed at once
         for path, process in processes.items():
             if process.is_alive():
                 process.kill()
@@ -134,8 +137,11 @@ class Local:
         return "Stopped: the same command goes on where this one stopped."
 
 
-def _child(target: str, folder: str, environment: dict[str, str]) -> None:
-    """Be the process of a job, with its log for output; Ctrl-C is for our parent, which tells us."""
+def _run_child(target: str, folder: str, environment: dict[str, str]) -> None:
+    """Run a job in this child process, whose output goes to the log of the job.
+
+    The process has a session of its own, so that Ctrl-C reaches the parent alone, which then ends it.
+    """
     os.setsid()
     log_file = Path(folder) / "log.txt"
     output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
@@ -147,7 +153,7 @@ def _child(target: str, folder: str, environment: dict[str, str]) -> None:
 
 
 def _stop_with_parent() -> None:
-    """Ask this process to stop when the one that runs the sweep has been killed."""
+    """Send SIGTERM to this process when the process that runs the sweep has been killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -155,16 +161,19 @@ def _stop_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _for_jobs(code: Path | None) -> Iterator[None]:
-    """Let processes that start now import the sweep's copy of the code, and share their cores with others."""
+def _environment_of_jobs(code: Path | None) -> Iterator[None]:
+    """Let processes that are started in this block import the sweep's copy of the code.
+
+    Their threads sleep while they wait, so that they share the cores with the other jobs.
+    """
     path, environment = list(sys.path), dict(os.environ)
     if code is not None:
         sys.path.insert(0, str(code))
         others = filter(None, [os.environ.get("PYTHONPATH")])
         os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *others])
-        os.environ["PYTHONSAFEPATH"] = "1"  # not the working directory
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # the copy stays as it was made
-    wait_without_spinning()  # they load torch before a job's own environment is set
+        os.environ["PYTHONSAFEPATH"] = "1"  # the working directory may be a checkout with other code
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # the copy has to stay as it was made
+    wait_without_spinning()  # here, since torch is loaded before the environment of a job is set
     try:
         yield
     finally:
@@ -174,8 +183,8 @@ def _for_jobs(code: Path | None) -> Iterator[None]:
         os.environ.update(environment)
 
 
-def _note_sudden_end(folder: JobFolder, code: int) -> None:
-    """Say how a process ended that could not say it itself."""
+def _record_sudden_end(folder: JobFolder, code: int) -> None:
+    """Write the state of a job whose process ended before it could do so itself."""
     if folder.status().get("state") in OVER:
         return
     if code < 0:
@@ -183,5 +192,5 @@ def _note_sudden_end(folder: JobFolder, code: int) -> None:
         hint = ": out of memory?" if name == "SIGKILL" else ""
         reason = f"killed by {name}{hint}"
     else:
-        reason = f"ended without a word, exit code {code}"
+        reason = f"ended without a message, exit code {code}"
     folder.set_state(FAILED, error=f"{reason} (see {folder.path / 'log.txt'})")

@@ -1,4 +1,4 @@
-"""Start the jobs of a sweep with a scheduler, and look on until all of them are over."""
+"""Starting the jobs of a sweep with a scheduler, and waiting until all of them are over."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from mergerexp.console import amount
 from mergerexp.errors import UserError
 from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.job import Job
@@ -22,7 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class Scheduler(Protocol):
-    """What runs jobs: `mergerexp.sweep.local.Local`, `mergerexp.sweep.slurm.Slurm`."""
+    """An object that runs jobs: `mergerexp.sweep.local.Local` or `mergerexp.sweep.slurm.Slurm`.
+
+    Attributes
+    ----------
+    interval_s
+        The time between two calls of `poll`, in seconds.
+    waits
+        Whether to wait until all jobs are over.
+    """
 
     interval_s: float
     waits: bool
@@ -31,55 +40,56 @@ class Scheduler(Protocol):
         """Return the folders whose jobs are under way already."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Take up jobs, in this order."""
+        """Start jobs in this order, now or as soon as there is room for them."""
 
     def watch(self, jobs: Sequence[Job]) -> None:
-        """Look after jobs that are under way already."""
+        """Watch jobs that are under way already."""
 
     def poll(self) -> None:
-        """See how the jobs are, start or restart what should be."""
+        """Find out how the jobs are, and start those that are to be started now or again."""
 
     def in_queue(self, folder: Path) -> str | None:
-        """Return the state of a job in a queue that is not ours, if it is in one."""
+        """Return the state of a job in the queue of another program; None if it is in no such queue."""
 
     def idle(self) -> bool:
-        """Tell whether no job is in its hands any more."""
+        """Tell whether the scheduler has nothing left to do."""
 
     def interrupt(self) -> str:
-        """Stop or leave the jobs; return what to tell the user."""
+        """Stop the jobs or stop watching them; return a message for the user."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, answered; the message says what has become of the jobs."""
+    """The user pressed Ctrl-C, and the scheduler has answered; the message says what became of the jobs."""
 
 
 def run_jobs(
     scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job], labels: dict[str, str], title: str
 ) -> None:
-    """Submit jobs, and unless the scheduler is not to be waited for, look on until all are over.
+    """Submit jobs, and show how they stand until all are over, if the scheduler is to be waited for.
 
     Parameters
     ----------
     scheduler
-        What runs them.
+        The scheduler that runs the jobs.
     new
-        Jobs to start, the most urgent first.
+        The jobs that are to be started, the most urgent first.
     active
-        Jobs that are under way already.
+        The jobs that are under way already.
     labels
-        Folder -> what to call the job on the terminal.
+        The name of each job on the terminal, by the path of its folder.
     title
-        What to call the sweep.
+        The name of the sweep on the terminal.
 
     Raises
     ------
     Interrupted
-        On Ctrl-C.
+        If the user pressed Ctrl-C.
     OSError
-        If the jobs' folders can't be written any more; what runs on this machine is stopped first.
+        If the folders of the jobs can't be written any more. Jobs on this machine are stopped first.
     """
     if active:
-        log.info("%d jobs are under way already", len(active))
+        verb = "is" if len(active) == 1 else "are"
+        log.info("%s %s under way already", amount(len(active), "job"), verb)
         scheduler.watch(active)
     folders = [JobFolder(Path(job.folder)) for job in new]
     before = [folder.status() for folder in folders]
@@ -107,14 +117,14 @@ def run_jobs(
                     time.sleep(scheduler.interval_s)
         except KeyboardInterrupt:
             raise Interrupted(scheduler.interrupt()) from None
-        except OSError:  # how jobs stand can't be noted any more, e.g. on a full disk
+        except OSError:  # the states of jobs can't be written any more, for example on a full disk
             scheduler.interrupt()
             raise
 
 
 @contextlib.contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Answer ``kill`` as Ctrl-C, which a shell's background jobs do not get."""
+    """Let ``kill`` have the effect of Ctrl-C, which does not reach the background jobs of a shell."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

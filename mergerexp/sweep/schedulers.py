@@ -1,4 +1,4 @@
-"""The scheduler that a launcher's options ask for."""
+"""The choice of the scheduler for a launcher."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mergerexp.sweep.slurm import Slurm
 
 
 def make_scheduler(options: Options, folder: Path, code: Path | None) -> Scheduler:
-    """Return the scheduler of a sweep.
+    """Return the scheduler for the jobs of a sweep.
 
     Parameters
     ----------
     options
-        What ``hydra.launcher`` says.
+        The options of the launcher, whose type decides.
     folder
-        For what the scheduler writes.
+        The folder of the sweep, for the files of the scheduler.
     code
-        The copy of the code that the jobs are to run; None: what is installed.
+        The copy of the code that the jobs are to run; None for the installed code.
     """
     if isinstance(options, LocalOptions):
         return Local(options, code)

@@ -1,8 +1,8 @@
-"""Jobs on Slurm: submission through submitit, and what the queue and the accounting say of them.
+"""Jobs on Slurm: their submission through submitit, and what becomes of them.
 
-No single source is trusted: the job writes its own state, ``squeue`` tells whether it is still there,
-and ``sacct``, which some sites lack, why it is not. submitit's own waiting is not used: it relies on
-``sacct`` alone.
+No single source is trusted. The job itself writes its state, ``squeue`` tells whether it is still in the
+queue, and ``sacct``, which some sites lack, why it is not. How submitit waits for jobs is not used, since it
+relies on ``sacct`` alone.
 """
 
 from __future__ import annotations
@@ -19,39 +19,40 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from mergerexp.config.launcher import SlurmOptions
+from mergerexp.console import amount
 from mergerexp.errors import UserError
 from mergerexp.files import write_json, write_text
 from mergerexp.runs.job_folder import OVER, QUEUED, JobFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.slurm_queue import (
-    ACCOUNTS_S,
+    ACCOUNTING_DELAY_S,
     NO_FAULT,
     Reasons,
     accounting,
-    can_run,
     cancel,
     cancel_array,
     ended_by_site,
+    final_state,
     find_jobs,
     is_cancelled,
     is_leaving,
+    is_runnable,
     job_ids,
     queue,
+    require_queue,
     submitted_by,
-    surely_queue,
-    verdict,
 )
 
 log = logging.getLogger(__name__)
 
-# Since Slurm 22.05 srun does not take the job's --cpus-per-task for its own.
+# Since Slurm 22.05, srun does not inherit the --cpus-per-task of the job.
 STEP = ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"]
-QUEUE_EVERY_S = 5.0  # a cluster's controller has others to answer too
-LEAVE_S = 120.0  # for jobs that are over to be out of the queue
-GRACE_S = 10.0  # out of the queue without a last word for so long: the job is lost
-MOST_AGAIN = 1000  # submissions after what is not the run's doing
-# The environment wins over the batch script: what that says must not be said there too.
+QUEUE_EVERY_S = 5.0  # between two calls of squeue, since the controller serves the whole cluster
+LEAVE_S = 120.0  # for jobs that are over to leave the queue
+GRACE_S = 10.0  # a job that left the queue has so long to write its final state
+MAX_RESUBMISSIONS = 1000  # of a job that ended through no fault of its own
+# sbatch prefers SBATCH_ variables to what the batch script says. These say something that the script says.
 IN_SCRIPT = {
     "JOB_NAME",
     "ARRAY_INX",
@@ -64,21 +65,22 @@ IN_SCRIPT = {
     "WAIT",
 }
 IN_SCRIPT |= {"MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU"}
-# Not of a job but of the site.
+# These variables describe the site, not a job.
 SITE = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"}
 
 
 class Slurm:
-    """The jobs of one sweep on a Slurm cluster.
+    """Runs the jobs of one sweep on a Slurm cluster.
 
     Parameters
     ----------
     options
-        What ``hydra.launcher`` says.
+        The options of the launcher.
     folder
-        Of the sweep: batch scripts, logs and submitit's files go there.
+        The folder of the sweep. Batch scripts, logs and the files of submitit are written there.
     code
-        Put first on the jobs' ``PYTHONPATH``.
+        The copy of the code that the jobs run; it comes first on their ``PYTHONPATH``. None for the installed
+        code.
     """
 
     interval_s = 1.0
@@ -87,45 +89,48 @@ class Slurm:
         self.options, self.folder, self.code = options, folder, code
         self.waits = options.wait
         self._jobs: dict[Path, Job] = {}
-        self._gone: dict[Path, float] = {}
-        self._again: Counter[tuple[Path, bool]] = Counter()
-        self._asked = 0.0
-        self._there: dict[Path, str] = {}
+        self._left_at: dict[Path, float] = {}  # when jobs were first not found in the queue
+        self._submissions: Counter[tuple[Path, bool]] = Counter()
+        self._asked = 0.0  # when the queue was last asked
+        self._states: dict[Path, str] = {}  # Slurm's states of the jobs in the queue
 
     def active(self, folders: Sequence[JobFolder]) -> set[Path]:
         """Return the folders whose jobs are in Slurm's queue already.
 
-        Jobs that are about to leave it, cancelled or failed, are waited for, so that they can be submitted
-        anew, and so are those that can't run because the process that submitted them died in the midst of
-        it: these are cancelled.
+        Jobs that can't run, because the process that submitted them died before it was done, are cancelled.
+        These, and other jobs that were cancelled or have failed but are still in the queue, are waited for
+        until they have left it, so that they can be submitted anew.
 
         Raises
         ------
         UserError
-            If Slurm does not answer: then nobody knows. If such jobs stay in the queue.
+            If Slurm does not answer, or if jobs that are over stay in the queue.
         """
         submitted = [folder for folder in folders if folder.submission.is_file()]
-        if orphans := self._orphans(submitted):
-            log.warning("%d jobs were submitted by halves; they are cancelled", len(orphans))
-            cancel(orphans)
+        if incomplete := self._incomplete_submissions(submitted):
+            number, verb = amount(len(incomplete), "job"), "is" if len(incomplete) == 1 else "are"
+            log.warning("the submission of %s was interrupted: it %s cancelled", number, verb)
+            cancel(incomplete)
         end = time.monotonic() + LEAVE_S
         while True:
-            there = find_jobs(submitted, surely_queue(submitted))
+            there = find_jobs(submitted, require_queue(submitted))
             leaving = sum(is_leaving(folder, there.get(folder.path)) for folder in submitted)
             if not leaving:
                 return set(there)
+            jobs = f"{amount(leaving, 'job')} that {'is' if leaving == 1 else 'are'} over"
             if time.monotonic() >= end:
-                raise UserError(f"{leaving} jobs that are over are still in Slurm's queue; try again later")
-            log.info("%d jobs that are over are about to leave Slurm's queue", leaving)
+                raise UserError(f"Slurm's queue still has {jobs}; try again later")
+            log.info("waiting for %s to leave Slurm's queue", jobs)
             time.sleep(QUEUE_EVERY_S)
 
-    def _orphans(self, submitted: Sequence[JobFolder]) -> list[JobFolder]:
-        queued = surely_queue(submitted)
+    def _incomplete_submissions(self, submitted: Sequence[JobFolder]) -> list[JobFolder]:
+        """Return the jobs in the queue that can't run, since the process that submitted them died."""
+        queued = require_queue(submitted)
         ids = {path: job for path, job in job_ids(submitted, queued).items() if job in queued.states}
         found = [
-            folder for folder in submitted if folder.path in ids and not can_run(folder, ids[folder.path])
+            folder for folder in submitted if folder.path in ids and not is_runnable(folder, ids[folder.path])
         ]
-        # Those of another sweep that is looked after are just being submitted.
+        # The jobs of another sweep that is looked after are being submitted at this moment.
         return [
             folder
             for folder in found
@@ -138,145 +143,145 @@ class Slurm:
         Raises
         ------
         UserError
-            If Slurm refuses; no job is left behind then.
+            If Slurm refuses the jobs. Then none of them is left in the queue.
         """
         self._jobs.update({Path(job.folder): job for job in jobs})
         numbers = [int(path.stem.removeprefix("array-")) for path in self.folder.glob("array-*.json")]
         number = max(numbers, default=0) + 1
         record = self.folder / f"array-{number:03d}.json"
-        name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"  # nobody else's
+        name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"  # no other array has this name
         clusters = self._clusters()
         about = {"name": name, "clusters": clusters, "jobs": [job.folder for job in jobs]}
-        # Written before the jobs exist: if this process dies in between, the name finds the array again.
+        # This is written before the jobs exist, so that the array is found by its name if this process dies.
         write_json(record, {**about, "array": None})
-        notes = [JobFolder(Path(job.folder)).submission for job in jobs]
-        before = [note.read_text(encoding="utf-8") if note.is_file() else None for note in notes]
-        for index, note in enumerate(notes):
-            write_json(note, {"record": str(record), "index": index})
+        files = [JobFolder(Path(job.folder)).submission for job in jobs]
+        before = [file.read_text(encoding="utf-8") if file.is_file() else None for file in files]
+        for index, file in enumerate(files):
+            write_json(file, {"record": str(record), "index": index})
         try:
             array = self._sbatch(name, jobs)
         except UserError:
-            cancel_array(name, clusters)  # Slurm may have taken it, and its answer not arrived
-            for note, earlier in zip(notes, before, strict=True):
+            cancel_array(name, clusters)  # Slurm may have accepted it although no answer arrived
+            for file, earlier in zip(files, before, strict=True):
                 if earlier is None:
-                    note.unlink()
+                    file.unlink()
                 else:
-                    write_text(note, earlier)
+                    write_text(file, earlier)
             record.unlink()
             raise
         write_json(record, {**about, "array": array})
-        log.info("submitted %d jobs as Slurm array %s (%s)", len(jobs), array, name)
+        log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array, name)
 
     def _clusters(self) -> str | None:
-        """Return which of a site's clusters sbatch will take, where somebody says so."""
+        """Return the clusters that the user lets sbatch choose from; None for the one of this machine."""
         with outside_of_any_job():
-            said = os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS")
-        said = (self.options.extra or {}).get("clusters", said)
-        return str(said) if said else None
+            clusters = os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS")
+        clusters = (self.options.extra or {}).get("clusters", clusters)
+        return str(clusters) if clusters else None
 
     def _sbatch(self, name: str, jobs: Sequence[Job]) -> str:
         import submitit
 
-        o = self.options
+        options = self.options
         code = []
-        if self.code is not None:  # ahead of all else, the working directory included
+        if self.code is not None:  # the copy comes first, also before the working directory
             first = f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-            # Compiled code would be no part of the copy, and nobody would compare it.
+            # Compiled modules would be no part of the copy, so nobody would check them.
             code = [first, "export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1"]
-        more = o.for_sbatch()
+        more = options.for_sbatch()
         with outside_of_any_job(IN_SCRIPT | {key.upper() for key in more}):
-            executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=o.max_requeues)
+            executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=options.max_requeues)
             executor.update_parameters(
                 job_name=name,
-                time=o.timeout,
-                mem=o.mem,
-                cpus_per_task=o.cpus,
-                array_parallelism=o.parallel,
-                signal_delay_s=o.signal_lead,
+                time=options.timeout,
+                mem=options.mem,
+                cpus_per_task=options.cpus,
+                array_parallelism=options.parallel,
+                signal_delay_s=options.signal_lead,
                 stderr_to_stdout=True,
-                setup=[*o.setup, *code, *STEP, f"export MERGEREXP_SIGNAL_LEAD={o.signal_lead}"],
+                setup=[*options.setup, *code, *STEP, f"export MERGEREXP_SIGNAL_LEAD={options.signal_lead}"],
                 additional_parameters=more,
             )
-            try:  # submitit prints the refusal that it raises
-                with redirect_stderr(io.StringIO()), executor.batch():  # one array
+            try:  # submitit also prints the refusal that it raises
+                with redirect_stderr(io.StringIO()), executor.batch():  # all jobs as one array
                     submitted = [executor.submit(job) for job in jobs]
             except submitit.core.utils.FailedJobError as error:
                 raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}") from error
         return submitted[0].job_id.split("_")[0]
 
     def poll(self) -> None:
-        """Look for jobs that have left the queue without a last word."""
+        """Find jobs that left the queue without writing a final state."""
         if time.monotonic() - self._asked < QUEUE_EVERY_S:
             return
         self._asked = time.monotonic()
         folders = [JobFolder(path) for path in self._jobs]
         known = queue(folders)
         if known is None:
-            return  # the controller does not answer: nothing is known
-        self._there = there = find_jobs(folders, known)
-        lost: list[JobFolder] = []
+            return  # the controller does not answer, so nothing is known
+        self._states = find_jobs(folders, known)
+        vanished: list[JobFolder] = []
         for folder in folders:
-            if folder.path in there or folder.status().get("state") in OVER or folder.is_held():
-                self._gone.pop(folder.path, None)
-            elif time.monotonic() - self._gone.setdefault(folder.path, time.monotonic()) >= GRACE_S:
-                lost.append(folder)
-        if lost:
-            self._take_up(lost)
+            if folder.path in self._states or folder.status().get("state") in OVER or folder.is_held():
+                self._left_at.pop(folder.path, None)
+            elif time.monotonic() - self._left_at.setdefault(folder.path, time.monotonic()) >= GRACE_S:
+                vanished.append(folder)
+        if vanished:
+            self._resubmit_or_end(vanished)
 
-    def _take_up(self, lost: Sequence[JobFolder]) -> None:
-        """Submit again what the site ended, and note the reason for the others."""
-        reasons = accounting(lost)
+    def _resubmit_or_end(self, vanished: Sequence[JobFolder]) -> None:
+        """Submit the jobs that the site ended again, and write the final state of the others."""
+        reasons = accounting(vanished)
         again = []
-        for folder in lost:
-            if folder.status().get("state") in OVER:  # its last word came late
+        for folder in vanished:
+            if folder.status().get("state") in OVER:  # the job wrote its final state meanwhile
                 continue
             reason = reasons.get(folder.path)
             sure = reason is not None or folder.status().get("requeue_refused") or is_cancelled(folder)
-            if not sure and time.monotonic() - self._gone[folder.path] < ACCOUNTS_S:
-                continue  # the accounts may lag behind: they are asked again
-            self._gone.pop(folder.path)
-            if ended_by_site(folder, reason) and self._may_try_again(folder, reason):
+            if not sure and time.monotonic() - self._left_at[folder.path] < ACCOUNTING_DELAY_S:
+                continue  # the accounting may be late, so it is asked again
+            self._left_at.pop(folder.path)
+            if ended_by_site(folder, reason) and self._may_submit_again(folder, reason):
                 again.append(folder)
             else:
-                state, error = verdict(folder, reason)
+                state, error = final_state(folder, reason)
                 folder.set_state(state, error=error)
         if again:
             self._submit_again(again, reasons)
 
-    def _may_try_again(self, folder: JobFolder, reason: str | None) -> bool:
-        """Count the tries, apart from those after what is no doing of the run's."""
+    def _may_submit_again(self, folder: JobFolder, reason: str | None) -> bool:
+        """Count a new submission, and tell whether it is allowed; without fault of the job, many are."""
         no_fault = (reason or "").startswith(NO_FAULT)
         kind = (folder.path, no_fault)
-        self._again[kind] += 1
-        return self._again[kind] <= (MOST_AGAIN if no_fault else self.options.max_requeues)
+        self._submissions[kind] += 1
+        return self._submissions[kind] <= (MAX_RESUBMISSIONS if no_fault else self.options.max_requeues)
 
     def _submit_again(self, folders: Sequence[JobFolder], reasons: Reasons) -> None:
         before = [folder.status() for folder in folders]
         for folder, status in zip(folders, before, strict=True):
-            why = reasons.get(folder.path) or status.get("error")
-            log.warning("%s: %s; submitted again", folder.name, why)
+            reason = reasons.get(folder.path) or status.get("error")
+            log.warning("%s: %s; it is submitted again", folder.name, reason)
             folder.set_state(QUEUED, error=None, requeue_refused=None)
         try:
             self.submit([self._jobs[folder.path] for folder in folders])
         except UserError as error:
-            log.warning("%s; tried again", error)  # they are found out of the queue once more
+            log.warning("%s; this is tried again", error)  # `poll` will not find them in the queue again
             for folder, status in zip(folders, before, strict=True):
                 folder.restore(status)
 
     def watch(self, jobs: Sequence[Job]) -> None:
-        """Look after jobs that were submitted before."""
+        """Watch jobs that were submitted before."""
         self._jobs.update({Path(job.folder): job for job in jobs})
 
     def in_queue(self, folder: Path) -> str | None:
-        """Return Slurm's state of a job, as of the last look at the queue."""
-        return self._there.get(folder)
+        """Return Slurm's state of a job when the queue was last asked; None if it was not in there."""
+        return self._states.get(folder)
 
     def idle(self) -> bool:
-        """Slurm cleans up by itself."""
+        """Return True, since Slurm ends the processes of jobs by itself."""
         return True
 
     def interrupt(self) -> str:
-        """Leave the jobs to Slurm; return what to tell the user."""
+        """Leave the jobs to Slurm; return a message for the user."""
         return (
             "Detached: the jobs go on in Slurm. The same command looks at them again; "
             "so does python -m mergerexp.status"
@@ -285,14 +290,15 @@ class Slurm:
 
 @contextmanager
 def outside_of_any_job(in_script: Collection[str] = ()) -> Iterator[None]:
-    """Hide the Slurm job that we may be in: sbatch would take its settings as ours.
+    """Hide the variables of the Slurm job that this process may run in, which sbatch would take for options.
 
-    Outside of any job, a user's own ``SBATCH_ACCOUNT`` and the like count, but for what the script says.
+    Outside of any job, the ``SBATCH_`` variables are the user's own and are left to sbatch, except for those
+    that would override the batch script.
 
     Parameters
     ----------
     in_script
-        Names of variables, without ``SBATCH_``, that have no say.
+        The names, without ``SBATCH_``, of variables that are always hidden.
     """
     jobs = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
     prefixes = jobs if "SLURM_JOB_ID" in os.environ else ("SUBMITIT_",)

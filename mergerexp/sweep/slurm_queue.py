@@ -1,4 +1,4 @@
-"""What Slurm says of the jobs that a sweep has submitted: ``squeue``, and where a site has it ``sacct``."""
+"""Asking Slurm about the jobs of a sweep: ``squeue``, ``scancel`` and, where a site has it, ``sacct``."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mergerexp.console import amount
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import FAILED, LOST, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD
 
-ANSWER_S = 30  # for a Slurm command
-# What users set for their own looking around: a filter or another format would hide our jobs from us.
-TASTES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
-# Submitted again by whoever looks after them, where the site has not requeued them. HELD is the job's own
-# word: the lock of a node that died may outlast it (a network file system's lease).
+COMMAND_TIMEOUT_S = 30  # for the answer of a Slurm command
+# Users set these for their own calls of Slurm. A filter or another format would hide jobs from us.
+USER_FORMATS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
+# Jobs that ended like this through no fault of their own are submitted again, if the site has not requeued
+# them. With the exit code HELD, the job could not have its lock, since a network file system may keep the
+# lock of a node that died for some time.
 NO_FAULT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", f"FAILED (exit code {HELD}:")
 TIMEOUT = "TIMEOUT"
-ACCOUNTS_S = 60.0  # the accounts may know only so much later that a job has ended
-# Of a job that is out of the queue, the accounts say this while they lag behind.
+ACCOUNTING_DELAY_S = 60.0  # the accounting may learn of the end of a job so much later
+# In these states by the accounting, a job is not over. If it is not in the queue, the accounting is late.
 NOT_OVER = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")
-Reasons = dict[Path, str | None]  # how jobs ended; None: not at all yet
+Reasons = dict[Path, str | None]  # how jobs ended by the accounting, by their folders; None if not over
 
 
 @dataclass(frozen=True)
 class Queue:
-    """Those jobs of ours that are in Slurm's queue.
+    """The jobs of some arrays that are in Slurm's queue.
 
     Attributes
     ----------
     states
-        Job id, ``ARRAY_INDEX``, -> Slurm's state.
+        Slurm's state of each job, by its id, ``ARRAY_INDEX``.
     arrays
-        Job name -> array id.
+        The id of each array, by its name.
     """
 
     states: dict[str, str]
@@ -47,29 +49,39 @@ class Queue:
 
 
 def queue(folders: Sequence[JobFolder]) -> Queue | None:
-    """Ask which of the arrays that jobs were submitted with are in the queue; None where Slurm is silent.
+    """Ask Slurm which jobs are in the queue, of the arrays that some jobs were submitted with.
 
-    They are asked for by name, whoever submitted them: a colleague may look at a shared sweep, and a single
-    id that Slurm has forgotten would be an error.
+    The arrays are asked for by name, since an id that Slurm has forgotten would be an error, and for all
+    users, since a colleague may look at a shared sweep.
+
+    Parameters
+    ----------
+    folders
+        The folders of the jobs.
+
+    Returns
+    -------
+    Queue or None
+        None if Slurm does not answer.
     """
     names: dict[str | None, set[str]] = {}
     for record in filter(None, _records(folders).values()):
         names.setdefault(record.get("clusters"), set()).add(record["name"])
     queued = Queue({}, {})
-    for clusters, own in names.items():
-        wanted = ("-n", ",".join(sorted(own)), "-o", "%i|%T|%j")
-        listed = _slurm("squeue", *_on(clusters), "-h", "-r", "-a", *wanted)
-        if listed is None:
+    for clusters, arrays in names.items():
+        selection = ("-n", ",".join(sorted(arrays)), "-o", "%i|%T|%j")
+        answer = _slurm("squeue", *_on(clusters), "-h", "-r", "-a", *selection)
+        if answer is None:
             return None
-        # Where clusters are named, a line names each.
-        jobs = [line.split("|", 2) for line in listed.splitlines() if "|" in line]
+        # If clusters are named, the answer has a line with the name of each.
+        jobs = [line.split("|", 2) for line in answer.splitlines() if "|" in line]
         queued.states.update({job: state for job, state, _ in jobs})
         queued.arrays.update({name: job.partition("_")[0] for job, _, name in jobs})
     return queued
 
 
-def surely_queue(folders: Sequence[JobFolder]) -> Queue:
-    """Ask as `queue` does.
+def require_queue(folders: Sequence[JobFolder]) -> Queue:
+    """Ask Slurm as `queue` does, and insist on an answer.
 
     Raises
     ------
@@ -83,24 +95,24 @@ def surely_queue(folders: Sequence[JobFolder]) -> Queue:
 
 
 def refuse_jobs_in_slurm(folders: Sequence[JobFolder]) -> None:
-    """Refuse to start jobs on this machine that are in Slurm's queue.
+    """Check that none of the jobs that are to be started on this machine is in Slurm's queue.
 
     Raises
     ------
     UserError
-        If some are, or might be since Slurm does not answer.
+        If some jobs are in the queue, or might be, since Slurm does not answer.
     """
     submitted = [folder for folder in folders if folder.submission.is_file()]
-    look = surely_queue if shutil.which("squeue") else queue
-    if queued := find_jobs(submitted, look(submitted)):
+    ask = require_queue if shutil.which("squeue") else queue
+    if queued := find_jobs(submitted, ask(submitted)):
         raise UserError(
-            f"{len(queued)} runs are in Slurm's queue: look after them with hydra/launcher=slurm, or cancel "
-            "them with python -m mergerexp.status --cancel"
+            f"Slurm's queue has {amount(len(queued), 'run')} of this sweep: look after them with "
+            "hydra/launcher=slurm, or cancel them with python -m mergerexp.status --cancel"
         )
 
 
 def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, str]:
-    """Return the Slurm state of those jobs that are in the queue."""
+    """Return Slurm's states of the jobs that are in the queue, by the paths of their folders."""
     if queued is None:
         return {}
     found = {}
@@ -111,29 +123,42 @@ def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, 
 
 
 def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[Path, str]:
-    """Return the ids of the jobs that were submitted, ``ARRAY_INDEX``, or ``ID`` for a single one.
+    """Return the ids of the jobs that were submitted, by the paths of their folders.
 
-    Where the submitting process died before it could note the array's id, the queue knows it by name.
+    Parameters
+    ----------
+    folders
+        The folders of the jobs.
+    queued
+        The queue. If the submitting process died before it could record the id of an array, the queue knows
+        it by the name of the array.
+
+    Returns
+    -------
+    dict
+        An id is ``ARRAY_INDEX``, or ``ID`` for a job that was submitted alone.
     """
     records, ids = _records(folders, queued), {}
     for folder in folders:
-        mine = _submission(folder)
-        record = records[mine["record"]] if mine else {}
-        if record.get("array"):  # a single job is no array
-            ids[folder.path] = record["array"] + (f"_{mine['index']}" if len(record["jobs"]) > 1 else "")
+        submission = _submission(folder)
+        record = records[submission["record"]] if submission else {}
+        if record.get("array"):
+            is_array = len(record["jobs"]) > 1  # to Slurm, a single job is no array
+            ids[folder.path] = record["array"] + (f"_{submission['index']}" if is_array else "")
     return ids
 
 
 def _records(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[str, dict[str, Any]]:
-    """Return the records of the arrays that jobs were submitted with, by their files' names."""
-    paths = {mine["record"] for folder in folders if (mine := _submission(folder))}
+    """Return the records of the arrays that jobs were submitted with, by the paths of their files."""
+    paths = {submission["record"] for folder in folders if (submission := _submission(folder))}
     return {path: _record(Path(path), queued) for path in paths}
 
 
 def _submission(folder: JobFolder) -> dict[str, Any]:
+    """Return the content of ``submission.json``; nothing if the job was not submitted or it is damaged."""
     try:
         return dict(read_json(folder.submission))
-    except (FileNotFoundError, ValueError):  # never submitted, or a note that was cut off
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -144,31 +169,40 @@ def _record(path: Path, queued: Queue | None) -> dict[str, Any]:
         return {}
     if record["array"] is None and queued is not None and record["name"] in queued.arrays:
         record["array"] = queued.arrays[record["name"]]
-        with contextlib.suppress(PermissionError):  # a colleague is looking
+        with contextlib.suppress(PermissionError):  # the sweep may be a colleague's
             write_json(path, record)
     return record
 
 
 def accounting(folders: Sequence[JobFolder]) -> Reasons:
-    """Return how jobs ended, as far as the site keeps accounts: state and exit code.
+    """Return how jobs ended: state and exit code by the accounting, and what the end of the log adds.
 
-    None for those that are not over by the accounts, which may lag behind.
+    Parameters
+    ----------
+    folders
+        The folders of the jobs.
+
+    Returns
+    -------
+    dict
+        The reasons by the paths of the folders. Jobs that the accounting does not know are left out. The
+        reason is None for a job that is not over by the accounting, which may be late.
     """
     ids = job_ids(folders)
-    told: Reasons = {}
-    for clusters, own in _by_clusters(ids).items():
-        arrays = ",".join(sorted({job.split("_")[0] for job in own.values()}))
+    ends: Reasons = {}
+    for clusters, jobs in _by_clusters(ids).items():
+        arrays = ",".join(sorted({job.split("_")[0] for job in jobs.values()}))
         ask = ("sacct", *_on(clusters), "-a", "-X", "-n", "-P", "-j", arrays, "-o", "JobID,State,ExitCode")
         for line in (_slurm(*ask) or "").splitlines():
             job, state, code = [*line.split("|"), "", ""][:3]
-            ended = None if state.startswith(NOT_OVER) else f"{state} (exit code {code})"
+            end = None if state.startswith(NOT_OVER) else f"{state} (exit code {code})"
             tasks = set(_tasks(job))
-            told.update({path: ended for path, mine in own.items() if mine in tasks})
-    return {path: reason and f"{reason}{_last_word(path, ids[path])}" for path, reason in told.items()}
+            ends.update({path: end for path, job in jobs.items() if job in tasks})
+    return {path: reason and f"{reason}{_end_of_log(path, ids[path])}" for path, reason in ends.items()}
 
 
 def _tasks(job: str) -> list[str]:
-    """Return the ids that a line of accounts is about: of tasks that never ran it says 4711_[1-3,7%8]."""
+    """Return the job ids that a line of sacct is about; tasks that never ran share one, as 4711_[1-3,7%8]."""
     array, bracket, inside = job.partition("_[")
     if not bracket:
         return [job]
@@ -181,7 +215,7 @@ def _tasks(job: str) -> list[str]:
 
 
 def _by_clusters(ids: dict[Path, str]) -> dict[str | None, dict[Path, str]]:
-    """Return jobs by the clusters that they were submitted to: elsewhere an id is another job's."""
+    """Return jobs by the clusters that they were submitted to, since an id means another job elsewhere."""
     found: dict[str | None, dict[Path, str]] = {}
     records = _records([JobFolder(path) for path in ids])
     for path, job in ids.items():
@@ -191,19 +225,24 @@ def _by_clusters(ids: dict[Path, str]) -> dict[str | None, dict[Path, str]]:
 
 
 def _on(clusters: str | None) -> tuple[str, ...]:
-    """Return the option that names clusters; sacct, unlike the others, does not know SLURM_CLUSTERS."""
+    """Return the option that names clusters, for all commands, since sacct ignores SLURM_CLUSTERS."""
     return () if clusters is None else ("-M", clusters)
 
 
-def verdict(folder: JobFolder, reason: str | None) -> tuple[str, str]:
-    """Return the state of a job that has left the queue without a last word, and what to say of it.
+def final_state(folder: JobFolder, reason: str | None) -> tuple[str, str]:
+    """Return the state of a job that left the queue without writing one, and the reason for the user.
 
     Parameters
     ----------
     folder
-        Where the job writes its own word.
+        The folder of the job.
     reason
-        What the accounts say; None where they say nothing.
+        How it ended by the accounting; None if that is not known.
+
+    Returns
+    -------
+    tuple
+        The state, stopped or lost, and the reason.
     """
     if is_cancelled(folder) or (reason or "").startswith("CANCELLED"):
         return STOPPED, "cancelled"
@@ -212,20 +251,29 @@ def verdict(folder: JobFolder, reason: str | None) -> tuple[str, str]:
         return LOST, str(status["error"])
     if reason is None:
         job = job_ids([folder]).get(folder.path)
-        reason = f"left the queue, the accounts do not say why{_last_word(folder.path, job) if job else ''}"
+        log = _end_of_log(folder.path, job) if job else ""
+        reason = f"the job left the queue, and the accounting does not say why{log}"
     return LOST, f"Slurm: {reason}"
 
 
 def ended_by_site(folder: JobFolder, reason: str | None) -> bool:
-    """Tell whether a job that has left the queue is to be submitted again by whoever looks after it."""
+    """Tell whether the site ended a job, which then is to be submitted again by whoever looks after it.
+
+    Parameters
+    ----------
+    folder
+        The folder of a job that left the queue without writing a final state.
+    reason
+        How it ended by the accounting; None if that is not known.
+    """
     if is_cancelled(folder):
         return False
     by_site = (reason or "").startswith((*NO_FAULT, TIMEOUT))
     return by_site or bool(folder.status().get("requeue_refused"))
 
 
-def last_sign(folder: JobFolder, job: str) -> float:
-    """Return when a job last said or printed something, in seconds since 1970."""
+def last_activity(folder: JobFolder, job: str) -> float:
+    """Return when a job last wrote its state or printed something, in seconds since 1970."""
     written = float(folder.status().get("updated", 0.0))
     with contextlib.suppress(OSError):
         written = max(written, log_file(folder, job).stat().st_mtime)
@@ -233,10 +281,16 @@ def last_sign(folder: JobFolder, job: str) -> float:
 
 
 def is_leaving(folder: JobFolder, in_queue: str | None) -> bool:
-    """Tell whether a job that is in the queue is over, and will leave it soon.
+    """Tell whether a job in the queue is over and will leave it soon.
 
-    A job that has failed says so itself, before its process ends; if it is pending again the site has
-    requeued it.
+    A job that failed has written so before its process ended. If it is pending, the site has requeued it.
+
+    Parameters
+    ----------
+    folder
+        The folder of the job.
+    in_queue
+        Slurm's state of the job; None if it is not in the queue.
     """
     if in_queue is None:
         return False
@@ -245,49 +299,60 @@ def is_leaving(folder: JobFolder, in_queue: str | None) -> bool:
 
 
 def is_cancelled(folder: JobFolder) -> bool:
-    """Tell whether somebody has cancelled the job since it was last submitted."""
+    """Tell whether somebody has cancelled a job since it was last submitted."""
     return bool(_submission(folder).get("cancelled"))
 
 
-def can_run(folder: JobFolder, job: str) -> bool:
-    """Tell whether a job finds what it is to do.
+def is_runnable(folder: JobFolder, job: str) -> bool:
+    """Tell whether a job finds the file that says what it is to do.
 
-    submitit writes that under the job's id, which it knows from ``sbatch``: not if it died in there.
+    submitit names that file after the id of the job, and so writes it once ``sbatch`` has returned the id. It
+    is missing if the submitting process died before that.
     """
     return (submitted_by(folder) / "slurm" / f"{job}_submitted.pkl").is_file()
 
 
 def log_file(folder: JobFolder, job: str) -> Path:
-    """Return where a job's output goes."""
+    """Return the file that the output of a job goes to."""
     return submitted_by(folder) / "slurm" / f"{job}_0_log.out"
 
 
 def submitted_by(folder: JobFolder) -> Path:
-    """Return the folder of the sweep that the job was last submitted with."""
+    """Return the folder of the sweep that a job was last submitted with."""
     return Path(read_json(folder.submission)["record"]).parent
 
 
-def _last_word(path: Path, job: str) -> str:
-    """Return what the end of a job's log adds to the accounts.
+def _end_of_log(path: Path, job: str) -> str:
+    """Return what the end of the log of a job adds to the accounting, as the end of a sentence.
 
-    Without cgroups those do not know that a job was killed for its memory.
+    Without cgroups, the accounting does not know that a job was killed for its memory.
     """
     with contextlib.suppress(OSError), log_file(JobFolder(path), job).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
         lines = file.read().decode(errors="replace").splitlines()
         if any(re.search(r"exceeded (job )?memory|oom.kill", line, re.IGNORECASE) for line in lines):
             return ", killed for memory: see hydra.launcher.mem"
-        said = [
+        own_lines = [
             line
             for line in lines
             if line.strip() and not line.startswith(("srun:", "slurmstepd", "submitit"))
         ]
-        return f", its last word: {said[-1].strip()[:200]}" if said else ""
+        return f"; its log ends with: {own_lines[-1].strip()[:200]}" if own_lines else ""
     return ""
 
 
 def cancel(folders: Sequence[JobFolder]) -> int:
-    """Cancel the jobs that are in the queue; return how many there were.
+    """Cancel the jobs that are in the queue.
+
+    Parameters
+    ----------
+    folders
+        The folders of the jobs.
+
+    Returns
+    -------
+    int
+        The number of jobs that were in the queue.
 
     Raises
     ------
@@ -295,29 +360,39 @@ def cancel(folders: Sequence[JobFolder]) -> int:
         If Slurm does not answer.
     """
     submitted = [folder for folder in folders if folder.submission.is_file()]
-    queued = surely_queue(submitted)
+    queued = require_queue(submitted)
     ids = {path: job for path, job in job_ids(submitted, queued).items() if job in queued.states}
-    for clusters, own in _by_clusters(ids).items():
-        if _slurm("scancel", *_on(clusters), *own.values()) is None:
+    for clusters, jobs in _by_clusters(ids).items():
+        if _slurm("scancel", *_on(clusters), *jobs.values()) is None:
             raise UserError("scancel does not answer; try again")
     for path in ids:
-        # Noted where the job itself writes nothing: it may be saying its last word right now.
-        note = JobFolder(path).submission
-        write_json(note, {**read_json(note), "cancelled": True})
+        # Not in status.json, which the job itself may be writing at this moment.
+        file = JobFolder(path).submission
+        write_json(file, {**read_json(file), "cancelled": True})
     return len(ids)
 
 
 def cancel_array(name: str, clusters: str | None) -> None:
-    """Cancel what there may be of an array that Slurm has not confirmed."""
+    """Cancel the jobs of an array that Slurm may have accepted without confirming it.
+
+    Parameters
+    ----------
+    name
+        The name of the array.
+    clusters
+        The clusters that it was submitted to; None for the one of this machine.
+    """
     _slurm("scancel", *_on(clusters), "--name", name)
 
 
 def _slurm(*command: str) -> str | None:
-    """Return what a Slurm command prints; None where it is missing, fails or does not answer."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(TASTES)}
-    environment["SLURM_BITSTR_LEN"] = "0"  # lists of array tasks in full
+    """Return the output of a Slurm command; None if the command is missing, fails or does not answer."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(USER_FORMATS)}
+    environment["SLURM_BITSTR_LEN"] = "0"  # long lists of array tasks are not abbreviated
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=ANSWER_S)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout if done.returncode == 0 else None

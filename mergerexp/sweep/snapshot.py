@@ -1,4 +1,4 @@
-"""The code of a sweep, kept as it was when its jobs were submitted."""
+"""A copy of the code of a sweep, as it was when the jobs were submitted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mergerexp.runs.provenance import check_copy, git_diff, git_state
 from mergerexp.seals import FILES, SEAL, sha256_of_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
-STALE_S = 3600.0  # a copy takes a second
+STALE_S = 3600.0  # copying takes about a second, so an unfinished copy of this age was abandoned
 
 
 def snapshot(folder: Path) -> Path:
@@ -23,24 +23,27 @@ def snapshot(folder: Path) -> Path:
     Parameters
     ----------
     folder
-        Where the copies are kept, one for each state of the code.
+        The folder for the copies. It has one for each state of the code.
 
     Returns
     -------
     Path
-        The folder to put first on ``PYTHONPATH``. Beside the copy, ``git.json`` names the commit and, for a
-        tree with changes of its own, ``git.diff`` holds them; ``seal.json`` lists the hashes of all.
+        The folder that is to come first on ``PYTHONPATH``. In it, ``git.json`` names the commit, ``git.diff``
+        has the changes that were not committed, if there are any, and ``seal.json`` lists the hashes of all
+        files.
 
     Raises
     ------
     UserError
-        If the copy is there and was changed since it was made.
+        If there is a copy of this state already, and somebody has changed it.
     """
-    ours = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    files = {f"mergerexp/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes() for path in ours}
+    modules = sorted(
+        path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
+    files = {f"mergerexp/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes() for path in modules}
     configs = sorted(conf_dir().rglob("*.yaml"))
     files |= {f"conf/{path.relative_to(conf_dir()).as_posix()}": path.read_bytes() for path in configs}
-    files["git.json"] = json_text(git_state()).encode()  # the same files may be another commit
+    files["git.json"] = json_text(git_state()).encode()  # another commit may have the same files
     if diff := git_diff():
         files["git.diff"] = diff
     listed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -49,7 +52,7 @@ def snapshot(folder: Path) -> Path:
         check_copy(copy)
         return copy
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".code-*"):  # of a process that was killed in the midst of it
+    for stale in folder.glob(".code-*"):  # left by processes that were killed while they copied
         if time.time() - stale.stat().st_mtime > STALE_S:
             shutil.rmtree(stale, ignore_errors=True)
     try:
@@ -58,9 +61,9 @@ def snapshot(folder: Path) -> Path:
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 (partial / name).write_bytes(content)
             write_json(partial / SEAL, {FILES: listed})
-            for path in (partial, *partial.rglob("*")):  # jobs run it: nobody else may write there
+            for path in (partial, *partial.rglob("*")):  # jobs run this code, so nobody else may change it
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
-    except OSError:  # another sweep of the same code was quicker
+    except OSError:  # another sweep may have made the same copy meanwhile
         if not copy.is_dir():
             raise
         check_copy(copy)

@@ -1,4 +1,4 @@
-"""What every job of a sweep is doing, from what it wrote itself and what Slurm says."""
+"""The states of the jobs of a sweep, from what they wrote themselves and what Slurm knows of them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ ORDER = (RUNNING, QUEUED, STOPPED, FAILED, LOST, DONE, "new")
 
 @dataclass(frozen=True)
 class JobState:
-    """How a job stands.
+    """The state of a job, and how far it has come.
 
     Attributes
     ----------
     name
-        Of its folder.
+        The name of its folder.
     label
-        What tells it apart within the sweep.
+        What distinguishes it from the other jobs of the sweep.
     state
-        queued, running, stopped, done, failed, lost, or new: never started.
+        One of queued, running, stopped, done, failed, lost (its process ended without writing a state) and
+        new (it was never started).
     job, node
-        Slurm's id and node.
+        Its id in Slurm, and the node that it runs on.
     stage, epoch, best_accuracy
-        How far training has come, and the best validation accuracy so far.
+        The stage and the epoch (from 0) of the training, and the best validation accuracy so far.
     restarts
-        How often it has gone on after a stop.
+        How often it was resumed after a stop.
     seconds
-        Training time over all attempts.
+        The time that it has trained for, in all attempts together.
     error
         Why it is not done.
     """
@@ -52,28 +53,28 @@ class JobState:
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it for JSON."""
+        """Return all attributes, for JSON."""
         return asdict(self)
 
 
 def job_state(folder: JobFolder, label: str, job: str | None = None, in_queue: str | None = None) -> JobState:
-    """Return how a job stands.
+    """Return the state of a job by its folder and Slurm's queue.
 
     Parameters
     ----------
     folder
-        Where the job writes its own word.
+        The folder of the job.
     label
-        What tells it apart.
+        What distinguishes it from the other jobs of the sweep.
     job
-        Its id in Slurm.
+        Its id in Slurm, if it has one.
     in_queue
-        Its state in Slurm's queue; None where it is not there, or not on Slurm.
+        Its state in Slurm's queue; None if it is not there.
     """
     status = folder.status()
     state = status.get("state", "new")
     if in_queue is not None and state not in (DONE, FAILED):
-        # About to be requeued, or requeued, it may have said that it stopped.
+        # A job that is requeued may have written that it stopped.
         state = QUEUED if in_queue in ("PENDING", "REQUEUED", "REQUEUE_HOLD") else RUNNING
     seconds = status.get("seconds")
     if state == RUNNING and "job_started" in status:
@@ -83,60 +84,61 @@ def job_state(folder: JobFolder, label: str, job: str | None = None, in_queue: s
 
 
 def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: bool = True) -> list[JobState]:
-    """Return how jobs stand; those that neither Slurm nor a process of this machine knows are lost.
+    """Return the states of jobs; a job that neither Slurm nor a process of this machine works on is lost.
 
     Parameters
     ----------
     folders, labels
-        The jobs, and what to call them.
+        The folders of the jobs, and what distinguishes each from the others.
     looked_after
-        False: no process is there that would start those in line.
+        Whether a process is there that starts waiting jobs and submits jobs again.
     """
     on_slurm = [folder for folder in folders if folder.submission.is_file()]
-    queued = slurm_queue.queue(on_slurm)  # asked first: a job writes its last word before it leaves
-    there, ids = slurm_queue.find_jobs(on_slurm, queued), slurm_queue.job_ids(on_slurm)
+    # The queue is asked first, since a job writes its final state before it leaves the queue.
+    queued = slurm_queue.queue(on_slurm)
+    in_queue, ids = slurm_queue.find_jobs(on_slurm, queued), slurm_queue.job_ids(on_slurm)
     states = [
-        job_state(folder, label, ids.get(folder.path), there.get(folder.path))
+        job_state(folder, label, ids.get(folder.path), in_queue.get(folder.path))
         for folder, label in zip(folders, labels, strict=True)
     ]
     unclear = [
         i
         for i, (folder, state) in enumerate(zip(folders, states, strict=True))
-        if state.state in (QUEUED, RUNNING, "new") and folder.path not in there and not folder.is_held()
+        if state.state in (QUEUED, RUNNING, "new") and folder.path not in in_queue and not folder.is_held()
     ]
     reasons = slurm_queue.accounting([folders[i] for i in unclear if folders[i].path in ids])
     for i in unclear:
         folder, state = folders[i], states[i]
         if folder.path in ids:
-            told = reasons.get(folder.path)
-            if queued is None or (told is None and not folder.is_ours()):
-                continue  # Slurm is silent, or keeps others' jobs from us: believe what the job wrote
-            if looked_after and slurm_queue.ended_by_site(folder, told):
-                states[i] = replace(state, state=QUEUED)  # about to be submitted again
+            reason = reasons.get(folder.path)
+            if queued is None or (reason is None and not folder.is_ours()):
+                continue  # Slurm does not answer, or hides the jobs of others: what the job wrote is believed
+            if looked_after and slurm_queue.ended_by_site(folder, reason):
+                states[i] = replace(state, state=QUEUED)  # it will be submitted again
                 continue
-            if told is None and not slurm_queue.is_cancelled(folder):
-                fresh = time.time() - slurm_queue.last_sign(folder, ids[folder.path]) < slurm_queue.ACCOUNTS_S
-                if fresh or folder.path in reasons:
-                    continue  # the accounts lag behind
-            verdict, reason = slurm_queue.verdict(folder, told)
+            if reason is None and not slurm_queue.is_cancelled(folder):
+                silence_s = time.time() - slurm_queue.last_activity(folder, ids[folder.path])
+                if silence_s < slurm_queue.ACCOUNTING_DELAY_S or folder.path in reasons:
+                    continue  # the accounting is late
+            final, error = slurm_queue.final_state(folder, reason)
         elif not folder.is_ours() or folder.status().get("host", platform.node()) != platform.node():
-            continue  # whether it is at work can't be told from here: believe what it wrote
+            continue  # its process can't be seen from here, so what it wrote is believed
         elif state.state in (QUEUED, "new"):
             if looked_after:
-                continue  # in line
-            verdict, reason = STOPPED, "not started"
+                continue  # it waits to be started
+            final, error = STOPPED, "not started"
         else:
-            verdict, reason = LOST, "its process is gone"
-        states[i] = replace(state, state=verdict, error=reason)
+            final, error = LOST, "its process is gone"
+        states[i] = replace(state, state=final, error=error)
     return states
 
 
 def counts(states: Sequence[JobState]) -> str:
-    """Return the number of jobs in each state, in words."""
+    """Return the number of jobs in each state as text, such as "2 running, 13 done"."""
     number = Counter(state.state for state in states)
     return ", ".join(f"{number[name]} {name}" for name in ORDER if number[name])
 
 
 def all_over(states: Sequence[JobState]) -> bool:
-    """Tell whether nothing will happen any more."""
+    """Tell whether no job will change its state unless somebody starts it again."""
     return all(state.state in OVER for state in states)

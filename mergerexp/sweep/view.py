@@ -1,4 +1,4 @@
-"""A sweep on the terminal: a live table, or log lines where there is no terminal."""
+"""Showing a sweep on the terminal as a live table, and elsewhere as log lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "restarts", "tim
 
 
 def state_table(states: Sequence[JobState], title: str) -> Table:
-    """Show every job on a line; columns that are empty for all of them are left out."""
+    """Return a table with a row for each job; columns that are empty in all rows are left out.
+
+    Parameters
+    ----------
+    states
+        The states of the jobs.
+    title
+        The title of the table; the number of jobs in each state is added to it.
+    """
     rows = [_cells(state) for state in states]
     used = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(row[i] for row in rows)]
     table = Table(title=f"{title}: {counts(states)}", title_justify="left")
@@ -34,21 +42,36 @@ def state_table(states: Sequence[JobState], title: str) -> Table:
     return table
 
 
-def watch(console: Console, title: str, look: Callable[[], Sequence[JobState]]) -> Sequence[JobState]:
-    """Keep a table up to date until every job is over, or Ctrl-C; return the last states."""
-    states = look()
+def watch(console: Console, title: str, read_states: Callable[[], Sequence[JobState]]) -> Sequence[JobState]:
+    """Keep a table up to date until every job is over or the user presses Ctrl-C.
+
+    Parameters
+    ----------
+    console
+        Where the table is shown.
+    title
+        The title of the table.
+    read_states
+        Returns the present states of the jobs.
+
+    Returns
+    -------
+    sequence of JobState
+        The states that were shown last.
+    """
+    states = read_states()
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
             live.update(state_table(states, title), refresh=True)
             if all_over(states):
                 break
             time.sleep(WATCH_EVERY_S)
-            states = look()
+            states = read_states()
     return states
 
 
 def failure_table(states: Sequence[JobState]) -> Table | None:
-    """Show the jobs that are not done, with the reasons; None if all are."""
+    """Return a table of the jobs that are not done, with the reasons; None if all are done."""
     rest = [state for state in states if state.state != DONE]
     if not rest:
         return None
@@ -61,18 +84,18 @@ def failure_table(states: Sequence[JobState]) -> Table | None:
 
 
 class View:
-    """Shows a sweep while it goes on.
+    """Shows the states of jobs while a sweep goes on.
 
     Parameters
     ----------
     title
-        Of the table.
+        The title of the table or the beginning of each log line.
     """
 
     def __init__(self, title: str) -> None:
         self.title = title
         self._live: Live | None = None
-        self._said, self._told, self._next = "", set[str](), 0.0
+        self._last_line, self._reported, self._next = "", set[str](), 0.0
 
     def __enter__(self) -> View:
         if console.is_terminal:
@@ -85,22 +108,22 @@ class View:
             self._live.stop()
 
     def show(self, states: Sequence[JobState]) -> None:
-        """Bring the display up to date."""
+        """Bring what is shown up to date."""
         if self._live is not None:
-            # The moving ones on top: a long sweep is taller than the screen.
+            # Running jobs come first, since the table of a long sweep is taller than the screen.
             ordered = sorted(
                 states, key=lambda state: (state.state != RUNNING, state.state in (QUEUED, DONE))
             )
             self._live.update(state_table(ordered, self.title), refresh=True)
             return
         for state in states:
-            if state.state in (FAILED, LOST) and state.name not in self._told:
-                self._told.add(state.name)
+            if state.state in (FAILED, LOST) and state.name not in self._reported:
+                self._reported.add(state.name)
                 log.error("%s %s: %s", state.label or state.name, state.state, state.error)
-        said = counts(states)
-        if said != self._said and time.monotonic() >= self._next:
-            self._said, self._next = said, time.monotonic() + LOG_EVERY_S
-            log.info("%s: %s", self.title, said)
+        line = counts(states)
+        if line != self._last_line and time.monotonic() >= self._next:
+            self._last_line, self._next = line, time.monotonic() + LOG_EVERY_S
+            log.info("%s: %s", self.title, line)
 
 
 def _cells(state: JobState) -> tuple[str, ...]:

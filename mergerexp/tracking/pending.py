@@ -1,4 +1,4 @@
-"""Keeping MLflow up to date with run folders; MLflow is loaded only where a store has to be told."""
+"""Keeping the records in MLflow up to date with the run folders; MLflow is loaded only to send something."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from mergerexp.tracking.store_file import CLOSED, REMEDY, StoredRun, StoreFile
 
 log = logging.getLogger(__name__)
 
-SYSTEM_ERROR = {  # of SQLite's errors, those that stay until somebody does something
+SYSTEM_ERROR = {  # errors of SQLite that stay until somebody mends their cause, as errors of the system
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_PERM: errno.EACCES,
 }
-EVERY_S = 10.0  # between updates within a run
+EVERY_S = 10.0  # between two updates while a run goes on
 
 
 @dataclass
 class Standing:
-    """How the record of some runs stands.
+    """How complete the MLflow records of some runs are.
 
     Attributes
     ----------
     begun
-        How many of them have begun and have a store to be recorded in.
+        The number of runs that have begun and have a store to be recorded in.
     lacking
-        How many of these the store still lacks.
+        The number of these whose record is still incomplete.
     storeless
-        How many have begun and are not recorded, as was asked for (``tracking=none``).
+        The number of further runs that have begun, but have no store (``tracking=none``).
     broken
-        Whether somebody has to mend something (the store's file, a run's) before the record is whole; False
-        where a store only did not answer.
+        Whether somebody has to mend a file of the store or of a run before the records can be completed. It
+        is False if a store only did not answer.
     """
 
     begun: int = 0
@@ -55,21 +55,21 @@ class Standing:
 
 
 class Record:
-    """Keeps MLflow up to date with a run folder; failures are told and tried again, never raised.
+    """Keeps the record of a run in MLflow up to date; failures are logged and never raised.
 
     Parameters
     ----------
     folder
-        The run.
+        The folder of the run.
     tracking
-        Which store.
+        The store and experiment that the run is recorded in.
 
     Attributes
     ----------
     answers
-        False once the store did not answer, or could not be used.
+        False if the store did not answer or could not be used.
     broken
-        True once the store or a file of the run was found to need mending.
+        True if somebody has to mend a file of the store or of the run.
     """
 
     def __init__(self, folder: RunFolder, tracking: TrackingConfig) -> None:
@@ -78,14 +78,19 @@ class Record:
         self._next = 0.0
 
     def update(self, final: bool = False, ask: bool = False) -> bool:
-        """Send what is new, unless that was tried a moment ago; return whether MLflow is up to date.
+        """Send what MLflow lacks, unless this was tried a moment ago.
 
         Parameters
         ----------
         final
-            Whether to try whatever was tried a moment ago.
+            Whether to send it even if this was tried a moment ago.
         ask
             Whether to ask the store what it has; see `mergerexp.tracking.record.sync`.
+
+        Returns
+        -------
+        bool
+            Whether the record is complete now.
         """
         if self.tracking.uri is None:
             return True
@@ -98,40 +103,40 @@ class Record:
         except StoreError as error:
             log.warning("%s. Until this is mended, the runs are recorded in their folders alone", error)
             self.answers, self.broken = False, True
-        except UserError as error:  # of the run's own files
+        except UserError as error:  # a file of the run is damaged
             log.warning("%s: the record in MLflow can't be completed", error)
             self.broken = True
-        except Exception as error:  # whatever the store's drivers raise: the run goes on without
-            self._tell(error)
+        except Exception as error:  # the drivers of stores raise all kinds of errors, which must stop no run
+            self._report_failure(error)
         else:
             self._next = time.monotonic() + EVERY_S
             return True
         self._next = time.monotonic() + self.tracking.retry_s
         return False
 
-    def _tell(self, error: Exception) -> None:
-        """Say what keeps a record from being completed: something here, or a store that does not answer."""
+    def _report_failure(self, error: Exception) -> None:
+        """Log why the record can't be completed: because of a file that is named, or of no answer."""
         self.answers = False
-        reason = _what_to_mend(error, self.tracking.uri)
-        if reason is not None:
+        problem = _problem_to_mend(error, self.tracking.uri)
+        if problem is not None:
             self.broken = True
-            log.warning("%s. After that, python -m mergerexp.status --sync completes the record", reason)
+            log.warning("%s. After that, python -m mergerexp.status --sync completes the record", problem)
             return
         reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
         log.warning("MLflow does not answer (%s): the record will be completed later", reason)
 
 
-def _what_to_mend(error: Exception, uri: str | None) -> str | None:
-    """Return what somebody has to do about an error; None where a store is busy, or does not answer."""
+def _problem_to_mend(error: Exception, uri: str | None) -> str | None:
+    """Return what somebody has to do about an error; None if the store is busy or does not answer."""
     if isinstance(error, OSError) and error.filename is not None:
         return explain(error)
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, sqlite3.Error | ImportError):
-        cause = cause.__cause__ or cause.__context__  # MLflow's and SQLAlchemy's errors hide it
+        cause = cause.__cause__ or cause.__context__  # which errors of MLflow and SQLAlchemy hide
     if isinstance(cause, ImportError):
         return f"the MLflow store can't be reached without a package ({cause}): install it"
     file = StoreFile.of(uri)
-    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest tells which part of it
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # other bits say more about the error
     if file is None:
         return None
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -141,72 +146,84 @@ def _what_to_mend(error: Exception, uri: str | None) -> str | None:
     return None
 
 
-def configured(folder: RunFolder, uri: str | None = None) -> TrackingConfig:
-    """Return where a run's config says that it is recorded, or another store under the same experiment.
+def configured_tracking(folder: RunFolder, uri: str | None = None) -> TrackingConfig:
+    """Return the store and experiment of a run by its config.
+
+    Parameters
+    ----------
+    folder
+        The folder of the run.
+    uri
+        The address of another store that is to be used instead.
 
     Raises
     ------
     UserError
         If the config is damaged.
     """
-    own: Any = OmegaConf.to_container(folder.read_config().tracking)
+    tracking: Any = OmegaConf.to_container(folder.read_config().tracking)
     if uri is None:
-        return TrackingConfig(**own)
+        return TrackingConfig(**tracking)
     file = StoreFile.of(uri)
-    return TrackingConfig(**{**own, "uri": uri if file is None else file.uri, "artifacts": None})
+    return TrackingConfig(**{**tracking, "uri": uri if file is None else file.uri, "artifacts": None})
 
 
 def complete_records(
     folders: Sequence[RunFolder],
-    tracking: Callable[[RunFolder], TrackingConfig] = configured,
+    tracking: Callable[[RunFolder], TrackingConfig] = configured_tracking,
     ask: bool = False,
 ) -> Standing:
-    """Tell MLflow what it has missed of runs that have begun.
+    """Complete the MLflow records of the runs that have begun.
 
-    A store that does not answer or can't be used is tried once; a run with damaged files is left out.
+    A store that does not answer or can't be used is tried once. Runs with damaged files are left out.
 
     Parameters
     ----------
     folders
-        The runs.
+        The folders of the runs.
     tracking
-        Returns where a run is to be recorded.
+        A function that returns the store and experiment of a run.
     ask
-        Ask the stores what they have. Otherwise the note in a run's folder is believed, as far as nobody has
-        removed the run or its artifacts from an SQLite file.
+        Whether to ask the stores what they have. Otherwise the notes in the run folders are believed, unless
+        a run or its artifacts were removed from a store in an SQLite file.
+
+    Returns
+    -------
+    Standing
+        How complete the records are now.
     """
     standing, given_up = Standing(), set[str | None]()
     known: dict[str, dict[str, StoredRun]] = {}
     for folder in (folder for folder in folders if folder.provenance.is_file()):
         standing.begun += 1
         try:
-            own = tracking(folder)
-            if own.uri is None:
+            store = tracking(folder)
+            if store.uri is None:
                 standing.begun -= 1
                 standing.storeless += 1
                 continue
-            if folder.again.is_file():  # to begin anew, its status is no longer the record's
+            if folder.again.is_file():  # the run is to begin anew, so its status is not that of its record
                 continue
-            if (is_noted := _is_noted(folder, own)) and not ask and _is_there(folder, own.uri, known):
+            if (is_noted := _is_noted(folder, store)) and not ask and _is_stored(folder, store.uri, known):
                 continue
-            _check_place(folder, own.uri)
+            _check_place(folder, store.uri)
         except UserError as error:
             log.warning("%s", error)
             standing.lacking += 1
             standing.broken = True
             continue
-        if own.uri not in given_up:
-            record = Record(folder, own)
+        if store.uri not in given_up:
+            record = Record(folder, store)
             if record.update(final=True, ask=ask or is_noted):
                 continue
             standing.broken |= record.broken
-            given_up |= set() if record.answers else {own.uri}
+            given_up |= set() if record.answers else {store.uri}
         standing.lacking += 1
     return standing
 
 
 def _is_noted(folder: RunFolder, tracking: TrackingConfig) -> bool:
-    """Tell whether a run is over, and its note says that this store was told all of it."""
+    """Tell whether a run is over and its note says that its complete record was sent to this store."""
     if not (note := folder.note()):
         return False
     same_store = (note["uri"], note["experiment"]) == (tracking.uri, tracking.experiment)
@@ -214,8 +231,8 @@ def _is_noted(folder: RunFolder, tracking: TrackingConfig) -> bool:
     return same_store and over and note.get("sweeps", []) == folder.sweeps
 
 
-def _is_there(folder: RunFolder, uri: str, known: dict[str, dict[str, StoredRun]]) -> bool:
-    """Tell whether a store in a file still has what a run's note says; a server's is believed."""
+def _is_stored(folder: RunFolder, uri: str, known: dict[str, dict[str, StoredRun]]) -> bool:
+    """Tell whether a store in an SQLite file has the run of a note; for a server, the note is believed."""
     if (file := StoreFile.of(uri)) is None:
         return True
     if file.uri not in known:
@@ -227,7 +244,7 @@ def _is_there(folder: RunFolder, uri: str, known: dict[str, dict[str, StoredRun]
 
 
 def _runs_of(file: StoreFile) -> dict[str, StoredRun]:
-    """Return what a store has; nothing if it can't be read: what is wrong is told when it is written to."""
+    """Return the runs of a store; none if it can't be read, which is reported when it is written."""
     with contextlib.suppress(StoreError, sqlite3.Error):
         if file.exists():
             file.check()
@@ -238,16 +255,16 @@ def _runs_of(file: StoreFile) -> dict[str, StoredRun]:
 
 
 def _has_all(stored: Path, files: Sequence[Path]) -> bool:
-    """Tell whether a folder has files as large as these."""
+    """Tell whether a folder has copies of files, by their sizes."""
     there = [(stored / path.name, path) for path in files if path.is_file()]
     return all(copy.is_file() and copy.stat().st_size == path.stat().st_size for copy, path in there)
 
 
 def _check_place(folder: RunFolder, uri: str) -> None:
-    """Refuse to make a store anew in a folder that was there and is gone: it was moved."""
+    """Check that a store whose folder is missing was not used before, since it was moved then."""
     file = StoreFile.of(uri)
     if file is not None and not file.path.parent.is_dir() and folder.note():
         raise StoreError(
-            f"{folder.name} was recorded in {file.path}, and that folder is gone: if it was moved, say "
+            f"{folder.name} was recorded in {file.path}, and that folder is gone: if it was moved, give "
             f"MLFLOW_TRACKING_URI={SQLITE}/PATH/{file.path.name} python -m mergerexp.status --sync"
         )

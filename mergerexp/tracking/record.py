@@ -1,7 +1,7 @@
-"""The MLflow record of a run, made from its folder: it may lag behind, and is never needed to go on.
+"""The record of a run in MLflow, which is made from the run folder and is not needed to resume the run.
 
-What has been sent is noted in the run folder, and everything that is sent twice is the same twice, so
-that a record which was cut off anywhere (a kill, a server that was down) is completed by the next call.
+What was sent is noted in the run folder, and sending something twice has no further effect. So a record that
+was interrupted anywhere, by a kill or by a server that is down, is completed by the next call.
 """
 
 from __future__ import annotations
@@ -29,31 +29,29 @@ from mergerexp.tracking.store_file import CLOSED, local_path
 
 log = logging.getLogger(__name__)
 IDENTITY = "mergerexp.fingerprint"
-HASH = "mergerexp.sha256."  # and an artifact's name: a tag for each that a study relies on
-SWEEP = "mergerexp.sweep."  # and its id: a tag for each sweep that the run is part of
-STATE = ("mergerexp.state", "mergerexp.error")  # tags that come from the status
-PER_BATCH = 900  # metrics; MLflow takes 1000 at once
+HASH = "mergerexp.sha256."  # a tag for each artifact begins so, and goes on with the name of its file
+SWEEP = "mergerexp.sweep."  # a tag for each sweep of the run begins so, and goes on with the sweep's id
+STATE = ("mergerexp.state", "mergerexp.error")  # tags with the state of the run and its error
+PER_BATCH = 900  # metrics that are sent at once; MLflow accepts 1000
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
 
 
 def sync(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None:
-    """Bring the MLflow record of a run folder up to date; costs next to nothing where it is.
+    """Send to MLflow what it lacks of a run; `mergerexp.tracking.pending.Record` calls this.
 
     Parameters
     ----------
-    folder
-        The run.
-    tracking
-        Which store.
+    folder, tracking
+        The parameters of `mergerexp.tracking.pending.Record`.
     ask
-        Ask the store what it has, rather than to believe the note of what was sent; send what it lacks.
+        Whether to ask the store what it has, instead of believing the note of what was sent.
 
     Raises
     ------
     UserError
-        If a file of the run is damaged or missing, or the store needs to be mended.
+        If a file of the run is damaged or missing, or the store has to be mended.
     Exception
-        Whatever the store raises when it does not answer.
+        The store may raise any error if it does not answer.
     """
     client, uri = open_store(tracking)
     note = _take_up(client, folder, tracking, uri)
@@ -68,7 +66,7 @@ def sync(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None
     _send_history(client, folder, note)
     status = folder.status()
     if status.get("state") not in CLOSED:
-        if note["closed"] is not None:  # a failed or stopped run goes on
+        if note["closed"] is not None:  # the run has failed or stopped before, and goes on now
             client.log_batch(note["run_id"], tags=_state_tags(status.get("state", RUNNING), ""))
             client.update_run(note["run_id"], status="RUNNING")
             note["closed"] = None
@@ -80,13 +78,13 @@ def sync(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None
 
 
 def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, uri: str) -> dict[str, Any]:
-    """Return the note of what this store was told, with a run that it has: it is made if there is none."""
+    """Return the note of what was sent to this store, after creating the run there if it has none."""
     store = {"uri": uri, "experiment": tracking.experiment}
     note = folder.note()
     if {key: note.get(key) for key in store} != store:
         note = {**store, "run_id": None, "rows": 0, "closed": None}
-    if note.pop("superseded", False) and _has_run(client, note["run_id"]):  # rerun=all: one record a run
-        client.delete_run(note["run_id"])  # MLflow keeps it restorable
+    if note.pop("superseded", False) and _has_run(client, note["run_id"]):  # the run has begun anew
+        client.delete_run(note["run_id"])  # so that it has one record; MLflow can restore the other one
     elif note["run_id"] is not None and not _has_run(client, note["run_id"]):
         log.warning("%s is no longer in MLflow: it is recorded anew", folder.name)
     if not _has_run(client, note["run_id"]):
@@ -96,7 +94,7 @@ def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, 
 
 
 def _has_run(client: MlflowClient, run_id: str | None) -> bool:
-    """Tell whether the store has a run, and nobody has deleted it."""
+    """Tell whether the store has a run that nobody has deleted."""
     if run_id is None:
         return False
     try:
@@ -109,15 +107,21 @@ def _has_run(client: MlflowClient, run_id: str | None) -> bool:
 
 
 def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) -> str:
-    """Create the MLflow run with its parameters and tags, or find the one that is there already."""
+    """Create the MLflow run with its parameters and tags, or find the one with the same fingerprint.
+
+    Returns
+    -------
+    str
+        The id of the MLflow run.
+    """
     experiment = client.get_experiment_by_name(tracking.experiment)
-    assert experiment is not None  # open_store made it
+    assert experiment is not None  # since open_store has created it
     same = f"tags.`{IDENTITY}` = '{folder.fingerprint}'"
     found = client.search_runs([experiment.experiment_id], same, max_results=1)
     if found:
         run = found[0]
     else:
-        started = folder.status().get("started")  # which may be long ago
+        started = folder.status().get("started")  # the record may be made long after that
         run = client.create_run(
             experiment.experiment_id,
             start_time=None if started is None else int(started * 1000),
@@ -129,7 +133,10 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
 
 
 def _send_settings(client: MlflowClient, folder: RunFolder, run: Run) -> None:
-    """Send the settings that MLflow lacks: it lets none be changed, and what may differ does not matter."""
+    """Send the settings that MLflow lacks as parameters of its run.
+
+    MLflow lets no parameter be changed. Settings that may have changed since do not matter for the result.
+    """
     config: Any = OmegaConf.to_container(folder.read_config())
     for group in unused_groups(config.get("model", {}).get("kind")):
         config.pop(group, None)
@@ -143,7 +150,7 @@ def _tags(folder: RunFolder) -> dict[str, str]:
 
 
 def _send_tags(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
-    """Let the tags say where the run's last attempt came from: code, machine and versions may be others."""
+    """Update the tags with the provenance of the last attempt, whose code, machine or packages may be new."""
     tags = _tags(folder)
     if note.get("tags") == (sent := digest(tags)):
         return
@@ -155,13 +162,13 @@ def _send_tags(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) ->
     )
     for key in known.keys() - tags.keys():
         if key.startswith(groups):
-            client.delete_tag(note["run_id"], key)  # of an attempt before, such as a GPU's name
+            client.delete_tag(note["run_id"], key)  # such as the GPU of an earlier attempt
     note["tags"] = sent
     write_json(folder.record, note)
 
 
 def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
-    """Send the epochs that the note lacks, except what the same run below another root has sent."""
+    """Send the epochs that the note lacks, without those that the same run below another root has sent."""
     rows = read_json(folder.history) if folder.history.is_file() else []
     metrics = [
         Metric(f"{row['stage']}/{name}", row[name], row["timestamp_ms"], row["epoch"])
@@ -183,7 +190,7 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
 
 
 def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[str, Any], ask: bool) -> None:
-    """Send how the run ended, and what came out; where the store is asked, only what it has not."""
+    """Send how the run ended, with its scores and artifacts; if the store is asked, only what it lacks."""
     state, run, now = status["state"], client.get_run(run_id), int(status["updated"] * 1000)
     if state == DONE:
         listed = folder.check_results()
@@ -200,7 +207,10 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
 
 
 def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path]:
-    """Return the files that the artifacts lack or have otherwise; of a server's, sizes are compared."""
+    """Return the files that are no artifacts of the run, or differ from these.
+
+    If the artifacts are on a server, only sizes are compared.
+    """
     sizes = {artifact.path: artifact.file_size for artifact in client.list_artifacts(run.info.run_id)}
     folder = local_path(run.info.artifact_uri)
 
@@ -212,8 +222,8 @@ def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path
 
 
 def _caveats(folder: RunFolder, metrics: dict[str, float]) -> list[RunTag]:
-    """Return a tag that says what is to be known of how training ended, if anything is."""
-    if EPOCHS not in metrics:  # a rule's, or a forest's
+    """Return a tag with the caveats about how training ended, if there are any."""
+    if EPOCHS not in metrics:  # the run has fitted a fixed rule or a forest
         return []
     trainer = folder.read_config().trainer
     found = caveats(metrics, trainer.max_epochs, trainer.patience)
@@ -223,7 +233,19 @@ def _caveats(folder: RunFolder, metrics: dict[str, float]) -> list[RunTag]:
 
 
 def log_file(client: MlflowClient, run_id: str, path: Path) -> None:
-    """Log a file as an artifact, its hash first: cut off in between, it is damaged, and is made again."""
+    """Log a file as an artifact of a run, and its hash as a tag.
+
+    The hash is sent first. If this is interrupted, the hash does not match, and the file is made again.
+
+    Parameters
+    ----------
+    client
+        The client of the store.
+    run_id
+        The id of the run in MLflow.
+    path
+        The file.
+    """
     client.set_tag(run_id, f"{HASH}{path.name}", sha256(path))
     client.log_artifact(run_id, str(path))
 

@@ -1,4 +1,4 @@
-"""Opening MLflow stores: a file that is made whole or not at all, and follows its folder; or a server."""
+"""Opening MLflow stores: servers, and SQLite files, which are created completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,42 +17,47 @@ from mergerexp.tracking.store_file import FOLDER, StoreFile
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# A server that is down must not hold up training: we try again ourselves.
+# A server that is down must not delay training. Records are completed later anyway.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-# A connection that is kept would go on writing to a file that somebody has removed or replaced.
+# If connections were kept open, they would write to a file that somebody has removed or replaced.
 os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 for chatty in ("mlflow", "alembic"):
-    logging.getLogger(chatty).setLevel(logging.WARNING)  # they set their own level when imported
-# What it raises is told in one line by whoever called; it would print the statement and a traceback before.
+    logging.getLogger(chatty).setLevel(logging.WARNING)  # here, since they set their level when imported
+# The errors of this module are reported in one line by its callers. It would log them with a traceback too.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on language models
-SYNC = "python -m mergerexp.status --sync tells MLflow what it lacks of the runs below MERGEREXP_ROOT"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # without it, the UI opens on language models
+SYNC = "python -m mergerexp.status --sync sends MLflow what it lacks of the runs below MERGEREXP_ROOT"
 
 
 def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowClient, str]:
-    """Open the store and make sure the experiment exists; return the client and the store's full URI.
+    """Open a store, and create the store and the experiment if they do not exist.
 
-    Many processes may do so at once where there is no SQLite file yet: the first one makes it.
+    Many processes may do this at once: the first one creates the SQLite file.
 
     Parameters
     ----------
     tracking
-        Which store and experiment.
+        The store and the experiment.
     create
-        Make what is not there. Otherwise nothing is written, unless the store was moved.
+        Whether to create what does not exist. Otherwise nothing is written, unless the store was moved.
+
+    Returns
+    -------
+    tuple
+        The client, and the full address of the store.
 
     Raises
     ------
     StoreError
-        If the SQLite file is no whole store, or is to be written and can't be.
+        If the SQLite file is damaged or incomplete, or can't be written although that is needed.
     UserError
-        If store or experiment are not there and are not to be made.
+        If the store or the experiment does not exist and is not to be created.
     """
     assert tracking.uri is not None
     file = StoreFile.of(tracking.uri)
@@ -72,15 +77,18 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
     file.check()
     if not file.is_writable():
         raise StoreError(
-            f"{file.path} can't be written (it is {file.path.owner()}'s; SQLite writes into its folder too): "
-            "where a group shares it, chmod g+w for both"
+            f"{file.path} can't be written (it belongs to {file.path.owner()}; SQLite also writes in its "
+            "folder): if a group shares it, chmod g+w both"
         )
     file.follow()
     return _connect(tracking, file.uri, create), file.uri
 
 
 def _make(file: StoreFile) -> None:
-    """Make the tables elsewhere, which takes seconds: cut off in the midst, they would stay half made."""
+    """Create the tables of a store in a temporary file, and then move it into place.
+
+    Creating the tables takes seconds. If that were interrupted in place, the store would stay incomplete.
+    """
     file.remove_side_files()
     with tempfile.TemporaryDirectory() as scratch:
         made = StoreFile(Path(scratch) / file.path.name)
@@ -90,7 +98,7 @@ def _make(file: StoreFile) -> None:
 
 
 def _readable(file: StoreFile) -> StoreFile:
-    """Return a store that names its artifacts rightly: the file, or where it can't be corrected, a copy."""
+    """Return a store with right addresses of artifacts: a copy, if those in the file can't be corrected."""
     file.check(pages=True)
     if not file.moved_from():
         return file
@@ -105,6 +113,7 @@ def _readable(file: StoreFile) -> StoreFile:
 
 
 def _connect(tracking: TrackingConfig, uri: str, create: bool) -> MlflowClient:
+    """Return the client of a store that has the experiment."""
     client = MlflowClient(uri)
     if client.get_experiment_by_name(tracking.experiment) is None:
         if not create:
@@ -119,11 +128,11 @@ def _create_experiment(client: MlflowClient, tracking: TrackingConfig) -> None:
     artifacts, tags, file = tracking.artifacts, dict(KIND), StoreFile.of(tracking.uri)
     if file is not None:
         tags[FOLDER] = file.folder
-        artifacts = artifacts or str(Path(file.folder) / "mlartifacts")  # MLflow would take ./mlruns
+        artifacts = artifacts or str(Path(file.folder) / "mlartifacts")  # the default of MLflow is ./mlruns
     if artifacts is not None and "://" not in artifacts:
         artifacts = Path(artifacts).resolve().as_uri()
     try:
         client.create_experiment(tracking.experiment, artifacts, tags)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run was quicker
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run may have created it meanwhile
             raise

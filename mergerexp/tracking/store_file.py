@@ -1,4 +1,4 @@
-"""An MLflow store in an SQLite file, looked at without MLflow: is it whole, was it moved, what is in it."""
+"""An MLflow store in an SQLite file, accessed without MLflow: its integrity, its place and its runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from mergerexp.config.paths import SQLITE
 from mergerexp.errors import StoreError
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, STOPPED
 
-FOLDER = (
-    "mergerexp.store_folder"  # a tag of our experiments: where the store was when its addresses were right
-)
-TABLES = {"alembic_version", "experiments", "experiment_tags", "runs"}  # of MLflow's, those that we look at
-CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # in MLflow's words
-BUSY_S = 20.0  # how long to wait for a writer
-SIDE_FILES = ("-journal", "-wal", "-shm")  # SQLite's own, beside the file
+# A tag of our experiments: the folder that the store was in when its addresses of artifacts were right.
+FOLDER = "mergerexp.store_folder"
+TABLES = {"alembic_version", "experiments", "experiment_tags", "runs"}  # the tables of MLflow that we read
+CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # our states and MLflow's
+BUSY_S = 20.0  # how long to wait for other writers
+SIDE_FILES = ("-journal", "-wal", "-shm")  # the suffixes of the files that SQLite keeps beside the store
 REMEDY = (
     "move it away, and python -m mergerexp.status --sync makes a new one from the run folders "
     "(ratings of mergerexp.robustness have to be made again)"
@@ -31,14 +30,14 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store has it.
+    """A run in the store.
 
     Attributes
     ----------
     status
-        In MLflow's words.
+        The status of the run in MLflow, such as FINISHED.
     artifacts
-        Its folder; None where that is on no file system of this machine.
+        The folder of its artifacts; None if that is not on a file system of this machine.
     """
 
     status: str
@@ -52,9 +51,9 @@ class StoreFile:
     Attributes
     ----------
     path
-        Absolute.
+        The absolute path of the file.
     options
-        What the address says after a question mark, with it.
+        The part of the address from the question mark on, if it has one.
     """
 
     path: Path
@@ -62,7 +61,7 @@ class StoreFile:
 
     @classmethod
     def of(cls, uri: str | None) -> StoreFile | None:
-        """Return the file that an address names; None for a server's."""
+        """Return the file that an address names; None if it is the address of a server."""
         if uri is None or not uri.startswith(SQLITE):
             return None
         path, mark, options = uri.removeprefix(SQLITE).partition("?")
@@ -70,38 +69,38 @@ class StoreFile:
 
     @property
     def uri(self) -> str:
-        """The address, the same from any working directory."""
+        """The address of the store, with the absolute path."""
         return f"{SQLITE}{self.path}{self.options}"
 
     def exists(self) -> bool:
-        """Tell whether there is something in it."""
+        """Tell whether the file exists and is not empty."""
         return self.path.is_file() and self.path.stat().st_size > 0
 
     def is_writable(self) -> bool:
-        """Tell whether it can be written: SQLite writes a journal beside it."""
+        """Tell whether this user may write the file and its folder, where SQLite writes a journal."""
         return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
 
     def lock(self) -> FileLock:
-        """Return the lock of whoever makes the file or an experiment in it."""
+        """Return the lock that a process holds while it creates the file."""
         return FileLock(self.path.with_name(f"{self.path.name}.lock"))
 
     def remove_side_files(self) -> None:
-        """Remove what SQLite kept beside a file that is gone: it would be played back into the next one."""
+        """Remove what SQLite kept beside a store that is gone, since it would apply that to the next one."""
         for suffix in SIDE_FILES:
             self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
 
     def check(self, pages: bool = False) -> None:
-        """Refuse a file that is no whole store.
+        """Check that the file is a complete store.
 
         Parameters
         ----------
         pages
-            Look at all its pages too.
+            Whether to check all its pages too.
 
         Raises
         ------
         StoreError
-            Saying what is wrong, and what to do.
+            If the file is damaged or incomplete; the message says what to do.
         """
         with self._open() as database:
             tables = {
@@ -109,14 +108,20 @@ class StoreFile:
             }
             if not tables >= TABLES or not database.execute("SELECT 1 FROM experiments").fetchone():
                 raise StoreError(
-                    f"{self.path} was never finished (whoever made it was killed, or the disk was full), and "
-                    f"holds no run: {REMEDY}"
+                    f"{self.path} is incomplete (the process that made it was killed, or the disk was full) "
+                    f"and has no runs: {REMEDY}"
                 )
             if pages and (damage := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise StoreError(f"{self.path} is damaged ({damage.splitlines()[0]}): {REMEDY}")
 
     def runs(self) -> dict[str, StoredRun]:
-        """Return the runs that are not deleted, by their ids; see `check` for what may be raised."""
+        """Return the runs that are not deleted, by their ids in MLflow.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged.
+        """
         with self._open() as database:
             rows = database.execute(
                 "SELECT run_uuid, status, artifact_uri FROM runs WHERE lifecycle_stage = 'active'"
@@ -124,22 +129,23 @@ class StoreFile:
         return {run_id: StoredRun(status, local_path(uri)) for run_id, status, uri in rows}
 
     def moved_from(self) -> list[str]:
-        """Return the folders that the store's addresses name, although the store is elsewhere now."""
+        """Return the folders that the addresses of artifacts name although the store is no longer there."""
         with self._open() as database:
             found = database.execute("SELECT DISTINCT value FROM experiment_tags WHERE key = ?", (FOLDER,))
             known = [str(folder) for (folder,) in found]
         return [folder for folder in known if folder != self.folder and not self._is_also_in(folder)]
 
     def follow(self, original: StoreFile | None = None) -> None:
-        """Correct the addresses of artifacts that lay beside the store before it was moved or copied.
+        """Correct the addresses of artifacts after the store and its folder were moved or copied.
 
-        MLflow keeps an absolute address for every run: by the old ones nothing would be found, and what is
-        new would be written where the store was.
+        MLflow keeps an absolute address for every run. By the old addresses it would find no artifacts, and
+        it would write new ones where the store was.
 
         Parameters
         ----------
         original
-            The store that this one is a copy of, made to be read: the artifacts are beside that one.
+            If this store is a temporary copy for reading, the store that it is a copy of. The artifacts are
+            in the folder of that one.
         """
         store = original or self
         if not (moved := store.moved_from()):
@@ -160,23 +166,35 @@ class StoreFile:
                 )
 
     def _is_also_in(self, folder: str) -> bool:
-        """Tell whether another path leads to this very file."""
+        """Tell whether this same file is also found by the path of another folder."""
         other = Path(folder) / self.path.name
         return other.exists() and other.samefile(self.path)
 
     def copy_to(self, path: Path) -> StoreFile:
-        """Copy the store as it is between two writes of others."""
+        """Copy the store in a consistent state, even if other processes are writing it.
+
+        Parameters
+        ----------
+        path
+            The file that the copy is written to.
+
+        Returns
+        -------
+        StoreFile
+            The copy.
+        """
         with self._open() as source, closing(sqlite3.connect(path)) as target:
             source.backup(target)
         return StoreFile(path)
 
     @property
     def folder(self) -> str:
-        """The folder where it is, links followed."""
+        """The folder of the store, without symbolic links in its path."""
         return str(self.path.parent.resolve())
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection to the file; raise errors that somebody has to mend as StoreError."""
         mode = "rw" if self.is_writable() else "ro"
         try:
             with closing(
@@ -184,20 +202,22 @@ class StoreFile:
             ) as database:
                 yield database
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # other bits say more about the error
             if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 raise StoreError(f"{self.path} is damaged ({error}): {REMEDY}") from error
             if code == sqlite3.SQLITE_CANTOPEN:
-                raise StoreError(f"{self.path} can't be opened: who may read it, and its folder?") from error
+                raise StoreError(
+                    f"{self.path} can't be opened: see whether you may read the file and its folder"
+                ) from error
             if code == sqlite3.SQLITE_READONLY:
                 raise StoreError(
-                    f"{self.path}: its last writer was killed, and only who may write there can tidy up: let "
-                    "them run python -m mergerexp.status --sync"
+                    f"{self.path} has to be repaired, since its last writer was killed: let a user who may "
+                    "write there run python -m mergerexp.status --sync"
                 ) from error
             raise
 
 
 def local_path(address: str) -> Path | None:
-    """Return the path of a file:// address; None for one of another kind."""
+    """Return the path that a ``file://`` address names; None for other addresses."""
     parts = urlsplit(address)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None

@@ -220,7 +220,7 @@ class StudyReader:
             raise UserError(f"MLflow lacks the hash of {name}: {SYNC}")
         if sha256(path) != expected:
             raise UserError(
-                f"{name} in MLflow is damaged, or was changed since it was logged: its hash is another"
+                f"{name} in MLflow is damaged, or was changed since it was logged: its hash does not match"
             )
         return path
 

@@ -35,7 +35,7 @@ def test_one_array(tmp_path):
     ("how", "state", "reason"),
     [
         ("raise", FAILED, "ValueError: bad seed"),
-        ("exit", LOST, "Slurm: FAILED (exit code 3:0), its last word: seven more steps"),
+        ("exit", LOST, "Slurm: FAILED (exit code 3:0); its log ends with: seven more steps"),
         ("memory", LOST, "killed for memory"),
     ],
 )
@@ -61,11 +61,11 @@ def fake_sacct(tmp_path, monkeypatch, script: str) -> None:
 
 def test_site_without_accounting(tmp_path, monkeypatch):
     fake_sacct(tmp_path, monkeypatch, "echo 'Slurm accounting storage is disabled' >&2; exit 1")
-    monkeypatch.setattr(scheduler, "ACCOUNTS_S", 5.0)
+    monkeypatch.setattr(scheduler, "ACCOUNTING_DELAY_S", 5.0)
     bad = make(tmp_path, "bad", steps=3, fails_at=2, how="exit")
     run([bad])
-    said = "Slurm: left the queue, the accounts do not say why, its last word: seven more steps"
-    assert bad.status()["error"] == said
+    unexplained = "Slurm: the job left the queue, and the accounting does not say why"
+    assert bad.status()["error"] == f"{unexplained}; its log ends with: seven more steps"
 
 
 def test_a_named_cluster(tmp_path):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("clean_queue")
 
 
 def in_queue(folders: list[JobFolder]) -> bool:
-    return bool(slurm_queue.surely_queue(folders).states)
+    return bool(slurm_queue.require_queue(folders).states)
 
 
 @pytest.mark.parametrize(("n", "looked_at"), [(1, False), (2, False), (2, True)])
@@ -47,11 +47,11 @@ def test_the_submitting_process_died_inside_sbatch(n, looked_at, tmp_path):
         time.sleep(0.1)
     process.kill()
     process.wait()
-    (orphaned,) = sweep_of(folders).glob("array-*.json")
-    assert read_json(orphaned)["array"] is None
+    (interrupted,) = sweep_of(folders).glob("array-*.json")
+    assert read_json(interrupted)["array"] is None
     if looked_at:  # which notes the array's id
         collect(folders, ["a", "b"])
-        assert read_json(orphaned)["array"] is not None
+        assert read_json(interrupted)["array"] is not None
     run(folders)
     assert {folder.status()["state"] for folder in folders} == {DONE}
     assert all(len(starts(folder)) == 1 for folder in folders)
@@ -74,7 +74,7 @@ def test_cancelled_jobs_that_do_not_leave(tmp_path, monkeypatch):
     run([folder], wait=False)
     write_json(folder.submission, {**read_json(folder.submission), "cancelled": True})
     monkeypatch.setattr("mergerexp.sweep.slurm.LEAVE_S", 1.0)
-    with pytest.raises(slurm_queue.UserError, match="1 jobs that are over are still in Slurm's queue"):
+    with pytest.raises(slurm_queue.UserError, match="Slurm's queue still has 1 job that is over"):
         run([folder])
 
 
@@ -95,7 +95,7 @@ def test_cancelling_leaves_the_jobs_own_word_alone(state, tmp_path, monkeypatch)
     assert slurm_queue.cancel([folder]) == 1
     assert folder.status().get("state") == state
     assert folder.status().get("error") is None
-    assert slurm_queue.verdict(folder, None) == ("stopped", "cancelled")
+    assert slurm_queue.final_state(folder, None) == ("stopped", "cancelled")
     assert status["state"] == QUEUED
 
 

@@ -107,12 +107,12 @@ def test_a_copy_that_was_changed_is_not_used(checkout):
     for name in ("git.json", "seal.json"):  # it is a copy nonetheless
         (copy / name).rename(checkout / name)
         inside = run_inside(copy)
-        assert inside.returncode and name in inside.stderr and "makes it anew" in inside.stderr
+        assert inside.returncode and name in inside.stderr and "copies the code anew" in inside.stderr
         (checkout / name).rename(copy / name)
     (copy / "timm").symlink_to(checkout)  # it would be found before the real one
-    with pytest.raises(UserError, match=r"timm was added since"):
+    with pytest.raises(UserError, match=r"timm was added after the copy"):
         check_copy(copy)
     (copy / "timm").unlink()
     (copy / "mergerexp" / "sitecustomize.py").touch()
-    with pytest.raises(UserError, match=r"sitecustomize\.py was added since"):
+    with pytest.raises(UserError, match=r"sitecustomize\.py was added after the copy"):
         check_copy(copy)

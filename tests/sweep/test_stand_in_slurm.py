@@ -125,7 +125,8 @@ def test_the_accounts_lag_behind_what_status_sees(stand_in, tmp_path):
     (folder,) = submitted(tmp_path)
     assert seen(folder) == (RUNNING, None)  # has just said something
     long_ago(folder)
-    assert seen(folder) == (LOST, "Slurm: left the queue, the accounts do not say why")
+    unexplained = "Slurm: the job left the queue, and the accounting does not say why"
+    assert seen(folder) == (LOST, unexplained)
     stand_in.says("sacct", "4711|RUNNING|0:0\n")
     assert seen(folder) == (RUNNING, None)
     stand_in.says("sacct", "")
@@ -134,7 +135,7 @@ def test_the_accounts_lag_behind_what_status_sees(stand_in, tmp_path):
     log.write_text("a last word\n")
     assert seen(folder) == (RUNNING, None)
     os.utime(log, (0, 0))
-    assert seen(folder)[1] == "Slurm: left the queue, the accounts do not say why, its last word: a last word"
+    assert seen(folder)[1] == f"{unexplained}; its log ends with: a last word"
 
 
 @pytest.mark.parametrize("reason", ["PREEMPTED", "TIMEOUT", "NODE_FAIL"])

@@ -143,7 +143,7 @@ def test_damaged_predictions_are_named(root):
     study = reader(root).with_predictions(reader(root).find())
     damaged = [what for kind, what in gaps(study) if kind == "damaged"]
     assert len(damaged) == 3
-    assert any("fold=0" in what and "its hash is another" in what for what in damaged)
+    assert any("fold=0" in what and "its hash does not match" in what for what in damaged)
     assert any("fold=1" in what and broken["run_id"][:8] in what for what in damaged)
     assert any("fold=3" in what and "is not that of other runs" in what for what in damaged)
     assert set(study.runs["fold"]) == {2}
