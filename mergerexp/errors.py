@@ -198,4 +198,9 @@ def try_all(
     reasons = dict.fromkeys(reason for _, reason in mistakes)
     if label is None or (len(reasons) == 1 and not results):
         raise ConfigError("\n".join(reasons))
-    raise ConfigError("\n".join(f"{name}: {reason}" if name else reason for name, reason in mistakes))
+    raise ConfigError("\n".join(_labelled(name, line) for name, all in mistakes for line in all.splitlines()))
+
+
+def _labelled(name: str, mistake: str) -> str:
+    """Put what distinguishes an item before its mistake, unless the mistake begins with it."""
+    return f"{name}: {mistake}" if name and not mistake.startswith(name) else mistake

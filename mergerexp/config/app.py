@@ -35,7 +35,7 @@ from mergerexp.config.launcher import Options
 from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
-from mergerexp.errors import explain, try_all
+from mergerexp.errors import ConfigError, UserError, explain, try_all
 
 Verb: TypeAlias = Callable[[Call[Schema]], Done]
 
@@ -113,6 +113,8 @@ class Application(Generic[Schema]):
         options: Options | None,
     ) -> Sequence[Any]:
         """Compose and validate all cells, then call the verb; return its values."""
+        if not cells:
+            raise ConfigError("the sweep has no cell: one of its overrides gives no value")
         label_of = {tuple(cell): label for cell, label in zip(cells, labels(cells), strict=True)}
 
         def checked(cell: list[str]) -> Cell[Schema]:
@@ -171,7 +173,8 @@ def one_line_errors() -> Iterator[None]:
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if os.environ.get(FULL_ERROR) == "1":
             raise
-        for message in explain(error).splitlines():
+        text = explain(error)  # a line for each mistake, if the message is ours
+        for message in text.splitlines() if isinstance(error, UserError) else [" ".join(text.split())]:
             print(f"error: {message}", file=sys.stderr)
         if type(error) is ValueError:  # perhaps a mistake of ours
             print(f"{FULL_ERROR}=1 shows where it came from", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.config.schema import TrainerConfig
@@ -83,7 +84,8 @@ def check_processor(precision: str, here: bool = True) -> None:
 
 def _device_of_jobs(options: SlurmOptions) -> str:
     extra = {str(key).replace("-", "_"): str(value) for key, value in (options.extra or {}).items()}
-    by_extra = any("gpu" in key or "gpu" in extra[key] for key in GPU_OPTIONS if key in extra)
+    asked = {key: extra[key] for key in GPU_OPTIONS if key in extra and not re.search(r"(^|:)0$", extra[key])}
+    by_extra = any("gpu" in key or "gpu" in value for key, value in asked.items())
     return "cuda" if options.gpus > 0 or by_extra else "cpu"
 
 

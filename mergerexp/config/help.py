@@ -11,14 +11,12 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from mergerexp.config.hydra_adapter import VERSION_BASE, options_of_groups
+from mergerexp.config.hydra_adapter import compose_with_hydra
 from mergerexp.config.launcher import SCHEMAS
-from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import CHOICES
+from mergerexp.config.validate import chosen_schema
 from mergerexp.settings import Setting, declared
 
 INDENT = 34  # characters before a key's meaning
@@ -45,16 +43,13 @@ def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
 
     Raises
     ------
-    HydraException
-        If the options can't be composed.
+    ConfigError
+        If the options can't be composed, with a line for each mistake.
     """
-    path = [f"hydra.searchpath=[file://{args.config_dir}]"] if args.config_dir else []
-    with initialize_config_dir(args.config_path or str(conf_dir()), version_base=VERSION_BASE):
-        cfg = compose(args.config_name or name, [*path, *args.overrides], return_hydra_config=True)
-        groups = {*_fields(schema), "experiment", "hydra/launcher"}
-        chosen = cfg.hydra.runtime.choices.items()
-        choices = {group: option for group, option in chosen if group in groups and option != "basic"}
-        options = options_of_groups(GlobalHydra.instance().config_loader(), choices)
+    cfg, options = compose_with_hydra(args, name, schema)
+    groups = {*_fields(schema), "experiment", "hydra/launcher"}
+    chosen = cfg.hydra.runtime.choices.items()
+    choices = {group: option for group, option in chosen if group in groups and option != "basic"}
     width = min(max(shutil.get_terminal_size((WIDTHS[1], 24)).columns, WIDTHS[0]), WIDTHS[1])
     lines = [str(cfg.hydra.help.header).rstrip(), "", "Flags:"]
     lines += [line for flag, meaning in FLAGS.items() for line in _entry(flag, meaning, width)]
@@ -80,7 +75,7 @@ def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[st
     for field in dataclasses.fields(schema):
         key = f"{prefix}{field.name}"
         if (setting := declared(field)) is None:
-            inner.append((key, _chosen(cfg, key) if field.name in CHOICES else types[field.name]))
+            inner.append((key, chosen_schema(cfg, key) if field.name in CHOICES else types[field.name]))
         else:
             yield from _entry(f"{key}={_value(cfg, key)}", _meaning(setting), width)
     for key, kind in inner:
@@ -88,14 +83,8 @@ def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[st
         yield from _keys(cfg, kind, f"{key}.", width)
 
 
-def _chosen(cfg: DictConfig, group: str) -> type:
-    """Return the schema of a group that has several."""
-    choice = CHOICES[group]
-    return choice.schema(OmegaConf.select(cfg, f"{group}.{choice.key}"))
-
-
 def _title(schema: type) -> str:
-    return (schema.__doc__ or "").strip().splitlines()[0]
+    return (schema.__doc__ or "").strip().splitlines()[0].replace("`", "")
 
 
 def _meaning(setting: Setting) -> str:

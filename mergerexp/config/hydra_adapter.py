@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from hydra import initialize_config_dir, version
+from hydra import compose, initialize_config_dir, initialize_config_module, version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -28,6 +28,7 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mergerexp.config.keys import form_of, known_keys, who_has
 from mergerexp.config.paths import conf_dir
@@ -36,8 +37,18 @@ from mergerexp.errors import ConfigError
 VERSION_BASE = "1.3"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: errors are raised, not printed
 OTHERS = "mergerexp_"  # begins the names under which other applications find our launchers
-# What composing raises; data=null is an error that Hydra does not expect.
-COMPOSITION = (HydraException, OmegaConfBaseException, ValueError, AttributeError)
+# What composing raises: much that a command line can say is nothing that Hydra expects.
+COMPOSITION = (
+    HydraException,
+    OmegaConfBaseException,
+    YAMLError,
+    OSError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    TypeError,
+)
 
 
 def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -77,8 +88,12 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
         raise ConfigError(
             "--experimental-rerun: give the same command again instead, it goes on where it was"
         )
-    if args.config_path is not None and not args.config_path.startswith("pkg://"):
-        args.config_path = str(Path(args.config_path).absolute())
+    for flag in ("config_path", "config_dir"):
+        folder = getattr(args, flag)
+        if folder is not None and not folder.startswith("pkg://"):
+            setattr(args, flag, str(Path(folder).absolute()))
+            if not Path(folder).is_dir():
+                raise ConfigError(f"--{flag.replace('_', '-')} {folder}: no such folder")
     return args
 
 
@@ -124,14 +139,76 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
         with _errors_raised():
             _run_hydra(args, get_args_parser(), task, str(conf_dir()), config_name)
     except COMPOSITION as error:
-        if task.has_begun:
+        if task.has_begun or isinstance(error, ConfigError):
             raise
-        folder = args.config_path or str(conf_dir())
-        path = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
+        _raise_all_mistakes(error, args, overrides, config_name, schema)
+
+
+def compose_with_hydra(
+    args: argparse.Namespace, config_name: str, schema: type
+) -> tuple[DictConfig, dict[str, list[str]]]:
+    """Compose what a command line chooses, Hydra's own node included, without running anything.
+
+    Returns
+    -------
+    DictConfig
+        The config. Values that are swept over are left out.
+    dict
+        The options of each config group that it chooses from, by the group's name.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each mistake.
+    """
+    try:
+        with _initialised(args):
+            cfg = compose(args.config_name or config_name, _one_value_each(args), return_hydra_config=True)
+            loader = GlobalHydra.instance().config_loader()
+            options = {group: loader.get_group_options(group) for group in cfg.hydra.runtime.choices}
+    except COMPOSITION as error:
+        _raise_all_mistakes(error, args, args.overrides, config_name, schema)
+    return cfg, {
+        group: [name for name in names if not name.startswith(OTHERS)] for group, names in options.items()
+    }
+
+
+@contextmanager
+def _initialised(args: argparse.Namespace) -> Iterator[None]:
+    """Initialise Hydra with the folders of a command line."""
+    folder = args.config_path or str(conf_dir())
+    if folder.startswith("pkg://"):
+        with initialize_config_module(folder.removeprefix("pkg://"), version_base=VERSION_BASE):
+            yield
+    else:
         with initialize_config_dir(folder, version_base=VERSION_BASE):
-            composer = CellComposer(args.config_name or config_name, schema)
-            composer.compose([*path, *_without_sweeps(overrides)] if args.multirun else [*path, *overrides])
-        raise ConfigError(_explain(error, overrides, schema)[0]) from error  # it was something else
+            yield
+
+
+def _one_value_each(args: argparse.Namespace) -> list[str]:
+    """Return the overrides that are no sweeps, with the search path that a flag adds."""
+    path = [f"hydra.searchpath=[file://{args.config_dir}]"] if args.config_dir else []
+    return [*path, *(override for override in args.overrides if not _is_sweep(override))]
+
+
+def _raise_all_mistakes(
+    error: Exception, args: argparse.Namespace, overrides: Sequence[str], config_name: str, schema: type
+) -> NoReturn:
+    """Compose once more without what is wrong, until all that is wrong is known.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each mistake.
+    """
+    args = argparse.Namespace(**{**vars(args), "overrides": list(overrides)})
+    given = [
+        *_one_value_each(args),
+        *(one for one in overrides if _is_sweep(one) and "--multirun" in str(error)),
+    ]
+    with _initialised(args):
+        CellComposer(args.config_name or config_name, schema).compose(given)
+    raise ConfigError(_explain(error, overrides, schema)[0]) from error  # it was something else
 
 
 @contextmanager
@@ -241,24 +318,22 @@ class CellComposer:
         return self._groups[key] and not isinstance(override.value(), dict)
 
 
-def _without_sweeps(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that have one value each, and those that can't be parsed."""
-
-    def has_one(override: str) -> bool:
-        try:
-            (parsed,) = OverridesParser.create().parse_overrides([override])
-        except HydraException:
-            return True
-        return not parsed.is_sweep_override()
-
-    return [override for override in overrides if has_one(override)]
+def _is_sweep(override: str) -> bool:
+    """Tell whether an override has several values; one that can't be parsed has not."""
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([override])
+    except HydraException:
+        return False
+    return bool(parsed.is_sweep_override())
 
 
 def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[str, str | None]:
     """Say in one line what Hydra says in several, and return the override that is to blame, where one is."""
-    text, cause = str(error), error.__cause__
+    text, cause = str(error).partition("\nSearch path")[0], error.__cause__
     if isinstance(error, OverrideParseException):
-        key = error.override.partition("=")[0]
+        key, equals, _ = error.override.partition("=")
+        if not equals:
+            return f"{key!r}: no setting; settings are KEY=VALUE", _find(error.override, overrides)
         hint = form_of(key) or f"; a value with any of = , : {{}} [] in it is quoted twice: '{key}=\"VALUE\"'"
         return f"{key}: {text.splitlines()[0]}{hint}", _find(error.override, overrides)
     if match := re.match(r"Could not override '([^']+)'", text):
@@ -280,8 +355,10 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
         group, _, option = (wanted[1] if wanted else "?").lstrip("/").rpartition("/")
         shown = ", ".join(name for name in options if not name.startswith(OTHERS))
         return f"{group}={option}: choose one of {shown}", _of_key(group, overrides)
-    if text.startswith("Config group override must be") and (nulls := [o for o in overrides if "=null" in o]):
-        return f"{nulls[0]}: choose an option of the group", nulls[0]
+    if text.startswith("Config group override must be"):
+        groups = [one for one in overrides if re.match(r"[\w/@]+=(null|[\d.]+)$", one)]
+        if groups:
+            return f"{groups[0]}: choose an option of the group by its name", groups[0]
     line = " ".join(f"{text} {cause or ''}".split())
     return (line or type(error).__name__), None
 
@@ -290,8 +367,10 @@ def _unknown(key: str, schema: type) -> str:
     if (hint := who_has(key)) is not None:
         return hint
     known = known_keys(schema)
-    if key in known:
+    if key in known and key.startswith("hydra."):
         return "the chosen launcher has no such key (another one has)"
+    if key in known:
+        return f"a group's option is chosen by name, and its keys are set one by one: {key}.KEY=VALUE"
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the keys"
     return f"unknown key; {hint}"
@@ -304,11 +383,3 @@ def _find(wanted: str, overrides: Sequence[str]) -> str | None:
 def _of_key(key: str, overrides: Sequence[str]) -> str | None:
     keys = {override.lstrip("+~").partition("=")[0].partition("@")[0]: override for override in overrides}
     return keys.get(key)
-
-
-def options_of_groups(loader: ConfigLoader, choices: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the options of each config group that a composed config chooses from, by the group's name."""
-    return {
-        group: [name for name in loader.get_group_options(group) if not name.startswith(OTHERS)]
-        for group in choices
-    }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from mergerexp.config.validate import check_bounds
+from mergerexp.config.validate import check_bounds, merged
 from mergerexp.errors import ConfigError
 from mergerexp.settings import declared, setting
 
@@ -74,6 +74,16 @@ class SlurmOptions:
 
 
 Options = LocalOptions | SlurmOptions
+# What `extra` can't say otherwise, since an option says it, or resuming rests on it.
+IN_OTHER_HANDS = {
+    **{key: f"hydra.launcher.{key}" for key in ("partition", "account", "qos", "mem")},
+    "time": "hydra.launcher.timeout",
+    "cpus_per_task": "hydra.launcher.cpus",
+    "signal": "hydra.launcher.signal_lead",
+    "array": "the sweep, and hydra.launcher.parallel",
+    "requeue": "this launcher: runs rely on being requeued",
+    "no_requeue": "this launcher: runs rely on being requeued",
+}
 SCHEMAS: dict[str, type[LocalOptions] | type[SlurmOptions]] = {
     "LocalLauncher": LocalOptions,
     "SlurmLauncher": SlurmOptions,
@@ -95,16 +105,21 @@ def read_options(name: str, values: Any) -> Options:
     ConfigError
         On an unknown key, a value of the wrong type or out of bounds.
     """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[name]), values)
-        options: Options = OmegaConf.to_object(merged)  # type: ignore[assignment]
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"hydra.launcher.{error.full_key}: {reason}") from error
+    schema = OmegaConf.structured(SCHEMAS[name])
+    given = OmegaConf.create(values)
+    options: Options = merged(lambda: copy.deepcopy(schema), given, "hydra.launcher.")
     check_bounds(options, "hydra.launcher.")
-    if isinstance(options, SlurmOptions) and options.signal_lead >= 60 * options.timeout:
+    if isinstance(options, SlurmOptions):
+        _check_slurm(options)
+    return options
+
+
+def _check_slurm(options: SlurmOptions) -> None:
+    for key in options.extra or {}:
+        if (known := IN_OTHER_HANDS.get(str(key).replace("-", "_").lower())) is not None:
+            raise ConfigError(f"hydra.launcher.extra: {key} is decided by {known}")
+    if options.signal_lead >= 60 * options.timeout:
         raise ConfigError(
             f"hydra.launcher.signal_lead={options.signal_lead}: must be less than the time limit, "
             f"hydra.launcher.timeout={options.timeout} min"
         )
-    return options

@@ -258,6 +258,12 @@ class TrainConfig:
         "seed of random weights and mini-batches; split.seed is that of the folds", 0, LARGEST_SEED
     )
 
+    def problem(self) -> str | None:
+        """Say which value makes no sense beside the others, and why; None if all do."""
+        if self.fold < self.split.folds:
+            return None
+        return f"fold={self.fold}: split.folds={self.split.folds} allows 0 to {self.split.folds - 1}"
+
 
 @dataclass(kw_only=True)
 class StudyConfig:
@@ -282,11 +288,14 @@ class AggregateConfig(StudyConfig):
         "name of the folder below paths.studies; null: the experiment's, and what runs were chosen by"
     )
     compare: list[str] | None = setting(
-        "the two arms to test against each other: does the first have the smaller error? null: imagenet and "
-        "random, or the only two. A name with a comma or = in it is quoted: "
+        "the two arms to test against each other: does the first have the smaller error? null: the one that "
+        "starts from pretrained weights and the one from random weights, else imagenet and random, else the "
+        "only two networks. A name with a comma or = in it is quoted: "
         "'compare=[\"imagenet, lr=0.01\",random]'"
     )
-    allow_partial: bool = setting("go on although runs are missing, unfinished, duplicate or foreign")
+    allow_partial: bool = setting(
+        "go on although runs are missing, unfinished, failed, damaged, duplicate or foreign"
+    )
     published: bool | None = setting(
         "show the paper's numbers beside ours; null: where the data set is the paper's sample"
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,27 +18,21 @@ from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import (
     CHOICES,
     AggregateConfig,
+    AugmentConfig,
+    DataConfig,
     InitConfig,
     NetworkConfig,
     PathsConfig,
-    PrepareConfig,
     RobustnessConfig,
     StudyConfig,
     TrackingConfig,
     TrainConfig,
 )
-from mergerexp.errors import ConfigError, has_secret, without_credentials
+from mergerexp.errors import ConfigError, has_secret, try_all, without_credentials
 from mergerexp.files import flatten
 from mergerexp.settings import declared
 
-
-class VerbConfig(Protocol):
-    """A verb's config: any dataclass that has these groups."""
-
-    paths: PathsConfig
-
-
-Schema = TypeVar("Schema", bound=VerbConfig)
+Schema = TypeVar("Schema")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LONGEST_EXPERIMENT = 256  # characters: what a store's database takes
 LONGEST_NAME = 100  # characters: with what a run folder's name holds besides, a file system takes it
@@ -63,14 +57,15 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     """
     checked = typed(cfg, schema)
     check_bounds(checked, "")
-    _check_groups(checked, "")
-    _check_paths(checked.paths)
-    if isinstance(checked, StudyConfig):
-        _check_study(checked)
-    if isinstance(checked, PrepareConfig | TrainConfig):
-        _check_file_name("data.name", checked.data.name)
-    if isinstance(checked, TrainConfig):
-        _check_run(checked)
+    groups = list(_groups(checked, ""))
+    mistakes = [f"{key}{problem}" for key, group in groups if (problem := _problem(group)) is not None]
+    checks = [(check, group) for _, group in groups for kind, check in CHECKS if isinstance(group, kind)]
+    try:
+        try_all(lambda item: item[0](item[1]), checks)
+    except ConfigError as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
     return checked
 
 
@@ -83,22 +78,47 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
         With a line for each unknown or missing key and each value of the wrong type.
     """
     cfg = _resolved(cfg)
-    groups = {name: _chosen_schema(cfg, name) for name in CHOICES if name in _fields(schema)}
+    groups = {name: chosen_schema(cfg, name) for name in CHOICES if name in _fields(schema)}
+
+    def empty() -> DictConfig:
+        node = OmegaConf.structured(schema)
+        for name, chosen in groups.items():
+            node[name] = OmegaConf.structured(chosen)
+        return cast(DictConfig, node)
+
+    return cast(Schema, merged(empty, cfg, ""))
+
+
+def merged(empty: Callable[[], DictConfig], cfg: DictConfig, prefix: str) -> Any:
+    """Merge values into a schema, and return them as its dataclass.
+
+    Parameters
+    ----------
+    empty
+        Returns the schema without values.
+    cfg
+        The values, without interpolations; wrong ones are taken out, to find all that are wrong.
+    prefix
+        What stands before the keys in messages.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each unknown or missing key and each value of the wrong type.
+    """
     mistakes, wrong = list[str](), set[str]()
     while True:
         try:
-            node = OmegaConf.structured(schema)
-            for name, chosen in groups.items():
-                node[name] = OmegaConf.structured(chosen)
+            node = empty()
             node.merge_with(cfg)
-            missing = [key for key in sorted(OmegaConf.missing_keys(node)) if key not in wrong]
+            missing = [f"{prefix}{key}" for key in sorted(OmegaConf.missing_keys(node)) if key not in wrong]
             mistakes += [f"{key}: no value given; add {key}=VALUE" for key in missing]
             if mistakes:
                 raise ConfigError("\n".join(mistakes))
-            return cast(Schema, OmegaConf.to_object(node))
+            return OmegaConf.to_object(node)
         except OmegaConfBaseException as error:
             wrong.add(error.full_key or "")
-            mistakes.append(_type_mistake(error))
+            mistakes.append(_type_mistake(error, prefix))
             if not _remove(cfg, error.full_key or ""):
                 raise ConfigError("\n".join(mistakes)) from error
 
@@ -114,19 +134,24 @@ def _resolved(cfg: DictConfig) -> DictConfig:
             reasons[key] = str(error).splitlines()[0]
     # A key that only refers to a wrong one is not wrong itself.
     wrong = [key for key in reasons if not any(f"${{{other}}}" in raw[key] for other in reasons)]
-    if wrong:
-        raise ConfigError("\n".join(f"{key}={raw[key]}: {reasons[key]}" for key in wrong))
-    return OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
+    if reasons:  # all refer to each other where none is wrong by itself
+        raise ConfigError("\n".join(f"{key}={raw[key]}: {reasons[key]}" for key in wrong or reasons))
+    try:
+        return OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
+    except OmegaConfBaseException as error:  # within a list
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
 
 
 def _fields(schema: type) -> set[str]:
     return {field.name for field in dataclasses.fields(schema)}
 
 
-def _type_mistake(error: OmegaConfBaseException) -> str:
+def _type_mistake(error: OmegaConfBaseException, prefix: str) -> str:
     """Say in one line what OmegaConf says of a key."""
-    key, reason = error.full_key or "", str(error).splitlines()[0]
-    if re.match(r"Key '.*' not in '", reason):
+    key, reason = f"{prefix}{error.full_key or ''}", str(error).splitlines()[0]
+    if key.partition(".")[0] == "experiment":
+        reason = "the file of an experiment needs the line '# @package _global_' at its top"
+    elif re.match(r"Key '.*' not in '", reason):
         reason = who_has(key) or "unknown key; --help lists the keys"
     elif reason.startswith("Invalid type assigned"):
         reason = f"it has keys of its own, as in {key}.KEY=VALUE"
@@ -150,7 +175,7 @@ def _remove(cfg: DictConfig, key: str) -> bool:
     return True
 
 
-def _chosen_schema(cfg: DictConfig, group: str) -> Any:
+def chosen_schema(cfg: DictConfig, group: str) -> Any:
     """Return the schema of a group that has several."""
     choice = CHOICES[group]
     value = OmegaConf.select(cfg, f"{group}.{choice.key}", throw_on_missing=False)
@@ -177,11 +202,14 @@ def _bound_mistakes(node: Any, prefix: str) -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield from _bound_mistakes(value, f"{key}.")
         elif (setting := declared(field)) is not None and value is not None:
+            entries = value if isinstance(value, list) else [value]
             found = [
                 f"{key}={_short(entry)}: {problem}"
-                for entry in (value if isinstance(value, list) else [value])
+                for entry in entries
                 if (problem := setting.problem(entry)) is not None
             ]
+            if isinstance(value, list) and any(isinstance(entry, list | dict) for entry in value):
+                found = [f"{key}={_short(value)}: a list within a list"]  # which OmegaConf lets pass
             if not found and (problem := setting.problem_of_strengths(value)) is not None:
                 found = [f"{key}={value}: {problem}"]
             yield from found
@@ -208,21 +236,29 @@ def _check_paths(paths: PathsConfig) -> None:
             raise ConfigError(f"paths.{field.name}: a folder is needed")
 
 
-def _check_groups(node: Any, prefix: str) -> None:
-    """Ask each group whether its values make sense beside each other, where it can tell: by ``problem()``."""
+def _groups(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield a dataclass and those in it, each with what stands before its keys."""
+    yield key, node
     for field in dataclasses.fields(node):
         if dataclasses.is_dataclass(group := getattr(node, field.name)):
-            if (problem := getattr(group, "problem", lambda: None)()) is not None:
-                raise ConfigError(f"{prefix}{field.name}.{problem}")
-            _check_groups(group, f"{prefix}{field.name}.")
+            yield from _groups(group, f"{key}{field.name}.")
+
+
+def _problem(group: Any) -> str | None:
+    """Return what a group's own ``problem()`` says of its values beside each other, if it has one."""
+    problem: str | None = getattr(group, "problem", lambda: None)()
+    return problem
+
+
+def _check_data(data: DataConfig) -> None:
+    _check_file_name("data.name", data.name)
+
+
+def _check_augment(augment: AugmentConfig) -> None:
+    _check_file_name("augment.name", augment.name)
 
 
 def _check_run(cfg: TrainConfig) -> None:
-    if cfg.fold >= cfg.split.folds:
-        raise ConfigError(f"fold={cfg.fold}: split.folds={cfg.split.folds} allows 0 to {cfg.split.folds - 1}")
-    _check_init(cfg.init)
-    _check_file_name("augment.name", cfg.augment.name)
-    _check_tracking(cfg.tracking)
     if isinstance(cfg.model, NetworkConfig):
         _check_network(cfg.model, cfg.init.weights == "pretrained")
 
@@ -286,14 +322,13 @@ def check_address(key: str, address: str | None) -> None:
 
 
 def _check_study(cfg: StudyConfig) -> None:
-    _check_tracking(cfg.tracking)
     if cfg.tracking.uri is None:
         raise ConfigError("tracking=none: a study is read from MLflow: use sqlite or server")
-    if isinstance(cfg, AggregateConfig):
-        _check_report(cfg)
-    if isinstance(cfg, RobustnessConfig):
-        _check_list("subset", cfg.subset)
-        _check_list("degradations", cfg.degradations)
+
+
+def _check_ratings(cfg: RobustnessConfig) -> None:
+    _check_list("subset", cfg.subset)
+    _check_list("degradations", cfg.degradations)
 
 
 def _check_report(cfg: AggregateConfig) -> None:
@@ -316,3 +351,17 @@ def _check_network(model: NetworkConfig, is_pretrained: bool) -> None:
     where = model.pretrained
     if is_pretrained and where not in ("wheel", "hub") and not Path(where).expanduser().is_file():
         raise ConfigError(f"model.pretrained={where}: no such file (or say hub or wheel)")
+
+
+# What is looked at beside bounds, wherever a verb's config has such a group.
+CHECKS: tuple[tuple[type, Callable[[Any], None]], ...] = (
+    (PathsConfig, _check_paths),
+    (DataConfig, _check_data),
+    (InitConfig, _check_init),
+    (AugmentConfig, _check_augment),
+    (TrackingConfig, _check_tracking),
+    (TrainConfig, _check_run),
+    (StudyConfig, _check_study),
+    (AggregateConfig, _check_report),
+    (RobustnessConfig, _check_ratings),
+)
