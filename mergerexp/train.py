@@ -50,7 +50,7 @@ def train(call: Call[TrainConfig]) -> Done:
 
 def main() -> None:
     """Run the verb as the command line says."""
-    run_app("train", TrainConfig, train)
+    run_app("train", TrainConfig, train, starts_jobs=True)
 
 
 if __name__ == "__main__":

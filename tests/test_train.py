@@ -267,7 +267,8 @@ def test_a_root_that_is_moved_goes_on_where_it_is(train, tmp_path, monkeypatch, 
     monkeypatch.setattr("sys.argv", ["status", "--root", str(newer), "--sync"])
     assert status.main() == 0
     assert capsys.readouterr().out == "MLflow has 1 of 1 runs that have begun\n"
-    reader = StudyReader(TrackingConfig(f"sqlite:///{newer / 'mlflow.db'}", "mergerexp", None, 0.0))
+    store = {"uri": f"sqlite:///{newer / 'mlflow.db'}", "experiment": "mergerexp", "artifacts": None}
+    reader = StudyReader(TrackingConfig(**store, retry_s=0.0))
     study = reader.with_predictions(reader.find())
     assert [gap for gap in study.gaps if gap.kind != "missing"] == []
     assert len(study.runs) == 1

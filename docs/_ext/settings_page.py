@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def _help(verb: str) -> str:
     from mergerexp.config.help import help_text
     from mergerexp.config.hydra_adapter import read_command_line
 
-    tracking = [] if verb == "prepare" else ["tracking=sqlite"]
+    groups = {field.name for field in dataclasses.fields(VERBS[verb])}
+    tracking = ["tracking=sqlite"] if "tracking" in groups else []
     launcher = ["hydra/launcher=slurm"] if verb == "train" else []
     args = read_command_line([*tracking, *launcher], f"python -m mergerexp.{verb}")
     return help_text(args, verb, VERBS[verb])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -37,6 +39,8 @@ from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.errors import ConfigError, UserError, explain, try_all
 
+LAUNCHER = re.compile(r"[+~]*hydra[./]launcher\b")
+
 Verb: TypeAlias = Callable[[Call[Schema]], Done]
 
 
@@ -49,21 +53,36 @@ class Application(Generic[Schema]):
         Called once, or by sweepers that look at results (Optuna's) once a batch.
     schema
         Root dataclass of the verb's config.
+    starts_jobs
+        Whether the verb uses a launcher; otherwise it does all cells in this process.
     """
 
-    def __init__(self, verb: Verb[Schema], schema: type[Schema]) -> None:
+    def __init__(self, verb: Verb[Schema], schema: type[Schema], starts_jobs: bool = False) -> None:
+        self.starts_jobs = starts_jobs
         self.verb: Verb[Schema] = verb
         self.schema: type[Schema] = schema
         self.exit_code, self.has_begun = 0, False
         self._kept: list[tuple[list[str], DictConfig]] = []
         self._full_error = os.environ.get(FULL_ERROR)
+        self._launchers: list[str] = []  # what was said of launchers where none is used
 
     def __call__(self, cfg: DictConfig) -> None:
         """Keep a composed config; `run_kept` does the work, once Hydra is done."""
-        self._kept.append((_as_given(HydraConfig.get().overrides.task), cfg))
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.RUN:
+            self._launchers = [one for one in _as_given(hydra.overrides.hydra) if LAUNCHER.match(one)]
+        self._kept.append((_as_given(hydra.overrides.task), cfg))
 
     def run_kept(self) -> None:
-        """Call the verb with the configs that were composed for this process."""
+        """Call the verb with the configs that were composed for this process.
+
+        Raises
+        ------
+        ConfigError
+            With a line for each wrong cell; or if a launcher is named for a single run, which has none.
+        """
+        if self._launchers:
+            raise ConfigError(f"{self._launchers[0]}: a launcher starts the runs of a sweep; add -m")
         if self._kept:
             configs = {tuple(overrides): cfg for overrides, cfg in self._kept}
             self._run([overrides for overrides, _ in self._kept], lambda cell: configs[tuple(cell)], None)
@@ -97,6 +116,8 @@ class Application(Generic[Schema]):
             With a line for each wrong cell.
         """
         self.has_begun = True
+        if not self.starts_jobs:
+            raise ConfigError("hydra/launcher: this verb starts no jobs; leave it out")
         composer = CellComposer(hydra.job.config_name, self.schema, loader, _as_given(hydra.overrides.hydra))
         with as_before_hydra(self._full_error):
             values = self._run([list(overrides) for overrides in job_overrides], composer.compose, options)
@@ -132,7 +153,7 @@ def _as_given(overrides: Any) -> list[str]:
     return list(container)
 
 
-def run_app(name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
+def run_app(name: str, schema: type[Schema], verb: Verb[Schema], starts_jobs: bool = False) -> None:
     """Run a verb as this process's command line asks for, and exit.
 
     Parameters
@@ -143,6 +164,8 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
         Root dataclass of its config.
     verb
         What to do.
+    starts_jobs
+        Whether it uses a launcher.
     """
     set_up_logging()
     wait_without_spinning()
@@ -159,7 +182,7 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema]) -> None:
 
             print(help_text(args, name, schema))
             sys.exit(0)
-        app = Application(verb, schema)
+        app = Application(verb, schema, starts_jobs)
         run_hydra(args, app, name, schema)
         app.run_kept()
         sys.exit(app.exit_code)

@@ -48,7 +48,7 @@ def calls(monkeypatch, tmp_path) -> Callable[..., list[Call[TrainConfig]]]:
 
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
         with pytest.raises(SystemExit) as stopped:
-            run_app("train", TrainConfig, keep)
+            run_app("train", TrainConfig, keep, starts_jobs=True)
         assert stopped.value.code == max(0, len(found) - 1)
         return found
 

@@ -107,6 +107,22 @@ WRONG = [
     ("tracking.uri='http://h/?a=b&password=secret'", "tracking.uri=http://h/?a=b&password=***", "stored"),
     ("tracking.uri=http://h/?password=secret", "tracking.uri", "quoted twice"),
     ("-m hydra/launcher=slurm hydra.launcher.cpus=???", "hydra.launcher.cpus", "no value given"),
+    ("augment.zoom=[1,[2]]", "augment.zoom", "a list within a list"),
+    ("data={a:1}", "data", "data.KEY=VALUE"),
+    ("trainer=3", "trainer=3", "by its name"),
+    ("-m fold=glob(*)", "", "no cell"),
+    ("hydra/launcher=slurm fold=1", "hydra/launcher=slurm", "add -m"),
+    ("-m hydra/launcher=local hydra.launcher=null", "launcher", "not configured"),
+    ("-m hydra/launcher=slurm hydra.launcher.extra={requeue:false}", "hydra.launcher.extra", "requeue"),
+    (
+        "-m hydra/launcher=slurm hydra.launcher.extra={partition:a}",
+        "hydra.launcher.extra",
+        "launcher.partition",
+    ),
+    ("--help data.source=nope", "data.source=nope", "folder, simulated"),
+    ("--help init.kind=zzz", "init.kind=zzz", "one_stage, two_stages"),
+    ("--help data=nope", "data=nope", "simulated_tiny"),
+    ("--config-dir nope", "--config-dir nope", "no such folder"),
     # not a sweep, or not an override
     ("init=imagenet,random", "init=imagenet,random", "-m init=imagenet,random"),
     ("--fold 0", "--fold", "no such flag"),
@@ -114,7 +130,7 @@ WRONG = [
     ("--config-path", "--config-path", "expected one argument"),
     ("--shell-completion", "", "install"),
     ("fold=0,1", "fold", "-m fold=0,1"),
-    ("fold", "fold", ""),
+    ("fold", "'fold'", "KEY=VALUE"),
 ]
 
 
@@ -179,6 +195,28 @@ def test_a_setting_of_one_initialisation_is_refused_for_a_sweep_over_several(run
     assert [line.split(":")[1].strip() for line in lines] == ["init=random fold=0", "init=random fold=1"]
     assert all("give it in a line for these alone" in line for line in lines)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_mistakes_of_a_line_are_named(run_verb, capsys, tmp_path):
+    wrong = {
+        "foldd=1 optimizer.lrr=2 data=xx": ("data=xx", "foldd", "optimizer.lrr"),
+        "fold=one optimizer.lr=[1,2]": ("optimizer.lr", "fold"),
+        "subset=7 seed=-1 fold=9": ("subset=7", "seed=-1"),
+        "fold=9 data.name=a/b model.backbone=zzz": ("fold=9", "model.backbone=zzz", "data.name=a/b"),
+        "-m foo=1 bar=2 fold=0,1": ("foo", "bar"),
+        "seed=${fold} fold=${seed}": ("fold=${seed}", "seed=${fold}"),
+        "-m hydra/launcher=local hydra.launcher.n_jobs=0 hydra.launcher.rerun=y": ("n_jobs=0", "rerun=y"),
+    }
+    for line, keys in wrong.items():
+        assert run_verb(mergerexp.train, *line.split()) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert [key in told for key, told in zip(keys, lines, strict=True)] == [True] * len(keys), lines
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verb_without_jobs_takes_no_launcher(run_verb, capsys):
+    assert run_verb(mergerexp.prepare, "-m", "hydra/launcher=slurm", "data=simulated_tiny") == 2
+    assert "this verb starts no jobs" in capsys.readouterr().err
 
 
 def test_prepare_refuses_too(run_verb, capsys):
