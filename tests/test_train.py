@@ -267,7 +267,8 @@ def test_a_root_that_is_moved_goes_on_where_it_is(train, tmp_path, monkeypatch, 
     monkeypatch.setattr("sys.argv", ["status", "--root", str(newer), "--sync"])
     assert status.main() == 0
     assert capsys.readouterr().out == "MLflow has 1 of 1 runs that have begun\n"
-    reader = StudyReader(TrackingConfig(f"sqlite:///{newer / 'mlflow.db'}", "mergerexp", None, 0.0))
+    store = f"sqlite:///{newer / 'mlflow.db'}"
+    reader = StudyReader(TrackingConfig(uri=store, experiment="mergerexp", artifacts=None, retry_s=0.0))
     study = reader.with_predictions(reader.find())
     assert [gap for gap in study.gaps if gap.kind != "missing"] == []
     assert len(study.runs) == 1

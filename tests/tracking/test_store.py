@@ -180,7 +180,8 @@ def test_a_study_is_read_where_nothing_can_be_written(how, tmp_path):
     script = (
         "import sys; from mergerexp.config.schema import TrackingConfig\n"
         "from mergerexp.tracking.study_reader import StudyReader\n"
-        "reader = StudyReader(TrackingConfig(sys.argv[1], 'mergerexp', None, 0.0))\n"
+        "store = TrackingConfig(uri=sys.argv[1], experiment='mergerexp', artifacts=None, retry_s=0.0)\n"
+        "reader = StudyReader(store)\n"
         "study = reader.with_predictions(reader.find())\n"
         "print(len(study.runs), study.gaps)\n"
         "reader.check_writable()"
