@@ -1,4 +1,4 @@
-"""Train a sweep on Slurm while everything that can go wrong does, and compare it with a calm one.
+"""Train a sweep on Slurm under all kinds of faults, and compare it with an undisturbed one.
 
 launchers/slurm_sandbox/start.sh && . /tmp/slurm-sandbox/env.sh
 python benchmarks/chaos.py --faults 30 data=simulated_small init=imagenet,random fold=0,1,2,3
@@ -31,16 +31,16 @@ JOBS = ["hydra/launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value
 
 
 class Sweep:
-    """The sweep that is to suffer.
+    """The sweep that the faults disturb.
 
     Parameters
     ----------
     line
         Its command line.
     root
-        Where it writes.
+        The root for its files.
     log
-        Where its output goes.
+        The file for its output.
     """
 
     def __init__(self, line: list[str], root: Path, log: Path) -> None:
@@ -49,14 +49,14 @@ class Sweep:
         self.start()
 
     def start(self) -> None:
-        """Give the command line."""
+        """Start a process with the command line."""
         self.attempts += 1
         environment = {**os.environ, "MERGEREXP_ROOT": str(self.root)}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(self.line, env=environment, stdout=output, stderr=output)
 
     def running(self) -> list[dict]:
-        """Return the status files of the runs that are at work."""
+        """Return the status of each run that is running on a node."""
         found = []
         for path in self.root.glob("runs/*/status.json"):
             with contextlib.suppress(ValueError, FileNotFoundError):
@@ -65,17 +65,27 @@ class Sweep:
 
 
 class Faults:
-    """Things that go wrong, one at a time."""
+    """Causes faults of a sweep, one at a time.
+
+    Parameters
+    ----------
+    sweep
+        The sweep.
+    rng
+        The random numbers that decide on the order of the faults and on the jobs.
+    restart_server
+        A function that stops the MLflow server for some seconds.
+    """
 
     def __init__(self, sweep: Sweep, rng: random.Random, restart_server: Callable[[], None]) -> None:
         self.sweep, self.rng, self.restart_server = sweep, rng, restart_server
         self.next: list[str] = []
-        self.kills_of_submitter = 1  # each costs one repetition of the command line
+        self.kills_of_submitter = 1  # after each, the command line has to be given again
         self.count: Counter[str] = Counter()
 
     def strike(self) -> None:
-        """Let something go wrong, if there is something that can."""
-        if not self.next:  # every kind once, then every kind again
+        """Cause a fault, if one is possible now."""
+        if not self.next:  # every kind comes once before a kind comes again
             self.next = self.rng.sample(KINDS, len(KINDS))
         kind, jobs = self.next[-1], self.sweep.running()
         if not jobs and kind in ("kill", "scancel", "requeue", "time limit", "node down"):
@@ -126,18 +136,18 @@ def say(text: str) -> None:
 
 
 def slurm(*command: str) -> bool:
-    """Give a Slurm command; tell whether it was not too late."""
+    """Run a Slurm command, and tell whether it succeeded; it fails if it comes too late for a job."""
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def is_queued(job: str) -> bool:
-    """Tell whether a job is in the queue; scancel does not mind if it is not."""
+    """Tell whether a job is in the queue; scancel does not report if it is not."""
     listed = subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True)
     return listed.returncode == 0 and bool(listed.stdout.strip())
 
 
 def killed(pid: int) -> bool:
-    """Kill a process; tell whether there was one."""
+    """Kill a process, and tell whether it was there."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -147,7 +157,18 @@ def killed(pid: int) -> bool:
 
 @contextlib.contextmanager
 def restartable_server(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Run an MLflow server; give its address, and a function that takes it away for some seconds."""
+    """Run an MLflow server.
+
+    Parameters
+    ----------
+    folder
+        The folder for its files.
+
+    Yields
+    ------
+    tuple
+        The address of the server, and a function that stops it for some seconds.
+    """
     port = free_port()
     stack = contextlib.ExitStack()
     address = stack.enter_context(server(folder, port))
@@ -164,13 +185,13 @@ def restartable_server(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]
 
 
 def predictions(root: Path) -> dict[str, pd.DataFrame]:
-    """Return the predictions of every run."""
+    """Return the predictions of the runs below a root, by the names of their folders."""
     files = sorted(root.glob("runs/*/predictions.parquet"))
     return {path.parent.name: pd.read_parquet(path) for path in files}
 
 
 def recorded(uri: str) -> Counter[str]:
-    """Return how many runs MLflow has in which state."""
+    """Return the number of runs in MLflow by their status."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -180,37 +201,58 @@ def recorded(uri: str) -> Counter[str]:
     return Counter(run.info.status for run in runs)
 
 
-def suffer(line: list[str], root: Path, faults: int, seed: int, every_s: float) -> tuple[int, Counter[str]]:
-    """Train the sweep under faults; return how many struck, and what MLflow has in the end."""
+def train_under_faults(
+    line: list[str], root: Path, n_faults: int, seed: int, every_s: float
+) -> tuple[int, Counter[str]]:
+    """Train a sweep under faults.
+
+    Parameters
+    ----------
+    line
+        The command line of the sweep without its launcher.
+    root
+        The root for its files.
+    n_faults
+        The number of faults.
+    seed
+        The seed of the faults.
+    every_s
+        The mean time between two faults in seconds.
+
+    Returns
+    -------
+    tuple
+        The number of faults that had an effect, and the number of runs in MLflow by their status.
+    """
     rng = random.Random(seed)
     with restartable_server(root / "server") as (address, restart):
         os.environ["MLFLOW_TRACKING_URI"] = address
         sweep = Sweep([*line, *JOBS, "tracking=server"], root, root / "log.txt")
-        trouble = Faults(sweep, rng, restart)
+        faults = Faults(sweep, rng, restart)
         while True:
             time.sleep(rng.uniform(0.5, 1.5) * every_s)
-            if trouble.count.total() < faults:
-                trouble.strike()
+            if faults.count.total() < n_faults:
+                faults.strike()
             if sweep.process.poll() is not None:
                 if sweep.process.returncode == 0 or sweep.attempts > 2:
                     break
-                say("the same line again")
+                say("the command line is given again")
                 sweep.start()
-        total = trouble.count.total()
-        print(f"{total} of {faults} faults: {dict(trouble.count)}; the line was given {sweep.attempts} times")
+        total = faults.count.total()
+        print(f"{total} of {n_faults} faults: {dict(faults.count)}; command lines given: {sweep.attempts}")
         synced = [sys.executable, "-m", "mergerexp.status", "--sync", "--root", str(root)]
         subprocess.run(synced, check=True)
         return total, recorded(address)
 
 
 def main() -> int:
-    """Print what went wrong, and whether anything was lost."""
+    """Print the faults, and whether any result was lost or changed."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    parser.add_argument("--faults", type=int, default=30)
-    parser.add_argument("--every", type=float, default=8.0, help="seconds between faults, on average")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--root", type=Path, help="keep everything there")
+    parser.add_argument("--faults", type=int, default=30, help="number of faults (%(default)s)")
+    parser.add_argument("--every", type=float, default=8.0, help="mean seconds between faults (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults (%(default)s)")
+    parser.add_argument("--root", type=Path, help="folder that is kept; default: a temporary one")
     parser.add_argument("overrides", nargs="*", help="as for mergerexp.train -m")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -222,15 +264,16 @@ def main() -> int:
         local = ["hydra/launcher=local", "hydra.launcher.n_jobs=2", "tracking=none"]
         started = time.perf_counter()
         subprocess.run([*line, *local], env={**os.environ, "MERGEREXP_ROOT": str(calm)}, check=True)
-        print(f"the calm sweep, in local processes, took {time.perf_counter() - started:.0f} s", flush=True)
+        seconds = time.perf_counter() - started
+        print(f"the undisturbed sweep, in local processes, took {seconds:.0f} s", flush=True)
         started = time.perf_counter()
-        struck, store = suffer(line, rough, arguments.faults, arguments.seed, arguments.every)
-        print(f"the other took {time.perf_counter() - started:.0f} s; in MLflow: {dict(store)}")
+        struck, store = train_under_faults(line, rough, arguments.faults, arguments.seed, arguments.every)
+        print(f"the disturbed one took {time.perf_counter() - started:.0f} s; in MLflow: {dict(store)}")
         expected, found = predictions(calm), predictions(rough)
         states = Counter(read_json(path)["state"] for path in rough.glob("runs/*/status.json"))
         same = expected.keys() == found.keys() and all(expected[run].equals(found[run]) for run in expected)
-        verdict = "identical" if same else "DIFFERENT"
-        print(f"{states[DONE]} of {len(expected)} runs done, predictions {verdict}")
+        comparison = "identical" if same else "DIFFERENT"
+        print(f"{states[DONE]} of {len(expected)} runs done, predictions {comparison}")
     whole = states[DONE] == len(expected) and store == {"FINISHED": len(expected)}
     return 0 if same and whole and struck else 1
 

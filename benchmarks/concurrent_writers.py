@@ -1,4 +1,4 @@
-"""Let many runs write to one MLflow store at once: count what is there, and time it.
+"""Let many runs write to one MLflow store at once, time them, and count what the store has in the end.
 
 python benchmarks/concurrent_writers.py --writers 40 --store sqlite
 python benchmarks/concurrent_writers.py --writers 40 --store server
@@ -26,16 +26,26 @@ from mergerexp.runs.job_folder import DONE, RUNNING
 from mergerexp.runs.run_folder import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-EPOCHS = 150  # with four metrics each
-SETTINGS = 30
+EPOCHS = 150  # of each run, with four metrics each
+SETTINGS = 30  # of each run
 EXPERIMENT = "writers"
 
 
 def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
-    """Be one run: grow epoch by epoch, end, and note how long MLflow kept us."""
+    """Imitate a run that writes epoch by epoch, and write how long it waited for MLflow.
+
+    Parameters
+    ----------
+    root
+        The folder for the run, the signals and the result.
+    number
+        The number of the run.
+    uri, artifacts
+        The addresses of the store and of its artifacts.
+    """
     from mergerexp.tracking import pending
 
-    pending.EVERY_S = 0.5  # more often than any run would
+    pending.EVERY_S = 0.5  # seconds; real runs write less often
     folder = RunFolder(root / "runs" / f"run-{number:03d}")
     folder.path.mkdir(parents=True)
     settings = "\n".join(f"setting_{i}: {i}" for i in range(SETTINGS))
@@ -43,7 +53,7 @@ def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
     write_json(folder.inputs, {"fingerprint": folder.name})
     write_json(folder.provenance, {"git": {"commit": "0" * 40, "dirty": False}})
     tracking = TrackingConfig(uri=uri, experiment=EXPERIMENT, artifacts=artifacts, retry_s=1.0)
-    mine = pending.Record(folder, tracking)
+    record = pending.Record(folder, tracking)
     (root / f"ready-{number}").touch()
     while not (root / "go").exists():
         time.sleep(0.01)
@@ -55,7 +65,7 @@ def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
         write_json(folder.history, rows)
         folder.set_state(RUNNING)
         started = time.perf_counter()
-        mine.update()
+        record.update()
         waited += time.perf_counter() - started
     for path in folder.artifacts():
         if not path.exists():
@@ -63,13 +73,13 @@ def write(root: Path, number: int, uri: str, artifacts: str | None) -> None:
     folder.seal()
     folder.set_state(DONE)
     started = time.perf_counter()
-    complete = mine.update(final=True)
+    complete = record.update(final=True)
     waited += time.perf_counter() - started
     write_json(root / f"result-{number}.json", {"waited": waited, "complete": complete})
 
 
 def free_port() -> int:
-    """Return a port that nobody uses."""
+    """Return a port of this machine that no process uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -77,7 +87,20 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def server(folder: Path, port: int) -> Iterator[str]:
-    """Run ``launchers/mlflow_server.sh``; give its address."""
+    """Run ``launchers/mlflow_server.sh``.
+
+    Parameters
+    ----------
+    folder
+        The folder for the files of the server; its log is beside it.
+    port
+        The port of the server.
+
+    Yields
+    ------
+    str
+        The address of the server.
+    """
     command = [str(REPOSITORY / "launchers" / "mlflow_server.sh"), "--dir", str(folder), "--port", str(port)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with (folder.parent / "server.log").open("ab") as output:
@@ -91,7 +114,7 @@ def server(folder: Path, port: int) -> Iterator[str]:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the server did not start: {folder.parent / 'server.log'}")
+                raise RuntimeError(f"the server did not start: see {folder.parent / 'server.log'}")
             time.sleep(0.1)
         yield address
     finally:
@@ -101,7 +124,7 @@ def server(folder: Path, port: int) -> Iterator[str]:
 
 
 def count(uri: str, writers: int) -> list[str]:
-    """Return what is missing in the store."""
+    """Return a line for everything that is missing in the store, which some runs have written to."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -126,7 +149,22 @@ def count(uri: str, writers: int) -> list[str]:
 
 
 def measure(root: Path, writers: int, uri: str, artifacts: str | None) -> list[str]:
-    """Let the writers loose at once; print what they waited, and return what is missing."""
+    """Start all writers at once, and print how long they took and waited.
+
+    Parameters
+    ----------
+    root
+        An empty folder.
+    writers
+        The number of writers.
+    uri, artifacts
+        The addresses of the store and of its artifacts.
+
+    Returns
+    -------
+    list of str
+        A line for everything that is missing in the store.
+    """
     command = [sys.executable, __file__, "--root", str(root), "--uri", uri, "--artifacts", artifacts or ""]
     processes = [subprocess.Popen([*command, "--writer", str(i)]) for i in range(writers)]
     while len(list(root.glob("ready-*"))) < writers:
@@ -143,12 +181,13 @@ def measure(root: Path, writers: int, uri: str, artifacts: str | None) -> list[s
     late = sum(not result["complete"] for result in results)
     points = writers * EPOCHS * 4
     print(f"{writers} writers, {points} points in {seconds:.1f} s; records left to complete later: {late}")
-    print(f"a writer waited {waited[0]:.1f} / {statistics.median(waited):.1f} / {waited[-1]:.1f} s")
+    lowest, median, highest = waited[0], statistics.median(waited), waited[-1]
+    print(f"a writer waited {median:.1f} s ({lowest:.1f} to {highest:.1f} s)")
     return missing + count(uri, writers)
 
 
 def main() -> int:
-    """Print the figures; the exit code is 1 if anything is missing."""
+    """Print the figures; the exit code is 1 if the store lacks anything."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--writers", type=int, default=40)

@@ -1,4 +1,4 @@
-"""Training steps on this machine's processor with torch's own layers and with ours, turn about.
+"""Time training steps on the processor with torch's own layers and with ours, in alternation.
 
 python -m benchmarks.cpu_step --network tf_efficientnet_lite0 --size 32 48 64 128 --batch 16 --threads 1
 
@@ -21,15 +21,15 @@ KINDS = ("torch's", "ours")
 
 
 def main() -> None:
-    """Time both kinds of layers, and print their medians, extremes and ratio."""
+    """Time both kinds of layers, and print medians, extremes and ratio of images per second."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--network", default="tf_efficientnet_lite0", help="timm's name (%(default)s)")
     parser.add_argument("--size", type=int, nargs="+", default=[32, 48, 64, 128], help="sides in pixels")
     parser.add_argument("--batch", type=int, default=16, help="images in a mini-batch (%(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of a run (%(default)s)")
-    parser.add_argument("--repeat", type=int, default=5, help="turns (%(default)s)")
-    parser.add_argument("--steps", type=int, default=5, help="steps a turn (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a run (%(default)s)")
+    parser.add_argument("--repeat", type=int, default=5, help="turns of each kind (%(default)s)")
+    parser.add_argument("--steps", type=int, default=5, help="steps in a turn (%(default)s)")
     arguments = parser.parse_args()
     wait_without_spinning()
     for size in arguments.size:
@@ -39,7 +39,7 @@ def main() -> None:
         for turn in range(arguments.repeat + 1):
             for kind, step in steps.items():
                 rate = arguments.steps * arguments.batch / seconds(step, arguments.steps)
-                if turn:  # the first one warms up
+                if turn:  # the first turn warms up
                     rates[kind].append(rate)
         middle = {kind: statistics.median(found) for kind, found in rates.items()}
         for kind, found in rates.items():
@@ -48,7 +48,17 @@ def main() -> None:
 
 
 def make_step(setting: Setting, threads: int, plain: bool) -> Callable[[], None]:
-    """Return a training step; a plain one has the layers as timm makes them."""
+    """Return a training step.
+
+    Parameters
+    ----------
+    setting
+        The network, and the sizes of images and mini-batches.
+    threads
+        The number of threads.
+    plain
+        Whether the network has the layers that timm makes, instead of ours.
+    """
     dataset = noise(4 * setting.batch, setting.size, 2 * setting.batch)
     run = protocol(setting, dataset, f"trainer.threads={threads}", "trainer.device=cpu")
     if plain:
@@ -59,7 +69,7 @@ def make_step(setting: Setting, threads: int, plain: bool) -> Callable[[], None]
 
 
 def seconds(step: Callable[[], None], times: int) -> float:
-    """Return how long some steps take."""
+    """Return the time that some steps take, in seconds."""
     started = time.perf_counter()
     for _ in range(times):
         step()

@@ -1,4 +1,4 @@
-"""Pictures of galaxies in many formats, and what may happen to such files."""
+"""Imitated images of galaxies in many file formats, and functions that damage such files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Damage = Callable[[random.Random, bytes], bytes]
 
 
 def picture(rng: random.Random) -> bytes:
-    """Draw a galaxy and write it in one of many ways."""
+    """Return an image of a random galaxy as a file in a random format."""
     side = rng.randrange(80, 260)
     y, x = np.mgrid[:side, :side] / side - 0.5
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, 8, (side, side, 3))
@@ -50,23 +50,33 @@ def _start_of_pixels(data: bytes) -> int:
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Tell a JPEG from a PNG."""
+    """Tell whether a file is a JPEG; otherwise it is a PNG."""
     return data.startswith(b"\xff\xd8")
 
 
 def _end(data: bytes) -> bytes:
-    """Return what closes a file of this format."""
+    """Return the bytes that end a file of the same format."""
     return b"\xff\xd9" if is_jpeg(data) else struct.pack(">I", 0) + b"IEND\xae\x42\x60\x82"
 
 
 def _somewhere(rng: random.Random, data: bytes, length: int = 0) -> int:
-    """Draw a place in the compressed pixels with `length` bytes after it."""
+    """Return a random position in the compressed pixels, which has `length` bytes of them after it."""
     start, stop = _start_of_pixels(data), len(data) - len(_end(data)) - length
     return rng.randrange(start, max(start + 1, stop))
 
 
 def flipped(data: bytes, at: int, rng: random.Random) -> bytes:
-    """Flip one bit of a byte."""
+    """Return data with a random bit of one byte flipped.
+
+    Parameters
+    ----------
+    data
+        The data.
+    at
+        The position of the byte.
+    rng
+        The random numbers.
+    """
     return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
@@ -99,7 +109,7 @@ def _block_twice(rng: random.Random, data: bytes) -> bytes:
 
 
 def _other_size(rng: random.Random, data: bytes) -> bytes:
-    """Let the header claim another size, with a right checksum."""
+    """Return a file whose header states another size of the image, with a right checksum."""
     width, height = rng.choice([(9400, 9400), (3000, 3000), (500, 500), (40, 40), (60_000, 1), (0, 50)])
     if is_jpeg(data):
         found = re.search(rb"\xff[\xc0\xc2]", data)
@@ -110,7 +120,7 @@ def _other_size(rng: random.Random, data: bytes) -> bytes:
 
 
 def _part_missing(rng: random.Random, data: bytes) -> bytes:
-    """Leave out one segment or chunk other than the first."""
+    """Return a file without one of its segments or chunks, but with the first."""
     parts, at = [], 2 if is_jpeg(data) else 8
     while at < len(data) and not (is_jpeg(data) and data[at + 1] in (0xD9, 0xDA)):
         length = struct.unpack_from(">H", data, at + 2)[0] + 2 if is_jpeg(data) else 0

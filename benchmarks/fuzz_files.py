@@ -1,8 +1,8 @@
-"""Damaged files at rest, many of each kind: what is named, what is used silently, and what the checks cost.
+"""Damage many stored files of each kind, see what their readers do, and time the checks.
 
-``python -m benchmarks.fuzz_files [--times 200] [--seed 0]``, from the repository's root. See
-`tests.fuzz.at_rest` for what the columns mean; the exit code is 1 if there is a hang, a traceback, or damage
-that is used silently in a file that has a hash.
+``python -m benchmarks.fuzz_files [--times 200] [--seed 0]`` has to be given in the root of the repository.
+`tests.fuzz.at_rest` explains the columns. The exit code is 1 if a reader hangs or fails with a traceback, or
+uses a damaged file that has a hash without reporting the damage.
 """
 
 from __future__ import annotations
@@ -30,7 +30,22 @@ from tests.studies import add_run
 
 
 def damage(root: Path, times: int, seed: int) -> bool:
-    """Print a row a kind of file, and each case that is not as it should be; tell whether there is none."""
+    """Damage files of each kind, and print a row for each kind and every case that is not as it should be.
+
+    Parameters
+    ----------
+    root
+        An empty folder.
+    times
+        The number of damaged files of each kind.
+    seed
+        The seed of the damage.
+
+    Returns
+    -------
+    bool
+        Whether all cases are as they should be.
+    """
     good = True
     print(f"{'file':32}" + "".join(f"{name:>11}" for name in OUTCOMES))
     for number, kind in enumerate(all_kinds(root)):
@@ -53,7 +68,7 @@ def damage(root: Path, times: int, seed: int) -> bool:
 
 
 def seconds(do: Callable[[], object], times: int = 5) -> float:
-    """Return the shortest of some runs."""
+    """Return the shortest time of several calls of a function, in seconds."""
     taken = []
     for _ in range(times):
         started = time.perf_counter()
@@ -63,8 +78,8 @@ def seconds(do: Callable[[], object], times: int = 5) -> float:
 
 
 def costs(root: Path) -> None:
-    """Print what the checks cost."""
-    n, side = 6500, 128  # the default data set
+    """Print how long the checks take, for files in an empty folder."""
+    n, side = 6500, 128  # as in the default data set
     images = np.random.default_rng(0).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
     catalogue = pd.DataFrame({"objid": np.arange(n), "label": np.arange(n) % 2, "group": np.arange(n)})
     about = {"name": "large", "source": "Toy", "recipe": {}, "class_names": ("plain", "odd")}
@@ -90,7 +105,8 @@ def costs(root: Path) -> None:
     print(f"{1e3 * seconds(folder.is_done):.2f} ms")
 
     checkpoint = root / "last.ckpt"
-    torch.save({"weights": torch.randn(13_600_000)}, checkpoint)  # weights, two moments, best weights
+    # A checkpoint has the weights, two moments of the optimizer and the best weights.
+    torch.save({"weights": torch.randn(13_600_000)}, checkpoint)
     size = checkpoint.stat().st_size / 1e6
     print(f"last.ckpt of {size:.0f} MB: {1e3 * seconds(lambda: sign(checkpoint), 3):.1f} ms at each epoch")
 
@@ -105,10 +121,10 @@ def costs(root: Path) -> None:
 
 
 def main() -> int:
-    """Run both; return the exit code."""
+    """Damage files and time the checks; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=200, help="damaged files of each kind")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damage (%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         good = damage(Path(folder) / "fuzz", options.times, options.seed)

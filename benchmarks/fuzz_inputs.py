@@ -1,15 +1,15 @@
-"""Damaged images and CSVs, given to `mergerexp.data.build.prepare`: what becomes of them.
+"""Give damaged images and CSVs to `mergerexp.data.build.prepare`, and see what becomes of them.
 
 python benchmarks/fuzz_inputs.py --images 2000 --csvs 600 --seed 0 [--real FOLDER]
 
-named      refused, with a reason that names the file or the line
-harmless   used, and what came out is what the undamaged image, or another reader of the CSV, gives
-silent     used, and something else came out
-traceback  an exception that is no `UserError`
-hang       not done in a minute
+named      it was refused, with a reason that names the file or the line
+harmless   it was used, with the same result as the undamaged image, or as another reader of the CSV has
+silent     it was used, with another result
+traceback  there was an exception that is no `UserError`
+hang       it took more than a minute
 
-The exit code is 1 if anything is silent but what `VALID` tells, or a traceback or a hang. Everything drawn
-follows from the seed. The short version of this is ``tests/fuzz/test_inputs.py``.
+The exit code is 1 if there is a traceback, a hang, or a silent case of another kind of damage than those in
+`VALID`. All random numbers follow from the seed. ``tests/fuzz/test_inputs.py`` is a short version of this.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.damaged_images import IMAGE_DAMAGE, flipped, is_jpeg, picture
+from benchmarks.damaged_csvs import CSV_DAMAGE, FILES, table
+from benchmarks.damaged_images import IMAGE_DAMAGE, is_jpeg, picture
 from mergerexp.data.build import prepare
 from mergerexp.data.sources.folder.source import FolderSource
 from mergerexp.data.sources.folder.stamp import make_stamp
@@ -44,34 +45,52 @@ from mergerexp.errors import UserError
 SIZE = 64
 TIME_LIMIT = 60.0
 BATCH = 100
-HARMLESS_RMS = 3.0  # grey levels
+HARMLESS_RMS = 3.0  # the largest difference from the undamaged image that counts as harmless, in grey levels
 OUTCOMES = ("named", "harmless", "silent", "traceback", "hang")
-# Damage that can make another valid JPEG of one, which nobody can tell from what was meant: the format has
-# no checksum. Nothing of this is true of a PNG.
+# These kinds of damage may turn a JPEG into another valid one. Nobody can tell that it is damaged, since the
+# format has no checksum. A PNG has one.
 VALID = ("a flipped bit in the pixels", "a flipped bit in the header", "a few other bytes in the pixels")
 
 
 @dataclass
 class Tally:
-    """How often each kind of damage came out how, and examples of what is wrong."""
+    """The outcomes of each kind of damage.
+
+    Attributes
+    ----------
+    counts
+        The number of cases, by kind and outcome.
+    wrong
+        A line for each case that is not as it should be.
+    """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def add(self, kind: str, outcome: str, detail: str = "") -> None:
-        """Count one."""
+        """Count a case.
+
+        Parameters
+        ----------
+        kind
+            The kind of damage.
+        outcome
+            One of `OUTCOMES`.
+        detail
+            What is said about the case if it is not as it should be.
+        """
         self.counts[kind, outcome] += 1
         expected = kind.startswith("JPEG") and kind.removeprefix("JPEG, ") in VALID
         if outcome in ("traceback", "hang") or (outcome == "silent" and not expected):
             self.wrong.append(f"{kind}: {outcome}: {detail}")
 
     def table(self) -> str:
-        """Lay the counts out, a line a kind."""
+        """Return the counts as text, with a line for each kind."""
         kinds = sorted({kind for kind, _ in self.counts})
         lines = [f"{'':45}" + "".join(f"{outcome:>10}" for outcome in OUTCOMES)]
         for kind in [*kinds, "all"]:
             numbers = [
-                sum(n for (own, how), n in self.counts.items() if how == outcome and kind in (own, "all"))
+                sum(n for (of, how), n in self.counts.items() if how == outcome and kind in (of, "all"))
                 for outcome in OUTCOMES
             ]
             lines.append(f"{kind:45}" + "".join(f"{number:10}" for number in numbers))
@@ -79,7 +98,21 @@ class Tally:
 
 
 def fuzz_images(n: int, seed: int, pool: Prepares, folder: Path, real: Sequence[Path] = ()) -> Tally:
-    """Prepare damaged images in batches, beside two that are whole, and look at what comes out."""
+    """Prepare damaged images in batches, each with two undamaged ones, and compare the results.
+
+    Parameters
+    ----------
+    n
+        The number of damaged images.
+    seed
+        The seed of images and damage.
+    pool
+        The process that prepares them.
+    folder
+        The folder for the images.
+    real
+        Files of real JPEGs; every other image is one of these.
+    """
     rng, tally = random.Random(seed), Tally()
     for start in range(0, n, BATCH):
         batch: dict[str, tuple[str, bytes, bytes]] = {}
@@ -102,7 +135,10 @@ def fuzz_images(n: int, seed: int, pool: Prepares, folder: Path, real: Sequence[
 def _outcomes(
     pool: Prepares, root: Path, batch: dict[str, tuple[str, bytes, bytes]]
 ) -> dict[str, tuple[str, str]]:
-    """Prepare a folder; if that ends badly, prepare it again without all but one damaged file at a time."""
+    """Prepare a folder, and return outcome and details of each damaged image.
+
+    If the whole folder can't be prepared, it is prepared again with one damaged image at a time.
+    """
     how, detail = pool.prepare(root, {"on_error": "skip", "positive": "a"})
     if how in ("traceback", "hang", "named"):
         if len(batch) == 1:
@@ -132,91 +168,20 @@ def _outcomes(
     return outcomes
 
 
-# --- CSVs --------------------------------------------------------------------------------------------
-
-FILES = 12  # images that the CSVs list, half of them of either class
-
-
-def table(rng: random.Random) -> list[list[str]]:
-    """Make a right table of the images, with or without each of the columns that may be left out."""
-    zero, one = rng.choice([("0", "1"), ("other", "merger"), ("0.0", "1.0"), ("False", "True")])
-    columns: dict[str, list[str]] = {
-        "file": [f"{'ab'[i % 2]}/{i}.png" for i in range(FILES)],
-        "label": [one if i % 2 and i > 2 else zero for i in range(FILES)],
-        "objid": [str(587722981741363000 + i) for i in range(FILES)],
-        "group": [f"pair {i // 3}" for i in range(FILES)],
-        "z": [f"{0.01 * i:.2f}" if i != 5 else "" for i in range(FILES)],
-        "name": [f"M {i}, “é”" for i in range(FILES)],
-    }
-    for optional in ("objid", "group", "z", "name"):
-        if rng.random() < 0.3:
-            del columns[optional]
-    return [list(columns), *map(list, zip(*columns.values(), strict=True))]
-
-
-def _text(rows: Sequence[Sequence[str]], **options: Any) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer, **options).writerows(rows)
-    return buffer.getvalue().encode()
-
-
-def _cell(rng: random.Random, rows: list[list[str]], column: str, values: Sequence[str]) -> bytes:
-    """Change one value of a column, of the header's last column where there is no such column."""
-    at = rows[0].index(column) if column in rows[0] else -1
-    rng.choice(rows[1:])[at] = rng.choice(values)
-    return _text(rows)
-
-
-def _spliced(rng: random.Random, rows: list[list[str]], part: bytes, drop: int = 0) -> bytes:
-    data = _text(rows)
-    at = rng.randrange(len(data))
-    return data[:at] + part + data[at + drop :]
-
-
-def _with_column(rng: random.Random, rows: list[list[str]]) -> bytes:
-    """Add a column with a name of ours, or one that is there already, of equal values."""
-    name = rng.choice(
-        ["content", "objid", "group", "width", "height", "file", "label", "", "z", " z", "csv_z"]
-    )
-    return _text([[*row, name if i == 0 else "7"] for i, row in enumerate(rows)])
-
-
-def _shuffled(rng: random.Random, rows: list[list[str]]) -> bytes:
-    order = rng.sample(range(len(rows[0])), len(rows[0]))
-    return _text([[row[i] for i in order] for row in [rows[0], *rng.sample(rows[1:], FILES)]])
-
-
-BAD_LABELS = ("", "nan", "NA", "2", "third", "1.0", "1", "0", " 1 ", "TRUE", "é", "-0", "1e0", "x" * 500)
-BAD_OBJIDS = ("", "5.9e17", "1" * 30, "1" * 5000, "-7", "0x1f", "587722981741363001", "1.0", " 5", "+5", "٣")
-BAD_FILES = ("", "../x.png", "/etc/passwd", "nowhere.png", "a", "b/1.png", "./b/../b/1.png", "\0", "a" * 5000)
-
-CSV_DAMAGE: dict[str, Callable[[random.Random, list[list[str]]], bytes]] = {
-    "cut": lambda rng, rows: _text(rows)[: rng.randrange(len(_text(rows)))],
-    "a flipped bit": lambda rng, rows: flipped(_text(rows), rng.randrange(len(_text(rows))), rng),
-    "bytes missing": lambda rng, rows: _spliced(rng, rows, b"", rng.choice([1, 3, 10, 40])),
-    "something between": lambda rng, rows: _spliced(
-        rng,
-        rows,
-        rng.choice([b'"', b",", b"\n", b"\r", b"\r\n\r\n", b"\0", b"\xe9", b'""', b";", bytes(200)]),
-    ),
-    "a label": lambda rng, rows: _cell(rng, rows, "label", BAD_LABELS),
-    "an objid": lambda rng, rows: _cell(rng, rows, "objid", BAD_OBJIDS),
-    "a group": lambda rng, rows: _cell(rng, rows, "group", ("", "nan", "7", "7.0", "pair 1", "é" * 50)),
-    "a file": lambda rng, rows: _cell(rng, rows, "file", BAD_FILES),
-    "another column": _with_column,
-    "columns and rows shuffled": _shuffled,
-    "a line twice": lambda rng, rows: _text([*rows, rng.choice(rows)]),
-    "other separators": lambda rng, rows: _text(rows, delimiter=rng.choice(";\t|")),
-    "other quotes": lambda rng, rows: _text(rows, quotechar="'", quoting=csv.QUOTE_ALL),
-    "other line ends": lambda rng, rows: _text(rows, lineterminator=rng.choice(["\n", "\r", "\n\n", ",\n"])),
-    "another encoding": lambda rng, rows: (
-        _text(rows).decode().encode(rng.choice(["utf-16", "cp1252", "utf-8-sig", "utf-32"]), "replace")
-    ),
-}
-
-
 def fuzz_csvs(n: int, seed: int, pool: Prepares, folder: Path) -> Tally:
-    """Prepare CSVs, and compare each catalogue with what pandas reads in the same CSV."""
+    """Prepare damaged CSVs, and compare each catalogue with what pandas reads in the same CSV.
+
+    Parameters
+    ----------
+    n
+        The number of CSVs.
+    seed
+        The seed of images and damage.
+    pool
+        The process that prepares them.
+    folder
+        The folder for images and CSVs.
+    """
     rng, tally = random.Random(seed), Tally()
     root = folder / "listed"
     for i in range(FILES):
@@ -233,7 +198,7 @@ def fuzz_csvs(n: int, seed: int, pool: Prepares, folder: Path) -> Tally:
 
 
 def _difference(path: Path, root: Path, data: bytes) -> str:
-    """Tell what a data set says otherwise than its CSV, as pandas reads that; nothing if they agree."""
+    """Return how a data set differs from its CSV, as pandas reads that; nothing if the two agree."""
     dataset, problems = Dataset.open(path), _problems(path)
     try:
         read = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, encoding="utf-8-sig")
@@ -244,7 +209,7 @@ def _difference(path: Path, root: Path, data: bytes) -> str:
     used = dataset.catalogue
     if len(used) + len(problems) != len(read):
         return f"{len(used)} rows used and {len(problems)} named, of {len(read)}"
-    # Of lines with the same file the first is used, and the others are named.
+    # Of several lines with the same file, the first is used and the others are named.
     given = read[read["file"].isin(used["file"])].drop_duplicates("file")
     if given["file"].tolist() != used["file"].tolist():
         return f"the files are {used['file'].tolist()}, not {given['file'].tolist()}"
@@ -255,39 +220,56 @@ def _difference(path: Path, root: Path, data: bytes) -> str:
         if "objid" in listed and ours["objid"] != int(listed["objid"]):
             return f"row {i} has objid {ours['objid']}, not {listed['objid']}"
         for name, text in listed.items():
-            mine = ours.get(f"csv_{name}", text)
-            if name not in ("file", "label", "objid", "group") and not (mine == text or _equal(mine, text)):
-                return f"row {i} has {name} {mine!r}, not {text!r}"
+            value = ours.get(f"csv_{name}", text)
+            if name not in ("file", "label", "objid", "group") and not (value == text or _equal(value, text)):
+                return f"row {i} has {name} {value!r}, not {text!r}"
         stamp = make_stamp((root / ours["file"]).read_bytes(), SIZE, 1.0)[0]
         if not np.array_equal(stamp, dataset.images[i]):
             return f"row {i} has another image than {ours['file']}"
     if "group" in given:
-        theirs = [text.removesuffix(".0") for text in given["group"]]
-        pairs = set(zip(theirs, used["group"], strict=True))
-        if not len(pairs) == len(set(theirs)) == used["group"].nunique():
-            return f"groups are {used['group'].tolist()}, not {theirs}"
+        listed_groups = [text.removesuffix(".0") for text in given["group"]]
+        pairs = set(zip(listed_groups, used["group"], strict=True))
+        if not len(pairs) == len(set(listed_groups)) == used["group"].nunique():
+            return f"groups are {used['group'].tolist()}, not {listed_groups}"
     return ""
 
 
-def _equal(mine: Any, text: Any) -> bool:
+def _equal(value: Any, text: Any) -> bool:
+    """Tell whether a value of a catalogue and a text are the same number, or both are missing."""
     try:
-        return bool(float(mine) == float(text or "nan") or (text in ("", "nan") and np.isnan(mine)))
+        return bool(float(value) == float(text or "nan") or (text in ("", "nan") and np.isnan(value)))
     except (TypeError, ValueError):
         return False
 
 
-# --- running -----------------------------------------------------------------------------------------
-
-
 class Prepares:
-    """A process that prepares; replaced by a new one when it hangs or dies."""
+    """A process that prepares data sets, which is replaced by a new one when it hangs.
+
+    Parameters
+    ----------
+    sets
+        The folder for the data sets.
+    """
 
     def __init__(self, sets: Path) -> None:
         self.sets = sets
         self.pool: Pool | None = None
 
     def prepare(self, root: Path, options: dict[str, Any]) -> tuple[str, str]:
-        """Prepare a folder: ("done", the data set), ("named", a message), a traceback or a hang."""
+        """Prepare a data set.
+
+        Parameters
+        ----------
+        root
+            The folder of the images.
+        options
+            Further parameters of `FolderSource`.
+
+        Returns
+        -------
+        tuple
+            "done" and the path of the data set, or "named", "traceback" or "hang" and a message.
+        """
         self.pool = self.pool or multiprocessing.get_context("spawn").Pool(1)
         try:
             return self.pool.apply_async(_prepare, (root, self.sets, options)).get(TIME_LIMIT)
@@ -314,7 +296,7 @@ def _prepare(root: Path, sets: Path, options: dict[str, Any]) -> tuple[str, str]
 
 
 def _problems(path: Path) -> list[tuple[str, str]]:
-    """Return file and reason of each input that was left out."""
+    """Return file and reason for each input that was left out of a data set."""
     file = path / "problems.csv"
     if not file.exists():
         return []
@@ -335,11 +317,12 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def main() -> int:
+    """Print a table of outcomes, and every case that is not as it should be; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--csvs", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--real", type=Path, help="folder of JPEGs, every other image is taken from")
+    parser.add_argument("--images", type=int, default=2000, help="number of images (%(default)s)")
+    parser.add_argument("--csvs", type=int, default=600, help="number of CSVs (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of files and damage (%(default)s)")
+    parser.add_argument("--real", type=Path, help="folder of JPEGs, from which every other image is taken")
     args = parser.parse_args()
     real = sorted(args.real.rglob("*.jpg")) if args.real else []
     wrong: list[str] = []
@@ -355,7 +338,7 @@ def main() -> int:
             print(f"{n} {name}, {time.perf_counter() - start:.0f} s\n{tally.table()}\n")
             wrong += tally.wrong
         pool.close()
-    print("\n".join([f"{len(wrong)} silent though they could be told, tracebacks or hangs", *wrong]))
+    print("\n".join([f"tracebacks, hangs, and silent cases that could be detected: {len(wrong)}", *wrong]))
     return 1 if wrong else 0
 
 

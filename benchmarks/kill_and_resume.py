@@ -1,4 +1,4 @@
-"""Kill a run at random moments until it is done, and compare it with an undisturbed one, bit for bit.
+"""Kill a run at random moments until it is done, and compare its bits with those of an undisturbed one.
 
 python benchmarks/kill_and_resume.py --kills 10 data=simulated_small subset=0.3
 """
@@ -21,13 +21,21 @@ from mergerexp.files import read_json
 
 
 def command(overrides: list[str], root: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the command line and environment of the run below a folder of its own."""
+    """Return the command line and the environment of the run.
+
+    Parameters
+    ----------
+    overrides
+        The overrides of its config.
+    root
+        The root for its files.
+    """
     line = [sys.executable, "-m", "mergerexp.train", *overrides, "trainer.progress=false", "tracking=none"]
     return line, {**os.environ, "MERGEREXP_ROOT": str(root)}
 
 
-def where(root: Path) -> str:
-    """Say how far the run had come."""
+def progress(root: Path) -> str:
+    """Return how far the run below a root has come, as text."""
     for path in (root / "runs").glob("*/status.json"):
         status = read_json(path)
         if "stage" in status:
@@ -36,24 +44,24 @@ def where(root: Path) -> str:
 
 
 def epochs_of(root: Path) -> list[dict[str, float]]:
-    """Return the history of the run, as far as it has come."""
+    """Return the history of the run below a root, with a row for each epoch so far."""
     for path in (root / "runs").glob("*/history.json"):
         return list(read_json(path))
     return []
 
 
 def wait_for_epoch(process: subprocess.Popen[bytes], root: Path, epoch: int) -> None:
-    """Wait until the run has so many epochs behind it, or has ended."""
+    """Wait until the run has finished some epochs, or its process has ended."""
     while process.poll() is None and len(epochs_of(root)) < epoch:
         time.sleep(0.01)
 
 
 def main() -> None:
-    """Print where each kill hit, and whether the predictions are the same."""
+    """Print how far the run had come at each kill, and whether the predictions are identical."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=int, default=10, help="number of kills (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (%(default)s)")
     parser.add_argument("overrides", nargs="*", help="as for mergerexp.train")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
@@ -72,7 +80,7 @@ def main() -> None:
             time.sleep(rng.uniform(0.0, history[epoch]["seconds"]))
             process.send_signal(signal.SIGKILL)
             code = process.wait()
-            print(f"kill {kill + 1}: {'done already' if code == 0 else where(rough)}", flush=True)
+            print(f"kill {kill + 1}: {'done already' if code == 0 else progress(rough)}", flush=True)
         subprocess.run(line, env=environment, check=True, capture_output=True)
         files = [next((root / "runs").glob("*/predictions.parquet")) for root in (calm, rough)]
         results = [pd.read_parquet(file) for file in files]

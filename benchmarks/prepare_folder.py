@@ -1,4 +1,4 @@
-"""Images a second of `mergerexp.data.build.prepare` against a plain Pillow loop on the same files.
+"""Compare the speed of `mergerexp.data.build.prepare` with a plain Pillow loop over the same files.
 
 python benchmarks/prepare_folder.py FOLDER --size 128 --limit 5000
 """
@@ -20,7 +20,15 @@ from mergerexp.data.sources.folder.source import FolderSource
 
 
 def plain_loop(files: list[Path], size: int) -> None:
-    """Open, convert, crop and resize one file after the other in this thread."""
+    """Open, convert, crop and resize one file after the other in this thread.
+
+    Parameters
+    ----------
+    files
+        The image files.
+    size
+        The side of the resized images in pixels.
+    """
     stamps = np.empty((len(files), size, size, 3), dtype=np.uint8)
     for i, file in enumerate(files):
         with Image.open(file) as image:
@@ -31,8 +39,23 @@ def plain_loop(files: list[Path], size: int) -> None:
         stamps[i] = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def linked(folder: Path, limit: int, into: Path) -> list[Path]:
-    """Take up to `limit` files, in the classes' ratio, into a folder of their own."""
+def copied(folder: Path, limit: int, into: Path) -> list[Path]:
+    """Copy some of the files, in the ratio of the classes, to another folder.
+
+    Parameters
+    ----------
+    folder
+        The folder with a folder of images for each class.
+    limit
+        The most files to copy.
+    into
+        The other folder.
+
+    Returns
+    -------
+    list of Path
+        The copies.
+    """
     files = [entry.file for entry in FolderSource(folder, size=16).entries]
     chosen = files[:: max(1, -(-len(files) // limit))]
     for file in chosen:
@@ -42,16 +65,17 @@ def linked(folder: Path, limit: int, into: Path) -> list[Path]:
 
 
 def main() -> None:
+    """Print images per second of both, and the time of a second preparation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder with one folder of images a class")
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("folder", type=Path, help="folder with a folder of images for each class")
+    parser.add_argument("--size", type=int, default=128, help="side of the data set's images in pixels")
     parser.add_argument("--limit", type=int, default=1_000_000, help="use at most so many files")
-    parser.add_argument("--workers", type=int, help="processes; default: one a core")
+    parser.add_argument("--workers", type=int, help="processes; default: one for each core")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        files = linked(args.folder, args.limit, root / "images")
+        files = copied(args.folder, args.limit, root / "images")
         start = time.perf_counter()
         plain_loop(files, args.size)
         plain = len(files) / (time.perf_counter() - start)

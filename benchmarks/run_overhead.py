@@ -1,4 +1,4 @@
-"""Time a run from the start of its process to its first training step, part by part.
+"""Time the parts of a run from the start of its process to its first training step.
 
 python benchmarks/run_overhead.py data=simulated_small init=random
 """
@@ -21,11 +21,17 @@ from typing import Any
 
 
 class FirstStep(BaseException):
-    """Ends the run that is timed."""
+    """The run has come to its first training step; this ends it."""
 
 
 def child(folder: str) -> None:
-    """Be the run's process: time the parts up to the first step and print them as JSON."""
+    """Start the run in this process, time its parts up to the first step, and print them as JSON.
+
+    Parameters
+    ----------
+    folder
+        The folder of the planned run.
+    """
     spent: dict[str, float] = defaultdict(float)
 
     def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,10 +68,10 @@ def child(folder: str) -> None:
 
 
 def main() -> None:
-    """Print the median of each part."""
+    """Print median and extremes of each part."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=5, help="number of runs (%(default)s)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="as for mergerexp.train")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Time the submission of a sweep to Slurm and a look at it, beside the bare import of what they need.
+"""Time the submission of a sweep to Slurm and the status verb, in comparison with a bare import of libraries.
 
 python benchmarks/submission.py              # the 40 runs of the paper
 python benchmarks/submission.py --seeds 10   # 400 runs
@@ -18,31 +18,29 @@ from pathlib import Path
 DATA = ["data=simulated_small", "data.simulator.n_mergers=40", "data.simulator.n_noninteracting=60"]
 SWEEP = ["init=imagenet,random", "subset=0.1,0.17,0.3,0.5,1.0", "fold=0,1,2,3"]
 HELD = ["hydra/launcher=slurm", "hydra.launcher.gpus=0", "hydra.launcher.wait=false"]
-HELD.append("hydra.launcher.extra={hold: true}")  # the queue is timed, not what is in it
+HELD.append("hydra.launcher.extra={hold: true}")  # so that no job starts while others are submitted
 
 
 def seconds(*command: str) -> float:
-    """Return how long a command of this Python takes."""
+    """Return how long Python takes with some arguments, in seconds."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, capture_output=True)
     return time.perf_counter() - started
 
 
 def main() -> None:
-    """Print seconds, and how many times the bare import's they are."""
+    """Print the times in seconds, and their ratios to the bare import."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=1, help="40 runs for each")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds, with 40 runs for each")
+    parser.add_argument("--repeats", type=int, default=5, help="number of measurements (%(default)s)")
     arguments = parser.parse_args()
     seeds = f"seed={','.join(map(str, range(arguments.seeds)))}"
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         datasets = f"paths.datasets={Path(name) / 'datasets'}"
-        weights = (
-            f"paths.weights={Path(name) / 'weights'}"  # networks are tried by the first submission alone
-        )
+        weights = f"paths.weights={Path(name) / 'weights'}"  # shared, so that networks are tried only once
         os.environ["MERGEREXP_ROOT"] = name
         seconds("-m", "mergerexp.prepare", *DATA, datasets)
         for repeat in range(arguments.repeats):

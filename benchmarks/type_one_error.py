@@ -1,9 +1,9 @@
-"""How often the tests of the lesion study see a difference where there is none.
+"""Measure how often the significance tests of the lesion study find a difference where there is none.
 
-Two arms are equal over data sets: each fits a ridge regression to its own half of the features, and both
-halves tell as much about the class. Every replicate is a new data set with four rotating folds (test k,
-validation k+1, training on the other two) and nested subsets, as in the study; a test keeps its word if it
-rejects in as many of them as its level says.
+Two arms are equal on average over data sets: each fits a ridge regression to its own half of the features,
+and both halves have the same information about the class. Every replicate is a new data set with four
+rotating folds (test k, validation k+1, training on the other two) and nested subsets, as in the study. A test
+is right if the rate of its rejections is its level.
 
 python benchmarks/type_one_error.py --replicates 1600
 """
@@ -25,27 +25,57 @@ from mergerexp.analysis.lesion import compare_arms
 
 FOLDS = 4
 SUBSETS = (1.0, 0.5, 0.3, 0.17, 0.1)
-FEATURES = 20  # of each arm
-APART = 0.38  # distance of a class from the middle in each feature, in standard deviations
+FEATURES = 20  # the number of features of each arm
+# The distance of the mean of a class from the overall mean in each feature, in standard deviations.
+APART = 0.38
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 def ridge(x: Floats, label: Ints) -> Floats:
-    """Fit the label, as -1 or 1, by ridge regression; the last weight is the intercept."""
+    """Fit labels by ridge regression.
+
+    Parameters
+    ----------
+    x
+        The features, of shape (objects, features).
+    label
+        The labels, 0 or 1.
+
+    Returns
+    -------
+    NDArray
+        The weights of the features, and as the last one the intercept.
+    """
     x1 = np.column_stack([x, np.ones(len(x))])
     target = x1.T @ (2.0 * label - 1)
     return np.asarray(np.linalg.solve(x1.T @ x1 + np.eye(x1.shape[1]), target), dtype=np.float64)
 
 
 def predict(weights: Floats, x: Floats) -> Floats:
-    """Return a p_m: a logistic function of the fit."""
+    """Return p_m of each object, which is a logistic function of the fit.
+
+    Parameters
+    ----------
+    weights
+        The result of `ridge`.
+    x
+        The features, of shape (objects, features).
+    """
     p_m: Floats = expit(2 * (x @ weights[:-1] + weights[-1]))
     return p_m
 
 
 def simulate(setting: argparse.Namespace, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw a data set and return the test predictions of all runs on it."""
+    """Draw a data set, and return the test predictions of all runs on it.
+
+    Parameters
+    ----------
+    setting
+        The result of `parse_arguments`.
+    rng
+        The random numbers.
+    """
     half = setting.objects // 2
     label = np.repeat([0, 1], half)
     place = np.concatenate([rng.permutation(half), rng.permutation(half)])
@@ -68,7 +98,19 @@ def simulate(setting: argparse.Namespace, rng: np.random.Generator) -> pd.DataFr
 
 
 def rejections(table: pd.DataFrame, by: list[str], replicates: int, level: float) -> pd.Series:
-    """Return how often each test rejects, as text with its binomial standard error."""
+    """Return the rate of rejections of each test, as text with its binomial standard error.
+
+    Parameters
+    ----------
+    table
+        The p-values of the tests in all replicates.
+    by
+        The columns of the table that distinguish the tests.
+    replicates
+        The number of replicates.
+    level
+        The p-value below which a test rejects.
+    """
     p_value = table["p_value"].fillna(1 - table["p_better"]) if "p_better" in table else table["p_value"]
     counts = (p_value < level).groupby([table[name] for name in by]).sum()
 
@@ -80,6 +122,7 @@ def rejections(table: pd.DataFrame, by: list[str], replicates: int, level: float
 
 
 def parse_arguments() -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -87,10 +130,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=6000, help="size of a data set, half of it mergers")
     parser.add_argument("--subset-of", choices=("all", "train"), default="all", help="what a subset cuts")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each run")
-    parser.add_argument("--noise", type=float, default=0.0, help="of a training, relative to its weights")
+    parser.add_argument("--noise", type=float, default=0.0, help="noise of the weights, relative to them")
     parser.add_argument("--draws", type=int, default=1000, help="draws of a bootstrap")
     parser.add_argument("--level", type=float, default=0.05, help="p below which a test rejects")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data sets (%(default)s)")
     return parser.parse_args()
 
 

@@ -249,7 +249,7 @@ class Slurm:
             self._submit_again(again, reasons)
 
     def _may_submit_again(self, folder: JobFolder, reason: str | None) -> bool:
-        """Count a new submission, and tell whether it is allowed; without fault of the job, many are."""
+        """Count another submission of a job, and tell whether the limit for its reason allows it."""
         no_fault = (reason or "").startswith(NO_FAULT)
         kind = (folder.path, no_fault)
         self._submissions[kind] += 1
