@@ -169,7 +169,7 @@ def try_all(
     Parameters
     ----------
     do
-        The function; it raises a ValueError for an item with a mistake.
+        The function; it raises a UserError for an item with a mistake.
     items
         The items.
     label
@@ -191,7 +191,7 @@ def try_all(
     for item in items:
         try:
             results.append(do(item))
-        except ValueError as mistake:
+        except UserError as mistake:
             mistakes.append((label(item) if label else "", str(mistake)))
     if not mistakes:
         return results

@@ -61,8 +61,8 @@ class Setting:
         return " and ".join(limits)
 
     @property
-    def span(self) -> str:
-        """The same in few words, for a list of many keys."""
+    def short_limits(self) -> str:
+        """The allowed values in fewer words, for a list of many keys."""
         if self.choices or self.low == -INF or self.high == INF:
             return self.limits
         return f"{_text(self.low)} to {_text(self.high)}"
@@ -80,13 +80,15 @@ class Setting:
         return f"must be {self.limits or 'a finite number'}"
 
     def problem_of_strengths(self, strengths: list[float]) -> str | None:
-        """Say why a list of strengths is not one that begins with none and goes away from it."""
+        """Say why a list of strengths does not begin with the neutral one and grow ever more severe."""
         if self.neutral is None:
             return None
         away = [abs(strength - self.neutral) for strength in strengths]
         if len(away) > 1 and away[0] == 0 and all(a < b for a, b in itertools.pairwise(away)):
             return None
-        return f"must begin with {self.neutral:g}, none, and go away from it"
+        return (
+            f"must begin with {self.neutral:g}, which changes nothing, and grow more severe with each entry"
+        )
 
 
 def _text(number: float) -> str:

@@ -23,6 +23,11 @@ from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.view import state_table, watch
 from mergerexp.tracking.pending import complete_records, configured_tracking
 
+ABOUT = (
+    "Show what every run of a sweep is doing. The exit code is 1 if a run has failed, and 2 for a mistake in the "
+    "command."
+)
+
 
 def _console(stderr: bool) -> Console:
     console = Console(highlight=False, stderr=stderr)
@@ -38,7 +43,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     arguments
         The arguments; None for those of this process.
     """
-    parser = argparse.ArgumentParser(prog="python -m mergerexp.status", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m mergerexp.status",
+        description=ABOUT,
+    )
     parser.add_argument(
         "sweep",
         nargs="?",

@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Generic, TypeAlias
 
 from hydra.core.config_loader import ConfigLoader
@@ -34,6 +32,7 @@ from mergerexp.config.hydra_adapter import (
     run_hydra,
 )
 from mergerexp.config.launcher import Options
+from mergerexp.config.paths import set_machine_defaults
 from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
@@ -169,10 +168,7 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema], starts_jobs: bo
     """
     set_up_logging()
     wait_without_spinning()
-    # What the defaults in conf/*.yaml are on this machine.
-    os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")
-    has_server = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
-    os.environ.setdefault("MERGEREXP_TRACKING", "server" if has_server else "sqlite")
+    set_machine_defaults()
     with one_line_errors(), tempfile.TemporaryDirectory() as scratch:
         # Hydra leaves a multirun.yaml wherever a sweep has run, which a second user could not write again.
         os.environ["MERGEREXP_SCRATCH"] = scratch
@@ -206,10 +202,3 @@ def one_line_errors() -> Iterator[None]:
         message = str(interrupt) or "Interrupted: the same command goes on where this one stopped."
         console.print(message, style="yellow", soft_wrap=True)
         sys.exit(130)
-
-
-def _has_slurm() -> bool:
-    """Tell whether this machine belongs to a Slurm cluster: it has the commands, and knows the controller."""
-    known = os.environ.keys() & {"SLURM_CONF", "SLURM_CONF_SERVER"}
-    cached = any(Path(path).exists() for path in ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf"))
-    return shutil.which("sbatch") is not None and (bool(known) or cached)

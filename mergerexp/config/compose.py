@@ -8,7 +8,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from mergerexp.config.hydra_adapter import VERSION_BASE, CellComposer
-from mergerexp.config.paths import conf_dir
+from mergerexp.config.paths import conf_dir, set_machine_defaults
 from mergerexp.config.validate import Schema, validate
 
 
@@ -33,6 +33,7 @@ def compose_cell(
     ConfigError
         If Hydra or `validate` refuses it, with a line for each mistake.
     """
+    set_machine_defaults()
     if not GlobalHydra.instance().is_initialized():
         with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
             return compose_cell(config_name, overrides, schema, composer)

@@ -8,7 +8,7 @@ import json
 import shutil
 import textwrap
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -77,7 +77,10 @@ def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[st
         if (setting := declared(field)) is None:
             inner.append((key, chosen_schema(cfg, key) if field.name in CHOICES else types[field.name]))
         else:
-            yield from _entry(f"{key}={_value(cfg, key)}", _meaning(setting), width)
+            group, _, name = key.rpartition(".")
+            choice = CHOICES.get(group)
+            names = choice.names if choice is not None and choice.key == name else ()
+            yield from _entry(f"{key}={_value(cfg, key)}", _meaning(setting, names), width)
     for key, kind in inner:
         yield from ["", f"{key}: {_title(kind)}"]
         yield from _keys(cfg, kind, f"{key}.", width)
@@ -87,9 +90,10 @@ def _title(schema: type) -> str:
     return (schema.__doc__ or "").strip().splitlines()[0].replace("`", "")
 
 
-def _meaning(setting: Setting) -> str:
-    """Return what a key means, with unit and bounds."""
-    facts = "; ".join(filter(None, [setting.unit, setting.span]))
+def _meaning(setting: Setting, names: Sequence[str]) -> str:
+    """Return what a key means, with unit and bounds, or the names that it may have."""
+    limits = f"one of {', '.join(names)}" if names else setting.short_limits
+    facts = "; ".join(filter(None, [f"in {setting.unit}" if setting.unit else "", limits]))
     return f"{setting.meaning} ({facts})" if facts else setting.meaning
 
 

@@ -13,24 +13,25 @@ from mergerexp.config.validate import check_bounds, merged
 from mergerexp.errors import ConfigError
 from mergerexp.settings import declared, setting
 
+RERUN = (
+    "which runs that ended before start again. failed: those that failed or were lost; none: no run; all: "
+    "every run, at every call, so leave it out to go on with a sweep that was begun with it"
+)
+
 
 @dataclass(kw_only=True)
 class LocalOptions:
-    """Options of ``hydra/launcher=local``: this machine, each run in a process of its own."""
+    """Options of hydra/launcher=local: this machine, each run in a process of its own."""
 
     n_jobs: int | None = setting(
         "runs at once; null: one a GPU, or without any GPU one a core, as far as memory allows", 1, 1024
     )
-    rerun: str = setting(
-        "runs that are started though they ended before. failed: those that failed; none: no such run; all: "
-        "every one, at every call, so leave it out to go on with a sweep that was begun with it",
-        choices=("failed", "none", "all"),
-    )
+    rerun: str = setting(RERUN, choices=("failed", "none", "all"))
 
 
 @dataclass(kw_only=True)
 class SlurmOptions:
-    """Options of ``hydra/launcher=slurm``: one array of jobs for a sweep, through submitit."""
+    """Options of hydra/launcher=slurm: one array of jobs for a sweep, through submitit."""
 
     partition: str | None = setting(
         "partition; null: the site's default, as for account and qos", sbatch="partition"
@@ -55,7 +56,7 @@ class SlurmOptions:
     extra: dict[str, Any] | None = setting(
         "further options of sbatch, e.g. {constraint: h100, exclude: node13}"
     )
-    rerun: str = setting("see hydra/launcher=local", choices=("failed", "none", "all"))
+    rerun: str = setting(RERUN, choices=("failed", "none", "all"))
     wait: bool = setting(
         "look on until all is over; false: submit and leave; the same line, or mergerexp.status, shows how "
         "the jobs stand"

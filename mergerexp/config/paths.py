@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,3 +34,17 @@ def absolute_paths(cfg: TrainConfig) -> TrainConfig:
 
 def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
+
+
+def set_machine_defaults() -> None:
+    """Set the environment variables that the defaults in ``conf/`` ask for, as far as the user has not."""
+    os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")
+    has_server = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
+    os.environ.setdefault("MERGEREXP_TRACKING", "server" if has_server else "sqlite")
+
+
+def _has_slurm() -> bool:
+    """Tell whether this machine belongs to a Slurm cluster: it has the commands, and knows the controller."""
+    known = os.environ.keys() & {"SLURM_CONF", "SLURM_CONF_SERVER"}
+    cached = any(Path(path).exists() for path in ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf"))
+    return shutil.which("sbatch") is not None and (bool(known) or cached)

@@ -36,7 +36,7 @@ class PathsConfig:
 class DataConfig:
     """What every data set has, whatever its source."""
 
-    source: str = setting("where the images come from: a module of mergerexp.data.sources")
+    source: str = setting("where the images come from")
     name: str = setting("name of the data set, which names its folder")
     size: int = setting("side of the stored images", 16, 2048, unit="pixels")
     stretch: float | None = setting(
@@ -74,7 +74,7 @@ class SplitConfig:
 class ModelConfig:
     """What every model has, whatever its kind."""
 
-    kind: str = setting("kind of model", choices=("network", "nonparametric"), identity=False)
+    kind: str = setting("kind of model", identity=False)
 
 
 @dataclass(kw_only=True)
@@ -130,7 +130,7 @@ class InitConfig:
     """What every initialisation has; here all layers are trained at once."""
 
     name: str = setting("name of the initialisation, which names an arm of the study")
-    kind: str = setting("stages of training", choices=("one_stage", "two_stages"), identity=False)
+    kind: str = setting("stages of training", identity=False)
     weights: str = setting("what the backbone starts from", choices=("pretrained", "random"))
     lr_factor: float = setting(
         "factor on optimizer.lr when all layers are trained: random weights want a higher rate",

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mergerexp.config.schema import SplitConfig
 from mergerexp.data.store import Dataset
+from mergerexp.errors import DataError
 from mergerexp.seeding import seed_for
 
 Indices = NDArray[np.int64]
@@ -111,7 +112,7 @@ def make_split(
 
     Raises
     ------
-    ValueError
+    DataError
         If an argument is out of range, or a class would be empty in train, val or test.
     """
     _check(fold, folds, subset, subset_of, negatives)
@@ -150,15 +151,15 @@ def n_balanced(labels: ArrayLike) -> int:
 
 def _check(fold: int, folds: int, subset: float, subset_of: str, negatives: str) -> None:
     if folds < 3:
-        raise ValueError(f"split.folds must be at least 3 (test, validation, training), not {folds}")
+        raise DataError(f"split.folds must be at least 3 (test, validation, training), not {folds}")
     if not 0 <= fold < folds:
-        raise ValueError(f"fold must be in 0..{folds - 1}, not {fold}")
+        raise DataError(f"fold must be in 0..{folds - 1}, not {fold}")
     if not 0 < subset <= 1:
-        raise ValueError(f"subset must be in (0, 1], not {subset}")
+        raise DataError(f"subset must be in (0, 1], not {subset}")
     if subset_of not in ("all", "train"):
-        raise ValueError(f"split.subset_of must be 'all' or 'train', not {subset_of!r}")
+        raise DataError(f"split.subset_of must be 'all' or 'train', not {subset_of!r}")
     if negatives not in ("all", "matched"):
-        raise ValueError(f"split.negatives must be 'all' or 'matched', not {negatives!r}")
+        raise DataError(f"split.negatives must be 'all' or 'matched', not {negatives!r}")
 
 
 def _check_classes(split: Split, label: NDArray[np.generic], where: str) -> None:
@@ -166,7 +167,7 @@ def _check_classes(split: Split, label: NDArray[np.generic], where: str) -> None
         for value in (0, 1):
             if value not in label[part]:
                 n = np.count_nonzero(label == value)
-                raise ValueError(
+                raise DataError(
                     f"class {value} has no object in {name} ({where}, {n} of the class in all): "
                     "use fewer folds or more data"
                 )

@@ -23,5 +23,9 @@ class Strengths:
     zoom_out: list[float] = setting("factor on the galaxy's size", 0.05, 1.0, neutral=1.0)
     zoom_in: list[float] = setting("factor on the galaxy's size", 1.0, 20.0, neutral=1.0)
     star: list[float] = setting(
-        "peak of a star beside the galaxy; from 1 on it is saturated", 0.0, 1e6, neutral=0.0, unit="white"
+        "peak of a star beside the galaxy; from 1 on it is saturated",
+        0.0,
+        1e6,
+        neutral=0.0,
+        unit="units of white",
     )

@@ -30,7 +30,7 @@ class SimulatorSettings:
     stages: list[float] = setting("fractions of mergers on approach, at first passage and late", 0.0, 1.0)
     p_proj: float = setting("fraction of chance projections among the non-interacting", 0.0, 1.0)
     p_star: float = setting("chance of a bright star in front of a galaxy of either class", 0.0, 1.0)
-    depth: float = setting("sky noise", 0.1, 10.0, unit="SDSS's")
+    depth: float = setting("sky noise", 0.1, 10.0, unit="units of SDSS's")
     label_noise: float = setting("fraction of labels that are flipped", 0.0, 0.49)
 
     def problem(self) -> str | None:
