@@ -24,8 +24,8 @@ from mergerexp.sweep.view import state_table, watch
 from mergerexp.tracking.pending import complete_records, configured_tracking
 
 ABOUT = (
-    "Show what every run of a sweep is doing. The exit code is 1 if a run has failed, and 2 for a mistake in the "
-    "command."
+    "Show what every run of a sweep is doing. The exit code is 1 if a run has failed, and 2 for a mistake "
+    "in the command."
 )
 
 
