@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from mergerexp.config.validate import check_address
 from mergerexp.console import amount, set_up_logging
 from mergerexp.errors import UserError, explain
 from mergerexp.runs.job_folder import DONE, FAILED, LOST
-from mergerexp.runs.sweep_folder import SweepFolder, all_runs, choose_sweep, find_sweeps
+from mergerexp.runs.sweep_folder import SweepFolder, choose_sweep, find_sweeps
+from mergerexp.study.synchronize import sync
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.view import state_table, watch
-from mergerexp.tracking.pending import complete_records, configured_tracking
 
 ABOUT = (
     "Show what every run of a sweep is doing. The exit code is 1 if a run has failed, and 2 for a mistake "
@@ -35,18 +32,9 @@ def _console(stderr: bool) -> Console:
     return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=160)
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the arguments of the command line.
-
-    Parameters
-    ----------
-    arguments
-        The arguments; None for those of this process.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m mergerexp.status",
-        description=ABOUT,
-    )
+def parse() -> argparse.Namespace:
+    """Return the arguments of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m mergerexp.status", description=ABOUT)
     parser.add_argument(
         "sweep",
         nargs="?",
@@ -59,9 +47,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the folder with the runs and sweeps; default: $MERGEREXP_ROOT, or the working directory",
     )
     parser.add_argument("--list", action="store_true", help="list all sweeps")
-    parser.add_argument(
-        "--watch", action="store_true", help="keep the table up to date until all runs are over"
-    )
+    parser.add_argument("--watch", action="store_true", help="update the table until all runs are over")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs, on standard output")
     parser.add_argument(
         "--sync",
@@ -69,7 +55,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="ask the MLflow store of each run, or $MLFLOW_TRACKING_URI, what it has, and send the rest",
     )
     parser.add_argument("--cancel", action="store_true", help="cancel or stop the runs that are not over")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     if args.sync and (args.list or args.watch or args.json or args.cancel):
         parser.error("--sync can't be combined with --list, --watch, --json or --cancel")
     return args
@@ -115,38 +101,6 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
     elif not args.watch:
         console.print(state_table(states, title))
     return 1 if any(state.state in (FAILED, LOST) for state in states) else 0
-
-
-def sync(root: Path, beginning: str | None) -> int:
-    """Complete the MLflow records of the runs of a sweep, or of all runs below a root.
-
-    Parameters
-    ----------
-    root
-        The folder with the runs and sweeps.
-    beginning
-        The beginning of the id of the sweep; None for all runs.
-
-    Returns
-    -------
-    int
-        The exit code: 1 if a record is incomplete, or if no run has a store.
-
-    Raises
-    ------
-    UserError
-        If there is no such sweep or no run.
-    """
-    check_address("MLFLOW_TRACKING_URI", uri := os.environ.get("MLFLOW_TRACKING_URI"))
-    folders = all_runs(root) if beginning is None else choose_sweep(root / "sweeps", beginning).members()[0]
-    standing = complete_records(folders, functools.partial(configured_tracking, uri=uri), ask=True)
-    message = f"MLflow has {standing.begun - standing.lacking} of {standing.begun} runs that have begun"
-    if standing.storeless:
-        verb = "has" if standing.storeless == 1 else "have"
-        message += f", and {standing.storeless} more {verb} no store (tracking=none): "
-        message += "MLFLOW_TRACKING_URI names one"
-    print(message)
-    return 1 if standing.lacking or (standing.storeless and not standing.begun) else 0
 
 
 def main() -> int:

@@ -1,0 +1,43 @@
+"""Completing the MLflow records of the runs of a sweep, or of all runs below a root, from their folders."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from mergerexp.config.validate import check_address
+from mergerexp.runs.sweep_folder import all_runs, choose_sweep
+from mergerexp.tracking.pending import complete_records, configured_tracking
+
+
+def sync(root: Path, beginning: str | None) -> int:
+    """Complete the MLflow records of the runs of a sweep, or of all runs below a root.
+
+    Parameters
+    ----------
+    root
+        The folder with the runs and sweeps.
+    beginning
+        The beginning of the id of the sweep; None for all runs.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if a record is incomplete, or if no run has a store.
+
+    Raises
+    ------
+    UserError
+        If there is no such sweep or no run.
+    """
+    check_address("MLFLOW_TRACKING_URI", uri := os.environ.get("MLFLOW_TRACKING_URI"))
+    folders = all_runs(root) if beginning is None else choose_sweep(root / "sweeps", beginning).members()[0]
+    standing = complete_records(folders, functools.partial(configured_tracking, uri=uri), ask=True)
+    message = f"MLflow has {standing.begun - standing.lacking} of {standing.begun} runs that have begun"
+    if standing.storeless:
+        verb = "has" if standing.storeless == 1 else "have"
+        message += f", and {standing.storeless} more {verb} no store (tracking=none): "
+        message += "MLFLOW_TRACKING_URI names one"
+    print(message)
+    return 1 if standing.lacking or (standing.storeless and not standing.begun) else 0
