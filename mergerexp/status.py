@@ -20,10 +20,7 @@ from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.view import state_table, watch
 
-ABOUT = (
-    "Show what every run of a sweep is doing. The exit code is 1 if a run has failed, and 2 for a mistake "
-    "in the command."
-)
+ABOUT = "Show what every run of a sweep is doing. The exit code is 1 if a run has failed."
 
 
 def _console(stderr: bool) -> Console:
