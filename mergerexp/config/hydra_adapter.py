@@ -163,7 +163,10 @@ def compose_with_hydra(
     """
     try:
         with _initialised(args):
-            cfg = compose(args.config_name or config_name, _one_value_each(args), return_hydra_config=True)
+            overrides = _one_value_each(args)
+            if not args.multirun:  # then a sweep is a mistake, which Hydra names
+                overrides += [override for override in args.overrides if override not in overrides]
+            cfg = compose(args.config_name or config_name, overrides, return_hydra_config=True)
             loader = GlobalHydra.instance().config_loader()
             options = {group: loader.get_group_options(group) for group in cfg.hydra.runtime.choices}
     except COMPOSITION as error:
