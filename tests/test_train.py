@@ -126,7 +126,7 @@ def test_mistakes_of_ours_can_be_traced(train, capsys, monkeypatch):
 
 def test_help_on_a_sweep_that_is_none(refused, capsys):
     refused("fold=0,1", "--help")
-    assert "error: 3. To sweep over it, add --multirun" in capsys.readouterr().err
+    assert capsys.readouterr().err == "error: fold=0,1: several values need -m, as in -m fold=0,1\n"
 
 
 def test_same_run_twice_is_the_same_to_the_bit(train, only_run, tmp_path, monkeypatch):
