@@ -234,11 +234,8 @@ def _has_locks(folder: Path) -> bool:
         TemporaryDirectory(dir=folder, prefix=".locks-") as scratch,
     ):
         lock = FileLock(Path(scratch) / "lock")
-        try:
-            with lock:
-                return not isinstance(lock, SoftFileLock)  # this is used where there are no locks
-        except NotImplementedError:  # older versions of filelock raise this instead
-            return False
+        with lock:
+            return not isinstance(lock, SoftFileLock)  # this is used where there are no locks
 
 
 def _data_key(cfg: TrainConfig) -> str:
