@@ -125,6 +125,15 @@ def merged(empty: Callable[[], DictConfig], cfg: DictConfig, prefix: str) -> Any
 
 def _resolved(cfg: DictConfig) -> DictConfig:
     """Return a copy without interpolations; one that names nothing is refused under its own key."""
+    try:
+        return OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
+    except OmegaConfBaseException as error:
+        mistakes = _interpolation_mistakes(cfg) or [f"{error.full_key}: {str(error).splitlines()[0]}"]
+        raise ConfigError("\n".join(mistakes)) from error
+
+
+def _interpolation_mistakes(cfg: DictConfig) -> list[str]:
+    """Return a line for each key whose interpolation names nothing; none for those within a list."""
     raw = flatten(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
     reasons: dict[str, str] = {}
     for key in (key for key, value in raw.items() if isinstance(value, str) and "${" in value):
@@ -132,14 +141,9 @@ def _resolved(cfg: DictConfig) -> DictConfig:
             OmegaConf.select(cfg, key)
         except OmegaConfBaseException as error:
             reasons[key] = str(error).splitlines()[0]
-    # A key that only refers to a wrong one is not wrong itself.
+    # A key that only refers to a wrong one is not wrong itself, unless all refer to each other.
     wrong = [key for key in reasons if not any(f"${{{other}}}" in raw[key] for other in reasons)]
-    if reasons:  # all refer to each other where none is wrong by itself
-        raise ConfigError("\n".join(f"{key}={raw[key]}: {reasons[key]}" for key in wrong or reasons))
-    try:
-        return OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
-    except OmegaConfBaseException as error:  # within a list
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return [f"{key}={raw[key]}: {reasons[key]}" for key in wrong or reasons]
 
 
 def _fields(schema: type) -> set[str]:
