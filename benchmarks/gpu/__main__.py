@@ -28,12 +28,14 @@ STAGES = {
     "profile": 60,  # the kernels that the bare step spends its time in
     "recompile": 90,  # the compilation in a new process, which may use the cache of the first one
     "share": 170,  # several runs on one GPU
+    "share_captured": 170,  # the same with captured steps
     "study": 150,  # the complete command for a small sweep
     "resume": 120,  # whether a resumed run has the same bits, and the cost of deterministic algorithms
     "rate": 90,  # the speed of rating a survey: decoding images, and four networks
     "timm": 100,  # the training script of timm
 }
 
+MODULES = {"recompile": "compile", "share_captured": "share"}  # of stages that share one with another
 DEFAULT = "train,compile,share"
 
 
@@ -88,7 +90,7 @@ def run_stage(stage: str, limit: float, small: bool, scratch: Path, found: dict[
     str
         How the stage ended: ``ok``, or a reason.
     """
-    command = [sys.executable, "-m", f"benchmarks.gpu.{'compile' if stage == 'recompile' else stage}"]
+    command = [sys.executable, "-m", f"benchmarks.gpu.{MODULES.get(stage, stage)}"]
     environment = {**os.environ, "MERGEREXP_ROOT": str(scratch / "root"), "SCRATCH": str(scratch)}
     environment |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "SMALL": "1" if small else ""}
     environment |= {"STAGE": stage, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}

@@ -1,4 +1,8 @@
-"""Time 1, 2, 4 and 8 runs at once on one device, with time slices and, if it can be started, with MPS."""
+"""Time 1, 2, 4 and 8 runs at once on one device, with time slices and, if it can be started, with MPS.
+
+The runs train as a job does, or, in the stage `share_captured`, in a plain loop of steps that are captured as
+CUDA graphs.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +29,12 @@ from benchmarks.gpu.measure import (
     settings,
     synchronize,
 )
+from benchmarks.gpu.train import Loop
 
 EVERY = 1 if SMALL else 5  # steps between two looks at the clock
 AT_ONCE = (1, 2) if SMALL else (1, 2, 4, 8)
 PHASE_S = 1.0 if SMALL else 3.0
+CAPTURED = os.environ.get("STAGE") == "share_captured"
 MPS = "nvidia-cuda-mps-control"
 
 
@@ -67,7 +73,17 @@ class Log(pl.Callback):
         self._seen = 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Record the time after every `EVERY` steps; after the warm-up, wait for the phase of this run."""
+        """Record the step, and end the training after the last phase."""
+        trainer.should_stop = self.record()
+
+    def record(self) -> bool:
+        """Record the time after every `EVERY` steps; after the warm-up, wait for the phase of this run.
+
+        Returns
+        -------
+        bool
+            Whether the last phase is over.
+        """
         self._seen += 1
         if self._seen % EVERY == 0:
             synchronize()
@@ -76,8 +92,7 @@ class Log(pl.Callback):
             self.signals.give(f"{self.network}-ready-{self.number}")
             first = next(n for n in AT_ONCE if self.number < n)
             self.signals.wait(f"{self.network}-phase-{first}")
-        if self._seen % EVERY == 0 and (self.signals.folder / f"{self.network}-over").exists():
-            trainer.should_stop = True
+        return self._seen % EVERY == 0 and (self.signals.folder / f"{self.network}-over").exists()
 
 
 def train_networks(folder: Path, number: int) -> None:
@@ -85,8 +100,13 @@ def train_networks(folder: Path, number: int) -> None:
     for setting in settings(batches=(16,)):
         log = Log(Signals(folder), number, setting.network)
         dataset = long_epochs(setting)
-        run_folder = folder / f"run-{number}"
-        finetuning(protocol(setting, dataset, "trainer.threads=1", folder=run_folder), log)
+        if CAPTURED:
+            loop = Loop(setting, dataset, capture=GPU)
+            while not log.record():
+                loop.step()
+        else:
+            run_folder = folder / f"run-{number}"
+            finetuning(protocol(setting, dataset, "trainer.threads=1", folder=run_folder), log)
         (folder / f"{setting.network}-steps-{number}.json").write_text(json.dumps(log.ends))
 
 
@@ -124,7 +144,7 @@ def together(folder: Path, mode: str) -> None:
         for n, began, over in windows:
             steps = EVERY * sum(bisect_left(each, over) - bisect_left(each, began) for each in ends)
             setting.report(
-                "runs at once",
+                "captured runs at once" if CAPTURED else "runs at once",
                 runs=n,
                 mode=mode,
                 images_per_s=round(steps * setting.batch / (over - began), 1),

@@ -16,12 +16,14 @@ def main() -> None:
     """Train four runs on simulated galaxies, and report how long each took."""
     data = ["data=simulated_small"]
     if SMALL:
-        data += ["data.simulator.n_mergers=24", "data.simulator.n_noninteracting=48", "init.head_epochs=2"]
+        data += ["data.simulator.n_mergers=24", "data.simulator.n_noninteracting=48"]
     sweep = ["init=imagenet,random", "fold=0,1", f"trainer.max_epochs={1 if SMALL else 10}", "tracking=none"]
     command = [sys.executable, "-m", "mergerexp.train", "-m", *data, *sweep, "hydra/launcher=local"]
+    failed = 0
     for which in ("at first", "again, with all done"):
         started = time.perf_counter()
         done = subprocess.run(command, stdout=sys.stderr)
+        failed |= done.returncode
         report(
             f"mergerexp.train, four runs, {which}",
             s=round(time.perf_counter() - started, 1),
@@ -34,6 +36,8 @@ def main() -> None:
         about = {key: provenance.get(key) for key in ("device", "precision")}
         outcome = {key: status.get(key) for key in ("state", "seconds", "best_accuracy", "error")}
         report(folder.name.rsplit("-", 1)[0], **outcome, **about)
+    if failed:
+        sys.exit("the command failed")
 
 
 if __name__ == "__main__":

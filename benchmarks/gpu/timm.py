@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.gpu.measure import GPU, SCRATCH, SMALL, report, settings, spread
 
-RATE = re.compile(r"([0-9.]+)/s\s+\(\s*([0-9.]+)/s\)")
+RATE = re.compile(r"([0-9.]+)/s\s+\([0-9.]+s,\s*([0-9.]+)/s\)")
 
 
 def write_jpegs(folder: Path, n: int, size: int) -> None:
