@@ -10,7 +10,13 @@ from mergerexp.training.stage import Stage
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
 
-RUN = ("tracking=none", "init=random", "trainer.max_epochs=2", "trainer.device=cuda", "trainer.checkpoint_every_s=0.000001")
+RUN = (
+    "tracking=none",
+    "init=random",
+    "trainer.max_epochs=2",
+    "trainer.device=cuda",
+    "trainer.checkpoint_every_s=0.000001",
+)
 
 
 def test_a_run_is_trained_and_rated_there(train, only_run):
