@@ -34,7 +34,7 @@ ROPE = 0.001  # the largest difference of errors that counts as none
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Significance:
     """The result of a test.
 
     Attributes
@@ -71,7 +71,7 @@ class Posterior:
     p_worse: float
 
 
-def welch(errors_a: ArrayLike, errors_b: ArrayLike) -> Outcome:
+def welch(errors_a: ArrayLike, errors_b: ArrayLike) -> Significance:
     """Compare the errors of two sets of folds by Welch's t-test, as the paper does.
 
     Parameters
@@ -83,7 +83,7 @@ def welch(errors_a: ArrayLike, errors_b: ArrayLike) -> Outcome:
 
     Returns
     -------
-    Outcome
+    Significance
         The t and p of the test. Where the errors of neither method spread, t = 0 and p = 1/2 if they are
         equal, and both are NaN if they are not, since their uncertainty is unknown; the degrees of freedom
         are K + L - 2 then.
@@ -105,12 +105,12 @@ def welch(errors_a: ArrayLike, errors_b: ArrayLike) -> Outcome:
     with warnings.catch_warnings():  # one method without spread is warned of, though the formula allows it
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         found = ttest_ind(a, b, equal_var=False, alternative="less")
-    return Outcome(-float(found.statistic), float(found.pvalue), float(found.df))
+    return Significance(-float(found.statistic), float(found.pvalue), float(found.df))
 
 
 def stouffer(
     p_values: ArrayLike, weights: ArrayLike | None = None, correlation: ArrayLike | None = None
-) -> Outcome:
+) -> Significance:
     """Combine one-tailed p-values by Z = Σ w z / √(w' R w), with z = Φ⁻¹(1 - p).
 
     Independent p-values are combined as by Stouffer et al. 1949, with R = 1, and correlated ones as by Strube
@@ -127,7 +127,7 @@ def stouffer(
 
     Returns
     -------
-    Outcome
+    Significance
         The combined Z and its p-value.
 
     Raises
@@ -154,10 +154,10 @@ def stouffer(
         raise ValueError("correlation must lie in [-1, 1] and leave the weighted sum of z a variance")
     z = -ndtri(p.clip(1e-15, 1 - 1e-15))
     combined = float(w @ z / np.sqrt(w @ r @ w))
-    return Outcome(combined, float(ndtr(-combined)))
+    return Significance(combined, float(ndtr(-combined)))
 
 
-def paired_t(errors_a: ArrayLike, errors_b: ArrayLike) -> Outcome:
+def paired_t(errors_a: ArrayLike, errors_b: ArrayLike) -> Significance:
     """Compare two methods on the same folds by Student's paired t-test.
 
     Parameters
@@ -169,7 +169,7 @@ def paired_t(errors_a: ArrayLike, errors_b: ArrayLike) -> Outcome:
 
     Returns
     -------
-    Outcome
+    Significance
         The t and p of `corrected_t` without its correction.
 
     Raises
@@ -186,7 +186,7 @@ def paired_t(errors_a: ArrayLike, errors_b: ArrayLike) -> Outcome:
     return corrected_t(errors_a, errors_b, test_to_train=0.0)
 
 
-def corrected_t(errors_a: ArrayLike, errors_b: ArrayLike, test_to_train: float = 0.5) -> Outcome:
+def corrected_t(errors_a: ArrayLike, errors_b: ArrayLike, test_to_train: float = 0.5) -> Significance:
     """Compare two methods on the same folds by a paired t-test corrected for overlapping training sets.
 
     The test statistic is t = d̄ / √(s² (1/K + n_test/n_train)) with K - 1 degrees of freedom (Nadeau & Bengio
@@ -204,7 +204,7 @@ def corrected_t(errors_a: ArrayLike, errors_b: ArrayLike, test_to_train: float =
 
     Returns
     -------
-    Outcome
+    Significance
         The t and p of the test. Where the differences do not spread, t = 0 and p = 1/2 if they are 0, and
         both are NaN if they are not.
 
@@ -226,7 +226,7 @@ def corrected_t(errors_a: ArrayLike, errors_b: ArrayLike, test_to_train: float =
     if np.ptp(d) == 0:
         return _without_spread(d[0], df)
     t = float(d.mean() / np.sqrt(d.var(ddof=1) * (1 / len(d) + test_to_train)))
-    return Outcome(t, float(stdtr(df, -t)), df)
+    return Significance(t, float(stdtr(df, -t)), df)
 
 
 def correlated_bayes_t(
@@ -334,8 +334,8 @@ def _differences(errors_a: ArrayLike, errors_b: ArrayLike) -> Floats:
     return (b - a).round(12)
 
 
-def _without_spread(difference: float, df: int) -> Outcome:
+def _without_spread(difference: float, df: int) -> Significance:
     """Return the outcome of a t-test where nothing spreads, as counts of few objects may by chance."""
     if difference == 0:
-        return Outcome(0.0, 0.5, df)
-    return Outcome(np.nan, np.nan, df)
+        return Significance(0.0, 0.5, df)
+    return Significance(np.nan, np.nan, df)

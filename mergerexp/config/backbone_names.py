@@ -31,6 +31,11 @@ def backbone_names() -> frozenset[str]:
     return frozenset(names)
 
 
+def short_name(name: str) -> str:
+    """Return a backbone's name without the prefixes that say where timm took its weights from."""
+    return name.removeprefix("tf_").removeprefix("legacy_")
+
+
 def check_backbone(name: str) -> str | None:
     """Say what is wrong with a backbone's name, or None."""
     known = backbone_names()

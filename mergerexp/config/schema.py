@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from mergerexp.config.backbone_names import short_name
 from mergerexp.config.choice import Choice
 from mergerexp.degradations.settings import Strengths
 from mergerexp.settings import setting
@@ -98,7 +99,7 @@ class NetworkConfig(ModelConfig):
     @property
     def label(self) -> str:
         """What the model is called in the name of a run folder."""
-        return self.backbone.removeprefix("tf_").removeprefix("legacy_")
+        return short_name(self.backbone)
 
 
 @dataclass(kw_only=True)

@@ -27,9 +27,10 @@ from mergerexp.data.store import Dataset, find_dataset
 from mergerexp.errors import UserError, describe
 from mergerexp.evaluation.degraded import passes, rate_degraded
 from mergerexp.frames import records
-from mergerexp.models.stored import DESCRIPTION, WEIGHTS, StoredNetwork
+from mergerexp.models.stored import StoredNetwork
+from mergerexp.runs.run_folder import MODEL, PREDICTIONS, WEIGHTS
 from mergerexp.tracking.selection import cell_name, run_title
-from mergerexp.tracking.stored_predictions import PREDICTIONS, read_predictions
+from mergerexp.tracking.stored_predictions import read_predictions
 from mergerexp.tracking.study import at_largest_size
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
 from mergerexp.tracking.study_reader import NoAnswerError, StudyReader
@@ -190,7 +191,7 @@ class RobustnessMeasurement:
 
     def _load(self, run: dict[str, Any]) -> StoredNetwork:
         with tempfile.TemporaryDirectory() as folder:
-            for name in (DESCRIPTION, WEIGHTS):
+            for name in (MODEL, WEIGHTS):
                 self.reader.download(run["run_id"], name, Path(folder))
             return StoredNetwork.load(Path(folder), self.device)
 

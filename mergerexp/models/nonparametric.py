@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from mergerexp.errors import DataError
 from mergerexp.files import read_json, write_json, written
 from mergerexp.models.morphology import CASGM, FEATURES, GOOD
+from mergerexp.runs.run_folder import MODEL, WEIGHTS
 
 # Lotz et al. 2008, ApJ 672, 177; Conselice 2003, ApJS 147, 1. The smoothness is that of statmorph, as in
 # Lotz, Primack & Madau 2004. That of Conselice is ten times as large, and would find few mergers on pictures
@@ -219,10 +220,10 @@ def save(folder: Path, model: Nonparametric, measurement: dict[str, Any]) -> Non
     measurement
         A description of how its inputs were measured.
     """
-    with written(folder / "model.safetensors") as partial:
+    with written(folder / WEIGHTS) as partial:
         save_file(model.tensors(), partial)
     about = {"kind": "nonparametric", "method": model.method, **model.description()}
-    write_json(folder / "model.json", {**about, "measurement": measurement})
+    write_json(folder / MODEL, {**about, "measurement": measurement})
 
 
 def load(folder: Path) -> Nonparametric:
@@ -233,9 +234,9 @@ def load(folder: Path) -> Nonparametric:
     DataError
         If the model of the run is neither a rule nor a forest.
     """
-    method = read_json(folder / "model.json").get("method")
+    method = read_json(folder / MODEL).get("method")
     if method in RULES:
         return Rule(method)
     if method in FORESTS:
-        return Forest(method, **load_file(folder / "model.safetensors"))
+        return Forest(method, **load_file(folder / WEIGHTS))
     raise DataError(f"{folder}: model.json describes neither a rule nor a forest")

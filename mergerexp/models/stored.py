@@ -1,4 +1,4 @@
-"""The network of a finished run, rebuilt from its ``model.json`` and ``model.safetensors``."""
+"""The network of a finished run, as ``model.json`` and ``model.safetensors``: written, and rebuilt."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mergerexp.batches.images import Scaling
+from mergerexp.config.schema import TrainConfig
 from mergerexp.errors import WeightsError, describe
-from mergerexp.files import read_json
-from mergerexp.models.classifier import Classifier, exact_float32, merger_probability
+from mergerexp.files import read_json, write_json, written
+from mergerexp.models.classifier import Classifier, backbone_kwargs, exact_float32, merger_probability
+from mergerexp.runs.run_folder import MODEL, WEIGHTS
 
-DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 NETWORK = "network"  # the kind of a description that names none
 
 
@@ -55,7 +56,7 @@ class StoredNetwork:
         reading = folder / WEIGHTS
         try:  # the exceptions of JSON, safetensors, timm and torch have no common base
             state = load_file(reading)
-            reading = folder / DESCRIPTION
+            reading = folder / MODEL
             about = read_json(reading)
             if kind_of(about) != NETWORK:
                 raise ValueError(f"it describes a {kind_of(about)} model, not a network")
@@ -73,6 +74,34 @@ class StoredNetwork:
         scaled = (pixels * self._factor - self._offset).contiguous(memory_format=torch.channels_last)
         with exact_float32():
             return merger_probability(self.classifier(scaled).float().cpu().numpy())
+
+
+def save_network(folder: Path, classifier: Classifier, scaling: Scaling, cfg: TrainConfig) -> None:
+    """Write ``model.safetensors`` and ``model.json``, from which the network can be rebuilt.
+
+    The names of the tensors are ``backbone.<name in timm>`` and ``head.0``, ``head.2`` (weight, bias).
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
+    with written(folder / WEIGHTS) as partial:
+        save_file(state, partial)
+    write_json(folder / MODEL, _description(cfg, scaling))
+
+
+def _description(cfg: TrainConfig, scaling: Scaling) -> dict[str, Any]:
+    return {
+        "backbone": cfg.model.backbone,
+        "create_model": backbone_kwargs(cfg.model.backbone, cfg.data.size),
+        "head_units": cfg.model.head_units,
+        "input": {
+            "size": cfg.data.size,
+            "channels": "RGB",
+            "formula": "(pixel / scale - mean) / std",
+            "scale": scaling.scale,
+            "mean": list(scaling.mean),
+            "std": list(scaling.std),
+        },
+        "output": "softmax(logits)[1] is p_m",
+    }
 
 
 def kind_of(about: dict[str, Any]) -> str:

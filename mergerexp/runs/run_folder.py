@@ -17,6 +17,9 @@ from mergerexp.files import read_json, remove_partial, write_json, write_text
 from mergerexp.runs.job_folder import DONE, JobFolder, warn_once
 from mergerexp.seals import FILES, SEAL, check_listed, check_signed, digests
 
+# The files of a finished run, which are artifacts of its MLflow record too.
+HISTORY, PREDICTIONS, EXAMPLES = "history.json", "predictions.parquet", "examples.parquet"
+MODEL, WEIGHTS = "model.json", "model.safetensors"
 PROGRESS = ("started", "restarts", "seconds", "stage", "epoch", "best_accuracy")  # keys of status.json
 
 Moved = tuple[Path, Path] | None  # where a root was when a run was planned, and where it is now
@@ -120,12 +123,12 @@ class RunFolder(JobFolder):
     @property
     def history(self) -> Path:
         """The file with losses and accuracies, which has a row for each epoch."""
-        return self.path / "history.json"
+        return self.path / HISTORY
 
     @property
     def predictions(self) -> Path:
         """The file with p_m of every validation and test galaxy."""
-        return self.path / "predictions.parquet"
+        return self.path / PREDICTIONS
 
     @property
     def metrics(self) -> Path:
@@ -145,7 +148,7 @@ class RunFolder(JobFolder):
     @property
     def examples(self) -> Path:
         """The file with small images of some test galaxies."""
-        return self.path / "examples.parquet"
+        return self.path / EXAMPLES
 
     @property
     def sweeps(self) -> list[str]:
@@ -181,7 +184,6 @@ class RunFolder(JobFolder):
 
     def artifacts(self) -> list[Path]:
         """Return the files of a finished run that become artifacts in its MLflow record."""
-        model = [self.path / "model.safetensors", self.path / "model.json"]
         return [
             self.config,
             self.inputs,
@@ -190,7 +192,8 @@ class RunFolder(JobFolder):
             self.metrics,
             self.predictions,
             self.examples,
-            *model,
+            self.path / WEIGHTS,
+            self.path / MODEL,
         ]
 
     def begin_anew(self) -> None:

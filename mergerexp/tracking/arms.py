@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from mergerexp.config.backbone_names import short_name
 from mergerexp.config.schema import FOREST
 
 RunSettings = Mapping[str, str]  # the settings of one run by their dotted keys, as MLflow keeps them
@@ -110,5 +111,5 @@ def _distinguish(base: str, arms: Sequence[RunSettings]) -> list[str]:
 
 def _setting_text(key: str, value: str) -> str:
     if key == "model.backbone":
-        return value.removeprefix("tf_").removeprefix("legacy_")
+        return short_name(value)
     return value if key.endswith(".name") else f"{key.rpartition('.')[2]}={value}"

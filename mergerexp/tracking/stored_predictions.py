@@ -11,8 +11,8 @@ import pandas as pd
 
 from mergerexp.analysis.metrics import scores
 from mergerexp.errors import UserError
+from mergerexp.runs.run_folder import PREDICTIONS
 
-PREDICTIONS = "predictions.parquet"
 COLUMNS = ["objid", "group", "split", "label", "p_m"]
 
 

@@ -15,11 +15,11 @@ import pandas as pd
 from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json
 from mergerexp.frames import records
+from mergerexp.runs.run_folder import EXAMPLES, HISTORY
 from mergerexp.tracking.selection import Gap, run_title
 from mergerexp.tracking.study import Study, at_largest_size
 from mergerexp.tracking.study_reader import StudyReader
 
-EXAMPLES, HISTORY = "examples.parquet", "history.json"
 ROBUSTNESS = "robustness.parquet"  # This file is there only where `mergerexp.robustness` has been run.
 EPOCH_COLUMNS = ["stage", "epoch", "train_loss", "val_loss", "val_accuracy"]
 EXAMPLE_COLUMNS = ["objid", "fold", "seed", "label", "p_m"]

@@ -17,13 +17,14 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.console import ProgressReport
 from mergerexp.errors import NO_ROOM, UserError, describe, without_credentials
 from mergerexp.frames import records
+from mergerexp.runs.run_folder import PREDICTIONS
 from mergerexp.seals import sha256
 from mergerexp.tracking.arms import CELL
 from mergerexp.tracking.record import HASH, log_file
 from mergerexp.tracking.selection import Gap, run_title, runs_of_sweep, runs_with_setting, select
 from mergerexp.tracking.store import SYNC, open_store
 from mergerexp.tracking.store_file import StoreFile
-from mergerexp.tracking.stored_predictions import PREDICTIONS, ConsistencyCheck, read_predictions
+from mergerexp.tracking.stored_predictions import ConsistencyCheck, read_predictions
 from mergerexp.tracking.study import Study
 
 DOWNLOADS = 8  # how many files are downloaded at once

@@ -1,23 +1,18 @@
-"""The products of a run: p_m of every validation and test galaxy, and the model as plain files."""
+"""The predictions of a run: p_m of every validation and test galaxy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
-from mergerexp.batches.images import ImageStore, Scaling
-from mergerexp.config.schema import TrainConfig
+from mergerexp.batches.images import ImageStore
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
-from mergerexp.files import write_json, written
-from mergerexp.models.classifier import Classifier, backbone_kwargs, exact_float32, merger_probability
+from mergerexp.models.classifier import Classifier, exact_float32, merger_probability
 
 
 @torch.inference_mode()
@@ -85,31 +80,3 @@ def prediction_table(
             )
         )
     return pd.concat(parts, ignore_index=True)
-
-
-def save_model(folder: Path, classifier: Classifier, images: ImageStore, cfg: TrainConfig) -> None:
-    """Write ``model.safetensors`` and ``model.json``, from which the network can be rebuilt.
-
-    The names of the tensors are ``backbone.<name in timm>`` and ``head.0``, ``head.2`` (weight, bias).
-    """
-    state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
-    with written(folder / "model.safetensors") as partial:
-        save_file(state, partial)
-    write_json(folder / "model.json", _description(cfg, images.scaling))
-
-
-def _description(cfg: TrainConfig, scaling: Scaling) -> dict[str, Any]:
-    return {
-        "backbone": cfg.model.backbone,
-        "create_model": backbone_kwargs(cfg.model.backbone, cfg.data.size),
-        "head_units": cfg.model.head_units,
-        "input": {
-            "size": cfg.data.size,
-            "channels": "RGB",
-            "formula": "(pixel / scale - mean) / std",
-            "scale": scaling.scale,
-            "mean": list(scaling.mean),
-            "std": list(scaling.std),
-        },
-        "output": "softmax(logits)[1] is p_m",
-    }

@@ -18,6 +18,7 @@ from mergerexp.data.splits import Split, n_balanced, split_dataset
 from mergerexp.data.store import Dataset
 from mergerexp.errors import describe
 from mergerexp.files import write_json, written
+from mergerexp.models.stored import save_network
 from mergerexp.models.weights import WeightsFile
 from mergerexp.runs.endings import BEST_EPOCH, EPOCHS, HAS_DIVERGED
 from mergerexp.runs.job_folder import DONE, FAILED, RUNNING, STOPPED
@@ -28,7 +29,7 @@ from mergerexp.tracking.pending import Record
 from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb
-from mergerexp.training.predictions import predict_split, save_model
+from mergerexp.training.predictions import predict_split
 from mergerexp.training.protocol import TwoStageTraining
 from mergerexp.training.trained_model import Row, TrainedModel
 
@@ -153,7 +154,7 @@ def _train_network(
     classifier, images = network.classifier, network.images
     return TrainedModel(
         predictions=predict_split(classifier, images, dataset, split, cfg.trainer.eval_batch),
-        save=functools.partial(save_model, classifier=classifier, images=images, cfg=cfg),
+        save=functools.partial(save_network, classifier=classifier, scaling=images.scaling, cfg=cfg),
         history=network.history,
         metrics={
             BEST_EPOCH: float(network.best_epoch),

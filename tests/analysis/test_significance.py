@@ -11,8 +11,8 @@ from scipy import stats
 from mergerexp.analysis.paired_objects import Discordant, mcnemar, paired_bootstrap, resample_sums
 from mergerexp.analysis.significance import (
     ASSUMES,
-    Outcome,
     Posterior,
+    Significance,
     corrected_t,
     correlated_bayes_t,
     paired_t,
@@ -125,7 +125,7 @@ def test_mcnemar_agrees_with_the_binomial_test(only_a, only_b):
 
 def test_equal_errors_and_no_spread():
     assert welch(A, A).p_value == pytest.approx(0.5)
-    even = Outcome(0.0, 0.5, 3)
+    even = Significance(0.0, 0.5, 3)
     assert paired_t(A, A) == corrected_t(A, A) == even
     assert welch([0.1] * 3, [0.1] * 2) == even
     for nothing in (welch([0.1] * 3, [0.2] * 2), corrected_t([0.2] * 4, [0.1] * 4)):
@@ -142,7 +142,7 @@ def test_equal_errors_and_no_spread():
 def test_what_rounding_leaves_is_no_difference():
     """0.1 + 0.2 is not 0.3 to a computer."""
     rounded = [0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3]
-    assert paired_t(rounded, [0.3] * 4) == Outcome(0.0, 0.5, 3)
+    assert paired_t(rounded, [0.3] * 4) == Significance(0.0, 0.5, 3)
     assert welch(rounded, [0.3] * 4).p_value == 0.5
     assert math.isnan(paired_t([0.1, 0.2, 0.3], [0.4, 0.5, 0.1 + 0.2 + 0.3]).p_value)
 

@@ -12,8 +12,8 @@ from mergerexp.config.schema import TrainConfig
 from mergerexp.errors import WeightsError
 from mergerexp.files import read_json, write_json
 from mergerexp.models.classifier import create_classifier, input_scaling
-from mergerexp.models.stored import StoredNetwork
-from mergerexp.training.predictions import predict_logits, save_model
+from mergerexp.models.stored import StoredNetwork, save_network
+from mergerexp.training.predictions import predict_logits
 
 CPU = torch.device("cpu")
 
@@ -27,7 +27,7 @@ def store(folder, normalization="backbone", head_units=16):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     images = ImageStore(pixels, input_scaling(classifier.backbone, normalization), CPU)
     folder.mkdir(exist_ok=True)
-    save_model(folder, classifier, images, cfg)
+    save_network(folder, classifier, images.scaling, cfg)
     return classifier, images
 
 
