@@ -24,7 +24,7 @@ from mergerexp.config.device import resolve
 from mergerexp.config.schema import OptimizerConfig, TrainConfig
 from mergerexp.console import set_up_logging
 from mergerexp.data.build import prepare_dataset
-from mergerexp.data.splits import split_dataset
+from mergerexp.data.splits import make_split
 from mergerexp.data.store import Dataset
 from mergerexp.models.weights import find_weights
 from mergerexp.training.machine import choose_machine
@@ -67,7 +67,7 @@ def new_protocol(cfg: TrainConfig, folder: Path) -> TwoStageTraining:
         The folder for the checkpoint.
     """
     dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
-    split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+    split = make_split(dataset.labels, dataset.groups, cfg.split, cfg.fold, cfg.subset)
     weights = None
     if cfg.init.weights == "pretrained":
         weights = find_weights(cfg.model.backbone, cfg.model.pretrained, Path(cfg.paths.weights))

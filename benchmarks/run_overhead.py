@@ -52,7 +52,7 @@ def child(folder: str) -> None:
     Record.update = timed("MLflow", Record.update)  # type: ignore[method-assign]
     protocol.create_classifier = timed("network", protocol.create_classifier)
     job.Dataset.open = timed("data set and split", job.Dataset.open)  # type: ignore[method-assign]
-    run.split_dataset = timed("data set and split", run.split_dataset)
+    run.make_split = timed("data set and split", run.make_split)
 
     def first_step(self: Any, batch: Any, batch_idx: int) -> None:
         raise FirstStep

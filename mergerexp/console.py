@@ -6,16 +6,25 @@ import logging
 import time
 import warnings
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 log = logging.getLogger(__name__)
 
-console = Console(stderr=True, highlight=False, markup=False)  # without markup: names may have [brackets]
-if not console.is_terminal:
-    # In a log file, tables may be wider than a terminal that does not say its width.
-    console = Console(stderr=True, highlight=False, markup=False, width=160)
+
+def make_console(stderr: bool = True) -> Console:
+    """Return a console that shows names with [brackets] as they are.
+
+    In a file or a pipe its tables may be wider than a terminal that does not say its width.
+    """
+    options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False}
+    found = Console(**options)
+    return found if found.is_terminal else Console(**options, width=160)
+
+
+console = make_console()
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 BAR_AFTER_S = 1.0  # for work that takes less time, no bar is shown

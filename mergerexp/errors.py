@@ -117,9 +117,7 @@ def _owner_hint(path: Path) -> str:
     """Return to whom a file, or the nearest folder above it, belongs, and how two users can share a root."""
     import pwd
 
-    nearest = next((place for place in (path, *path.absolute().parents) if _exists(place)), None)
-    if nearest is None:
-        return ""
+    nearest = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))  # noqa: PTH110
     about = nearest.stat()
 
     def name(uid: int) -> str:
@@ -139,13 +137,6 @@ def _owner_hint(path: Path) -> str:
         "give your group the right to write (chmod -R g+rwX on it), and let both of you work with umask 002; "
         "or let MERGEREXP_ROOT name a folder of yours"
     )
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def without_credentials(text: str) -> str:

@@ -14,10 +14,12 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mergerexp.errors import NO_ROOM, UserError
 from mergerexp.seals import OTHER_HASH, sha256_of_json, sign
@@ -135,6 +137,29 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
+@contextmanager
+def restored_on_error(paths: Iterable[Path]) -> Iterator[None]:
+    """Restore small files that this block has changed, if it raises an error such as a refused submission.
+
+    Parameters
+    ----------
+    paths
+        The files; those that do not exist now are removed again.
+    """
+    before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    try:
+        yield
+    except (UserError, OSError):
+        for path in [path for path, content in before.items() if content is None]:
+            path.unlink(missing_ok=True)
+        for path, content in before.items():
+            # Only files that have changed are written, since the disk may be full.
+            if content is not None and not (path.is_file() and content == path.read_bytes()):
+                with written(path) as partial:
+                    partial.write_bytes(content)
+        raise
+
+
 def write_text(path: Path, text: str, signed: bool = False) -> None:
     """Write a text file in UTF-8.
 
@@ -192,6 +217,20 @@ def read_json(path: Path) -> Any:
     if found != sha256_of_json(content):
         raise UserError(f"{path} is damaged, or was changed since it was written: {OTHER_HASH}")
     return content[CONTENT] if content.keys() == {CONTENT} else content
+
+
+def is_locked(lock: FileLock) -> bool:
+    """Tell whether a process that this machine knows of holds a lock.
+
+    The answer is False if this user must not open the file of the lock.
+    """
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
 
 
 def flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

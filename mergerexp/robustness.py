@@ -30,10 +30,11 @@ def robustness(call: Call[RobustnessConfig]) -> Done:
 
     failed = 0
     for cfg in call.configs:
-        summary = RobustnessMeasurement(cfg).measure()
-        failed += len(summary.problems)
-        numbers = [f"{summary.rated} networks rated", f"{summary.before} before"]
-        numbers += [f"{len(summary.problems)} failed"] if summary.problems else []
+        done = RobustnessMeasurement(cfg)
+        done.measure()
+        failed += len(done.problems)
+        numbers = [f"{done.rated} networks rated", f"{done.before} before"]
+        numbers += [f"{len(done.problems)} failed"] if done.problems else []
         console.print(f"{cfg.tracking.experiment}: {', '.join(numbers)}")
     return Done(exit_code=int(failed > 0))
 

@@ -108,3 +108,9 @@ def check_listed(folder: Path, listed: Mapping[str, str], names: Iterable[str] |
             raise UserError(f"{path} is missing")
         if sha256(path) != listed[name]:
             raise UserError(f"{path} is damaged, or was changed since it was written: {OTHER_HASH}")
+
+
+def stamp(path: Path) -> list[int]:
+    """Return the size, time of change and inode of a file, which tell whether it may have been changed."""
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns, about.st_ino]

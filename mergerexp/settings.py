@@ -48,7 +48,6 @@ class Setting:
     unit: str = ""
     neutral: float | None = None
     identity: bool = True
-    sbatch: str | None = None
 
     @property
     def limits(self) -> str:

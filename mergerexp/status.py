@@ -9,9 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
-from mergerexp.console import amount, set_up_logging
+from mergerexp.console import amount, make_console, set_up_logging
 from mergerexp.errors import UserError, explain
 from mergerexp.runs.job_folder import DONE, FAILED, LOST
 from mergerexp.runs.sweep_folder import SweepFolder, choose_sweep, find_sweeps
@@ -21,12 +19,6 @@ from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.view import state_table, watch
 
 ABOUT = "Show what every run of a sweep is doing. The exit code is 1 if a run has failed."
-
-
-def _console(stderr: bool) -> Console:
-    console = Console(highlight=False, stderr=stderr)
-    # In a file or a pipe, tables may be wider than a terminal that does not say its width.
-    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=160)
 
 
 def parse() -> argparse.Namespace:
@@ -83,7 +75,7 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
         The exit code: 1 if a run has failed or is lost.
     """
     folders, labels = sweep.members()
-    console = _console(stderr=args.json)  # standard output is for the JSON alone
+    console = make_console(stderr=args.json)  # standard output is for the JSON alone
     if args.cancel:
         stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
         console.print(f"{amount(slurm_queue.cancel(folders), 'Slurm job')} cancelled{stopped}")
@@ -94,7 +86,7 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
     title = f"sweep {sweep.name}"
     states = watch(console, title, read_states) if args.watch else read_states()
     if args.json:
-        print(json.dumps({"sweep": sweep.name, "runs": [state.as_dict() for state in states]}, indent=1))
+        print(json.dumps({"sweep": sweep.name, "runs": [vars(state) for state in states]}, indent=1))
     elif not args.watch:
         console.print(state_table(states, title))
     return 1 if any(state.state in (FAILED, LOST) for state in states) else 0

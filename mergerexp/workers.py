@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -47,8 +47,8 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
     UserError
         If a worker died, for example for lack of memory.
     """
-    with _one_thread_each():
-        pool = _Pool(workers, multiprocessing.get_context("spawn"), _start_worker)
+    with environment(dict.fromkeys(THREAD_VARIABLES, "1")):
+        pool = _Pool(workers, multiprocessing.get_context("spawn"), _end_with_parent)
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -72,30 +72,35 @@ class _Pool(ProcessPoolExecutor):
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes that are started in this block use one thread each.
-
-    Libraries read these variables when they are imported.
-    """
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables in this block, or remove those that are None."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set(before)
 
 
-def _start_worker() -> None:
-    """Let this worker end with its parent process; otherwise it would wait forever if that were killed."""
-    threading.Thread(target=_follow_parent, daemon=True).start()
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def on_end_of_parent(act: Callable[[], None]) -> None:
+    """Call a function when the parent process has ended."""
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            act()
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    on_end_of_parent(lambda: os._exit(1))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.paths import absolute_paths
-from mergerexp.config.schema import NetworkConfig, TrainConfig
+from mergerexp.config.schema import NetworkConfig, SplitConfig, TrainConfig
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.files import write_json
 from mergerexp.hashing import digest
@@ -75,10 +75,8 @@ def add_run(
     cell = (f"paths.root={root}", "data=simulated_small", *overrides)
     cfg = absolute_paths(compose_cell("train", cell, TrainConfig))
     objids, labels = galaxies()
-    split = make_split(
-        labels, np.arange(len(labels)) // 2, fold=cfg.fold, folds=cfg.split.folds, subset=cfg.subset,
-        subset_of="all", negatives="all", seed=0,
-    )  # fmt: skip
+    settings = SplitConfig(folds=cfg.split.folds, seed=0, subset_of="all", negatives="all")
+    split = make_split(labels, np.arange(len(labels)) // 2, settings, cfg.fold, cfg.subset)
     identity = digest([*map(str, overrides), content_hash, len(list(root.glob("runs/*")))])
     name = str(getattr(cfg.model, "method", cfg.init.name))
     folder = RunFolder(root / "runs" / f"study-{name}-{cfg.subset:g}-{cfg.fold}-{identity}")

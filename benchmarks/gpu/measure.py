@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.device import resolve
 from mergerexp.config.schema import TrainConfig
-from mergerexp.data.splits import split_dataset
+from mergerexp.data.splits import make_split
 from mergerexp.data.store import Dataset
 from mergerexp.training.machine import choose_machine
 from mergerexp.training.protocol import TwoStageTraining
@@ -128,7 +128,7 @@ def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path =
         "trainer.checkpoint_every_s=100000",
     ]
     cfg = compose_cell("train", [*chosen, *overrides], TrainConfig)
-    split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+    split = make_split(dataset.labels, dataset.groups, cfg.split, cfg.fold, cfg.subset)
     machine = choose_machine(resolve(cfg.trainer, None))
     folder.mkdir(parents=True, exist_ok=True)
     return TwoStageTraining(cfg, dataset, split, None, machine, folder / "last.ckpt", lambda rows: None)

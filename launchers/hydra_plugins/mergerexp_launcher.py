@@ -28,9 +28,6 @@ for _path in sorted((conf_dir() / GROUP).glob("*.yaml")):
 class _OurLauncher(Launcher):
     def __init__(self, **options: Any) -> None:
         self.options = options
-        self.config: DictConfig | None = None
-        self.task_function: TaskFunction | None = None
-        self.hydra_context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store what Hydra passes to a launcher."""
@@ -55,9 +52,6 @@ class _OurLauncher(Launcher):
         from mergerexp.config.launcher import read_options
         from mergerexp.sweep.hydra_task import launch
 
-        assert self.config is not None
-        assert self.task_function is not None
-        assert self.hydra_context is not None
         options, task = read_options(type(self).__name__, self.options), self.task_function
         if isinstance(task, Application):
             return task.sweep(self.hydra_context.config_loader, self.config.hydra, job_overrides, options)

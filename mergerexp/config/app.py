@@ -24,19 +24,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.call import Call, Cell, Done, labels
-from mergerexp.config.hydra_adapter import (
-    FULL_ERROR,
-    CellComposer,
-    as_before_hydra,
-    read_command_line,
-    run_hydra,
-)
+from mergerexp.config.hydra_adapter import FULL_ERROR, CellComposer, read_command_line, run_hydra
 from mergerexp.config.launcher import Options
 from mergerexp.config.paths import set_machine_defaults
 from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.errors import ConfigError, UserError, explain, try_all
+from mergerexp.workers import environment
 
 LAUNCHER = re.compile(r"[+~]*hydra[./]launcher\b")
 
@@ -118,7 +113,7 @@ class Application(Generic[Schema]):
         if not self.starts_jobs:
             raise ConfigError("hydra/launcher: this verb starts no jobs; leave it out")
         composer = CellComposer(hydra.job.config_name, self.schema, loader, _as_given(hydra.overrides.hydra))
-        with as_before_hydra(self._full_error):
+        with environment({FULL_ERROR: self._full_error}):
             values = self._run([list(overrides) for overrides in job_overrides], composer.compose, options)
         returns = []
         for overrides, value in zip(job_overrides, values or [None] * len(job_overrides), strict=True):
@@ -135,12 +130,12 @@ class Application(Generic[Schema]):
         """Compose and validate all cells, then call the verb; return its values."""
         if not cells:
             raise ConfigError("the sweep has no cell: one of its overrides gives no value")
-        label_of = {tuple(cell): label for cell, label in zip(cells, labels(cells), strict=True)}
 
-        def checked(cell: list[str]) -> Cell[Schema]:
-            return Cell(tuple(cell), validate(compose(cell), self.schema))
+        def checked(item: tuple[str, list[str]]) -> Cell[Schema]:
+            return Cell(tuple(item[1]), validate(compose(item[1]), self.schema), item[0])
 
-        call = Call(try_all(checked, cells, lambda cell: label_of[tuple(cell)]), options)
+        labelled = zip(labels(cells), cells, strict=True)
+        call = Call(try_all(checked, labelled, lambda item: item[0]), options)
         done = self.verb(call)
         self.exit_code = max(self.exit_code, done.exit_code)
         return done.values

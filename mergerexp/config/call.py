@@ -22,10 +22,13 @@ class Cell(Generic[Config]):
         The overrides that make it.
     cfg
         Its config.
+    label
+        The overrides that tell it from the sweep's other cells; empty for a single run.
     """
 
     overrides: tuple[str, ...]
     cfg: Config
+    label: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from mergerexp.config.paths import conf_dir, set_machine_defaults
 from mergerexp.config.validate import Schema, validate
 
 
-def compose_cell(
-    config_name: str, overrides: Sequence[str], schema: type[Schema], composer: CellComposer | None = None
-) -> Schema:
+def compose_cell(config_name: str, overrides: Sequence[str], schema: type[Schema]) -> Schema:
     """Compose and validate the config of a run, as a verb does.
 
     Parameters
@@ -25,8 +23,6 @@ def compose_cell(
         Overrides as on the command line.
     schema
         The config's root dataclass.
-    composer
-        What composes; one that is shared by many calls composes each choice of groups once.
 
     Raises
     ------
@@ -36,5 +32,5 @@ def compose_cell(
     set_machine_defaults()
     if not GlobalHydra.instance().is_initialized():
         with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
-            return compose_cell(config_name, overrides, schema, composer)
-    return validate((composer or CellComposer(config_name, schema)).compose(overrides), schema)
+            return compose_cell(config_name, overrides, schema)
+    return validate(CellComposer(config_name, schema).compose(overrides), schema)

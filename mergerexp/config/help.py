@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mergerexp.config.hydra_adapter import compose_with_hydra
 from mergerexp.config.launcher import SCHEMAS
 from mergerexp.config.schema import CHOICES
-from mergerexp.config.validate import chosen_schema
+from mergerexp.config.validate import chosen_schema, field_names
 from mergerexp.settings import Setting, declared
 
 INDENT = 34  # characters before a key's meaning
@@ -47,7 +47,7 @@ def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
         If the options can't be composed, with a line for each mistake.
     """
     cfg, options = compose_with_hydra(args, name, schema)
-    groups = {*_fields(schema), "experiment", "hydra/launcher"}
+    groups = {*field_names(schema), "experiment", "hydra/launcher"}
     chosen = cfg.hydra.runtime.choices.items()
     choices = {group: option for group, option in chosen if group in groups and option != "basic"}
     width = min(max(shutil.get_terminal_size((WIDTHS[1], 24)).columns, WIDTHS[0]), WIDTHS[1])
@@ -63,10 +63,6 @@ def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
         lines += ["", f"hydra.launcher: {_title(launcher)}"]
         lines += list(_keys(cfg, launcher, "hydra.launcher.", width))
     return "\n".join(lines)
-
-
-def _fields(schema: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(schema)}
 
 
 def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[str]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -33,6 +32,7 @@ from yaml import YAMLError
 from mergerexp.config.keys import form_of, known_keys, who_has
 from mergerexp.config.paths import conf_dir
 from mergerexp.errors import ConfigError
+from mergerexp.workers import environment
 
 VERSION_BASE = "1.3"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: errors are raised, not printed
@@ -136,7 +136,7 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
     version.setbase(VERSION_BASE)
     overrides = list(args.overrides)  # Hydra adds its own
     try:
-        with _errors_raised():
+        with environment({FULL_ERROR: "1"}):
             _run_hydra(args, get_args_parser(), task, str(conf_dir()), config_name)
     except COMPOSITION as error:
         if task.has_begun or isinstance(error, ConfigError):
@@ -176,16 +176,12 @@ def compose_with_hydra(
     }
 
 
-@contextmanager
-def _initialised(args: argparse.Namespace) -> Iterator[None]:
+def _initialised(args: argparse.Namespace) -> AbstractContextManager[None]:
     """Initialise Hydra with the folders of a command line."""
     folder = args.config_path or str(conf_dir())
     if folder.startswith("pkg://"):
-        with initialize_config_module(folder.removeprefix("pkg://"), version_base=VERSION_BASE):
-            yield
-    else:
-        with initialize_config_dir(folder, version_base=VERSION_BASE):
-            yield
+        return initialize_config_module(folder.removeprefix("pkg://"), version_base=VERSION_BASE)
+    return initialize_config_dir(folder, version_base=VERSION_BASE)
 
 
 def _one_value_each(args: argparse.Namespace) -> list[str]:
@@ -212,30 +208,6 @@ def _raise_all_mistakes(
     with _initialised(args):
         CellComposer(args.config_name or config_name, schema).compose(given)
     raise ConfigError(_explain(error, overrides, schema)[0]) from error  # it was something else
-
-
-@contextmanager
-def _errors_raised() -> Iterator[None]:
-    before = os.environ.get(FULL_ERROR)
-    os.environ[FULL_ERROR] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(FULL_ERROR)
-        if before is not None:
-            os.environ[FULL_ERROR] = before
-
-
-@contextmanager
-def as_before_hydra(value: str | None) -> Iterator[None]:
-    """Set `FULL_ERROR` as the user has it for what is done within Hydra: jobs inherit the environment."""
-    os.environ.pop(FULL_ERROR, None)
-    if value is not None:
-        os.environ[FULL_ERROR] = value
-    try:
-        yield
-    finally:
-        os.environ[FULL_ERROR] = "1"
 
 
 class CellComposer:

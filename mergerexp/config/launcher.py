@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +9,9 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.validate import check_bounds, merged
 from mergerexp.errors import ConfigError
-from mergerexp.settings import declared, setting
+from mergerexp.settings import setting
 
+AS_IT_IS = ("partition", "account", "qos")  # settings that sbatch has options of the same name for
 RERUN = (
     "which runs that ended before start again. failed: those that failed or were lost; none: no run; all: "
     "every run, at every call, so leave it out to go on with a sweep that was begun with it"
@@ -33,11 +32,9 @@ class LocalOptions:
 class SlurmOptions:
     """Options of hydra/launcher=slurm: one array of jobs for a sweep, through submitit."""
 
-    partition: str | None = setting(
-        "partition; null: the site's default, as for account and qos", sbatch="partition"
-    )
-    account: str | None = setting("account that is charged", sbatch="account")
-    qos: str | None = setting("quality of service", sbatch="qos")
+    partition: str | None = setting("partition; null: the site's default, as for account and qos")
+    account: str | None = setting("account that is charged")
+    qos: str | None = setting("quality of service")
     gpus: int = setting("GPUs of each job", 0, 64)
     gpu_type: str | None = setting("kind of GPU, e.g. a100")
     cpus: int = setting("cores of each job", 1, 1024)
@@ -65,12 +62,7 @@ class SlurmOptions:
     def for_sbatch(self) -> dict[str, Any]:
         """Return what ``sbatch`` is told beside what submitit has a name for."""
         gres = {"gres": f"gpu:{self.gpu_type}:{self.gpus}" if self.gpu_type else f"gpu:{self.gpus}"}
-        as_they_are = {
-            setting.sbatch: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if (setting := declared(field)) is not None and setting.sbatch is not None
-        }
-        given = {key: value for key, value in as_they_are.items() if value is not None}
+        given = {key: value for key in AS_IT_IS if (value := getattr(self, key)) is not None}
         return {**given, **(gres if self.gpus else {}), "requeue": True, **(self.extra or {})}
 
 
@@ -106,9 +98,8 @@ def read_options(name: str, values: Any) -> Options:
     ConfigError
         On an unknown key, a value of the wrong type or out of bounds.
     """
-    schema = OmegaConf.structured(SCHEMAS[name])
     given = OmegaConf.create(values)
-    options: Options = merged(lambda: copy.deepcopy(schema), given, "hydra.launcher.")
+    options: Options = merged(lambda: OmegaConf.structured(SCHEMAS[name]), given, "hydra.launcher.")
     check_bounds(options, "hydra.launcher.")
     if isinstance(options, SlurmOptions):
         _check_slurm(options)

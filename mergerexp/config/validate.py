@@ -58,7 +58,9 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     checked = typed(cfg, schema)
     check_bounds(checked, "")
     groups = list(_groups(checked, ""))
-    mistakes = [f"{key}{problem}" for key, group in groups if (problem := _problem(group)) is not None]
+    mistakes = [
+        f"{key}{problem}" for key, group in groups if (problem := getattr(group, "problem", lambda: None)())
+    ]
     checks = [(check, group) for _, group in groups for kind, check in CHECKS if isinstance(group, kind)]
     try:
         try_all(lambda item: item[0](item[1]), checks)
@@ -78,7 +80,7 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
         With a line for each unknown or missing key and each value of the wrong type.
     """
     cfg = _resolved(cfg)
-    groups = {name: chosen_schema(cfg, name) for name in CHOICES if name in _fields(schema)}
+    groups = {name: chosen_schema(cfg, name) for name in CHOICES if name in field_names(schema)}
 
     def empty() -> DictConfig:
         node = OmegaConf.structured(schema)
@@ -146,7 +148,8 @@ def _interpolation_mistakes(cfg: DictConfig) -> list[str]:
     return [f"{key}={raw[key]}: {reasons[key]}" for key in wrong or reasons]
 
 
-def _fields(schema: type) -> set[str]:
+def field_names(schema: type) -> set[str]:
+    """Return the names of a dataclass's fields."""
     return {field.name for field in dataclasses.fields(schema)}
 
 
@@ -248,25 +251,6 @@ def _groups(node: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from _groups(group, f"{key}{field.name}.")
 
 
-def _problem(group: Any) -> str | None:
-    """Return what a group's own ``problem()`` says of its values beside each other, if it has one."""
-    problem: str | None = getattr(group, "problem", lambda: None)()
-    return problem
-
-
-def _check_data(data: DataConfig) -> None:
-    _check_file_name("data.name", data.name)
-
-
-def _check_augment(augment: AugmentConfig) -> None:
-    _check_file_name("augment.name", augment.name)
-
-
-def _check_run(cfg: TrainConfig) -> None:
-    if isinstance(cfg.model, NetworkConfig):
-        _check_network(cfg.model, cfg.init.weights == "pretrained")
-
-
 def _check_init(init: InitConfig) -> None:
     """See that a shipped initialisation is what its name says: no setting turns it into another."""
     _check_file_name("init.name", init.name)
@@ -349,22 +333,25 @@ def _check_list(key: str, entries: list[Any] | None) -> None:
         raise ConfigError(f"{key}={entries}: one entry at least is needed, and none twice")
 
 
-def _check_network(model: NetworkConfig, is_pretrained: bool) -> None:
+def _check_network(cfg: TrainConfig) -> None:
+    model = cfg.model
+    if not isinstance(model, NetworkConfig):
+        return
     if problem := check_backbone(model.backbone):
         raise ConfigError(f"model.backbone={model.backbone}: {problem}")
-    where = model.pretrained
-    if is_pretrained and where not in ("wheel", "hub") and not Path(where).expanduser().is_file():
+    where, is_path = model.pretrained, model.pretrained not in ("wheel", "hub")
+    if cfg.init.weights == "pretrained" and is_path and not Path(where).expanduser().is_file():
         raise ConfigError(f"model.pretrained={where}: no such file (or say hub or wheel)")
 
 
 # What is looked at beside bounds, wherever a verb's config has such a group.
 CHECKS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (PathsConfig, _check_paths),
-    (DataConfig, _check_data),
+    (DataConfig, lambda data: _check_file_name("data.name", data.name)),
     (InitConfig, _check_init),
-    (AugmentConfig, _check_augment),
+    (AugmentConfig, lambda augment: _check_file_name("augment.name", augment.name)),
     (TrackingConfig, _check_tracking),
-    (TrainConfig, _check_run),
+    (TrainConfig, _check_network),
     (StudyConfig, _check_study),
     (AggregateConfig, _check_report),
     (RobustnessConfig, _check_ratings),

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from mergerexp.console import ProgressReport
@@ -29,7 +28,7 @@ from mergerexp.data.parts import make_parts, read_images, read_record
 from mergerexp.data.sources import Problem, Source, make_source
 from mergerexp.data.store import META, Dataset, save, write_problems
 from mergerexp.errors import DataError, UserError
-from mergerexp.files import remove_partial
+from mergerexp.files import is_locked, remove_partial
 from mergerexp.hashing import digest
 from mergerexp.seals import check_signed
 
@@ -78,15 +77,16 @@ def prepare(
         If the name cannot be that of a folder, inputs are unusable and ``source.on_error`` is "stop" (a CSV
         beside the data set lists them all), or a class is left without objects.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise DataError(f"data.name={name!r}: use letters, digits, '.', '_' and '-' only (it names a folder)")
     recipe = source.recipe()
     final = root / f"{name}-{digest({'name': name, 'size': size, 'recipe': recipe}, 8)}"
     if _is_done(final):
         _check_skipped(source, final)
         return final
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f".{final.name}.lock", final.name):
+    lock = FileLock(root / f".{final.name}.lock")
+    if is_locked(lock):
+        log.info("another process is preparing data set %s; waiting for it", final.name)
+    with lock:
         if not _is_done(final):
             _prepare(source, recipe, name, size, final, workers or usable_cores(), progress)
     return final
@@ -232,21 +232,6 @@ def _check_part(path: Path) -> None:
     except UserError as error:
         path.unlink()
         raise DataError(f"{error}; it has been removed, so prepare again to make it anew") from error
-
-
-@contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a data set, and log a line if another process has it."""
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        log.info("another process is preparing data set %s; waiting for it", name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _is_done(final: Path) -> bool:

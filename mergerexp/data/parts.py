@@ -71,10 +71,7 @@ def make_part(source: Source, chunk: Any, size: int, path: Path) -> int:
         raise TypeError(
             f"{type(source).__name__} made {part.images.dtype} {part.images.shape}, expected uint8 {expected}"
         )
-    record = {
-        "rows": part.rows,
-        "problems": [[problem.file, problem.reason] for problem in part.problems],
-    }
+    record = {"rows": part.rows, "problems": part.problems}
     text = json.dumps(record, default=_plain_number).encode()
     with written(path, signed=True) as partial, partial.open("wb") as file:
         file.write(text + b"\n")

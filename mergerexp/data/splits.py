@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mergerexp.config.schema import SplitConfig
-from mergerexp.data.store import Dataset
 from mergerexp.errors import DataError
 from mergerexp.seeding import seed_for
 
@@ -72,15 +71,7 @@ def assign_folds(labels: ArrayLike, groups: ArrayLike, folds: int, seed: int) ->
 
 
 def make_split(
-    labels: ArrayLike,
-    groups: ArrayLike,
-    *,
-    fold: int,
-    folds: int,
-    subset: float,
-    subset_of: str,
-    negatives: str,
-    seed: int,
+    labels: ArrayLike, groups: ArrayLike, settings: SplitConfig, fold: int, subset: float
 ) -> Split:
     """Choose the objects of one run, which tests on one fold, validates on the next and trains on the rest.
 
@@ -93,35 +84,28 @@ def make_split(
         The label (0 or 1) of each object, shape (n,).
     groups
         The group (int) of each object, shape (n,); objects of the same group stay in one fold.
+    settings
+        The number and the seed of the folds, and what subsets are taken of. With ``subset_of="all"`` they
+        are taken of everything before the folds are made, as in the paper; with "train" validation and test
+        keep all their objects. With ``negatives="matched"`` as many objects of class 0 are kept as there are
+        of class 1, in each fold that subsets are taken of and before they are: the whole data set becomes
+        balanced with "all", as in the paper's code, and the training folds alone with "train".
     fold
         The test fold.
-    folds
-        The number of folds, at least 3.
     subset
         The fraction of the objects, in (0, 1]; at least one object of each fold and class is kept.
-    subset_of
-        The folds that the subset is taken of: "all" of them, as in the paper (which takes a subset of
-        everything and then cross-validates), or only those that "train", so that validation and test keep
-        all their objects.
-    negatives
-        The objects of class 0 to keep: "all" of them, or "matched" ones, as many as there are of class 1 in
-        each fold before the subset is taken, in the folds that ``subset_of`` names. With "all" the whole data
-        set becomes balanced then, as in the paper's code; with "train" validation and test keep their ratio.
-    seed
-        The seed of the folds and the permutations.
 
     Raises
     ------
     DataError
-        If an argument is out of range, or a class would be empty in train, val or test.
+        If a class would be empty in train, val or test.
     """
-    _check(fold, folds, subset, subset_of, negatives)
-    label = np.asarray(labels)
-    fold_of = assign_folds(label, groups, folds, seed)
+    label, folds = np.asarray(labels), settings.folds
+    fold_of = assign_folds(label, groups, folds, settings.seed)
     val_fold = (fold + 1) % folds
-    whole = (fold, val_fold) if subset_of == "train" else ()
+    whole = (fold, val_fold) if settings.subset_of == "train" else ()
     kept = [
-        np.flatnonzero(fold_of == k) if k in whole else _cut(label, fold_of, k, subset, negatives, seed)
+        np.flatnonzero(fold_of == k) if k in whole else _cut(label, fold_of, k, subset, settings)
         for k in range(folds)
     ]
     training = [kept[k] for k in range(folds) if k not in (fold, val_fold)]
@@ -130,36 +114,9 @@ def make_split(
     return split
 
 
-def split_dataset(dataset: Dataset, settings: SplitConfig, fold: int, subset: float) -> Split:
-    """Choose the objects of one run of a data set, as `make_split` does."""
-    return make_split(
-        dataset.labels,
-        dataset.groups,
-        fold=fold,
-        folds=settings.folds,
-        subset=subset,
-        subset_of=settings.subset_of,
-        negatives=settings.negatives,
-        seed=settings.seed,
-    )
-
-
 def n_balanced(labels: ArrayLike) -> int:
     """Return the size of the largest class-balanced subset, which the paper calls the training-set size."""
     return 2 * int(np.bincount(np.asarray(labels), minlength=2).min())
-
-
-def _check(fold: int, folds: int, subset: float, subset_of: str, negatives: str) -> None:
-    if folds < 3:
-        raise DataError(f"split.folds must be at least 3 (test, validation, training), not {folds}")
-    if not 0 <= fold < folds:
-        raise DataError(f"fold must be in 0..{folds - 1}, not {fold}")
-    if not 0 < subset <= 1:
-        raise DataError(f"subset must be in (0, 1], not {subset}")
-    if subset_of not in ("all", "train"):
-        raise DataError(f"split.subset_of must be 'all' or 'train', not {subset_of!r}")
-    if negatives not in ("all", "matched"):
-        raise DataError(f"split.negatives must be 'all' or 'matched', not {negatives!r}")
 
 
 def _check_classes(split: Split, label: NDArray[np.generic], where: str) -> None:
@@ -174,15 +131,15 @@ def _check_classes(split: Split, label: NDArray[np.generic], where: str) -> None
 
 
 def _cut(
-    label: NDArray[np.generic], fold_of: NDArray[np.int8], fold: int, subset: float, negatives: str, seed: int
+    label: NDArray[np.generic], fold_of: NDArray[np.int8], fold: int, subset: float, settings: SplitConfig
 ) -> Indices:
     """Return the first part of the permutation of each class in one fold."""
     members = [np.flatnonzero((fold_of == fold) & (label == value)) for value in (0, 1)]
     available = [len(of_class) for of_class in members]
-    if negatives == "matched":
+    if settings.negatives == "matched":
         available[0] = min(available)
     kept = []
     for value, (of_class, n) in enumerate(zip(members, available, strict=True)):
-        order = np.random.default_rng(seed_for(seed, "subset", fold, value)).permutation(of_class)
+        order = np.random.default_rng(seed_for(settings.seed, "subset", fold, value)).permutation(of_class)
         kept.append(order[: min(n, max(1, round(subset * n)))])
     return np.sort(np.concatenate(kept))

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from mergerexp.data.sources import Problem
 from mergerexp.errors import DataError, UserError, describe
 from mergerexp.files import read_json, write_json, written, written_folder
-from mergerexp.seals import FILES, check_listed, digests
+from mergerexp.seals import FILES, check_listed, digests, stamp
 from mergerexp.software import versions_of
 
 IMAGES, CATALOGUE, META, PROBLEMS = "images.npy", "catalogue.parquet", "dataset.json", "problems.csv"
@@ -194,15 +194,10 @@ def verify(dataset: Dataset, known: Mapping[str, Sequence[int]] | None = None) -
         If a file was changed since the data set was made.
     """
     listed = dataset.meta[FILES]
-    touched = {name: _stamp(dataset.path / name) for name in listed if (dataset.path / name).is_file()}
+    touched = {name: stamp(dataset.path / name) for name in listed if (dataset.path / name).is_file()}
     unread = [name for name in listed if known is None or touched.get(name) != list(known.get(name, []))]
     _check(dataset.path, listed, unread)
     return touched
-
-
-def _stamp(path: Path) -> list[int]:
-    about = path.stat()
-    return [about.st_size, about.st_mtime_ns, about.st_ino]
 
 
 def _check(folder: Path, listed: Mapping[str, str], names: Iterable[str]) -> None:
@@ -281,7 +276,7 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(["file", "reason"])
-        writer.writerows((problem.file, problem.reason) for problem in problems)
+        writer.writerows(problems)
 
 
 def _written(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mergerexp.batches.images import ImageStore
 from mergerexp.degradations.degrade import degraded
@@ -77,11 +76,13 @@ def rate_degraded(
         clean = network.rate(pixels)
         advance(len(clean))
         _check_reproduced(clean, test[chosen])
-        of_level = _rate_levels(network, pixels, clean, test["objid"][chosen].tolist(), strengths, seed)
-        for level, rated in enumerate(of_level):
-            p_m[level, chosen] = rated
-            if rated is not clean:
-                advance(len(rated))
+        objids, level = test["objid"][chosen].tolist(), 0
+        for name, of_name in strengths.items():
+            p_m[level, chosen] = clean
+            for at, worse in enumerate(degraded(name, pixels, of_name[1:], objids, seed), level + 1):
+                p_m[at, chosen] = network.rate(worse)
+                advance(len(clean))
+            level += len(of_name)
     n = len(rows)
     return pd.DataFrame(
         {
@@ -92,21 +93,6 @@ def rate_degraded(
             "p_m": p_m.ravel(),
         }
     )
-
-
-def _rate_levels(
-    network: StoredNetwork,
-    pixels: Tensor,
-    clean: NDArray[np.float64],
-    objids: Sequence[int],
-    strengths: Strengths,
-    seed: int,
-) -> Iterator[NDArray[np.float64]]:
-    """Rate a batch at each strength in turn; the ratings of undegraded images are known."""
-    for name, levels in strengths.items():
-        yield clean
-        for worse in degraded(name, pixels, levels[1:], objids, seed):
-            yield network.rate(worse)
 
 
 def _check_reproduced(p_m: NDArray[np.float64], test: pd.DataFrame) -> None:

@@ -11,7 +11,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +41,6 @@ SETTINGS = b"mergerexp.robustness"  # the key of the measurement's settings in t
 VERSION = 1  # This has to be raised when the same settings come to degrade images differently.
 
 
-@dataclass
-class MeasurementSummary:
-    """What became of the runs of a study in a measurement.
-
-    Attributes
-    ----------
-    rated
-        How many networks were measured now.
-    before
-        How many networks had been measured with the same settings before.
-    problems
-        A line for each run that could not be measured.
-    """
-
-    rated: int = 0
-    before: int = 0
-    problems: list[str] = field(default_factory=list)
-
-
 class RobustnessMeasurement:
     """Measures a study by letting every network rate degraded versions of its test images.
 
@@ -71,6 +51,15 @@ class RobustnessMeasurement:
     ----------
     cfg
         Which study is measured, with which degradations, and how.
+
+    Attributes
+    ----------
+    rated
+        How many networks were measured now.
+    before
+        How many networks had been measured with the same settings before.
+    problems
+        A line for each run that could not be measured.
 
     Raises
     ------
@@ -86,9 +75,9 @@ class RobustnessMeasurement:
         self.settings = {"version": VERSION, "seed": cfg.seed, "strengths": self.strengths}
         self.reader = StudyReader(cfg.tracking)
         self.study = self.reader.find(cfg.sweep, cfg.where)
-        self.summary = MeasurementSummary()
+        self.rated, self.before, self.problems = 0, 0, list[str]()
 
-    def measure(self) -> MeasurementSummary:
+    def measure(self) -> None:
         """Measure the networks that have not been measured yet.
 
         Raises
@@ -102,11 +91,10 @@ class RobustnessMeasurement:
             self._measure_networks(self._networks())
         except NoAnswerError as error:
             raise NoAnswerError(f"{error}; the same command goes on from here") from error
-        return self.summary
 
     def _measure_networks(self, networks: pd.DataFrame) -> None:
         done = self._measured(networks)
-        self.summary.before = len(done)
+        self.before = len(done)
         left = networks[~networks["run_id"].isin(done)]
         tests = self._read(left, PREDICTIONS, _read_test)
         left = left[left["run_id"].isin(tests)]
@@ -150,7 +138,7 @@ class RobustnessMeasurement:
         except UserError as error:
             raise UserError(f"{run_title(run)}: {error}") from error
         self._keep(run, ratings)
-        self.summary.rated += 1
+        self.rated += 1
         seconds = time.perf_counter() - started
         log.info("%s: %d test galaxies rated in %.0f s", name, len(test), seconds)
 
@@ -181,7 +169,7 @@ class RobustnessMeasurement:
     def _add_problem(self, run: dict[str, Any], error: Exception) -> None:
         problem = f"{run_title(run)} can't be rated: {describe(error)}"
         log.error("%s", problem)
-        self.summary.problems.append(problem)
+        self.problems.append(problem)
 
     def _dataset(self, run_id: str) -> Dataset:
         """Open the data set of a run, which all runs of a study share."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mergerexp.errors import WeightsError, describe
+from mergerexp.files import flatten
 from mergerexp.models.efficientnet_lite import is_wheel_state, to_timm_keys
 from mergerexp.models.weights import WHEELS, WeightsFile, sha256_of
 
@@ -26,6 +27,12 @@ State = dict[str, Tensor]
 AVERAGED = ("state_dict_ema", "model_ema")  # the one of two networks in a file that timm takes
 WRAPPERS = {*AVERAGED, "state_dict", "model", "module", "_orig_mod", "backbone", "net", "network", "encoder"}
 COUNTER = "num_batches_tracked"  # of BatchNorm; outputs do not depend on it, and old files lack it
+WRONG = MISSING, SHAPE, KIND, NOT_FINITE = (
+    "missing",
+    "of another shape",
+    "of another kind of number",
+    "not finite",
+)
 NAMED = 3  # the number of tensors that a message names
 
 
@@ -37,43 +44,30 @@ class Misfit:
     ----------
     total
         The number of tensors in the network.
-    missing
-        The names of the network's tensors that the state dict lacks.
-    shape
-        The names of those that have another shape, with both shapes.
-    kind
-        The names of those that are complex, or floating point on one side only, with their type.
-    not_finite
-        The names of those that are not finite.
+    wrong
+        The names of the network's tensors that get no usable value, by what is wrong with them: `MISSING` in
+        the state dict; of another `SHAPE`, with both shapes; of another `KIND` of number, that is complex or
+        floating point on one side only, with their type; or `NOT_FINITE`.
     excess
         The names of tensors that have no place in the network.
     """
 
     total: int
-    missing: list[str] = field(default_factory=list)
-    shape: list[str] = field(default_factory=list)
-    kind: list[str] = field(default_factory=list)
-    not_finite: list[str] = field(default_factory=list)
+    wrong: dict[str, list[str]] = field(default_factory=lambda: {what: [] for what in WRONG})
     excess: list[str] = field(default_factory=list)
 
     @property
     def unfilled(self) -> int:
         """The number of the network's tensors that get no usable value."""
-        return len(self.missing) + len(self.shape) + len(self.kind) + len(self.not_finite)
+        return sum(map(len, self.wrong.values()))
 
     def __bool__(self) -> bool:
         return bool(self.unfilled or self.excess)
 
     def __str__(self) -> str:
-        mistakes = {
-            "missing": self.missing,
-            "of another shape": self.shape,
-            "of another kind of number": self.kind,
-            "not finite": self.not_finite,
-        }
         wrong = [
             f"{len(names)} {'is' if len(names) == 1 else 'are'} {what} ({_some(names)})"
-            for what, names in mistakes.items()
+            for what, names in self.wrong.items()
             if names
         ]
         parts = [f"of its {self.total} tensors {', '.join(wrong)}"] if wrong else []
@@ -157,7 +151,8 @@ def read_tensors(weights: WeightsFile) -> State:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the exceptions of safetensors, pickle and zip have no common base
         raise WeightsError(f"{path} is not a weights file: {_why_unreadable(path, start)}") from error
-    tensors = dict(_flat(content)) if isinstance(content, Mapping) else {}
+    leaves = flatten(content) if isinstance(content, dict) else {}
+    tensors = {name: value for name, value in leaves.items() if isinstance(value, Tensor)}
     if not tensors:
         held = f"an empty {type(content).__name__}" if content in ({}, [], ()) else "no named tensors"
         held = held if isinstance(content, Mapping) else f"a {type(content).__name__}"
@@ -166,14 +161,6 @@ def read_tensors(weights: WeightsFile) -> State:
             "torch.save(model.state_dict(), PATH) writes it"
         )
     return tensors
-
-
-def _flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, Tensor):
-            yield f"{prefix}{key}", value
 
 
 def _why_unreadable(path: Path, start: bytes) -> str:
@@ -279,14 +266,14 @@ def compare(network: nn.Module, state: Mapping[str, Tensor], name: str) -> Misfi
         value = state.get(key)
         if value is None:
             if not key.endswith(COUNTER):
-                misfit.missing.append(key)
+                misfit.wrong[MISSING].append(key)
         elif value.shape != target.shape:
-            misfit.shape.append(f"{key}: {list(value.shape)} for {list(target.shape)}")
+            misfit.wrong[SHAPE].append(f"{key}: {list(value.shape)} for {list(target.shape)}")
         elif value.is_complex() or value.is_floating_point() != target.is_floating_point():
             if not key.endswith(COUNTER):
-                misfit.kind.append(f"{key}: {str(value.dtype).removeprefix('torch.')}")
+                misfit.wrong[KIND].append(f"{key}: {str(value.dtype).removeprefix('torch.')}")
         elif not bool(torch.isfinite(value.to(target.dtype)).all()):
-            misfit.not_finite.append(key)
+            misfit.wrong[NOT_FINITE].append(key)
     # Counters and indices are not weights, so that only floating-point tensors can be those of another
     # network.
     excess = [key for key, value in state.items() if key not in targets and value.is_floating_point()]

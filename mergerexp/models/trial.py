@@ -7,7 +7,6 @@ that have passed are recorded, so that a submission without new networks neither
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -150,10 +149,7 @@ def _elsewhere(networks: Sequence[Network]) -> list[str | None]:
 
 
 def _described(network: Network) -> dict[str, Any]:
-    content = dataclasses.asdict(network)
-    if network.weights:
-        content["weights"]["path"] = str(network.weights.path.absolute())
-    return content
+    return {**vars(network), "weights": network.weights and network.weights.to_dict()}
 
 
 def problem_of(network: Network) -> str | None:
@@ -176,21 +172,15 @@ def problem_of(network: Network) -> str | None:
     if logits.shape != (1, 2):
         return f"{where}: this backbone does not give one vector of features for each image"
     if not bool(torch.isfinite(logits).all()):
-        return f"{where}: the network's output for an image is not finite{_with(network)}"
+        source = f", with the weights in {network.weights.path}" if network.weights else ""
+        return f"{where}: the network's output for an image is not finite{source}"
     return None
-
-
-def _with(network: Network) -> str:
-    return f", with the weights in {network.weights.path}" if network.weights else ""
 
 
 def main() -> None:
     """Read networks from standard input, try them, and write the problem of each to standard output."""
-    networks = []
-    for one in json.load(sys.stdin):
-        known = one["weights"]
-        weights = known and WeightsFile(Path(known["path"]), known["sha256"], known["origin"])
-        networks.append(Network(one["backbone"], one["size"], weights))
+    known = json.load(sys.stdin)
+    networks = [Network(**{**one, "weights": WeightsFile.of(one["weights"])}) for one in known]
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         problems = [problem_of(network) for network in networks]
     json.dump(problems, sys.stdout)

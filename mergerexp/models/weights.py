@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +40,15 @@ class WeightsFile:
     path: Path
     sha256: str
     origin: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the attributes for JSON, with an absolute path."""
+        return {"path": str(self.path.absolute()), "sha256": self.sha256, "origin": self.origin}
+
+    @classmethod
+    def of(cls, known: Mapping[str, str] | None) -> WeightsFile | None:
+        """Return the file that `to_dict` described; None for None."""
+        return None if known is None else cls(Path(known["path"]), known["sha256"], known["origin"])
 
 
 def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 GRID = 1000  # how many steps of p_m between 0 and 1 can be chosen as thresholds
 DECIMALS = range(4, 7)
 
@@ -31,6 +34,11 @@ def p_value_text(p: float) -> str:
     if p != p:
         return ""
     return "< .0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def mean_text(row: Mapping[str, Any]) -> str:
+    """Return a mean over folds, with its standard error if there are several folds."""
+    return f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["folds"] > 1 else "")
 
 
 def equals(p: float) -> str:

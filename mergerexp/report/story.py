@@ -9,9 +9,9 @@ import pandas as pd
 
 from mergerexp.analysis.fold_errors import fold_errors
 from mergerexp.frames import records
-from mergerexp.report.figures.galleries import OUTCOMES, Picture, most_confident_mistakes, sample_outcomes
-from mergerexp.report.numbers import p_value_text
-from mergerexp.report.page import (
+from mergerexp.report.figures.galleries import OUTCOMES, most_confident_mistakes, sample_outcomes, thumbs
+from mergerexp.report.numbers import mean_text, p_value_text
+from mergerexp.report.page.content import (
     Arm,
     Explorer,
     Figure,
@@ -21,12 +21,10 @@ from mergerexp.report.page import (
     Report,
     Section,
     TableBlock,
-    Thumb,
 )
-from mergerexp.report.published import published, published_error
 from mergerexp.report.results import StudyResults
 from mergerexp.report.tables import Table
-from mergerexp.report.texts import texts
+from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import cautions, caveats_of
 from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, verdict
 
@@ -89,26 +87,22 @@ def _headline(results: StudyResults) -> list[Headline]:
     scores = results.scores[
         (results.scores["arm"] == results.headline) & (results.scores["at"] == "balanced")
     ]
-    by = scores.set_index("metric")
+    by = {row["metric"]: row for row in records(scores)}
     # Otherwise the published numbers are about something else.
     with_published = results.is_published_comparison
 
     def published_text(number: str) -> str | None:
         return f"published {number}" if with_published else None
 
-    def mean_text(metric: str) -> str:
-        row = by.loc[metric]
-        return f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["folds"] > 1 else "")
-
-    folds = by["folds"].iloc[0]
+    folds = by["error"]["folds"]
     mean = f"mean of {folds} folds" if folds > 1 else "one fold"
-    size = f"{results.headline}, N = {by['n_train'].iloc[0]:.0f}; {mean}"
+    size = f"{results.headline}, N = {by['error']['n_train']:.0f}; {mean}"
     error, area = published_text(published_error("transfer")), published_text(f"{published()['auroc']}")
     f1 = published_text(f"{published()['table1'][0]['f1']:.2f}")
     lines = [
-        Headline("test error", mean_text("error"), error, f"{size}, classes alike"),
-        Headline("AUROC", mean_text("auroc"), area, size),
-        Headline("F1 at p_m ≥ 0.5", mean_text("f1"), f1, size),
+        Headline("test error", mean_text(by["error"]), error, f"{size}, classes alike"),
+        Headline("AUROC", mean_text(by["auroc"]), area, size),
+        Headline("F1 at p_m ≥ 0.5", mean_text(by["f1"]), f1, size),
     ]
     if results.comparison is None:
         return lines
@@ -217,8 +211,8 @@ def _galleries(results: StudyResults, examples: pd.DataFrame | None) -> list[Ite
     if examples is None:
         return []
     samples = sample_outcomes(examples, results.settings.seed)
-    groups = [(title, [_thumb(picture) for picture in samples[name]]) for name, title, _, _ in OUTCOMES]
-    worst = [_thumb(picture) for picture in most_confident_mistakes(examples)]
+    groups = [(title, samples[name]) for name, title, _, _ in OUTCOMES]
+    worst = most_confident_mistakes(examples)
     return [
         Gallery(
             "outcomes", "Random draws of each outcome (Figs 8 to 11)", "p_m is below each image.", groups
@@ -229,18 +223,11 @@ def _galleries(results: StudyResults, examples: pd.DataFrame | None) -> list[Ite
     ]
 
 
-def _thumb(picture: Picture) -> Thumb:
-    return Thumb(picture.jpeg, picture.p_m, picture.objid, picture.label)
-
-
 def _explorer(results: StudyResults, examples: dict[str, pd.DataFrame]) -> Explorer:
     arms = []
     for arm in results.arms:
         test = results.pooled[arm].first_seed
-        samples = [
-            Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"])
-            for row in records(_spread(examples.get(arm, pd.DataFrame())))
-        ]
+        samples = thumbs(_spread(examples.get(arm, pd.DataFrame())))
         arms.append(Arm(arm, test["label"].to_numpy(), test["p_m"].to_numpy(), samples))
     prevalence = float(results.pooled[results.headline].all_seeds["label"].mean())
     first = ", of its first seed" if results.study.has_several_seeds else ""

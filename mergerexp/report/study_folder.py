@@ -27,7 +27,8 @@ from mergerexp.report.figures.lesion import draw_lesion
 from mergerexp.report.figures.quality import all_quality_figures
 from mergerexp.report.figures.style import save
 from mergerexp.report.figures.training import draw_learning_curves
-from mergerexp.report.page import Report, write_page
+from mergerexp.report.page.content import Report
+from mergerexp.report.page.render import write_page
 from mergerexp.report.results import StudyResults
 from mergerexp.report.story import build_report
 from mergerexp.report.tables import all_tables

@@ -12,9 +12,9 @@ from mergerexp.analysis.degradation_curves import doubling_strengths
 from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records
-from mergerexp.report.numbers import equals, p_value_text
-from mergerexp.report.published import published, published_error
+from mergerexp.report.numbers import equals, mean_text, p_value_text
 from mergerexp.report.results import StudyResults
+from mergerexp.report.texts import published, published_error
 from mergerexp.report.training import endings, training_table
 
 PAPER = "published"
@@ -93,7 +93,7 @@ def scores_table(results: StudyResults) -> Table:
             "method": arm + _of_folds(of_arm[0]["folds"], most),
             "N": f"{of_arm[0]['n_train']:.0f}",
         }
-        row |= {score["metric"]: _mean(score) for score in of_arm}
+        row |= {score["metric"]: mean_text(score) for score in of_arm}
         pooled = {score["metric"]: _pooled(score) for score in of_arm}
         rows.append(row | {"error, pooled": pooled["error"], "AUROC, pooled": pooled["auroc"]})
     if results.with_published:
@@ -133,7 +133,7 @@ def prevalence_table(results: StudyResults) -> Table:
         by = {score["metric"]: score for score in records(part)}
         among = f"{_percent(part['prevalence'].iloc[0])} ({at})"
         row = {"method": arm, f"{words.many} among all": among}
-        rows.append(row | {name: _mean(by[name]) for name in ("error", "precision", "recall", "f1")})
+        rows.append(row | {name: mean_text(by[name]) for name in ("error", "precision", "recall", "f1")})
     return Table(
         "scores_by_prevalence",
         f"The same scores where {words.many} are rarer",
@@ -322,10 +322,6 @@ def _doubled(row: dict[str, Any]) -> str:
 def _of_folds(folds: int, most: int) -> str:
     """Return what is added to a number that was computed from fewer folds than others."""
     return f" ({folds} of {most} folds)" if folds < most else ""
-
-
-def _mean(row: dict[str, Any]) -> str:
-    return f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["folds"] > 1 else "")
 
 
 def _pooled(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The texts of the report, which are all in one file."""
+"""The texts of the report and the published numbers, each in one file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from omegaconf import OmegaConf
 
 
 @functools.cache
+def _content(name: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name(name)))
+
+
 def texts() -> dict[str, Any]:
     """Return the contents of ``texts.yaml``."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("texts.yaml")))
-    return dict(content)
+    return dict(_content("texts.yaml"))
+
+
+def published() -> dict[str, Any]:
+    """Return the contents of ``published.yaml``."""
+    return dict(_content("published.yaml"))
+
+
+def published_error(arm: str) -> str:
+    """Return the published test error, with its standard error, of ``transfer`` or ``random`` learning."""
+    error, sem = published()["lesion"]["error"][arm]
+    return f"{error:.3f} ± {sem:.3f}"

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mergerexp.errors import UserError
-from mergerexp.files import read_json, write_json
+from mergerexp.files import is_locked, read_json, write_json
 
 log = logging.getLogger(__name__)
 warn_once = functools.cache(log.warning)
@@ -24,18 +24,20 @@ QUEUED, RUNNING, STOPPED, DONE, FAILED, LOST = "queued", "running", "stopped", "
 OVER = (STOPPED, DONE, FAILED, LOST)  # jobs in these states stay there unless somebody starts them again
 
 
-def is_locked(lock: FileLock) -> bool:
-    """Tell whether a process that this machine knows of holds a lock.
+@dataclass(frozen=True)
+class File:
+    """An attribute of a folder's class, whose value is the path of a file in the folder.
 
-    The answer is False if this user must not open the file of the lock.
+    Attributes
+    ----------
+    name
+        The name of the file.
     """
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
+
+    name: str
+
+    def __get__(self, folder: JobFolder, kind: type) -> Path:
+        return folder.path / self.name
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,27 @@ class JobFolder:
     ----------
     path
         The folder.
+    status_file
+        The state of the job and its details.
+    submission
+        The file that names the Slurm array with which the job was last submitted.
+    traceback
+        The file with the traceback of the last failure.
+    again
+        A file that exists while a finished job is to begin anew and has not yet done so. Until then, the
+        results of the job are what they were.
     """
 
     path: Path
+    submission = File("submission.json")
+    traceback = File("traceback.txt")
+    again = File("again.json")
+    status_file = File("status.json")
 
     @property
     def name(self) -> str:
         """The name of the folder, which is the name of the job."""
         return self.path.name
-
-    @property
-    def submission(self) -> Path:
-        """The file that names the Slurm array with which the job was last submitted."""
-        return self.path / "submission.json"
-
-    @property
-    def traceback(self) -> Path:
-        """The file with the traceback of the last failure."""
-        return self.path / "traceback.txt"
 
     def lock(self) -> FileLock:
         """Return the lock of the job, which the system releases when the process that holds it dies."""
@@ -78,7 +83,7 @@ class JobFolder:
 
     def is_ours(self) -> bool:
         """Tell whether the status of the job, or else its folder, belongs to this user or does not exist."""
-        existing = [path for path in (self.path / "status.json", self.path) if path.exists()]
+        existing = [path for path in (self.status_file, self.path) if path.exists()]
         return not existing or existing[0].stat().st_uid == os.getuid()
 
     def status(self) -> dict[str, Any]:
@@ -87,7 +92,7 @@ class JobFolder:
         If the file is damaged, log a warning and return what other files tell about the job.
         """
         try:
-            return dict(read_json(self.path / "status.json"))
+            return dict(read_json(self.status_file))
         except FileNotFoundError:
             return {}
         except UserError as error:
@@ -104,14 +109,6 @@ class JobFolder:
         """Tell whether the job is finished and is not to begin anew."""
         return self.status().get("state") == DONE and not self.again.exists()
 
-    @property
-    def again(self) -> Path:
-        """A file that exists while a finished job is to begin anew and has not yet done so.
-
-        Until then, the results of the job are what they were.
-        """
-        return self.path / "again.json"
-
     def set_state_of_idle(self, state: str, **details: Any) -> None:
         """Write the state of a waiting job, unless it is done or a process is working on it meanwhile.
 
@@ -127,9 +124,9 @@ class JobFolder:
     def restore(self, status: dict[str, Any]) -> None:
         """Write a status again that `status` returned before."""
         if status:
-            write_json(self.path / "status.json", status)
+            write_json(self.status_file, status)
         else:
-            (self.path / "status.json").unlink(missing_ok=True)
+            (self.status_file).unlink(missing_ok=True)
 
     def set_state(self, state: str, **details: Any) -> None:
         """Write ``status.json`` with the state, this process, its host and the time.
@@ -144,4 +141,4 @@ class JobFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         status = {**self.status(), "state": state, **details}
         status |= {"host": platform.node(), "pid": os.getpid(), "updated": round(time.time(), 3)}
-        write_json(self.path / "status.json", status)
+        write_json(self.status_file, status)

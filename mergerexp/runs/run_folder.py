@@ -14,8 +14,8 @@ from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json, remove_partial, write_json, write_text
-from mergerexp.runs.job_folder import DONE, JobFolder, warn_once
-from mergerexp.seals import FILES, SEAL, check_listed, check_signed, digests
+from mergerexp.runs.job_folder import DONE, File, JobFolder, warn_once
+from mergerexp.seals import FILES, SEAL, check_listed, check_signed, digests, stamp
 
 # The files of a finished run, which are artifacts of its MLflow record too.
 HISTORY, PREDICTIONS, EXAMPLES = "history.json", "predictions.parquet", "examples.parquet"
@@ -29,7 +29,42 @@ NOTE_KEYS = {"uri", "experiment", "run_id", "rows", "closed"}  # which mlflow.js
 
 @dataclass(frozen=True)
 class RunFolder(JobFolder):
-    """The folder ``runs/<name>-<fingerprint>/``, which has the complete record of a run."""
+    """The folder ``runs/<name>-<fingerprint>/``, which has the complete record of a run.
+
+    Attributes
+    ----------
+    config
+        The frozen config.
+    inputs
+        The file with the fingerprint of the run, and the data set and weights that it was planned with.
+    checkpoint
+        The last checkpoint, which exists while the run is unfinished.
+    history
+        The file with losses and accuracies, which has a row for each epoch.
+    predictions
+        The file with p_m of every validation and test galaxy.
+    metrics
+        The file with the scores that were computed from the predictions.
+    provenance
+        The file that says with which code, data, machine and packages the run was made.
+    diff
+        The patch from the commit to the code of the run, which exists if the two differed.
+    examples
+        The file with small images of some test galaxies.
+    record
+        The file that notes what was sent to MLflow.
+    """
+
+    config = File("config.yaml")
+    inputs = File("inputs.json")
+    checkpoint = File("last.ckpt")
+    history = File(HISTORY)
+    predictions = File(PREDICTIONS)
+    metrics = File("metrics.json")
+    provenance = File("provenance.json")
+    diff = File("git.diff")
+    examples = File(EXAMPLES)
+    record = File("mlflow.json")
 
     @classmethod
     def of(cls, cfg: TrainConfig, fingerprint: str) -> RunFolder:
@@ -48,11 +83,6 @@ class RunFolder(JobFolder):
         init = [] if "init" in unused_groups(cfg.model.kind) else [cfg.init.name]
         name = [cfg.data.name, cfg.model.label, *init, f"subset{cfg.subset:g}", f"fold{cfg.fold}", short]
         return cls(runs / "-".join(name))
-
-    @property
-    def config(self) -> Path:
-        """The frozen config."""
-        return self.path / "config.yaml"
 
     def write_config(self, cfg: TrainConfig) -> None:
         """Write the frozen config, which ends with a line that has its hash."""
@@ -97,11 +127,6 @@ class RunFolder(JobFolder):
         now = Path(*here[: len(here) - len(inside)])
         return None if now == Path(root) else (Path(root), now)
 
-    @property
-    def inputs(self) -> Path:
-        """The file with the fingerprint of the run, and the data set and weights that it was planned with."""
-        return self.path / "inputs.json"
-
     def read_inputs(self) -> dict[str, Any]:
         """Return the content of ``inputs.json``; if the root was moved, its paths are changed accordingly."""
         inputs, moved = dict(read_json(self.inputs)), self._moved_root(self._frozen_config())
@@ -116,41 +141,6 @@ class RunFolder(JobFolder):
         return str(read_json(self.inputs)["fingerprint"])
 
     @property
-    def checkpoint(self) -> Path:
-        """The last checkpoint, which exists while the run is unfinished."""
-        return self.path / "last.ckpt"
-
-    @property
-    def history(self) -> Path:
-        """The file with losses and accuracies, which has a row for each epoch."""
-        return self.path / HISTORY
-
-    @property
-    def predictions(self) -> Path:
-        """The file with p_m of every validation and test galaxy."""
-        return self.path / PREDICTIONS
-
-    @property
-    def metrics(self) -> Path:
-        """The file with the scores that were computed from the predictions."""
-        return self.path / "metrics.json"
-
-    @property
-    def provenance(self) -> Path:
-        """The file that says with which code, data, machine and packages the run was made."""
-        return self.path / "provenance.json"
-
-    @property
-    def diff(self) -> Path:
-        """The patch from the commit to the code of the run, which exists if the two differed."""
-        return self.path / "git.diff"
-
-    @property
-    def examples(self) -> Path:
-        """The file with small images of some test galaxies."""
-        return self.path / EXAMPLES
-
-    @property
     def sweeps(self) -> list[str]:
         """The names of the sweeps that the run is part of."""
         path = self.path / "sweeps.json"
@@ -160,11 +150,6 @@ class RunFolder(JobFolder):
         """Record that the run is part of a sweep, which is given by its name."""
         if sweep not in (known := self.sweeps):
             write_json(self.path / "sweeps.json", [*known, sweep])
-
-    @property
-    def record(self) -> Path:
-        """The file that notes what was sent to MLflow."""
-        return self.path / "mlflow.json"
 
     def note(self) -> dict[str, Any]:
         """Return the note of what was sent to MLflow; it is empty if nothing was, or if it is damaged.
@@ -209,7 +194,7 @@ class RunFolder(JobFolder):
         for path in (self.checkpoint, self.history):
             path.unlink(missing_ok=True)
         status = {key: value for key, value in self.status().items() if key not in PROGRESS}
-        write_json(self.path / "status.json", status)  # which also says where the job runs
+        write_json(self.status_file, status)  # which also says where the job runs
         self.again.unlink()
 
     def is_done(self) -> bool:
@@ -255,7 +240,7 @@ class RunFolder(JobFolder):
         A process reads the results once, unless their sizes or times have changed.
         """
         try:
-            known = [(path.name, *_stamp(path)) for path in (self.path / SEAL, *self.artifacts())]
+            known = [(path.name, *stamp(path)) for path in (self.path / SEAL, *self.artifacts())]
         except OSError as error:
             return f"{error.filename} is missing"
         return _check_results(self, tuple(known))
@@ -270,8 +255,8 @@ class RunFolder(JobFolder):
     def mend_status(self) -> None:
         """Write a damaged ``status.json`` again, unless a process is working on the run."""
         try:
-            if (self.path / "status.json").is_file():
-                read_json(self.path / "status.json")
+            if (self.status_file).is_file():
+                read_json(self.status_file)
         except UserError:
             if not self.is_held():
                 self.restore(self.status())
@@ -289,11 +274,6 @@ def _below(moved: Moved, value: Any) -> Any:
     kind = SQLITE if value.startswith(SQLITE) else ""
     path = Path(value.removeprefix(kind))
     return f"{kind}{moved[1] / path.relative_to(moved[0])}" if path.is_relative_to(moved[0]) else value
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    about = path.stat()
-    return about.st_size, about.st_mtime_ns, about.st_ino
 
 
 @functools.cache

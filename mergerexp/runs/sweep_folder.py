@@ -16,9 +16,8 @@ from typing import Any
 from filelock import FileLock
 
 from mergerexp.errors import UserError, explain
-from mergerexp.files import read_json, write_json
+from mergerexp.files import is_locked, read_json, write_json
 from mergerexp.hashing import digest
-from mergerexp.runs.job_folder import is_locked
 from mergerexp.runs.provenance import command_line
 from mergerexp.runs.run_folder import RunFolder
 

@@ -26,11 +26,6 @@ class Halo:
     mass: float
     scale: float
 
-    def enclosed_mass(self, radius: ArrayLike) -> NDArray[np.float64]:
-        """Return the mass within a radius r (kpc), ``M r^2 / (r + a)^2``."""
-        r = np.asarray(radius, dtype=np.float64)
-        return np.asarray(self.mass * r**2 / (r + self.scale) ** 2)
-
     def circular_velocity(self, radius: ArrayLike) -> NDArray[np.float64]:
         """Return the speed of a circular orbit (km/s) at a radius (kpc)."""
         r = np.asarray(radius, dtype=np.float64)

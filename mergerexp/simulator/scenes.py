@@ -278,15 +278,14 @@ def _member(pair: Placement, share: float, scatter: float) -> Placement:
     return replace(pair, magnitude=pair.magnitude - 2.5 * float(np.log10(share)) + scatter)
 
 
-def _activities(rng: np.random.Generator, step: int) -> tuple[Activity, Activity]:
+def _activities(rng: np.random.Generator, step: int) -> list[Activity]:
     """Draw the effects of an encounter on the light of both galaxies, which begin at pericentre."""
     turns = rng.uniform(0, 2 * np.pi, 2)
     if step < 0:
-        return Activity(turn=float(turns[0])), Activity(turn=float(turns[1]))
+        return [Activity(turn=float(turn)) for turn in turns]
     bursts = rng.uniform(1.0, 2.0, 2)
     glows = rng.choice([0.0, 0.0, 0.03, 0.08], 2)
     order = float(np.exp(-step / ORDER_STEPS))
-    return (
-        Activity(float(bursts[0]), float(glows[0]), float(turns[0]), order),
-        Activity(float(bursts[1]), float(glows[1]), float(turns[1]), order),
-    )
+    return [
+        Activity(float(b), float(g), float(t), order) for b, g, t in zip(bursts, glows, turns, strict=True)
+    ]

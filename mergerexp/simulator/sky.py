@@ -56,16 +56,12 @@ class Sersic:
         """Draw the profile, whose total flux is 1 to infinity, as float32 of shape (size, size)."""
         reach = SERSIC_REACH * self.radius + 2
         out = np.zeros((size, size), dtype=np.float32)
-        x0, x1 = _span(self.x, reach, size)
-        y0, y1 = _span(self.y, reach, size)
-        if x1 > x0 and y1 > y0:
-            out[y0:y1, x0:x1] = self._sample(x0, x1, y0, y1, 1)
         # The cusp needs finer steps than the rest, so that pixels around it average 7x7 points.
         fine = 1.5 * self.radius if self.radius < 4 else 4.0
-        x0, x1 = _span(self.x, fine + 2, size)
-        y0, y1 = _span(self.y, fine + 2, size)
-        if x1 > x0 and y1 > y0:
-            out[y0:y1, x0:x1] = self._sample(x0, x1, y0, y1, 7)
+        for width, sub in ((reach, 1), (fine + 2, 7)):
+            (x0, x1), (y0, y1) = (_span(centre, width, size) for centre in (self.x, self.y))
+            if x1 > x0 and y1 > y0:
+                out[y0:y1, x0:x1] = self._sample(x0, x1, y0, y1, sub)
         return out
 
     def _sample(self, x0: int, x1: int, y0: int, y1: int, sub: int) -> Floats:

@@ -11,6 +11,7 @@ import sqlite3
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from mergerexp.config.launcher import Options
 from mergerexp.config.paths import absolute_paths
 from mergerexp.config.schema import NonparametricConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
-from mergerexp.data.splits import n_balanced, split_dataset
+from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import ConfigError, explain, try_all
 from mergerexp.files import write_json
@@ -130,9 +131,7 @@ class Planner:
         StoreError
             If the SQLite file for the records is damaged or incomplete.
         """
-        overrides = [cell.overrides for cell in cells]
-        label_of = dict(zip(overrides, labels(overrides), strict=True))
-        cells = try_all(self._on_its_device, cells, lambda cell: label_of[cell.overrides])
+        cells = try_all(self._on_its_device, cells, attrgetter("label"))
         # The root of a colleague may be unwritable: runs that are done can be shown all the same.
         unwritable = [
             problem
@@ -145,9 +144,9 @@ class Planner:
             if file is not None and file.exists():
                 _check_store(file)  # now, since otherwise days of runs might end without a record
         networks = dict.fromkeys(filter(None, (_network(cell.cfg) for cell in cells)))
-        self.weights |= check_networks(network for network in networks if network not in self.weights)
+        self.weights = check_networks(networks)
         try_all(self._dataset, {_data_key(cell.cfg): cell.cfg for cell in cells}.values())
-        planned = try_all(self._plan, cells, lambda cell: label_of[cell.overrides])
+        planned = try_all(self._plan, cells, attrgetter("label"))
         if unwritable and not all(run.folder.is_done() for run in planned):
             raise ConfigError("\n".join(unwritable))
         return planned
@@ -157,13 +156,13 @@ class Planner:
         if isinstance(cell.cfg.model, NonparametricConfig):  # such a model has no use for a device
             return cell
         trainer = resolve(cell.cfg.trainer, self.options)
-        return Cell(cell.overrides, dataclasses.replace(cell.cfg, trainer=trainer))
+        return dataclasses.replace(cell, cfg=dataclasses.replace(cell.cfg, trainer=trainer))
 
     def _plan(self, cell: Cell[TrainConfig]) -> PlannedRun:
         cfg = cell.cfg
         dataset, network = self._dataset(cfg), _network(cfg)
         weights = self.weights[network] if network else None
-        split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+        split = make_split(dataset.labels, dataset.groups, cfg.split, cfg.fold, cfg.subset)
         if isinstance(cfg.model, NonparametricConfig):
             passes = MEASUREMENT_COST * sum(len(rows) for rows in vars(split).values())
         else:
@@ -177,8 +176,7 @@ class Planner:
                 "content_hash": dataset.content_hash,
                 "verified": self.verified[dataset.path],
             },
-            "weights": weights
-            and {"path": str(weights.path.absolute()), "sha256": weights.sha256, "origin": weights.origin},
+            "weights": weights and weights.to_dict(),
             "command": command_line(),
         }
         folder = RunFolder.of(cfg, identity)

@@ -14,15 +14,13 @@ from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.config.paths import SQLITE
 from mergerexp.console import amount
 from mergerexp.errors import UserError, explain
-from mergerexp.files import write_text
+from mergerexp.files import restored_on_error
 from mergerexp.runs.job_folder import FAILED, LOST
-from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.study.outcome import RERUN_ALL
 from mergerexp.study.plan import TARGET, PlannedRun, folders_of, run_labels
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.runner import Interrupted, run_jobs
-from mergerexp.sweep.schedulers import make_scheduler
+from mergerexp.sweep.runner import Interrupted, make_scheduler, run_jobs
 from mergerexp.sweep.slurm_queue import refuse_jobs_in_slurm
 from mergerexp.sweep.snapshot import snapshot
 
@@ -100,7 +98,9 @@ class TrainSweep:
             done,
             len(new),
         )
-        with _restored_on_error([run.folder for run in new]):
+        names = ("config.yaml", "inputs.json", "again.json", "submission.json")
+        begun = [run.folder.path for run in new if run.folder.status()]
+        with restored_on_error(path / name for path in begun for name in names):
             for run in new:
                 run.write(again=self.options.rerun == "all" or run.folder.lacks_results())
             for folder in self.folders:
@@ -127,27 +127,6 @@ class TrainSweep:
         if run.folder.is_done():
             return False
         return self.options.rerun == "failed" or run.folder.status().get("state") not in (FAILED, LOST)
-
-
-@contextlib.contextmanager
-def _restored_on_error(folders: Sequence[RunFolder]) -> Iterator[None]:
-    """Restore the files of runs that have begun before if an error is raised, such as a refused submission.
-
-    Their states are restored by `run_jobs`.
-    """
-    names = ("config.yaml", "inputs.json", "again.json", "submission.json")
-    files = [folder.path / name for folder in folders if folder.status() for name in names]
-    before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in files}
-    try:
-        yield
-    except (UserError, OSError):
-        for path in [path for path, text in before.items() if text is None]:
-            path.unlink(missing_ok=True)
-        for path, text in before.items():
-            # Only files that have changed are written, since the disk may be full.
-            if text is not None and text != path.read_text(encoding="utf-8"):
-                write_text(path, text)
-        raise
 
 
 def _jobs(runs: Sequence[PlannedRun]) -> list[Job]:

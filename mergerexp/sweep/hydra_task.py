@@ -21,8 +21,7 @@ from mergerexp.config.launcher import Options
 from mergerexp.files import written
 from mergerexp.runs.job_folder import DONE, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.runner import run_jobs
-from mergerexp.sweep.schedulers import make_scheduler
+from mergerexp.sweep.runner import make_scheduler, run_jobs
 
 TARGET = "mergerexp.sweep.hydra_task:run_saved"
 

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,10 @@ from pathlib import Path
 
 from mergerexp.config.launcher import LocalOptions
 from mergerexp.console import amount
-from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_spinning
+from mergerexp.cores import memory_gb, usable_cores, visible_gpus
 from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
+from mergerexp.workers import environment, on_end_of_parent
 
 log = logging.getLogger(__name__)
 RUN_GB = 4.0  # the memory that a run of the default study takes
@@ -122,10 +122,8 @@ class Local:
             process.terminate()
         deadline = time.monotonic() + PATIENCE_S + 5
         try:
-            while any(process.is_alive() for process in processes.values()):
-                if time.monotonic() > deadline:
-                    break
-                time.sleep(0.05)
+            for process in processes.values():
+                process.join(max(0.0, deadline - time.monotonic()))
         except KeyboardInterrupt:
             pass  # after a second Ctrl-C, the processes are killed at once
         for path, process in processes.items():
@@ -137,7 +135,7 @@ class Local:
         return "Stopped: the same command goes on where this one stopped."
 
 
-def _run_child(target: str, folder: str, environment: dict[str, str]) -> None:
+def _run_child(target: str, folder: str, variables: dict[str, str]) -> None:
     """Run a job in this child process, whose output goes to the log of the job.
 
     The process has a session of its own, so that Ctrl-C reaches the parent alone, which then ends it.
@@ -147,17 +145,9 @@ def _run_child(target: str, folder: str, environment: dict[str, str]) -> None:
     output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)
-    os.environ.update(environment)
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    os.environ.update(variables)
+    on_end_of_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     sys.exit(run_here(target, folder))
-
-
-def _stop_with_parent() -> None:
-    """Send SIGTERM to this process when the process that runs the sweep has been killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -166,21 +156,20 @@ def _environment_of_jobs(code: Path | None) -> Iterator[None]:
 
     Their threads sleep while they wait, so that they share the cores with the other jobs.
     """
-    path, environment = list(sys.path), dict(os.environ)
+    path = list(sys.path)
+    # As `wait_without_spinning` does; torch is loaded before a job sets its own environment.
+    changes = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
     if code is not None:
         sys.path.insert(0, str(code))
         others = filter(None, [os.environ.get("PYTHONPATH")])
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *others])
-        os.environ["PYTHONSAFEPATH"] = "1"  # the working directory may be a checkout with other code
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # the copy has to stay as it was made
-    wait_without_spinning()  # here, since torch is loaded before the environment of a job is set
+        changes["PYTHONPATH"] = os.pathsep.join([str(code), *others])
+        changes["PYTHONSAFEPATH"] = "1"  # the working directory may be a checkout with other code
+        changes["PYTHONDONTWRITEBYTECODE"] = "1"  # the copy has to stay as it was made
     try:
-        yield
+        with environment(changes):
+            yield
     finally:
         sys.path[:] = path
-        for key in os.environ.keys() - environment.keys():
-            del os.environ[key]
-        os.environ.update(environment)
 
 
 def _record_sudden_end(folder: JobFolder, code: int) -> None:

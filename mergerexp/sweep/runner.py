@@ -10,56 +10,40 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
+from mergerexp.config.launcher import LocalOptions, Options
 from mergerexp.console import amount
-from mergerexp.errors import UserError
+from mergerexp.files import restored_on_error
 from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.job import Job
+from mergerexp.sweep.local import Local
+from mergerexp.sweep.slurm import Slurm
 from mergerexp.sweep.states import JobState, all_over, job_state
 from mergerexp.sweep.view import View
 
 log = logging.getLogger(__name__)
 
 
-class Scheduler(Protocol):
-    """An object that runs jobs: `mergerexp.sweep.local.Local` or `mergerexp.sweep.slurm.Slurm`.
-
-    Attributes
-    ----------
-    interval_s
-        The time between two calls of `poll`, in seconds.
-    waits
-        Whether to wait until all jobs are over.
-    """
-
-    interval_s: float
-    waits: bool
-
-    def active(self, folders: Sequence[JobFolder]) -> set[Path]:
-        """Return the folders whose jobs are under way already."""
-
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Start jobs in this order, now or as soon as there is room for them."""
-
-    def watch(self, jobs: Sequence[Job]) -> None:
-        """Watch jobs that are under way already."""
-
-    def poll(self) -> None:
-        """Find out how the jobs are, and start those that are to be started now or again."""
-
-    def in_queue(self, folder: Path) -> str | None:
-        """Return the state of a job in the queue of another program; None if it is in no such queue."""
-
-    def idle(self) -> bool:
-        """Tell whether the scheduler has nothing left to do."""
-
-    def interrupt(self) -> str:
-        """Stop the jobs or stop watching them; return a message for the user."""
+Scheduler = Local | Slurm
 
 
 class Interrupted(KeyboardInterrupt):
     """The user pressed Ctrl-C, and the scheduler has answered; the message says what became of the jobs."""
+
+
+def make_scheduler(options: Options, folder: Path, code: Path | None) -> Scheduler:
+    """Return the scheduler for the jobs of a sweep.
+
+    Parameters
+    ----------
+    options
+        The options of the launcher, whose type decides.
+    folder
+        The folder of the sweep, for the files of the scheduler.
+    code
+        The copy of the code that the jobs are to run; None for the installed code.
+    """
+    return Local(options, code) if isinstance(options, LocalOptions) else Slurm(options, folder, code)
 
 
 def run_jobs(
@@ -92,16 +76,11 @@ def run_jobs(
         log.info("%s %s under way already", amount(len(active), "job"), verb)
         scheduler.watch(active)
     folders = [JobFolder(Path(job.folder)) for job in new]
-    before = [folder.status() for folder in folders]
-    for folder in folders:
-        folder.set_state_of_idle(QUEUED, error=None, requeue_refused=None)
-    try:
+    with restored_on_error(folder.status_file for folder in folders):
+        for folder in folders:
+            folder.set_state_of_idle(QUEUED, error=None, requeue_refused=None)
         if new:
             scheduler.submit(new)
-    except (UserError, OSError):
-        for folder, status in zip(folders, before, strict=True):
-            folder.restore(status)
-        raise
     jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))
     if not scheduler.waits or not jobs:
         return

@@ -21,7 +21,7 @@ from pathlib import Path
 from mergerexp.config.launcher import SlurmOptions
 from mergerexp.console import amount
 from mergerexp.errors import UserError
-from mergerexp.files import write_json, write_text
+from mergerexp.files import restored_on_error, write_json
 from mergerexp.runs.job_folder import OVER, QUEUED, JobFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep.job import Job
@@ -35,14 +35,15 @@ from mergerexp.sweep.slurm_queue import (
     ended_by_site,
     final_state,
     find_jobs,
+    ids_in_queue,
     is_cancelled,
     is_leaving,
     is_runnable,
-    job_ids,
     queue,
     require_queue,
     submitted_by,
 )
+from mergerexp.workers import environment
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +126,8 @@ class Slurm:
 
     def _incomplete_submissions(self, submitted: Sequence[JobFolder]) -> list[JobFolder]:
         """Return the jobs in the queue that can't run, since the process that submitted them died."""
-        queued = require_queue(submitted)
-        ids = {path: job for path, job in job_ids(submitted, queued).items() if job in queued.states}
-        found = [
-            folder for folder in submitted if folder.path in ids and not is_runnable(folder, ids[folder.path])
-        ]
+        ids = ids_in_queue(submitted, require_queue(submitted))
+        found = [JobFolder(path) for path, job in ids.items() if not is_runnable(JobFolder(path), job)]
         # The jobs of another sweep that is looked after are being submitted at this moment.
         return [
             folder
@@ -153,22 +151,16 @@ class Slurm:
         clusters = self._clusters()
         about = {"name": name, "clusters": clusters, "jobs": [job.folder for job in jobs]}
         # This is written before the jobs exist, so that the array is found by its name if this process dies.
-        write_json(record, {**about, "array": None})
         files = [JobFolder(Path(job.folder)).submission for job in jobs]
-        before = [file.read_text(encoding="utf-8") if file.is_file() else None for file in files]
-        for index, file in enumerate(files):
-            write_json(file, {"record": str(record), "index": index})
-        try:
-            array = self._sbatch(name, jobs)
-        except UserError:
-            cancel_array(name, clusters)  # Slurm may have accepted it although no answer arrived
-            for file, earlier in zip(files, before, strict=True):
-                if earlier is None:
-                    file.unlink()
-                else:
-                    write_text(file, earlier)
-            record.unlink()
-            raise
+        with restored_on_error([record, *files]):
+            write_json(record, {**about, "array": None})
+            for index, file in enumerate(files):
+                write_json(file, {"record": str(record), "index": index})
+            try:
+                array = self._sbatch(name, jobs)
+            except UserError:
+                cancel_array(name, clusters)  # Slurm may have accepted it although no answer arrived
+                raise
         write_json(record, {**about, "array": array})
         log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array, name)
 
@@ -256,17 +248,15 @@ class Slurm:
         return self._submissions[kind] <= (MAX_RESUBMISSIONS if no_fault else self.options.max_requeues)
 
     def _submit_again(self, folders: Sequence[JobFolder], reasons: Reasons) -> None:
-        before = [folder.status() for folder in folders]
-        for folder, status in zip(folders, before, strict=True):
-            reason = reasons.get(folder.path) or status.get("error")
-            log.warning("%s: %s; it is submitted again", folder.name, reason)
-            folder.set_state(QUEUED, error=None, requeue_refused=None)
         try:
-            self.submit([self._jobs[folder.path] for folder in folders])
+            with restored_on_error(folder.status_file for folder in folders):
+                for folder in folders:
+                    reason = reasons.get(folder.path) or folder.status().get("error")
+                    log.warning("%s: %s; it is submitted again", folder.name, reason)
+                    folder.set_state(QUEUED, error=None, requeue_refused=None)
+                self.submit([self._jobs[folder.path] for folder in folders])
         except UserError as error:
             log.warning("%s; this is tried again", error)  # `poll` will not find them in the queue again
-            for folder, status in zip(folders, before, strict=True):
-                folder.restore(status)
 
     def watch(self, jobs: Sequence[Job]) -> None:
         """Watch jobs that were submitted before."""
@@ -302,13 +292,11 @@ def outside_of_any_job(in_script: Collection[str] = ()) -> Iterator[None]:
     """
     jobs = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
     prefixes = jobs if "SLURM_JOB_ID" in os.environ else ("SUBMITIT_",)
-    hidden = {
-        key: os.environ.pop(key)
-        for key in list(os.environ)
+    hidden = [
+        key
+        for key in os.environ
         if (key.startswith(prefixes) and key not in SITE)
         or (key.startswith("SBATCH_") and key.removeprefix("SBATCH_") in in_script)
-    }
-    try:
+    ]
+    with environment(dict.fromkeys(hidden)):
         yield
-    finally:
-        os.environ.update(hidden)

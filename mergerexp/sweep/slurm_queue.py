@@ -115,11 +115,12 @@ def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, 
     """Return Slurm's states of the jobs that are in the queue, by the paths of their folders."""
     if queued is None:
         return {}
-    found = {}
-    for path, job in job_ids(folders, queued).items():
-        if job in queued.states:
-            found[path] = queued.states[job]
-    return found
+    return {path: queued.states[job] for path, job in ids_in_queue(folders, queued).items()}
+
+
+def ids_in_queue(folders: Sequence[JobFolder], queued: Queue) -> dict[Path, str]:
+    """Return the ids of the jobs that are in the queue, by the paths of their folders."""
+    return {path: job for path, job in job_ids(folders, queued).items() if job in queued.states}
 
 
 def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[Path, str]:
@@ -361,7 +362,7 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     """
     submitted = [folder for folder in folders if folder.submission.is_file()]
     queued = require_queue(submitted)
-    ids = {path: job for path, job in job_ids(submitted, queued).items() if job in queued.states}
+    ids = ids_in_queue(submitted, queued)
     for clusters, jobs in _by_clusters(ids).items():
         if _slurm("scancel", *_on(clusters), *jobs.values()) is None:
             raise UserError("scancel does not answer; try again")

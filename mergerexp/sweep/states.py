@@ -6,8 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm_queue
@@ -51,10 +50,6 @@ class JobState:
     restarts: int | None = None
     seconds: float | None = None
     error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, for JSON."""
-        return asdict(self)
 
 
 def job_state(folder: JobFolder, label: str, job: str | None = None, in_queue: str | None = None) -> JobState:

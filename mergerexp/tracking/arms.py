@@ -69,9 +69,8 @@ def arm_of(settings: RunSettings, tags: RunSettings) -> dict[str, str]:
     left_out = (*SHARED, *IRRELEVANT, "model.pretrained")
     arm = {k: v for k, v in settings.items() if k not in CELL and not k.startswith(left_out)}
     if settings.get("init.weights") == "pretrained":
-        arm["weights"] = tags.get("mergerexp.weights.sha256", settings.get("model.pretrained", "unknown"))[
-            :12
-        ]
+        sha256 = tags.get("mergerexp.weights.sha256", settings.get("model.pretrained", "unknown"))
+        arm["weights"] = sha256[:12]
     return arm
 
 
@@ -83,13 +82,12 @@ def name_arms(arms: Sequence[RunSettings]) -> list[str]:
     arms
         The result of `arm_of` for each run.
     """
-    distinct = [dict(items) for items in dict.fromkeys(tuple(sorted(arm.items())) for arm in arms)]
-    names = {tuple(sorted(arm.items())): _base_name(arm) for arm in distinct}
+    distinct = {frozenset(arm.items()): arm for arm in arms}
+    names = {key: _base_name(arm) for key, arm in distinct.items()}
     for base in {name for name, n in Counter(names.values()).items() if n > 1}:
-        alike = [arm for arm in distinct if _base_name(arm) == base]
-        for arm, name in zip(alike, _distinguish(base, alike), strict=True):
-            names[tuple(sorted(arm.items()))] = name
-    return [names[tuple(sorted(arm.items()))] for arm in arms]
+        alike = {key: distinct[key] for key, name in names.items() if name == base}
+        names |= zip(alike, _distinguish(base, list(alike.values())), strict=True)
+    return [names[frozenset(arm.items())] for arm in arms]
 
 
 def _base_name(arm: RunSettings) -> str:

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from mergerexp.config.schema import TrackingConfig, unused_groups
 from mergerexp.files import flatten, read_json, write_json
 from mergerexp.hashing import digest
-from mergerexp.runs.endings import EPOCHS, MEANS, caveats
+from mergerexp.runs.endings import MEANS, caveats
 from mergerexp.runs.job_folder import DONE, RUNNING
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.seals import sha256
@@ -223,8 +223,6 @@ def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path
 
 def _caveats(folder: RunFolder, metrics: dict[str, float]) -> list[RunTag]:
     """Return a tag with the caveats about how training ended, if there are any."""
-    if EPOCHS not in metrics:  # the run has fitted a fixed rule or a forest
-        return []
     trainer = folder.read_config().trainer
     found = caveats(metrics, trainer.max_epochs, trainer.patience)
     return (

@@ -6,7 +6,7 @@ be read becomes a gap of the study.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,9 @@ def read_examples(reader: StudyReader, study: Study) -> tuple[dict[str, pd.DataF
         return {}, []
     cells = pd.concat([table[["fold", "seed"]].assign(arm=arm) for arm, table in rated.items()])
     runs = at_largest_size(study.runs_of_networks).merge(cells.drop_duplicates(), on=["arm", "fold", "seed"])
-    content = reader.artifacts(runs, EXAMPLES, _read_images)
+    found_in, gaps = _read(reader, runs, EXAMPLES, _read_images, "images")
     parts: dict[str, list[pd.DataFrame]] = {}
-    gaps = []
-    for run in records(runs):
-        found = content[run["run_id"]]
-        if isinstance(found, Exception):
-            gaps.append(_damaged("images", run, found))
-            continue
+    for run, found in found_in:
         tested = rated[run["arm"]]
         pictured = found.merge(tested[tested["fold"] == run["fold"]], on="objid")
         parts.setdefault(run["arm"], []).append(pictured)
@@ -70,18 +65,16 @@ def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | N
     measured = [run_id for run_id in runs["run_id"] if reader.has(run_id, ROBUSTNESS)]
     if not measured:
         return None, []
-    content = reader.artifacts(runs[runs["run_id"].isin(measured)], ROBUSTNESS, _read_ratings)
-    levels = {run_id: _levels(found) for run_id, found in content.items() if isinstance(found, pd.DataFrame)}
-    usual = max(levels.values(), key=list(levels.values()).count, default=())
-    parts, gaps = [], []
-    for run in records(runs):
-        found = content.get(run["run_id"])
-        if found is None:
-            what = f"robustness of {run_title(run)} was not measured: python -m mergerexp.robustness"
-            gaps.append(Gap("missing", what))
-        elif isinstance(found, Exception):
-            gaps.append(_damaged("robustness", run, found))
-        elif levels[run["run_id"]] != usual:
+    has = runs["run_id"].isin(measured)
+    found_in, gaps = _read(reader, runs[has], ROBUSTNESS, _read_ratings, "robustness")
+    levels = [_levels(found) for _, found in found_in]
+    usual = max(levels, key=levels.count, default=())
+    parts = []
+    for run in records(runs[~has]):
+        what = f"robustness of {run_title(run)} was not measured: python -m mergerexp.robustness"
+        gaps.append(Gap("missing", what))
+    for (run, found), level in zip(found_in, levels, strict=True):
+        if level != usual:
             what = f"robustness of {run_title(run)} was measured at other strengths than that of most runs"
             gaps.append(Gap("foreign", what))
         else:
@@ -100,20 +93,24 @@ def read_histories(reader: StudyReader, study: Study) -> tuple[pd.DataFrame, lis
     list of Gap
         The runs whose epochs can't be read.
     """
-    runs = study.runs_of_networks
-    content = reader.artifacts(runs, HISTORY, _read_history)
-    parts, gaps = [], []
-    for run in records(runs):
-        found = content[run["run_id"]]
-        if isinstance(found, Exception):
-            gaps.append(_damaged("learning curve", run, found))
-        else:
-            parts.append(found.assign(**{key: run[key] for key in ("run_id", "arm", "subset")}))
+    found_in, gaps = _read(reader, study.runs_of_networks, HISTORY, _read_history, "learning curve")
+    parts = [
+        found.assign(**{key: run[key] for key in ("run_id", "arm", "subset")}) for run, found in found_in
+    ]
     return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), gaps
 
 
-def _damaged(what: str, run: Mapping[str, Any], error: Exception) -> Gap:
-    return Gap("damaged", f"{what} of {run_title(run)}: {describe(error)}")
+def _read(
+    reader: StudyReader, runs: pd.DataFrame, name: str, read: Callable[[Path], pd.DataFrame], what: str
+) -> tuple[list[tuple[dict[str, Any], pd.DataFrame]], list[Gap]]:
+    """Return what was read of each run, and a gap for each run of which it can't be read."""
+    content, found, gaps = reader.artifacts(runs, name, read), [], list[Gap]()
+    for run in records(runs):
+        if isinstance(value := content[run["run_id"]], Exception):
+            gaps.append(Gap("damaged", f"{what} of {run_title(run)}: {describe(value)}"))
+        else:
+            found.append((run, value))
+    return found, gaps
 
 
 def _levels(ratings: pd.DataFrame) -> tuple[tuple[str, float], ...]:

@@ -209,7 +209,7 @@ class EpochProgress(pl.Callback):
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
-        self._report: ProgressReport | None = None
+        self._report = ProgressReport("", 0, enabled=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the report."""
@@ -223,20 +223,17 @@ class EpochProgress(pl.Callback):
     ) -> None:
         """Count the mini-batch."""
         assert isinstance(pl_module, Stage)
-        if self._report is not None:
-            accuracy = pl_module.scores.get("val_accuracy")
-            score = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
-            note = f"epoch {trainer.current_epoch + 1} of at most {trainer.max_epochs}{score}"
-            self._report.advance(1, note)
+        accuracy = pl_module.scores.get("val_accuracy")
+        score = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
+        note = f"epoch {trainer.current_epoch + 1} of at most {trainer.max_epochs}{score}"
+        self._report.advance(1, note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the report."""
-        if self._report is not None:
-            self._report.close()
+        self._report.close()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Close the report."""
-        if self._report is not None:
-            self._report.close()
+        self._report.close()

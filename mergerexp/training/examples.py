@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from mergerexp.data.store import Dataset
 from mergerexp.seeding import seed_for
 
 SIDE = 128  # the largest side in pixels
@@ -56,19 +57,15 @@ def choose_examples(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"objid": chosen, "drawn": np.isin(chosen, drawn)})
 
 
-def run_examples(
-    predictions: pd.DataFrame, images: NDArray[np.uint8], objids: NDArray[np.int64], split_seed: int
-) -> pd.DataFrame:
+def run_examples(predictions: pd.DataFrame, dataset: Dataset, split_seed: int) -> pd.DataFrame:
     """Choose the examples of a run, and make small images of them.
 
     Parameters
     ----------
     predictions
         The predictions of the run.
-    images
-        The images of the data set, uint8, shape (N, H, W, 3).
-    objids
-        The objids of the data set, shape (N,).
+    dataset
+        The data set that the run was trained on.
     split_seed
         The seed of the split, which the draw depends on.
 
@@ -78,8 +75,8 @@ def run_examples(
         The columns objid and drawn (see `choose_examples`) and jpeg (bytes).
     """
     chosen = choose_examples(predictions, seed_for(split_seed, "examples"))
-    row_of = pd.Series(np.arange(len(objids)), index=objids)
-    return chosen.assign(jpeg=[_jpeg(images[row]) for row in row_of[chosen["objid"]]])
+    rows = dataset.rows_of(chosen["objid"].to_numpy())
+    return chosen.assign(jpeg=[_jpeg(dataset.images[row]) for row in rows])
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:

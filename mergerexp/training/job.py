@@ -45,9 +45,5 @@ def train_run(path: Path) -> float:
     if dataset.content_hash != inputs["dataset"]["content_hash"]:
         raise DataError(f"{dataset.path} has changed since the run was planned; give the same command again")
     verify(dataset, inputs["dataset"]["verified"])
-    weights = None
-    if inputs["weights"] is not None:
-        known = inputs["weights"]
-        weights = WeightsFile(Path(known["path"]), known["sha256"], known["origin"])
-    run_training(cfg, dataset, weights, folder, inputs)
+    run_training(cfg, dataset, WeightsFile.of(inputs["weights"]), folder, inputs)
     return float(read_json(folder.metrics)["val/error"])

@@ -42,11 +42,7 @@ class Machine:
     @property
     def lightning(self) -> dict[str, Any]:
         """The arguments of Lightning's Trainer."""
-        precision = LIGHTNING_PRECISION[self.precision]
-        return {
-            "accelerator": {"cuda": "gpu"}.get(self.device.type, self.device.type),
-            "precision": precision,
-        }
+        return {"accelerator": self.device.type, "precision": LIGHTNING_PRECISION[self.precision]}
 
 
 def choose_machine(trainer: TrainerConfig) -> Machine:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import signal
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ from mergerexp.models.classifier import Classifier, create_classifier, input_sca
 from mergerexp.models.depthwise import with_quick_gradients
 from mergerexp.models.features import FrozenFeatures
 from mergerexp.models.pointwise import with_matrix_products
+from mergerexp.models.stored import save_network
 from mergerexp.models.weights import WeightsFile
+from mergerexp.runs.endings import BEST_EPOCH, EPOCHS, HAS_DIVERGED
 from mergerexp.seals import check_signed
 from mergerexp.seeding import seed_for
 from mergerexp.training.callbacks import (
@@ -42,45 +44,17 @@ from mergerexp.training.callbacks import (
     LastCheckpoint,
     OwnSignals,
     PlainFiles,
-    Row,
 )
 from mergerexp.training.machine import Machine
+from mergerexp.training.predictions import predict_split
 from mergerexp.training.stage import Stage, balanced_scores
+from mergerexp.training.trained_model import Row, TrainedModel
 
 log = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # importing it sets a level
 # Lightning asks for a check that is safe before a fork. The optimiser makes it at every step, and on a
 # machine without NVIDIA's library it searches the disk. No process forks here.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A trained network with the facts of its training.
-
-    Attributes
-    ----------
-    classifier
-        The network with the weights of the best epoch, on its device and in evaluation mode.
-    images
-        The images of the data set with the input scaling of the network.
-    history
-        A row for each epoch of both stages.
-    best_epoch
-        The best epoch of the fine-tuning stage, from 0; -1 if none was better than the result of the first
-        stage.
-    diverged
-        Whether fine-tuning ended with a loss that is not finite.
-    backbone_passes
-        The number of images that went through the frozen backbone in the first stage.
-    """
-
-    classifier: Classifier
-    images: ImageStore
-    history: list[Row]
-    best_epoch: int
-    diverged: bool
-    backbone_passes: int
 
 
 class TwoStageTraining:
@@ -128,17 +102,28 @@ class TwoStageTraining:
         scaling = input_scaling(self.classifier.backbone, cfg.model.normalization)
         self.images = ImageStore(dataset.images, scaling, machine.device)
 
-    def train(self) -> TrainedNetwork:
-        """Run the stages that are not complete, and return the trained network."""
+    def train(self) -> TrainedModel:
+        """Run the stages that are not complete; return the network of the best epoch and its predictions."""
         stage = checkpointed_stage(self.checkpoint)
         passes = 0
         if isinstance(self.cfg.init, TwoStagesConfig) and stage != "finetune":
             passes = self.train_head(resume=stage == "head")
         best = self._finetune(resume=stage == "finetune")
         self.classifier.load_state_dict(best.weights)
-        self.classifier.eval()
-        return TrainedNetwork(
-            self.classifier, self.images, self.history.rows, best.epoch, best.diverged, passes
+        rows, batch = self.history.rows, self.cfg.trainer.eval_batch
+        return TrainedModel(
+            predictions=predict_split(self.classifier, self.images, self.dataset, self.split, batch),
+            save=functools.partial(
+                save_network, classifier=self.classifier, scaling=self.images.scaling, cfg=self.cfg
+            ),
+            history=rows,
+            metrics={
+                BEST_EPOCH: float(best.epoch),
+                HAS_DIVERGED: float(best.diverged),
+                EPOCHS: float(sum(row["stage"] == "finetune" for row in rows)),
+                "run/epochs": float(len(rows)),
+                "run/backbone_passes": float(passes),
+            },
         )
 
     def train_head(self, resume: bool) -> int:

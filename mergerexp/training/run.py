@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -14,13 +12,11 @@ import pandas as pd
 from mergerexp.analysis.metrics import summary
 from mergerexp.config.fingerprint import PROTOCOL_VERSION
 from mergerexp.config.schema import NonparametricConfig, TrainConfig
-from mergerexp.data.splits import Split, n_balanced, split_dataset
+from mergerexp.data.splits import Split, make_split, n_balanced
 from mergerexp.data.store import Dataset
 from mergerexp.errors import describe
 from mergerexp.files import write_json, written
-from mergerexp.models.stored import save_network
 from mergerexp.models.weights import WeightsFile
-from mergerexp.runs.endings import BEST_EPOCH, EPOCHS, HAS_DIVERGED
 from mergerexp.runs.job_folder import DONE, FAILED, RUNNING, STOPPED
 from mergerexp.runs.provenance import git_diff, git_state, software
 from mergerexp.runs.run_folder import RunFolder
@@ -29,7 +25,6 @@ from mergerexp.tracking.pending import Record
 from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb
-from mergerexp.training.predictions import predict_split
 from mergerexp.training.protocol import TwoStageTraining
 from mergerexp.training.trained_model import Row, TrainedModel
 
@@ -83,7 +78,7 @@ def run_training(
     folder.set_state(RUNNING, started=round(started, 3), restarts=before.get("restarts", -1) + 1, error=None)
     try:
         machine = choose_machine(cfg.trainer) if is_network else cpu_only(cfg.trainer)
-        split = split_dataset(dataset, cfg.split, cfg.fold, cfg.subset)
+        split = make_split(dataset.labels, dataset.groups, cfg.split, cfg.fold, cfg.subset)
         provenance = _provenance(cfg, dataset, weights, machine, inputs["command"])
         write_json(folder.provenance, provenance)
         if diff := git_diff():
@@ -93,7 +88,8 @@ def run_training(
             folder.diff.unlink(missing_ok=True)  # may be that of an earlier attempt with other code
         record.update()
         if is_network:
-            trained = _train_network(cfg, dataset, split, weights, machine, folder, saved)
+            network = TwoStageTraining(cfg, dataset, split, weights, machine, folder.checkpoint, saved)
+            trained = network.train()
         else:
             trained = train_baseline(cfg, dataset, split, machine.threads)
         _write_results(cfg, dataset, split, trained, folder, seconds())
@@ -141,37 +137,12 @@ def _origin(cfg: TrainConfig, weights: WeightsFile | None) -> dict[str, str]:
     return {"origin": "none" if isinstance(cfg.model, NonparametricConfig) else "random"}
 
 
-def _train_network(
-    cfg: TrainConfig,
-    dataset: Dataset,
-    split: Split,
-    weights: WeightsFile | None,
-    machine: Machine,
-    folder: RunFolder,
-    saved: Callable[[list[Row]], None],
-) -> TrainedModel:
-    network = TwoStageTraining(cfg, dataset, split, weights, machine, folder.checkpoint, saved).train()
-    classifier, images = network.classifier, network.images
-    return TrainedModel(
-        predictions=predict_split(classifier, images, dataset, split, cfg.trainer.eval_batch),
-        save=functools.partial(save_network, classifier=classifier, scaling=images.scaling, cfg=cfg),
-        history=network.history,
-        metrics={
-            BEST_EPOCH: float(network.best_epoch),
-            HAS_DIVERGED: float(network.diverged),
-            EPOCHS: float(sum(row["stage"] == "finetune" for row in network.history)),
-            "run/epochs": float(len(network.history)),
-            "run/backbone_passes": float(network.backbone_passes),
-        },
-    )
-
-
 def _write_results(
     cfg: TrainConfig, dataset: Dataset, split: Split, trained: TrainedModel, folder: RunFolder, seconds: float
 ) -> None:
     with written(folder.predictions) as partial:
         trained.predictions.to_parquet(partial, index=False)
-    examples = run_examples(trained.predictions, dataset.images, dataset.objids, cfg.split.seed)
+    examples = run_examples(trained.predictions, dataset, cfg.split.seed)
     with written(folder.examples) as partial:
         examples.to_parquet(partial, index=False)
     trained.save(folder.path)

@@ -21,7 +21,7 @@ from selenium.webdriver.support.ui import Select
 
 from mergerexp.analysis.calibration import jeffreys
 from mergerexp.analysis.metrics import scores
-from mergerexp.report.page import (
+from mergerexp.report.page.content import (
     Arm,
     Explorer,
     Figure,
@@ -31,8 +31,8 @@ from mergerexp.report.page import (
     Section,
     TableBlock,
     Thumb,
-    write_page,
 )
+from mergerexp.report.page.render import write_page
 from tests.studies import galaxies, jpeg, rate
 
 RUN = "document.documentElement.dataset.hostile = 1"

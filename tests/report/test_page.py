@@ -19,7 +19,7 @@ from PIL import Image
 
 from mergerexp.analysis.calibration import jeffreys
 from mergerexp.analysis.metrics import scores
-from mergerexp.report.page import (
+from mergerexp.report.page.content import (
     Arm,
     Explorer,
     Figure,
@@ -29,9 +29,8 @@ from mergerexp.report.page import (
     Section,
     TableBlock,
     Thumb,
-    render,
-    write_page,
 )
+from mergerexp.report.page.render import render, write_page
 from mergerexp.report.words import Words
 
 HOSTILE = "</script></style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' onload='alert(1)"

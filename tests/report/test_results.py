@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mergerexp.config.schema import SplitConfig
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.errors import UserError
 from mergerexp.report.figures.lesion import draw_lesion
@@ -44,10 +45,10 @@ def cells(
 def study(which: Sequence[Cell], mergers: int = 60, others: int = 140, **split: object) -> Study:
     """Return a study whose networks are better the more galaxies they have."""
     labels = np.repeat([1, 0], [mergers, others])
-    split = {"folds": 4, "subset_of": "all", "negatives": "all", **split}
+    settings = SplitConfig(**{"folds": 4, "seed": 0, "subset_of": "all", "negatives": "all", **split})
     rows, predictions = [], []
     for arm, subset, seed, fold in which:
-        chosen = make_split(labels, np.arange(len(labels)), fold=fold, subset=subset, seed=0, **split)  # type: ignore[arg-type]
+        chosen = make_split(labels, np.arange(len(labels)), settings, fold, subset)
         rng = np.random.default_rng([len(arm), round(100 * subset), seed, fold])
         run = {"arm": arm, "subset": subset, "n_train": n_balanced(labels[chosen.train])}
         run |= {"seed": seed, "fold": fold}
@@ -147,7 +148,7 @@ def test_the_corrected_t_knows_the_sizes_of_the_folds(subset_of, negatives):
     assert found.comparison is not None
     per_size = found.comparison.per_size.set_index(["test", "subset"])
     for subset in (0.5, 1.0):
-        chosen = make_split(labels, np.arange(320), fold=0, folds=4, subset=subset, seed=0, **split)
+        chosen = make_split(labels, np.arange(320), SplitConfig(folds=4, seed=0, **split), 0, subset)
         ratio = len(chosen.test) / len(chosen.train)
         paired, corrected = (
             per_size.loc[(test, subset), "statistic"] for test in ("paired_t", "corrected_t")

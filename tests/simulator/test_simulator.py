@@ -74,9 +74,8 @@ def test_hernquist_halo_agrees_with_its_own_density():
     radius = np.linspace(1e-4, 30, 300_001)
     density = np.array([halo.density(r) for r in radius[::100]])
     mass = np.trapezoid(4 * np.pi * radius[::100] ** 2 * density, radius[::100])
-    assert halo.enclosed_mass(30.0) == pytest.approx(mass, rel=1e-3)
-    assert halo.enclosed_mass(halo.scale) == pytest.approx(halo.mass / 4)
-    assert halo.circular_velocity(8.0) ** 2 == pytest.approx(G * halo.enclosed_mass(8.0) / 8.0)
+    for radius, enclosed in ((30.0, mass), (halo.scale, halo.mass / 4)):
+        assert halo.circular_velocity(radius) ** 2 == pytest.approx(G * enclosed / radius, rel=1e-3)
 
 
 @pytest.mark.parametrize("pericentre", [1.5, 4.0, 9.0])
@@ -453,8 +452,9 @@ def test_recipe_is_json_and_changes_with_the_settings():
 
 @pytest.mark.parametrize("stages", [[0.2, 0.8], [0, 0, 0], [0.5, 0.8, -0.3]])
 def test_impossible_stages_are_refused(stages):
-    with pytest.raises(ValueError, match="stages"):
-        source(stages=stages)
+    problem = source(stages=stages).settings.problem()
+    assert problem is not None
+    assert problem.startswith(f"stages={stages}: three fractions that sum to 1")
 
 
 def test_source_names():

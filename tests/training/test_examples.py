@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from mergerexp.data.store import Dataset
 from mergerexp.training.examples import BIN, CONFIDENT, OUTCOME, choose_examples, run_examples
 
 
@@ -57,8 +59,8 @@ def test_images_are_those_of_the_galaxies():
     rated = predictions(300)
     images = np.zeros((300, 200, 200, 3), dtype=np.uint8)
     images[:] = (np.arange(300) % 256).astype(np.uint8)[:, None, None, None]
-    order = np.random.default_rng(5).permutation(300)
-    kept = run_examples(rated, images[order], rated["objid"].to_numpy()[order], split_seed=0)
+    catalogue, order = rated[["objid", "label"]], np.random.default_rng(5).permutation(300)
+    kept = run_examples(rated, Dataset(Path(), images[order], catalogue.iloc[order], {}), split_seed=0)
     for row in kept.itertuples():
         shown = np.asarray(Image.open(io.BytesIO(row.jpeg)))
         assert shown.shape == (128, 128, 3)

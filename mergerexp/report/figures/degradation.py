@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mergerexp.report.figures.style import FEW, LOOK, add_legend, colour_of, marker_of
+from mergerexp.report.figures.style import FEW, add_legend, colour_of, figure, marker_of
 from mergerexp.report.results import StudyResults
 
 COLUMNS = 3
@@ -17,10 +15,7 @@ def draw_degradations(results: StudyResults) -> Figure:
     assert results.robustness is not None
     kinds = list(dict.fromkeys(results.robustness["degradation"]))
     rows = -(-len(kinds) // COLUMNS)
-    with mpl.rc_context(LOOK):
-        made = Figure(figsize=(9.0, 2.7 * rows), layout="constrained")
-        FigureCanvasAgg(made)
-        grid = made.subplots(rows, COLUMNS, squeeze=False, sharey=True)
+    with figure(9.0, 2.7 * rows, nrows=rows, ncols=COLUMNS, squeeze=False, sharey=True) as (made, grid):
         for axes in grid.flat[len(kinds) :]:
             axes.set_axis_off()
         for axes, kind in zip(grid.flat, kinds, strict=False):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from mergerexp.frames import records
-from mergerexp.report.figures.style import LOOK
+from mergerexp.report.figures.style import figure
 from mergerexp.report.numbers import p_m_text
+from mergerexp.report.page.content import Thumb
 
 COLUMNS = 8
 # Each outcome has a name, a title, the label of its galaxies, and whether they were called mergers.
@@ -27,17 +25,7 @@ OUTCOMES = (
 SHOWN = 16
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A small image of a galaxy with its label and the p_m that the network gave it."""
-
-    objid: int
-    label: int
-    p_m: float
-    jpeg: bytes
-
-
-def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Picture]]:
+def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Thumb]]:
     """Draw galaxies with each outcome at random.
 
     Parameters
@@ -59,28 +47,25 @@ def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Picture
         has_outcome = (examples["label"] == label) & ((examples["p_m"] >= 0.5) == called)
         candidates = examples[has_outcome & examples["drawn"]]
         order = np.random.default_rng([seed, label, called]).permutation(len(candidates))[:SHOWN]
-        samples[name] = _pictures(candidates.iloc[order].sort_values("p_m", ascending=False))
+        samples[name] = thumbs(candidates.iloc[order].sort_values("p_m", ascending=False))
     return samples
 
 
-def most_confident_mistakes(examples: pd.DataFrame) -> list[Picture]:
+def most_confident_mistakes(examples: pd.DataFrame) -> list[Thumb]:
     """Return the wrongly classified galaxies whose p_m is farthest from 0.5, the worst first."""
     wrong = examples[(examples["p_m"] >= 0.5) != (examples["label"] == 1)]
     worst = (wrong["p_m"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:SHOWN]
-    return _pictures(wrong.loc[worst])
+    return thumbs(wrong.loc[worst])
 
 
-def draw_gallery(pictures: list[Picture]) -> Figure:
+def draw_gallery(pictures: list[Thumb]) -> Figure:
     """Draw pictures in rows with p_m below each of them."""
     rows = max(1, -(-len(pictures) // COLUMNS))
-    with mpl.rc_context(LOOK):
-        made = Figure(figsize=(COLUMNS * 0.95, rows * 1.13), layout="constrained")
-        FigureCanvasAgg(made)
-        grid = made.subplots(rows, COLUMNS, squeeze=False)
+    with figure(COLUMNS * 0.95, rows * 1.13, nrows=rows, ncols=COLUMNS, squeeze=False) as (made, grid):
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, picture in zip(grid.flat, pictures, strict=False):
-            axes.imshow(np.asarray(Image.open(io.BytesIO(picture.jpeg))))
+            axes.imshow(np.asarray(Image.open(io.BytesIO(picture.image))))
             axes.text(
                 *(0.5, -0.04, p_m_text(picture.p_m)),
                 transform=axes.transAxes,
@@ -91,5 +76,6 @@ def draw_gallery(pictures: list[Picture]) -> Figure:
         return made
 
 
-def _pictures(rows: pd.DataFrame) -> list[Picture]:
-    return [Picture(row["objid"], row["label"], row["p_m"], row["jpeg"]) for row in records(rows)]
+def thumbs(rows: pd.DataFrame) -> list[Thumb]:
+    """Return the images of a table's rows, which have jpeg, p_m, objid and label."""
+    return [Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"]) for row in records(rows)]

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mergerexp.report.figures.style import add_legend, colour_of, figure, marker_of
-from mergerexp.report.published import published
 from mergerexp.report.results import StudyResults
+from mergerexp.report.texts import published
 
 # The points of two methods at one size are drawn apart by this factor, or they would hide each other.
 SEPARATION = 1.03

@@ -13,9 +13,9 @@ from mergerexp.analysis.calibration import calibration_curve
 from mergerexp.analysis.curves import precision_recall, roc
 from mergerexp.analysis.metrics import auroc
 from mergerexp.report.figures.style import MERGER, OTHER, add_legend, colour_of, figure, line_of, marker_of
-from mergerexp.report.published import published
 from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import StudyResults
+from mergerexp.report.texts import published
 from mergerexp.report.words import Words
 
 

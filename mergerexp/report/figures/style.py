@@ -43,12 +43,27 @@ LOOK: dict[Any, Any] = {
 
 
 @contextmanager
-def figure(width: float = WIDTH, height: float = 3.9) -> Iterator[tuple[Figure, Axes]]:
-    """Provide a figure with one set of axes in the common look, independent of pyplot's global state."""
+def figure(width: float = WIDTH, height: float = 3.9, **panels: Any) -> Iterator[tuple[Figure, Any]]:
+    """Provide a figure in the common look, independent of pyplot's global state.
+
+    Parameters
+    ----------
+    width, height
+        The size in inches.
+    **panels
+        The arguments of ``Figure.subplots``; without any there is one set of axes.
+
+    Yields
+    ------
+    Figure
+        The figure.
+    Axes or ndarray of Axes
+        What ``subplots`` returns.
+    """
     with mpl.rc_context(LOOK):
         made = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(made)
-        yield made, made.subplots()
+        yield made, made.subplots(**panels)
 
 
 def add_legend(axes: Axes, arms: int, **options: Any) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from mergerexp.report.figures.style import LOOK, colour_of
+from mergerexp.report.figures.style import colour_of, figure
 from mergerexp.report.results import StudyResults
 from mergerexp.runs.endings import BEST_EPOCH
 
@@ -26,11 +24,9 @@ def draw_learning_curves(results: StudyResults) -> Figure:
     """
     sizes = sorted(results.histories["subset"].unique(), reverse=True)
     arms = [arm for arm in results.networks if arm in set(results.histories["arm"])]
-    with mpl.rc_context(LOOK):
-        width = max(5.2, 1.1 + 2.1 * len(sizes))
-        made = Figure(figsize=(width, 0.5 + 3.6 * len(arms)), layout="constrained")
-        FigureCanvasAgg(made)
-        grid = made.subplots(2 * len(arms), len(sizes), squeeze=False, sharex="col", sharey="row")
+    width, height = max(5.2, 1.1 + 2.1 * len(sizes)), 0.5 + 3.6 * len(arms)
+    panels = {"nrows": 2 * len(arms), "ncols": len(sizes), "squeeze": False, "sharex": "col", "sharey": "row"}
+    with figure(width, height, **panels) as (made, grid):
         for (row, arm), (column, size) in ((a, b) for a in enumerate(arms) for b in enumerate(sizes)):
             in_panel = (results.histories["arm"] == arm) & (results.histories["subset"] == size)
             colour = colour_of(results.arms, arm)

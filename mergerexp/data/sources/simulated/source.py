@@ -49,10 +49,6 @@ class SimulatedSource:
     settings: SimulatorSettings
     size: int
 
-    def __post_init__(self) -> None:
-        if (problem := self.settings.problem()) is not None:
-            raise ValueError(problem)
-
     @property
     def class_names(self) -> tuple[str, str]:
         """Names of label 0 and label 1."""
