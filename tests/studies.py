@@ -24,7 +24,7 @@ from mergerexp.files import write_json
 from mergerexp.hashing import digest
 from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
-from mergerexp.tracking.record import sync
+from mergerexp.tracking.record import send
 from mergerexp.training.run import fold_metrics
 
 SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits, at the largest size
@@ -120,7 +120,7 @@ def add_run(
         folder.seal()
     folder.set_state(state, error=None if state == DONE else "ValueError: bad luck")
     if cfg.tracking.uri is not None:
-        sync(folder, cfg.tracking)
+        send(folder, cfg.tracking)
     return folder
 
 

@@ -50,7 +50,7 @@ def fold_errors(predictions: pd.DataFrame, prevalence: float | None = 0.5) -> pd
     imagenet     1.0     0     2        8   0.25
     """
     runs = []
-    for cell, part in test_rows(predictions).groupby(RUN):
+    for cell, part in rows_of_test_split(predictions).groupby(RUN):
         n_train = part["n_train"].iloc[0]
         if (part["n_train"] != n_train).any():
             raise ValueError(f"n_train must be one number in a run, unlike in {_name(RUN, cell)}")
@@ -106,7 +106,7 @@ def learning_table(predictions: pd.DataFrame, prevalence: float | None = 0.5) ->
     return pd.DataFrame(table)
 
 
-def test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
+def rows_of_test_split(predictions: pd.DataFrame) -> pd.DataFrame:
     """Check predictions and return the rows whose split is "test".
 
     Parameters
@@ -129,7 +129,7 @@ def test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     --------
     >>> run = {"arm": "imagenet", "subset": 1.0, "n_train": 8, "seed": 0, "fold": 2}
     >>> predictions = pd.DataFrame({"split": ["val", "test"], "objid": [1, 2], "label": [1, 0], "p_m": 0.4})
-    >>> test_rows(predictions.assign(**run))["objid"].tolist()
+    >>> rows_of_test_split(predictions.assign(**run))["objid"].tolist()
     [2]
     """
     if missing := [name for name in COLUMNS if name not in predictions]:

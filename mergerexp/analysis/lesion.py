@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from mergerexp.analysis.fold_errors import fold_errors, test_rows
+from mergerexp.analysis.fold_errors import fold_errors, rows_of_test_split
 from mergerexp.analysis.metrics import Floats, class_weights
 from mergerexp.analysis.paired_objects import bootstrap_outcome, mcnemar, resample_sums
 from mergerexp.analysis.significance import (
@@ -24,7 +24,7 @@ from mergerexp.analysis.significance import (
     welch,
 )
 
-CELL = ["subset", "fold"]
+SUBSET_AND_FOLD = ["subset", "fold"]
 T_TESTS = ("welch", "paired_t", "corrected_t")
 PER_SIZE = ["subset", "n_train", "folds", "objects", "test", "difference", "statistic", "df", "p_value"]
 PER_SIZE += ["low", "high", "p_better", "p_equal", "p_worse", "only_better_wrong", "only_worse_wrong"]
@@ -182,7 +182,7 @@ def compare_arms(
 def _rows_of_arms(predictions: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
     if better == worse:
         raise ValueError(f"better and worse must be two arms, not {better!r} twice")
-    rows = test_rows(predictions)
+    rows = rows_of_test_split(predictions)
     for arm in (better, worse):
         if not (rows["arm"] == arm).any():
             raise ValueError(f"arm {arm!r} has no test predictions; there are {sorted(set(rows['arm']))}")
@@ -202,7 +202,7 @@ def _pair(
     wrong = ((rows["p_m"] >= 0.5) != (rows["label"] == 1)).astype(float)
     by_seed = rows.assign(wrong=wrong).sort_values("seed", kind="stable")
     by_seed = by_seed if "group" in by_seed else by_seed.assign(group=by_seed["objid"])
-    key = [*CELL, "objid", "group", "label"]
+    key = [*SUBSET_AND_FOLD, "objid", "group", "label"]
     of_a, of_b = (
         by_seed[by_seed["arm"] == arm].groupby(key)["wrong"].agg(["mean", "first"]).set_axis(names, axis=1)
         for arm, names in ((better, ["wrong_a", "once_a"]), (worse, ["wrong_b", "once_b"]))
@@ -238,7 +238,7 @@ def _pair(
     def weight(label: pd.Series) -> Floats:
         return class_weights(label.to_numpy() == 1, prevalence)
 
-    in_fold = pairs.groupby(CELL)["label"].transform(weight)
+    in_fold = pairs.groupby(SUBSET_AND_FOLD)["label"].transform(weight)
     in_size = pairs.groupby("subset")["label"].transform(weight)
     return pairs.assign(in_fold=in_fold, in_size=in_size), left_out
 
@@ -252,10 +252,10 @@ def _only_one(part: pd.DataFrame, better: str, worse: str) -> str | None:
 
 def _fold_table(runs: pd.DataFrame, pairs: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
     """Return errors of the shared folds: a and b on the paired objects, all_a and all_b on all objects."""
-    of_all = runs.groupby(["arm", *CELL])[["error", "n_train"]].mean()
+    of_all = runs.groupby(["arm", *SUBSET_AND_FOLD])[["error", "n_train"]].mean()
     of_a, of_b = of_all.loc[better], of_all.loc[worse]
     weighed = {side: pairs["in_fold"] * pairs[f"wrong_{side}"] for side in ("a", "b")}
-    paired = pairs.assign(**weighed).groupby(CELL)[["a", "b"]].sum()
+    paired = pairs.assign(**weighed).groupby(SUBSET_AND_FOLD)[["a", "b"]].sum()
     n_train = (of_a["n_train"] + of_b["n_train"]) / 2
     return paired.assign(all_a=of_a["error"], all_b=of_b["error"], n_train=n_train)
 

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mergerexp.config.call import Call, Cell, Done, labels
+from mergerexp.config.call import Call, Cell, Done, cell_labels
 from mergerexp.config.hydra_adapter import FULL_ERROR, CellComposer, read_command_line, run_hydra
 from mergerexp.config.launcher import Options
 from mergerexp.config.paths import set_machine_defaults
@@ -39,14 +39,15 @@ Verb: TypeAlias = Callable[[Call[Schema]], Done]
 
 
 class Application(Generic[Schema]):
-    """What Hydra calls: a verb, with the schema of its config.
+    """The object that Hydra calls with composed configs, and that calls the verb with all of them.
 
     Parameters
     ----------
     verb
-        Called once, or by sweepers that look at results (Optuna's) once a batch.
+        The function that does the work. It is called once, or once for each batch of a sweeper that looks at
+        results, such as Optuna's.
     schema
-        Root dataclass of the verb's config.
+        The root dataclass of the verb's config.
     starts_jobs
         Whether the verb uses a launcher; otherwise it does all cells in this process.
     """
@@ -58,7 +59,7 @@ class Application(Generic[Schema]):
         self.exit_code, self.has_begun = 0, False
         self._kept: list[tuple[list[str], DictConfig]] = []
         self._full_error = os.environ.get(FULL_ERROR)
-        self._launchers: list[str] = []  # what was said of launchers where none is used
+        self._launchers: list[str] = []  # overrides of a single run that name a launcher
 
     def __call__(self, cfg: DictConfig) -> None:
         """Keep a composed config; `run_kept` does the work, once Hydra is done."""
@@ -73,7 +74,7 @@ class Application(Generic[Schema]):
         Raises
         ------
         ConfigError
-            With a line for each wrong cell; or if a launcher is named for a single run, which has none.
+            If cells are wrong, with a line for each; or if a launcher is named for a single run.
         """
         if self._launchers:
             raise ConfigError(f"{self._launchers[0]}: a launcher starts the runs of a sweep; add -m")
@@ -93,11 +94,11 @@ class Application(Generic[Schema]):
         Parameters
         ----------
         loader, hydra
-            Hydra's loader, and the ``hydra`` node of the sweep's config.
+            The config loader of Hydra, and the ``hydra`` node of the sweep's config.
         job_overrides
-            Overrides of each cell.
+            The overrides of each cell.
         options
-            The launcher's.
+            The options of the launcher.
 
         Returns
         -------
@@ -107,7 +108,7 @@ class Application(Generic[Schema]):
         Raises
         ------
         ConfigError
-            With a line for each wrong cell.
+            If cells are wrong, with a line for each.
         """
         self.has_begun = True
         if not self.starts_jobs:
@@ -134,7 +135,7 @@ class Application(Generic[Schema]):
         def checked(item: tuple[str, list[str]]) -> Cell[Schema]:
             return Cell(tuple(item[1]), validate(compose(item[1]), self.schema), item[0])
 
-        labelled = zip(labels(cells), cells, strict=True)
+        labelled = zip(cell_labels(cells), cells, strict=True)
         call = Call(try_all(checked, labelled, lambda item: item[0]), options)
         done = self.verb(call)
         self.exit_code = max(self.exit_code, done.exit_code)
@@ -153,11 +154,11 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema], starts_jobs: bo
     Parameters
     ----------
     name
-        The verb's, which is that of its YAML file in ``conf/``.
+        The name of the verb and of its YAML file in ``conf/``.
     schema
-        Root dataclass of its config.
+        The root dataclass of its config.
     verb
-        What to do.
+        The function that does the work.
     starts_jobs
         Whether it uses a launcher.
     """

@@ -19,11 +19,11 @@ class Cell(Generic[Config]):
     Attributes
     ----------
     overrides
-        The overrides that make it.
+        The overrides that make the cell.
     cfg
-        Its config.
+        The config of the cell.
     label
-        The overrides that tell it from the sweep's other cells; empty for a single run.
+        The overrides that tell the cell from the others of the sweep; empty for a single run.
     """
 
     overrides: tuple[str, ...]
@@ -33,14 +33,14 @@ class Cell(Generic[Config]):
 
 @dataclass(frozen=True)
 class Call(Generic[Config]):
-    """What a verb is called with.
+    """The argument of a verb: all cells of a sweep, and the launcher that is to start them.
 
     Attributes
     ----------
     cells
         All combinations, of which there is at least one.
     launcher
-        Options of the launcher that is to start them; None for this process.
+        The options of the launcher; None if the cells are to run in this process.
     """
 
     cells: Sequence[Cell[Config]]
@@ -48,19 +48,19 @@ class Call(Generic[Config]):
 
     @property
     def configs(self) -> list[Config]:
-        """The cells' configs."""
+        """The configs of the cells."""
         return [cell.cfg for cell in self.cells]
 
 
 class Done(NamedTuple):
-    """What a verb hands back.
+    """The result of a verb.
 
     Attributes
     ----------
     exit_code
         0 if all went well.
     values
-        For a sweeper that optimises it, the value of each cell; None for a cell that failed.
+        The value of each cell, for a sweeper that optimises it; None for a cell that failed.
     """
 
     exit_code: int = 0
@@ -73,6 +73,6 @@ def differences(cells: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[override for override in cell if override not in shared] for cell in cells]
 
 
-def labels(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return what tells each cell of a sweep from the others; empty for a single one."""
+def cell_labels(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return a text with the overrides that not all cells share, for each cell; empty for a single one."""
     return [" ".join(cell) for cell in differences(cells)] if len(cells) > 1 else [""] * len(cells)

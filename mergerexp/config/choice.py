@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Choice:
-    """What a group's schema depends on.
+    """The schemas of a config group.
 
     Attributes
     ----------
     key
         The key of the group that chooses.
     known
-        Schemas by the key's value.
+        The schemas by the value of the key.
     package
-        A package instead: each of its modules is a value of the key, and its dataclass ``Settings`` the
-        schema. So that a new module is all that a new option takes, the package is asked by its name.
+        The name of a package instead. Each of its modules is a value of the key, and the dataclass
+        ``Settings`` of the module is the schema, so that a new option takes a new module and nothing else.
     """
 
     key: str

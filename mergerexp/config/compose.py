@@ -18,11 +18,11 @@ def compose_cell(config_name: str, overrides: Sequence[str], schema: type[Schema
     Parameters
     ----------
     config_name
-        YAML file in ``conf/``, named like its verb.
+        The name of the YAML file in ``conf/``, which is that of its verb.
     overrides
-        Overrides as on the command line.
+        The overrides, as on the command line.
     schema
-        The config's root dataclass.
+        The root dataclass of the config.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which device and precision a run computes with: decided where it is planned, and part of what it is."""
+"""The device and precision that a run computes with, which are decided when it is planned."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def resolve(trainer: TrainerConfig, options: Options | None) -> TrainerConfig:
     trainer
         The validated settings.
     options
-        Of the launcher; None for runs in this process.
+        The options of the launcher; None for runs in this process.
 
     Raises
     ------
@@ -66,12 +66,12 @@ def check_processor(precision: str, here: bool = True) -> None:
     precision
         ``32``, ``bf16`` or ``16``.
     here
-        It is this machine's processor, rather than one that nobody knows yet.
+        Whether it is the processor of this machine; that of a cluster's node is not known yet.
 
     Raises
     ------
     ConfigError
-        Saying which to use instead.
+        If the processor does not compute in it; the message says which to use instead.
     """
     if precision == "16":
         raise ConfigError("trainer.precision=16: float16 needs a GPU; use trainer.precision=32 without one")

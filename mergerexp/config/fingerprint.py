@@ -1,4 +1,4 @@
-"""What makes two runs the same run."""
+"""The identity of a run: two runs with the same fingerprint are one run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mergerexp.config.schema import NonparametricConfig, TrainConfig, unused_gro
 from mergerexp.hashing import digest
 from mergerexp.settings import declared
 
-# Raise it when the code changes what a run with the same config comes out as.
+# This has to be raised when the code changes the result of a run with the same config.
 PROTOCOL_VERSION = 3
-# The same for what `mergerexp.models.morphology` measures; its measurements are then made anew.
+# The same for the measurements of `mergerexp.models.morphology`, which are then made anew.
 MEASUREMENT_VERSION = 2
 
 
@@ -23,9 +23,9 @@ def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) ->
     cfg
         The validated config; device and precision of a network's run are no longer ``auto``.
     content_hash
-        Of the data set: where it lies and how it was made do not matter.
+        The hash of the data set's content. Where the data set lies and how it was made do not matter.
     weights_sha256
-        Of the pretrained weights; None where the backbone starts from random weights.
+        The SHA-256 of the pretrained weights; None where the backbone starts from random weights.
     """
     settings = _identifying(cfg)
     settings["data"] = content_hash
@@ -44,7 +44,7 @@ def identity(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) ->
 
 
 def fingerprint(cfg: TrainConfig, content_hash: str, weights_sha256: str | None) -> str:
-    """Hash `identity`; see there."""
+    """Return the hash of what `identity` returns, which names the run."""
     return digest(identity(cfg, content_hash, weights_sha256))
 
 

@@ -1,4 +1,4 @@
-"""What ``--help`` shows of a verb: examples, groups, and every key with its meaning, bounds and default."""
+"""The text of ``--help``: examples, groups, and every key with its meaning, bounds and default."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
     Parameters
     ----------
     args
-        The command line.
+        The parsed command line.
     name
-        The verb's.
+        The name of the verb.
     schema
-        Root dataclass of its config.
+        The root dataclass of its config.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""All that leans on Hydra's private parts or reads its messages.
+"""Everything that relies on private parts of Hydra or reads its messages.
 
 Hydra's command line parser and entry, how overrides are applied, and the words of its errors have no public
 interface. Whoever raises the bound on hydra-core has to look here alone; tests/config/test_hydra_adapter.py
-says what is relied on. (The base class of our sweeper is imported where Hydra looks for plugins.)
+checks everything that is relied on. (The base class of our sweeper is imported where Hydra looks for
+plugins.)
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from mergerexp.workers import environment
 VERSION_BASE = "1.3"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: errors are raised, not printed
 OTHERS = "mergerexp_"  # begins the names under which other applications find our launchers
-# What composing raises: much that a command line can say is nothing that Hydra expects.
+# The exceptions that composing raises: Hydra does not expect everything that a command line can say.
 COMPOSITION = (
     HydraException,
     OmegaConfBaseException,
@@ -57,14 +58,15 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
     Parameters
     ----------
     arguments
-        What follows the program's name.
+        The arguments that follow the name of the program.
     program
-        How the program is called, for the message of a mistake.
+        The command that starts the program, for messages.
 
     Returns
     -------
     argparse.Namespace
-        What Hydra's entry takes. A relative ``--config-path`` is relative to the working directory.
+        The arguments as Hydra's entry takes them, where a relative ``--config-path`` is relative to the
+        working directory.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
 
 
 class Task(Protocol):
-    """What Hydra calls with a composed config.
+    """An object that Hydra calls with a composed config.
 
     Attributes
     ----------
@@ -118,20 +120,20 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
     Parameters
     ----------
     args
-        From `read_command_line`.
+        The result of `read_command_line`.
     task
-        Called with the composed config; the launcher gets it too.
+        The object that is called with the composed config, and handed to the launcher.
     config_name
-        YAML file in ``conf/``.
+        The name of the YAML file in ``conf/``.
     schema
-        The config's root dataclass, whose keys are named in messages.
+        The root dataclass of the config, whose keys are named in messages.
 
     Raises
     ------
     ConfigError
-        Naming every override that can't be composed.
+        If overrides can't be composed; the message names them all.
     Exception
-        Whatever task and launcher raise.
+        The exceptions of the task and of the launcher.
     """
     version.setbase(VERSION_BASE)
     overrides = list(args.overrides)  # Hydra adds its own
@@ -159,7 +161,7 @@ def compose_with_hydra(
     Raises
     ------
     ConfigError
-        With a line for each mistake.
+        If overrides are wrong, with a line for each mistake.
     """
     try:
         with _initialised(args):
@@ -219,13 +221,13 @@ class CellComposer:
     Parameters
     ----------
     config_name
-        YAML file in the main folder of configs.
+        The name of the YAML file in the main folder of configs.
     schema
-        The config's root dataclass, whose keys are named in messages.
+        The root dataclass of the config, whose keys are named in messages.
     loader
-        Hydra's; None for that of the Hydra that is initialised.
+        The config loader of Hydra; None for the one of the present initialisation.
     hydra_overrides
-        What the command line says of Hydra itself, for all cells.
+        The overrides of Hydra's own settings, which hold for all cells.
     """
 
     def __init__(
@@ -242,12 +244,12 @@ class CellComposer:
         self._groups: dict[str, bool] = {}
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Return what Hydra composes, without its own node.
+        """Return the config that Hydra composes for a cell, without Hydra's own node.
 
         Raises
         ------
         ConfigError
-            With a line for every override that is wrong.
+            If overrides are wrong, with a line for each.
         """
         rest, mistakes = [*self.hydra_overrides, *overrides], []
         while True:

@@ -21,7 +21,7 @@ FORMS = {
 
 
 def form_of(key: str) -> str:
-    """Return what to add to the message of a mistake in a key that is not easy to write."""
+    """Return a hint for the message of a mistake, if the value of the key is not easy to write."""
     form = FORMS.get(key.partition(".")[0])
     return f"; {form}" if form else ""
 
@@ -61,7 +61,7 @@ def who_has(key: str) -> str | None:
     Parameters
     ----------
     key
-        Dotted, the group first.
+        The dotted key, which begins with the group.
     """
     group, *names = key.split(".")
     having = [f"{group}={name}" for name, content in options_of(group).items() if _has(content, names)]

@@ -1,4 +1,4 @@
-"""What the launchers can be told; the values are in ``conf/hydra/launcher``."""
+"""The settings of our launchers, whose values are in ``conf/hydra/launcher``."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class SlurmOptions:
     )
 
     def for_sbatch(self) -> dict[str, Any]:
-        """Return what ``sbatch`` is told beside what submitit has a name for."""
+        """Return the options of ``sbatch`` that submitit has no name for."""
         gres = {"gres": f"gpu:{self.gpu_type}:{self.gpus}" if self.gpu_type else f"gpu:{self.gpus}"}
         given = {key: value for key in AS_IT_IS if (value := getattr(self, key)) is not None}
         return {**given, **(gres if self.gpus else {}), "requeue": True, **(self.extra or {})}
 
 
 Options = LocalOptions | SlurmOptions
-# What `extra` can't say otherwise, since an option says it, or resuming rests on it.
-IN_OTHER_HANDS = {
+# Options of sbatch that `extra` must not set: those of other settings, and those that resuming relies on.
+DECIDED_ELSEWHERE = {
     **{key: f"hydra.launcher.{key}" for key in ("partition", "account", "qos", "mem")},
     "time": "hydra.launcher.timeout",
     "cpus_per_task": "hydra.launcher.cpus",
@@ -89,14 +89,14 @@ def read_options(name: str, values: Any) -> Options:
     Parameters
     ----------
     name
-        A key of `SCHEMAS`: the launcher's class.
+        The name of the launcher's class, which is a key of `SCHEMAS`.
     values
-        What ``hydra.launcher`` holds besides its ``_target_``.
+        The content of ``hydra.launcher`` besides ``_target_``.
 
     Raises
     ------
     ConfigError
-        On an unknown key, a value of the wrong type or out of bounds.
+        If a key is unknown, or a value has the wrong type or is out of bounds.
     """
     given = OmegaConf.create(values)
     options: Options = merged(lambda: OmegaConf.structured(SCHEMAS[name]), given, "hydra.launcher.")
@@ -108,7 +108,7 @@ def read_options(name: str, values: Any) -> Options:
 
 def _check_slurm(options: SlurmOptions) -> None:
     for key in options.extra or {}:
-        if (known := IN_OTHER_HANDS.get(str(key).replace("-", "_").lower())) is not None:
+        if (known := DECIDED_ELSEWHERE.get(str(key).replace("-", "_").lower())) is not None:
             raise ConfigError(f"hydra.launcher.extra: {key} is decided by {known}")
     if options.signal_lead >= 60 * options.timeout:
         raise ConfigError(

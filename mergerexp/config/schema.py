@@ -1,8 +1,8 @@
-"""What every verb can be told: one dataclass a config group, one field a key, each with meaning and bounds.
+"""The settings of all verbs: a dataclass for each config group, and a field with its meaning for each key.
 
-The values live in ``conf/*.yaml``; a key that is not here is refused, a value of another type or out of
-bounds too (`mergerexp.config.validate`). Keys with ``identity=False`` cannot change a run's result and stay
-out of its fingerprint.
+The values are in ``conf/*.yaml``. Keys that are not here are refused, and so are values of another type or
+out of bounds (see `mergerexp.config.validate`). Keys with ``identity=False`` cannot change a run's result
+and stay out of its fingerprint.
 """
 
 from __future__ import annotations

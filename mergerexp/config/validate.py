@@ -1,4 +1,4 @@
-"""Refuse a wrong config before anything is done, in one line that names the key."""
+"""Checks of a config before anything is done: each mistake becomes a line that names the key."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     Parameters
     ----------
     cfg
-        What Hydra composed.
+        The config that Hydra composed.
     schema
-        Root dataclass of the verb.
+        The root dataclass of the verb's config.
 
     Raises
     ------
     ConfigError
-        With a line for each unknown or missing key, each value of the wrong type or out of bounds; or on
-        values that exclude each other.
+        If a key is unknown or missing, or a value has the wrong type, is out of bounds or excludes another
+        one; the message has a line for each.
     """
     checked = typed(cfg, schema)
     check_bounds(checked, "")
@@ -77,7 +77,7 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
     Raises
     ------
     ConfigError
-        With a line for each unknown or missing key and each value of the wrong type.
+        If a key is unknown or missing, or a value has the wrong type; the message has a line for each.
     """
     cfg = _resolved(cfg)
     groups = {name: chosen_schema(cfg, name) for name in CHOICES if name in field_names(schema)}
@@ -97,16 +97,16 @@ def merged(empty: Callable[[], DictConfig], cfg: DictConfig, prefix: str) -> Any
     Parameters
     ----------
     empty
-        Returns the schema without values.
+        A function that returns the schema without values.
     cfg
-        The values, without interpolations; wrong ones are taken out, to find all that are wrong.
+        The values, without interpolations. Wrong ones are removed from it, so that all are found.
     prefix
-        What stands before the keys in messages.
+        The text before the keys in messages.
 
     Raises
     ------
     ConfigError
-        With a line for each unknown or missing key and each value of the wrong type.
+        If a key is unknown or missing, or a value has the wrong type; the message has a line for each.
     """
     mistakes, wrong = list[str](), set[str]()
     while True:
@@ -192,12 +192,12 @@ def chosen_schema(cfg: DictConfig, group: str) -> Any:
 
 
 def check_bounds(node: Any, prefix: str) -> None:
-    """Hold every value against what its field declares.
+    """Check every value against the bounds that its field declares.
 
     Raises
     ------
     ConfigError
-        With a line for each value that is out of bounds.
+        If values are out of bounds, with a line for each.
     """
     if mistakes := list(_bound_mistakes(node, prefix)):
         raise ConfigError("\n".join(mistakes))
@@ -244,7 +244,7 @@ def _check_paths(paths: PathsConfig) -> None:
 
 
 def _groups(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield a dataclass and those in it, each with what stands before its keys."""
+    """Yield the prefix of the keys of a dataclass and the dataclass, then those of all dataclasses in it."""
     yield key, node
     for field in dataclasses.fields(node):
         if dataclasses.is_dataclass(group := getattr(node, field.name)):
@@ -252,7 +252,7 @@ def _groups(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_init(init: InitConfig) -> None:
-    """See that a shipped initialisation is what its name says: no setting turns it into another."""
+    """Refuse settings that would turn an initialisation of ours into another one than its name says."""
     _check_file_name("init.name", init.name)
     options = options_of("init")
     for key in ("weights", "kind") if init.name in options else ():
@@ -299,7 +299,7 @@ def check_address(key: str, address: str | None) -> None:
     Raises
     ------
     ConfigError
-        Naming the key, and saying where the secret belongs.
+        If it holds a secret; the message names the key and says where the secret belongs.
     """
     if address is not None and has_secret(address):
         raise ConfigError(
@@ -344,7 +344,7 @@ def _check_network(cfg: TrainConfig) -> None:
         raise ConfigError(f"model.pretrained={where}: no such file (or say hub or wheel)")
 
 
-# What is looked at beside bounds, wherever a verb's config has such a group.
+# The checks beside bounds, by the type of the config group that they are for.
 CHECKS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (PathsConfig, _check_paths),
     (DataConfig, lambda data: _check_file_name("data.name", data.name)),

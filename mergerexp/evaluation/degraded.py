@@ -17,10 +17,10 @@ from mergerexp.models.stored import StoredNetwork
 TOLERANCE = 1e-4
 
 # The strengths of each degradation, the first of which leaves images as they are.
-Strengths = Mapping[str, Sequence[float]]
+Levels = Mapping[str, Sequence[float]]
 
 
-def passes(strengths: Strengths) -> int:
+def passes(strengths: Levels) -> int:
     """Return how often each image goes through the network: once as it is, and at every other strength."""
     return 1 + sum(len(levels) - 1 for levels in strengths.values())
 
@@ -30,7 +30,7 @@ def rate_degraded(
     images: ImageStore,
     rows: NDArray[np.int64],
     test: pd.DataFrame,
-    strengths: Strengths,
+    strengths: Levels,
     *,
     seed: int,
     batch: int,

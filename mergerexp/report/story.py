@@ -14,7 +14,7 @@ from mergerexp.report.numbers import mean_text, p_value_text
 from mergerexp.report.page.content import (
     Arm,
     Explorer,
-    Figure,
+    FigureBlock,
     Gallery,
     Headline,
     Item,
@@ -173,9 +173,9 @@ def _paragraphs(results: StudyResults) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _figure(name: str, png: Path, words: dict[str, str]) -> Figure:
+def _figure(name: str, png: Path, words: dict[str, str]) -> FigureBlock:
     text = texts()["figures"][name]
-    return Figure(name, text["title"], text["caption"].format(**words), text["alt"].format(**words), png)
+    return FigureBlock(name, text["title"], text["caption"].format(**words), text["alt"].format(**words), png)
 
 
 def _block(table: Table) -> TableBlock:

@@ -51,7 +51,7 @@ class RunFolder(JobFolder):
         The patch from the commit to the code of the run, which exists if the two differed.
     examples
         The file with small images of some test galaxies.
-    record
+    note_file
         The file that notes what was sent to MLflow.
     """
 
@@ -64,7 +64,7 @@ class RunFolder(JobFolder):
     provenance = File("provenance.json")
     diff = File("git.diff")
     examples = File(EXAMPLES)
-    record = File("mlflow.json")
+    note_file = File("mlflow.json")
 
     @classmethod
     def of(cls, cfg: TrainConfig, fingerprint: str) -> RunFolder:
@@ -157,7 +157,7 @@ class RunFolder(JobFolder):
         Without the note, the run in MLflow is found again by the fingerprint.
         """
         try:
-            note = dict(read_json(self.record))
+            note = dict(read_json(self.note_file))
         except (FileNotFoundError, ValueError, TypeError):
             return {}
         if not note.keys() >= NOTE_KEYS:
@@ -190,7 +190,7 @@ class RunFolder(JobFolder):
             return
         (self.path / SEAL).unlink(missing_ok=True)
         if note := self.note():
-            write_json(self.record, {**note, "superseded": True})
+            write_json(self.note_file, {**note, "superseded": True})
         for path in (self.checkpoint, self.history):
             path.unlink(missing_ok=True)
         status = {key: value for key, value in self.status().items() if key not in PROGRESS}

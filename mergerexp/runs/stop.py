@@ -28,14 +28,14 @@ def save_on(signum: int) -> None:
     signal.signal(signum, request)
 
 
-def stop_on(signum: int, patience_s: int, otherwise: Callable[[], None]) -> None:
+def stop_on(signum: int, grace_s: int, otherwise: Callable[[], None]) -> None:
     """Let a signal ask for a checkpoint after the current step, after which the run stops.
 
     Parameters
     ----------
     signum
         The number of the signal.
-    patience_s
+    grace_s
         How long the step may take, in whole seconds.
     otherwise
         The function that is called if the step takes longer, or if the training has not begun yet.
@@ -48,7 +48,7 @@ def stop_on(signum: int, patience_s: int, otherwise: Callable[[], None]) -> None
         global _save, _stop
         _save = _stop = True
         signal.signal(signal.SIGALRM, give_up)
-        signal.alarm(patience_s)
+        signal.alarm(grace_s)
 
     signal.signal(signum, request)
 

@@ -34,15 +34,15 @@ class Sersic:
     Attributes
     ----------
     x, y
-        Centre in pixels from the lower left corner.
+        The centre in pixels from the lower left corner.
     radius
-        Half-light radius along the major axis in pixels.
+        The half-light radius along the major axis in pixels.
     index
-        Sersic index.
+        The Sersic index.
     ratio
-        Axis ratio.
+        The axis ratio.
     angle
-        Position angle of the major axis, from x toward y, in radians.
+        The position angle of the major axis, from x toward y, in radians.
     """
 
     x: float

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, SoftFileLock
 
-from mergerexp.config.call import Cell, labels
+from mergerexp.config.call import Cell, cell_labels
 from mergerexp.config.device import resolve
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.launcher import Options
@@ -91,7 +91,7 @@ def run_labels(runs: Sequence[PlannedRun]) -> dict[str, str]:
     distinct = list({run.folder: run for run in runs}.values())
     return {
         str(run.folder.path): label
-        for run, label in zip(distinct, labels([run.overrides for run in distinct]), strict=True)
+        for run, label in zip(distinct, cell_labels([run.overrides for run in distinct]), strict=True)
     }
 
 

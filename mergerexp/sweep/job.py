@@ -74,12 +74,12 @@ class Job:
 
     __submitit_checkpoint__ = checkpoint
 
-    def run(self, patience_s: float = LOCK_WAIT_S, **where: Any) -> Any:
+    def run(self, wait_s: float = LOCK_WAIT_S, **where: Any) -> Any:
         """Call the function; write the state of the job before and, if it fails or is stopped, after that.
 
         Parameters
         ----------
-        patience_s
+        wait_s
             How long to wait for the lock of the job, in seconds.
         **where
             Entries for ``status.json`` that say where the job runs.
@@ -95,7 +95,7 @@ class Job:
             If another process is working on the job, whose state is then left unchanged.
         """
         folder = JobFolder(Path(self.folder))
-        with folder.lock().acquire(timeout=patience_s):
+        with folder.lock().acquire(timeout=wait_s):
             return self._run(folder, where)
 
     def _run(self, folder: JobFolder, where: dict[str, Any]) -> Any:

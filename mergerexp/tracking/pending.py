@@ -85,7 +85,7 @@ class Record:
         final
             Whether to send it even if this was tried a moment ago.
         ask
-            Whether to ask the store what it has; see `mergerexp.tracking.record.sync`.
+            Whether to ask the store what it has; see `mergerexp.tracking.record.send`.
 
         Returns
         -------
@@ -97,9 +97,9 @@ class Record:
         if not final and time.monotonic() < self._next:
             return False
         try:
-            from mergerexp.tracking.record import sync
+            from mergerexp.tracking.record import send
 
-            sync(self.folder, self.tracking, ask)
+            send(self.folder, self.tracking, ask)
         except StoreError as error:
             log.warning("%s. Until this is mended, the runs are recorded in their folders alone", error)
             self.answers, self.broken = False, True

@@ -36,7 +36,7 @@ PER_BATCH = 900  # metrics that are sent at once; MLflow accepts 1000
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
 
 
-def sync(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None:
+def send(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None:
     """Send to MLflow what it lacks of a run; `mergerexp.tracking.pending.Record` calls this.
 
     Parameters
@@ -62,7 +62,7 @@ def sync(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None
     if note.get("sweeps", []) != folder.sweeps:
         client.log_batch(note["run_id"], tags=[RunTag(f"{SWEEP}{name}", "member") for name in folder.sweeps])
         note["sweeps"] = folder.sweeps
-        write_json(folder.record, note)
+        write_json(folder.note_file, note)
     _send_history(client, folder, note)
     status = folder.status()
     if status.get("state") not in CLOSED:
@@ -70,11 +70,11 @@ def sync(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None
             client.log_batch(note["run_id"], tags=_state_tags(status.get("state", RUNNING), ""))
             client.update_run(note["run_id"], status="RUNNING")
             note["closed"] = None
-            write_json(folder.record, note)
+            write_json(folder.note_file, note)
     elif ask or note["closed"] != status["updated"]:
         _close(client, folder, note["run_id"], status, ask)
         note["closed"] = status["updated"]
-        write_json(folder.record, note)
+        write_json(folder.note_file, note)
 
 
 def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, uri: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, 
         log.warning("%s is no longer in MLflow: it is recorded anew", folder.name)
     if not _has_run(client, note["run_id"]):
         note = {**store, "run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
-        write_json(folder.record, note)
+        write_json(folder.note_file, note)
     return note
 
 
@@ -164,7 +164,7 @@ def _send_tags(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) ->
         if key.startswith(groups):
             client.delete_tag(note["run_id"], key)  # such as the GPU of an earlier attempt
     note["tags"] = sent
-    write_json(folder.record, note)
+    write_json(folder.note_file, note)
 
 
 def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ def _send_history(client: MlflowClient, folder: RunFolder, note: dict[str, Any])
         client.log_batch(note["run_id"], metrics=new[start : start + PER_BATCH])
     if metrics:
         note["rows"] = len(rows)
-        write_json(folder.record, note)
+        write_json(folder.note_file, note)
 
 
 def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[str, Any], ask: bool) -> None:

@@ -24,7 +24,7 @@ from mergerexp.analysis.metrics import scores
 from mergerexp.report.page.content import (
     Arm,
     Explorer,
-    Figure,
+    FigureBlock,
     Gallery,
     Headline,
     Report,
@@ -64,7 +64,7 @@ def report(folder: Path) -> Report:
     frame = pd.DataFrame({f"method {a}": [b, c], **{f"p_m {e} {k}": [0.5, 0.25] for k in range(12)}})
     images = thumbs(ARMS["imagenet"])
     items = [
-        Figure(f"roc {a}", f"ROC {b}", c, d, png),
+        FigureBlock(f"roc {a}", f"ROC {b}", c, d, png),
         TableBlock("scores", f"Scores {a}", b, frame),
         Gallery("examples", f"Examples {c}", d, [(f"group {e}", images[:9]), ("empty", [])]),
     ]

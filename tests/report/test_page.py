@@ -22,7 +22,7 @@ from mergerexp.analysis.metrics import scores
 from mergerexp.report.page.content import (
     Arm,
     Explorer,
-    Figure,
+    FigureBlock,
     Gallery,
     Headline,
     Report,
@@ -84,10 +84,10 @@ def picture(side: int = 8, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def figure(folder: Path, name: str = "roc") -> Figure:
+def figure(folder: Path, name: str = "roc") -> FigureBlock:
     path = folder / f"{name}.png"
     path.write_bytes(picture(300, dpi=(200, 200)))
-    return Figure(name, "ROC", "Higher is better.", "A curve", path)
+    return FigureBlock(name, "ROC", "Higher is better.", "A curve", path)
 
 
 def section(*items: Any, id: str = "one") -> Section:
@@ -113,7 +113,7 @@ def test_a_page_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "report.html"
     write_page(Report("First"), path)
     before = path.read_bytes()
-    broken = Figure("roc", "", "", "", tmp_path / "nothing.png")
+    broken = FigureBlock("roc", "", "", "", tmp_path / "nothing.png")
     with pytest.raises(FileNotFoundError, match=r"nothing\.png"):
         write_page(Report("Second", sections=[section(broken)]), path)
     assert path.read_bytes() == before

@@ -201,7 +201,7 @@ def test_a_killed_run_is_over_for_mlflow_too(train, tmp_path, runs, monkeypatch)
     (folder,) = map(RunFolder, runs.iterdir())
     assert "killed by SIGKILL" in folder.status()["error"]
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    assert client.get_run(read_json(folder.record)["run_id"]).info.status == "FAILED"
+    assert client.get_run(read_json(folder.note_file)["run_id"]).info.status == "FAILED"
 
 
 def test_all_wrong_cells_are_named_and_nothing_starts(refused, capsys):

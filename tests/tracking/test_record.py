@@ -22,7 +22,7 @@ from mergerexp.runs.job_folder import DONE, FAILED, RUNNING
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking import record
 from mergerexp.tracking.pending import Record, Standing, complete_records
-from mergerexp.tracking.record import HASH, IDENTITY, sync
+from mergerexp.tracking.record import HASH, IDENTITY, send
 from mergerexp.tracking.store import open_store
 from tests.studies import empty_store
 
@@ -82,13 +82,13 @@ def stored(tracking: TrackingConfig) -> tuple[MlflowClient, list]:
 
 
 def test_grows_with_the_run_and_is_closed(folder, tracking):
-    sync(folder, tracking)
+    send(folder, tracking)
     write_json(folder.history, epochs(2))
-    sync(folder, tracking)
+    send(folder, tracking)
     write_json(folder.history, epochs(5))
     finish(folder)
     for _ in range(3):
-        sync(folder, tracking)
+        send(folder, tracking)
     client, (run,) = stored(tracking)
     assert run.info.status == "FINISHED"
     trainer = {"trainer.max_epochs": "5", "trainer.patience": "2"}
@@ -103,15 +103,15 @@ def test_grows_with_the_run_and_is_closed(folder, tracking):
 
 def test_a_retried_run_is_running_again(folder, tracking):
     folder.set_state(FAILED, error="out of memory")
-    sync(folder, tracking)
+    send(folder, tracking)
     assert [run.info.status for run in stored(tracking)[1]] == ["FAILED"]
     folder.set_state(RUNNING, error=None)
-    sync(folder, tracking)
+    send(folder, tracking)
     (run,) = stored(tracking)[1]
     assert run.info.status == "RUNNING"
     assert (run.data.tags["mergerexp.state"], run.data.tags["mergerexp.error"]) == ("running", "")
     finish(folder)
-    sync(folder, tracking)
+    send(folder, tracking)
     (run,) = stored(tracking)[1]
     assert (run.info.status, run.data.tags["mergerexp.error"]) == ("FINISHED", "")
 
@@ -144,13 +144,13 @@ def test_cut_off_anywhere_it_is_completed_once(step, after, folder, tracking, mo
 @pytest.mark.slow
 def test_a_deleted_or_other_store_gets_the_whole_record(folder, tracking, tmp_path):
     finish(folder)
-    sync(folder, tracking)
+    send(folder, tracking)
     client, (run,) = stored(tracking)
     client.delete_run(run.info.run_id)
-    sync(folder, tracking)
+    send(folder, tracking)
     assert [one.info.status for one in stored(tracking)[1]] == ["FINISHED"]
     tracking.uri = f"sqlite:///{tmp_path}/other.db"
-    sync(folder, tracking)
+    send(folder, tracking)
     assert [one.info.status for one in stored(tracking)[1]] == ["FINISHED"]
 
 
@@ -159,7 +159,7 @@ def test_back_to_the_first_store_is_the_first_record(folder, tracking, tmp_path)
     first = tracking.uri
     for uri in (first, f"sqlite:///{tmp_path}/other.db", first):
         tracking.uri = uri
-        sync(folder, tracking)
+        send(folder, tracking)
     assert len(stored(tracking)[1]) == 1
 
 
@@ -167,11 +167,11 @@ def test_the_tags_are_those_of_the_attempt_that_came_out(folder, tracking):
     """Interrupted on a GPU, resumed with other code on a CPU."""
     write_json(folder.provenance, {"git": {"commit": "abc"}, "hardware": {"gpu": "H100", "cpu": "Epyc"}})
     folder.join("5weep")
-    sync(folder, tracking)
-    sync(folder, tracking)
+    send(folder, tracking)
+    send(folder, tracking)
     write_json(folder.provenance, {"git": {"commit": "def"}, "hardware": {"cpu": "Xeon"}})
     finish(folder)
-    sync(folder, tracking)
+    send(folder, tracking)
     (run,) = stored(tracking)[1]
     own = {key: value for key, value in run.data.tags.items() if key.startswith("mergerexp.")}
     hashes = {key.removeprefix(HASH) for key in own if key.startswith(HASH)}
@@ -191,7 +191,7 @@ def test_a_late_record_has_the_times_of_the_run(folder, tracking):
     folder.set_state(RUNNING, started=1_700_000_000.5)
     finish(folder)
     write_json(folder.path / "status.json", {**folder.status(), "updated": 1_700_000_060.0})
-    sync(folder, tracking)
+    send(folder, tracking)
     (run,) = stored(tracking)[1]
     assert (run.info.start_time, run.info.end_time) == (1_700_000_000_500, 1_700_000_060_000)
 
@@ -281,11 +281,11 @@ def test_what_the_store_has_lost_is_sent_again(damage, is_seen, folder, tracking
 def test_asking_a_store_that_has_all_changes_nothing(folder, tracking, tmp_path):
     write_json(folder.history, epochs(3))
     finish(folder)
-    sync(folder, tracking)
+    send(folder, tracking)
     _, (before,) = stored(tracking)
     artifacts = [path for path in Path(tracking.artifacts).rglob("*") if path.is_file()]
     times = [path.stat().st_mtime_ns for path in artifacts]
-    sync(folder, tracking, ask=True)
+    send(folder, tracking, ask=True)
     _, (after,) = stored(tracking)
     assert after.to_dictionary() == before.to_dictionary()
     assert [path.stat().st_mtime_ns for path in artifacts] == times
@@ -295,7 +295,7 @@ def test_a_second_failure_is_told_too(folder, tracking):
     for reason in ("out of memory", "disk full"):
         folder.set_state(RUNNING, error=None)
         folder.set_state(FAILED, error=reason)
-        sync(folder, tracking)
+        send(folder, tracking)
     (run,) = stored(tracking)[1]
     assert (run.info.status, run.data.tags["mergerexp.error"]) == ("FAILED", "disk full")
 
@@ -304,9 +304,9 @@ def test_a_second_failure_is_told_too(folder, tracking):
 def test_a_damaged_note_is_made_anew(content, folder, tracking):
     write_json(folder.history, epochs(3))
     finish(folder)
-    sync(folder, tracking)
-    folder.record.write_text(content)
-    sync(folder, tracking)
+    send(folder, tracking)
+    folder.note_file.write_text(content)
+    send(folder, tracking)
     client, (run,) = stored(tracking)
     assert folder.note()["run_id"] == run.info.run_id
     assert len(client.get_metric_history(run.info.run_id, "finetune/val_loss")) == 3
@@ -344,9 +344,9 @@ def test_the_same_run_of_two_roots_is_recorded_once(folder, tracking, tmp_path):
         rows = [{**row, "timestamp_ms": row["timestamp_ms"] + later} for row in epochs(5)]
         for n in (2, 5):
             write_json(run.history, rows[:n])
-            sync(run, tracking)
+            send(run, tracking)
         finish(run)
-        sync(run, tracking)
+        send(run, tracking)
     client, (one,) = stored(tracking)
     for key, steps in (("finetune/val_loss", [0, 1, 2, 3, 4]), ("test/error", [0])):
         assert [point.step for point in client.get_metric_history(one.info.run_id, key)] == steps
@@ -356,7 +356,7 @@ def test_artifacts_lie_beside_the_sqlite_file_unless_told(folder, tracking, tmp_
     monkeypatch.chdir(folder.path)
     tracking.artifacts = None
     finish(folder)
-    sync(folder, tracking)
+    send(folder, tracking)
     found = (tmp_path / "store" / "mlartifacts").rglob("*.*")
     assert {path.name for path in found} == {path.name for path in folder.artifacts()}
     assert not (folder.path / "mlruns").exists()
@@ -370,7 +370,7 @@ def test_an_outage_is_told_and_not_tried_at_every_epoch(folder, tracking, monkey
         calls.append(args)
         raise OSError("no route")
 
-    monkeypatch.setattr(record, "sync", no_answer)
+    monkeypatch.setattr(record, "send", no_answer)
     keeper = Record(folder, tracking)
     logging.getLogger("mergerexp").propagate = True
     assert [keeper.update() for _ in range(5)] == [False] * 5

@@ -53,7 +53,7 @@ class Block(NamedTuple):
     groups: Sequence[tuple[str, list[Small]]] = ()
 
 
-class Part(NamedTuple):
+class SectionBlocks(NamedTuple):
     """A section with its items."""
 
     anchor: str
@@ -82,7 +82,7 @@ class _Numbering:
         return f"{kind} {self._count[kind]}"
 
 
-def blocks(report: Report, folder: Path) -> tuple[list[Part], Block | None]:
+def blocks(report: Report, folder: Path) -> tuple[list[SectionBlocks], Block | None]:
     """Return the sections and the table of runs, numbered, with links relative to a folder.
 
     Raises
@@ -92,7 +92,7 @@ def blocks(report: Report, folder: Path) -> tuple[list[Part], Block | None]:
     """
     numbering = _Numbering()
     parts = [
-        Part(
+        SectionBlocks(
             numbering.anchor("section", section.id),
             section.title,
             [paragraph for paragraph in re.split(r"\n\s*\n", section.intro.strip()) if paragraph],

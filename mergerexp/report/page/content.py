@@ -36,7 +36,7 @@ class Headline:
 
 
 @dataclass(frozen=True)
-class Figure:
+class FigureBlock:
     """A figure, which is shown at the size for which it was drawn, by its resolution in dots per inch.
 
     Attributes
@@ -65,7 +65,7 @@ class TableBlock:
     Attributes
     ----------
     name, title, caption
-        These are as for a `Figure`.
+        These are as for a `FigureBlock`.
     frame
         The content. Strings are shown as they are, floats with four significant digits and at most four
         decimals, and missing values as a dash. Columns without a letter in any cell are set flush right.
@@ -110,7 +110,7 @@ class Gallery:
     Attributes
     ----------
     name, title, caption
-        These are as for a `Figure`.
+        These are as for a `FigureBlock`.
     groups
         The heading and the images of each group.
     named
@@ -124,7 +124,7 @@ class Gallery:
     named: bool = False
 
 
-Item = Figure | TableBlock | Gallery
+Item = FigureBlock | TableBlock | Gallery
 
 
 @dataclass(frozen=True)

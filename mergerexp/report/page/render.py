@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from mergerexp.files import write_text
-from mergerexp.report.page.blocks import Part, blocks
+from mergerexp.report.page.blocks import SectionBlocks, blocks
 from mergerexp.report.page.content import Report
 from mergerexp.report.page.explorer import explorer_data
 
@@ -80,7 +80,7 @@ def _marked(text: object) -> Markup:
     return Markup(re.sub(r"\bp_m\b", "<i>p</i><sub>m</sub>", escaped))
 
 
-def _contents(report: Report, sections: list[Part]) -> list[tuple[str, str]]:
+def _contents(report: Report, sections: list[SectionBlocks]) -> list[tuple[str, str]]:
     others = {
         "explorer": ("Choose a threshold", report.explorer),
         "errata": ("Errata of the published paper", report.errata),

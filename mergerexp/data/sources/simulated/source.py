@@ -13,13 +13,12 @@ from mergerexp.data.sources import Part
 from mergerexp.simulator.scenes import MAX_ENCOUNTERS, Sighting, mergers, noninteracting
 from mergerexp.simulator.settings import SimulatorSettings
 
-RECIPE_VERSION = 1
-"""Raised whenever the same settings give other pictures."""
+RECIPE_VERSION = 1  # This has to be raised when the same settings come to give other pictures.
 
-# Ranges of objid and group: far apart, whatever the counts.
+# The first objid and group of each class, which are so far apart that no two are alike.
 NONINTERACTING_BASE = 100_000_000
 MERGER_BASE = 200_000_000
-# Last word of a random stream's key: what the stream is for.
+# The purpose of a random stream, which is the last word of its key.
 PICTURES, LABELS = 0, 1
 # One chunk takes one to two seconds at 128 pixels.
 MERGERS_PER_CHUNK = 24
@@ -30,7 +29,7 @@ Chunk = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class SimulatedSource:
-    """Maker of simulated mergers and non-interacting galaxies.
+    """A source of simulated mergers and non-interacting galaxies.
 
     Besides ``objid``, ``label`` and ``group`` (one encounter, or one galaxy alone), rows have
     ``true_label`` (before label noise), ``kind`` (approach, first_passage, late; iso, proj, star),
@@ -41,9 +40,9 @@ class SimulatedSource:
     Attributes
     ----------
     settings
-        What decides the content, besides the size of the images.
+        The settings that decide what the images show.
     size
-        Side of the images in pixels.
+        The side of the images in pixels.
     """
 
     settings: SimulatorSettings
