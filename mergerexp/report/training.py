@@ -23,7 +23,7 @@ CAVEAT_SENTENCES = {
 def caveats_of(study: Study, run_id: str) -> list[str]:
     """Return the ways in which a run's training ended badly; see `mergerexp.runs.endings`."""
     limits = (int(study.settings[run_id].get(f"trainer.{key}", 0)) for key in ("max_epochs", "patience"))
-    return caveats(study.metrics[run_id], *limits)
+    return caveats(study.metrics.get(run_id, {}), *limits)
 
 
 def endings(results: StudyResults) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def endings(results: StudyResults) -> pd.DataFrame:
     """
     rows = []
     for run in records(results.study.runs):
-        metrics = results.study.metrics[run["run_id"]]
+        metrics = results.study.metrics.get(run["run_id"], {})
         if EPOCHS not in metrics:  # A rule has no epochs.
             continue
         found = caveats_of(results.study, run["run_id"])

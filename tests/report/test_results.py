@@ -45,7 +45,8 @@ def cells(
 def study(which: Sequence[Cell], mergers: int = 60, others: int = 140, **split: object) -> Study:
     """Return a study whose networks are better the more galaxies they have."""
     labels = np.repeat([1, 0], [mergers, others])
-    settings = SplitConfig(**{"folds": 4, "seed": 0, "subset_of": "all", "negatives": "all", **split})
+    split = {"folds": 4, "subset_of": "all", "negatives": "all", **split}
+    settings = SplitConfig(seed=0, **split)  # type: ignore[arg-type]
     rows, predictions = [], []
     for arm, subset, seed, fold in which:
         chosen = make_split(labels, np.arange(len(labels)), settings, fold, subset)
