@@ -8,8 +8,6 @@ from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import PrepareConfig
 from mergerexp.console import console
-from mergerexp.data.build import prepare_dataset
-from mergerexp.data.store import Dataset, verify
 
 
 def prepare(call: Call[PrepareConfig]) -> Done:
@@ -25,6 +23,10 @@ def prepare(call: Call[PrepareConfig]) -> Done:
     DataError
         If inputs are unusable, or a data set that is there was damaged.
     """
+    # Imported here, so that --help and a refusal need not wait for pandas.
+    from mergerexp.data.build import prepare_dataset
+    from mergerexp.data.store import Dataset, verify
+
     for cfg in call.configs:
         started = time.perf_counter()
         dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))

@@ -10,11 +10,6 @@ from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import TrainConfig
 from mergerexp.console import console
 from mergerexp.errors import require_torch
-from mergerexp.study.outcome import complete_study, show_failures, validation_errors
-from mergerexp.study.plan import Planner, folders_of
-from mergerexp.study.run_table import run_table
-from mergerexp.study.train_here import train_here
-from mergerexp.study.train_sweep import TrainSweep
 
 
 def train(call: Call[TrainConfig]) -> Done:
@@ -35,6 +30,13 @@ def train(call: Call[TrainConfig]) -> Done:
     UserError
         If torch is not installed, or a run can't be planned or started. Then no run was started.
     """
+    # Imported here, so that --help and a refusal need not wait for pandas.
+    from mergerexp.study.outcome import complete_study, show_failures, validation_errors
+    from mergerexp.study.plan import Planner, folders_of
+    from mergerexp.study.run_table import run_table
+    from mergerexp.study.train_here import train_here
+    from mergerexp.study.train_sweep import TrainSweep
+
     require_torch("training")
     runs = Planner(call.launcher).plan(call.cells)
     if call.launcher is None:

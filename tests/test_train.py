@@ -113,7 +113,7 @@ def test_mistakes_of_ours_can_be_traced(train, capsys, monkeypatch):
     def bug(*arguments: object) -> None:
         raise ValueError("shapes do not match")
 
-    monkeypatch.setattr("mergerexp.train.Planner.plan", bug)
+    monkeypatch.setattr("mergerexp.study.plan.Planner.plan", bug)
     assert train() == 2
     assert capsys.readouterr().err.splitlines()[:2] == [
         "error: shapes do not match",

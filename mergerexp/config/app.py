@@ -30,8 +30,8 @@ from mergerexp.config.paths import set_machine_defaults
 from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
+from mergerexp.environment import environment
 from mergerexp.errors import ConfigError, UserError, explain, try_all
-from mergerexp.workers import environment
 
 LAUNCHER = re.compile(r"[+~]*hydra[./]launcher\b")
 

@@ -12,13 +12,14 @@ import argparse
 import copy
 import difflib
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from hydra import compose, initialize_config_dir, initialize_config_module, version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -32,8 +33,8 @@ from yaml import YAMLError
 
 from mergerexp.config.keys import form_of, known_keys, who_has
 from mergerexp.config.paths import conf_dir
+from mergerexp.environment import environment
 from mergerexp.errors import ConfigError
-from mergerexp.workers import environment
 
 VERSION_BASE = "1.3"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: errors are raised, not printed
@@ -138,12 +139,24 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
     version.setbase(VERSION_BASE)
     overrides = list(args.overrides)  # Hydra adds its own
     try:
-        with environment({FULL_ERROR: "1"}):
+        with environment({FULL_ERROR: "1"}), _mode_given(args.multirun):
             _run_hydra(args, get_args_parser(), task, str(conf_dir()), config_name)
     except COMPOSITION as error:
         if task.has_begun or isinstance(error, ConfigError):
             raise
         _raise_all_mistakes(error, args, overrides, config_name, schema)
+
+
+@contextmanager
+def _mode_given(is_sweep: bool) -> Iterator[None]:
+    """Spare a sweep the composition by which Hydra looks for the mode that -m has given."""
+    get_mode = Hydra.get_mode
+    if is_sweep:
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = get_mode  # type: ignore[method-assign]
 
 
 def compose_with_hydra(

@@ -18,9 +18,10 @@ from pathlib import Path
 from mergerexp.config.launcher import LocalOptions
 from mergerexp.console import amount
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus
+from mergerexp.environment import environment
 from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
-from mergerexp.workers import environment, on_end_of_parent
+from mergerexp.workers import on_end_of_parent
 
 log = logging.getLogger(__name__)
 RUN_GB = 4.0  # the memory that a run of the default study takes

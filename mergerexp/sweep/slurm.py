@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mergerexp.config.launcher import SlurmOptions
 from mergerexp.console import amount
+from mergerexp.environment import environment
 from mergerexp.errors import UserError
 from mergerexp.files import restored_on_error, write_json
 from mergerexp.runs.job_folder import OVER, QUEUED, JobFolder
@@ -43,7 +44,6 @@ from mergerexp.sweep.slurm_queue import (
     require_queue,
     submitted_by,
 )
-from mergerexp.workers import environment
 
 log = logging.getLogger(__name__)
 

@@ -74,8 +74,8 @@ def test_each_choice_of_groups_is_composed_once(calls, monkeypatch):
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
     (call,) = calls("-m", "init=imagenet,random", "fold=0,1,2,3", "seed=0,1", "hydra/launcher=local")
     assert len(call.cells) == 16
-    # Hydra composes the sweep's own config twice: for its mode, and to make the sweeper.
-    assert [[one for one in each if one.startswith("init=")] for each in composed[2:]] == [
+    # Hydra composes the sweep's own config once, to make the sweeper.
+    assert [[one for one in each if one.startswith("init=")] for each in composed[1:]] == [
         ["init=imagenet"],
         ["init=random"],
     ]
