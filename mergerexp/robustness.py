@@ -30,11 +30,11 @@ def robustness(call: Call[RobustnessConfig]) -> Done:
 
     failed = 0
     for cfg in call.configs:
-        done = RobustnessMeasurement(cfg)
-        done.measure()
-        failed += len(done.problems)
-        numbers = [f"{done.rated} networks rated", f"{done.before} before"]
-        numbers += [f"{len(done.problems)} failed"] if done.problems else []
+        measurement = RobustnessMeasurement(cfg)
+        measurement.measure()
+        failed += len(measurement.problems)
+        numbers = [f"{measurement.rated} networks rated", f"{measurement.before} before"]
+        numbers += [f"{len(measurement.problems)} failed"] if measurement.problems else []
         console.print(f"{cfg.tracking.experiment}: {', '.join(numbers)}")
     return Done(exit_code=int(failed > 0))
 

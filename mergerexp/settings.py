@@ -36,8 +36,6 @@ class Setting:
         The first entry of a list of strengths, which changes nothing; the others go away from it.
     identity
         False if the key cannot change a run's result, and so has no part in its fingerprint.
-    sbatch
-        For an option of the Slurm launcher: the option of ``sbatch`` that takes the value as it is.
     """
 
     meaning: str

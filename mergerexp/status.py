@@ -106,6 +106,9 @@ def main() -> int:
     except (UserError, OSError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted: jobs that are under way go on.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

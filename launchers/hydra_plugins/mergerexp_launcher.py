@@ -50,11 +50,12 @@ class _OurLauncher(Launcher):
         """
         from mergerexp.config.app import Application
         from mergerexp.config.launcher import read_options
-        from mergerexp.sweep.hydra_task import launch
 
         options, task = read_options(type(self).__name__, self.options), self.task_function
         if isinstance(task, Application):
             return task.sweep(self.hydra_context.config_loader, self.config.hydra, job_overrides, options)
+        from mergerexp.sweep.hydra_task import launch  # for the applications of others alone
+
         folder = Path(str(self.config.hydra.sweep.dir)) / ".jobs"
         return launch(options, folder, self.hydra_context, self.config, task, job_overrides, initial_job_idx)
 

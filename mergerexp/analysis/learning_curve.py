@@ -30,6 +30,8 @@ class LearningCurve:
         The covariance of (a, b, c); the row and column of a are zero where a is fixed at 0.
     chi2 : float
         The weighted sum of squared residuals.
+    dof : int
+        The degrees of freedom of chi2.
     """
 
     a: float
@@ -37,6 +39,7 @@ class LearningCurve:
     c: float
     covariance: Floats
     chi2: float
+    dof: int
 
     def predict(self, n_train: ArrayLike, sigma: float = 1.0) -> tuple[Floats, Floats, Floats]:
         """Return the error at some sizes with its band, by propagation of the covariance.
@@ -139,7 +142,7 @@ def _fit(x: Floats, y: Floats, s: Floats, lowest: float, floor: bool) -> Learnin
     free = [0, 1, 2] if floor else [1, 2]
     covariance = np.zeros((3, 3))
     covariance[np.ix_(free, free)] = np.linalg.pinv(gradient[:, free].T @ gradient[:, free], hermitian=True)
-    return LearningCurve(float(a), float(b), c, covariance, float(norm**2))
+    return LearningCurve(float(a), float(b), c, covariance, float(norm**2), len(x) - len(free))
 
 
 def _checked(n_train: ArrayLike, error: ArrayLike, sem: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -149,7 +149,7 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
 
 @contextmanager
 def _mode_given(is_sweep: bool) -> Iterator[None]:
-    """Spare a sweep the composition by which Hydra looks for the mode that -m has given."""
+    """Skip the composition in which Hydra looks up ``hydra.mode``, where -m decides it."""
     get_mode = Hydra.get_mode
     if is_sweep:
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
@@ -163,6 +163,15 @@ def compose_with_hydra(
     args: argparse.Namespace, config_name: str, schema: type
 ) -> tuple[DictConfig, dict[str, list[str]]]:
     """Compose what a command line chooses, Hydra's own node included, without running anything.
+
+    Parameters
+    ----------
+    args
+        The result of `read_command_line`.
+    config_name
+        The name of the YAML file in ``conf/``.
+    schema
+        The root dataclass of the config, whose keys are named in messages.
 
     Returns
     -------
@@ -321,7 +330,7 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
     """Say in one line what Hydra says in several, and return the override that is to blame, where one is."""
     text, cause = str(error).partition("\nSearch path")[0], error.__cause__
     if isinstance(error, OverrideParseException):
-        key, equals, _ = error.override.partition("=")
+        key, equals, _ = error.override.strip("'\"").partition("=")
         if not equals:
             return f"{key!r}: no setting; settings are KEY=VALUE", _find(error.override, overrides)
         hint = form_of(key) or f"; a value with any of = , : {{}} [] in it is quoted twice: '{key}=\"VALUE\"'"

@@ -69,11 +69,15 @@ class SlurmOptions:
 Options = LocalOptions | SlurmOptions
 # Options of sbatch that `extra` must not set: those of other settings, and those that resuming relies on.
 DECIDED_ELSEWHERE = {
-    **{key: f"hydra.launcher.{key}" for key in ("partition", "account", "qos", "mem")},
+    **{key: f"hydra.launcher.{key}" for key in (*AS_IT_IS, "mem")},
     "time": "hydra.launcher.timeout",
     "cpus_per_task": "hydra.launcher.cpus",
     "signal": "hydra.launcher.signal_lead",
     "array": "the sweep, and hydra.launcher.parallel",
+    **dict.fromkeys(
+        ("job_name", "output", "error", "open_mode", "parsable"), "this launcher, which finds jobs by it"
+    ),
+    "wait": "hydra.launcher.wait",
     "requeue": "this launcher: runs rely on being requeued",
     "no_requeue": "this launcher: runs rely on being requeued",
 }

@@ -228,7 +228,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
 
 
-def _check_file_name(key: str, value: str) -> None:
+def check_file_name(key: str, value: str) -> None:
+    """Refuse a name that can't be that of a folder.
+
+    Raises
+    ------
+    ConfigError
+        If it has other characters than letters, digits, '.', '_' and '-', or too many.
+    """
     if not FILE_NAME.fullmatch(value):
         raise ConfigError(
             f"{key}={_short(value)}: use letters, digits, '.', '_' and '-' only (it names a folder)"
@@ -253,7 +260,7 @@ def _groups(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 def _check_init(init: InitConfig) -> None:
     """Refuse settings that would turn an initialisation of ours into another one than its name says."""
-    _check_file_name("init.name", init.name)
+    check_file_name("init.name", init.name)
     options = options_of("init")
     for key in ("weights", "kind") if init.name in options else ():
         own, value = options[init.name][key], getattr(init, key)
@@ -275,18 +282,24 @@ def _check_tracking(tracking: TrackingConfig) -> None:
         raise ConfigError(
             f"tracking.experiment={_short(tracking.experiment)}: at most {LONGEST_EXPERIMENT} characters"
         )
-    _check_store("tracking.uri", tracking.uri)
     check_address("tracking.uri", tracking.uri)
+    _check_store("tracking.uri", tracking.uri)
     check_address("tracking.artifacts", tracking.artifacts)
+    if tracking.artifacts is not None and not tracking.artifacts.strip():
+        raise ConfigError("tracking.artifacts: a folder or an address is needed, or null")
 
 
 def _check_store(key: str, address: str | None) -> None:
     """Refuse an address that can't be one of a store."""
     if address is None:
         return
-    parts = urlsplit(address)
-    is_file = parts.scheme == "sqlite" and len(address) > len(SQLITE) and address.startswith(SQLITE)
-    if not is_file and not (parts.scheme and parts.scheme != "sqlite" and (parts.netloc or parts.path)):
+    is_file = address.startswith(SQLITE) and len(address) > len(SQLITE)
+    try:
+        parts = urlsplit(address)
+        is_other = bool(parts.scheme and parts.scheme != "sqlite" and (parts.netloc or parts.path))
+    except ValueError:  # brackets without an IPv6 address in them
+        is_other = False
+    if not is_file and not is_other:
         raise ConfigError(
             f"{key}={_short(address)!r}: no address of an MLflow store, such as sqlite:///mlflow.db or "
             "http://host:5000; tracking=none keeps run folders only"
@@ -321,7 +334,7 @@ def _check_ratings(cfg: RobustnessConfig) -> None:
 
 def _check_report(cfg: AggregateConfig) -> None:
     if cfg.name is not None:
-        _check_file_name("name", cfg.name)
+        check_file_name("name", cfg.name)
     if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):
         raise ConfigError(
             f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]{form_of('compare')}"
@@ -347,9 +360,9 @@ def _check_network(cfg: TrainConfig) -> None:
 # The checks beside bounds, by the type of the config group that they are for.
 CHECKS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (PathsConfig, _check_paths),
-    (DataConfig, lambda data: _check_file_name("data.name", data.name)),
+    (DataConfig, lambda data: check_file_name("data.name", data.name)),
     (InitConfig, _check_init),
-    (AugmentConfig, lambda augment: _check_file_name("augment.name", augment.name)),
+    (AugmentConfig, lambda augment: check_file_name("augment.name", augment.name)),
     (TrackingConfig, _check_tracking),
     (TrainConfig, _check_network),
     (StudyConfig, _check_study),

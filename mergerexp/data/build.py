@@ -22,6 +22,7 @@ import pandas as pd
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from mergerexp.config.validate import check_file_name
 from mergerexp.console import ProgressReport
 from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
@@ -77,6 +78,7 @@ def prepare(
         If the name cannot be that of a folder, inputs are unusable and ``source.on_error`` is "stop" (a CSV
         beside the data set lists them all), or a class is left without objects.
     """
+    check_file_name("data.name", name)
     recipe = source.recipe()
     final = root / f"{name}-{digest({'name': name, 'size': size, 'recipe': recipe}, 8)}"
     if _is_done(final):

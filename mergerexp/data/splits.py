@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mergerexp.config.schema import SplitConfig
+from mergerexp.config.validate import check_bounds
 from mergerexp.errors import DataError
 from mergerexp.seeding import seed_for
 
@@ -97,10 +98,15 @@ def make_split(
 
     Raises
     ------
-    DataError
-        If a class would be empty in train, val or test.
+    UserError
+        If an argument is out of range, or a class would be empty in train, val or test.
     """
+    check_bounds(settings, "split.")
     label, folds = np.asarray(labels), settings.folds
+    if not 0 <= fold < folds:
+        raise DataError(f"fold must be in 0..{folds - 1}, not {fold}")
+    if not 0 < subset <= 1:
+        raise DataError(f"subset must be in (0, 1], not {subset}")
     fold_of = assign_folds(label, groups, folds, settings.seed)
     val_fold = (fold + 1) % folds
     whole = (fold, val_fold) if settings.subset_of == "train" else ()

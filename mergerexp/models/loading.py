@@ -27,12 +27,8 @@ State = dict[str, Tensor]
 AVERAGED = ("state_dict_ema", "model_ema")  # the one of two networks in a file that timm takes
 WRAPPERS = {*AVERAGED, "state_dict", "model", "module", "_orig_mod", "backbone", "net", "network", "encoder"}
 COUNTER = "num_batches_tracked"  # of BatchNorm; outputs do not depend on it, and old files lack it
-WRONG = MISSING, SHAPE, KIND, NOT_FINITE = (
-    "missing",
-    "of another shape",
-    "of another kind of number",
-    "not finite",
-)
+MISSING, SHAPE, KIND, NOT_FINITE = "missing", "of another shape", "of another kind of number", "not finite"
+WRONG = (MISSING, SHAPE, KIND, NOT_FINITE)
 NAMED = 3  # the number of tensors that a message names
 
 

@@ -10,7 +10,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from filelock import FileLock, Timeout
 
@@ -36,8 +36,12 @@ class File:
 
     name: str
 
-    def __get__(self, folder: JobFolder, kind: type) -> Path:
-        return folder.path / self.name
+    @overload
+    def __get__(self, folder: None, kind: type) -> File: ...
+    @overload
+    def __get__(self, folder: JobFolder, kind: type) -> Path: ...
+    def __get__(self, folder: JobFolder | None, kind: type) -> File | Path:
+        return self if folder is None else folder.path / self.name
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class JobFolder:
         if status:
             write_json(self.status_file, status)
         else:
-            (self.status_file).unlink(missing_ok=True)
+            self.status_file.unlink(missing_ok=True)
 
     def set_state(self, state: str, **details: Any) -> None:
         """Write ``status.json`` with the state, this process, its host and the time.

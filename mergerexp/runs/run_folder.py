@@ -255,7 +255,7 @@ class RunFolder(JobFolder):
     def mend_status(self) -> None:
         """Write a damaged ``status.json`` again, unless a process is working on the run."""
         try:
-            if (self.status_file).is_file():
+            if self.status_file.is_file():
                 read_json(self.status_file)
         except UserError:
             if not self.is_held():

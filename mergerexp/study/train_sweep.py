@@ -20,7 +20,7 @@ from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.study.outcome import RERUN_ALL
 from mergerexp.study.plan import TARGET, PlannedRun, folders_of, run_labels
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.runner import Interrupted, make_scheduler, run_jobs
+from mergerexp.sweep.runner import Interrupted, make_scheduler, submit_jobs, wait_for_jobs
 from mergerexp.sweep.slurm_queue import refuse_jobs_in_slurm
 from mergerexp.sweep.snapshot import snapshot
 
@@ -98,20 +98,21 @@ class TrainSweep:
             done,
             len(new),
         )
-        names = ("config.yaml", "inputs.json", "again.json", "submission.json")
-        begun = [run.folder.path for run in new if run.folder.status()]
-        with restored_on_error(path / name for path in begun for name in names):
+        begun = [run.folder for run in new if run.folder.status()]
+        files = [file for run in begun for file in (run.config, run.inputs, run.again, run.submission)]
+        with restored_on_error(files):
             for run in new:
                 run.write(again=self.options.rerun == "all" or run.folder.lacks_results())
             for folder in self.folders:
                 folder.join(self.folder.name)
             new.sort(key=lambda run: -run.cost)  # a long run must not be the last one to start
+            submit_jobs(scheduler, _jobs(new), _jobs(active))
+        try:
             title = f"sweep {self.folder.name}"
-            try:
-                run_jobs(scheduler, _jobs(new), _jobs(active), run_labels(self.runs), title)
-            except Interrupted as interrupted:
-                again = RERUN_ALL if self.options.rerun == "all" else ""
-                raise Interrupted(f"{interrupted}{again}") from None
+            wait_for_jobs(scheduler, _jobs([*new, *active]), run_labels(self.runs), title)
+        except Interrupted as interrupted:
+            again = RERUN_ALL if self.options.rerun == "all" else ""
+            raise Interrupted(f"{interrupted}{again}") from None
 
     def _warn_of_sqlite(self) -> None:
         if str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):

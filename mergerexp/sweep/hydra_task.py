@@ -102,8 +102,7 @@ def run_saved(path: Path) -> None:
     )
     with written(path / "return.pkl") as partial, partial.open("wb") as file:
         cloudpickle.dump(result, file)
-    if result.status == JobStatus.FAILED:
-        raise result._return_value
+    _ = result.return_value  # raises the exception of a task that failed
     JobFolder(path).set_state(DONE)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mergerexp.config.launcher import LocalOptions
 from mergerexp.console import amount
-from mergerexp.cores import memory_gb, usable_cores, visible_gpus
+from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_spinning
 from mergerexp.environment import environment
 from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
@@ -93,10 +93,10 @@ class Local:
             self._start(self._waiting.popleft(), self._slots.popleft())
 
     def _start(self, job: Job, slot: int) -> None:
-        environment = dict.fromkeys(("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), str(self.threads))
+        variables = dict.fromkeys(("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), str(self.threads))
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        arguments = (job.target, job.folder, environment)
+            variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        arguments = (job.target, job.folder, variables)
         process = self._fork_server.Process(target=_run_child, args=arguments, name=Path(job.folder).name)
         JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)  # it is no Slurm job any more
         with _environment_of_jobs(self.code):
@@ -158,8 +158,8 @@ def _environment_of_jobs(code: Path | None) -> Iterator[None]:
     Their threads sleep while they wait, so that they share the cores with the other jobs.
     """
     path = list(sys.path)
-    # As `wait_without_spinning` does; torch is loaded before a job sets its own environment.
-    changes = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    wait_without_spinning()  # here, since torch is loaded before a job sets its own environment
+    changes: dict[str, str | None] = {}
     if code is not None:
         sys.path.insert(0, str(code))
         others = filter(None, [os.environ.get("PYTHONPATH")])

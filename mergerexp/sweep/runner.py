@@ -24,6 +24,8 @@ from mergerexp.sweep.view import View
 log = logging.getLogger(__name__)
 
 
+# What both have: interval_s (seconds between two calls of `poll`), waits (whether to wait until all is over),
+# active, submit, watch, poll, in_queue (the state of a job in another program's queue), idle and interrupt.
 Scheduler = Local | Slurm
 
 
@@ -49,7 +51,13 @@ def make_scheduler(options: Options, folder: Path, code: Path | None) -> Schedul
 def run_jobs(
     scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job], labels: dict[str, str], title: str
 ) -> None:
-    """Submit jobs, and show how they stand until all are over, if the scheduler is to be waited for.
+    """Submit jobs and wait for them; see `submit_jobs` and `wait_for_jobs`."""
+    submit_jobs(scheduler, new, active)
+    wait_for_jobs(scheduler, [*new, *active], labels, title)
+
+
+def submit_jobs(scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job]) -> None:
+    """Submit jobs; after an error, their states are as they were.
 
     Parameters
     ----------
@@ -59,17 +67,11 @@ def run_jobs(
         The jobs that are to be started, the most urgent first.
     active
         The jobs that are under way already.
-    labels
-        The name of each job on the terminal, by the path of its folder.
-    title
-        The name of the sweep on the terminal.
 
     Raises
     ------
-    Interrupted
-        If the user pressed Ctrl-C.
-    OSError
-        If the folders of the jobs can't be written any more. Jobs on this machine are stopped first.
+    UserError
+        If the jobs are refused.
     """
     if active:
         verb = "is" if len(active) == 1 else "are"
@@ -81,7 +83,30 @@ def run_jobs(
             folder.set_state_of_idle(QUEUED, error=None, requeue_refused=None)
         if new:
             scheduler.submit(new)
-    jobs = sorted([*new, *active], key=lambda job: list(labels).index(job.folder))
+
+
+def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[str, str], title: str) -> None:
+    """Show how jobs stand until all are over, if the scheduler is to be waited for.
+
+    Parameters
+    ----------
+    scheduler
+        The scheduler that runs the jobs.
+    jobs
+        The jobs.
+    labels
+        The name of each job on the terminal, by the path of its folder, in the order in which they are shown.
+    title
+        The name of the sweep on the terminal.
+
+    Raises
+    ------
+    Interrupted
+        If the user pressed Ctrl-C.
+    OSError
+        If the folders of the jobs can't be written any more. Jobs on this machine are stopped first.
+    """
+    jobs = sorted(jobs, key=lambda job: list(labels).index(job.folder))
     if not scheduler.waits or not jobs:
         return
     with _sigterm_as_ctrl_c():

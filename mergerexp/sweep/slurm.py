@@ -158,7 +158,7 @@ class Slurm:
                 write_json(file, {"record": str(record), "index": index})
             try:
                 array = self._sbatch(name, jobs)
-            except UserError:
+            except (UserError, OSError):
                 cancel_array(name, clusters)  # Slurm may have accepted it although no answer arrived
                 raise
         write_json(record, {**about, "array": array})
@@ -180,25 +180,27 @@ class Slurm:
             first = f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
             # Compiled modules would be no part of the copy, so nobody would check them.
             code = [first, "export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1"]
+        setup = [*options.setup, *code, *STEP, f"export MERGEREXP_SIGNAL_LEAD={options.signal_lead}"]
         more = options.for_sbatch()
-        with outside_of_any_job(IN_SCRIPT | {key.upper() for key in more}):
-            executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=options.max_requeues)
-            executor.update_parameters(
-                job_name=name,
-                time=options.timeout,
-                mem=options.mem,
-                cpus_per_task=options.cpus,
-                array_parallelism=options.parallel,
-                signal_delay_s=options.signal_lead,
-                stderr_to_stdout=True,
-                setup=[*options.setup, *code, *STEP, f"export MERGEREXP_SIGNAL_LEAD={options.signal_lead}"],
-                additional_parameters=more,
-            )
-            try:  # submitit also prints the refusal that it raises
-                with redirect_stderr(io.StringIO()), executor.batch():  # all jobs as one array
+        try:
+            with outside_of_any_job(IN_SCRIPT | {key.upper() for key in more}):
+                executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=options.max_requeues)
+                executor.update_parameters(
+                    job_name=name,
+                    time=options.timeout,
+                    mem=options.mem,
+                    cpus_per_task=options.cpus,
+                    array_parallelism=options.parallel,
+                    signal_delay_s=options.signal_lead,
+                    stderr_to_stdout=True,
+                    setup=setup,
+                    additional_parameters=more,
+                )
+                # All jobs are one array. Submitit also prints the refusal that it raises.
+                with redirect_stderr(io.StringIO()), executor.batch():
                     submitted = [executor.submit(job) for job in jobs]
-            except submitit.core.utils.FailedJobError as error:
-                raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}") from error
+        except RuntimeError as error:  # of submitit: sbatch refuses, its answer is none, or there is no srun
+            raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}") from error
         return submitted[0].job_id.split("_")[0]
 
     def poll(self) -> None:

@@ -21,6 +21,7 @@ def test_recovers_what_it_was_made_from(truth):
     curve = fit_learning_curve(N, law(N, *truth), SEM)
     assert (curve.a, curve.b, curve.c) == pytest.approx(truth, rel=1e-4)
     assert curve.chi2 == pytest.approx(0, abs=1e-8)
+    assert curve.dof == 2
     error, _, _ = curve.predict([100, 30_000])
     np.testing.assert_allclose(error, law(np.array([100, 30_000]), *truth), rtol=1e-4)
 
@@ -41,6 +42,7 @@ def test_without_an_asymptote_it_is_a_straight_line_in_logarithms():
     error = law(N[:3], 0, 1, 0.5)
     curve = fit_learning_curve(N[:3], error, 0.05 * error)
     assert (curve.a, curve.b, curve.c) == pytest.approx((0, 1, 0.5))
+    assert curve.dof == 1
     assert not curve.covariance[0].any()
     spread = ((np.log(N[:3]) - np.log(N[:3]).mean()) ** 2).sum()
     assert curve.covariance[2, 2] == pytest.approx(0.05**2 / spread)
@@ -54,6 +56,7 @@ def test_asymptote_is_zero_where_the_data_want_it_below():
     steepening = np.array([0.10, 0.095, 0.08, 0.06, 0.03])
     curve = fit_learning_curve(N, steepening, SEM)
     assert curve.a == 0
+    assert curve.dof == 3
     assert not curve.covariance[0].any()
 
 

@@ -103,6 +103,9 @@ WRONG = [
     ("tracking.uri=''", "tracking.uri=''", "no address of an MLflow store"),
     ("tracking.uri='http://'", "tracking.uri='http://'", "no address of an MLflow store"),
     ("tracking.uri='sqlite:///'", "tracking.uri='sqlite:///'", "no address of an MLflow store"),
+    ('tracking.uri="http://[::1"', "tracking.uri='http://[::1'", "no address of an MLflow store"),
+    ('tracking.uri="http://u:secret@[x"', "tracking.uri=http://[x", "no password"),
+    ("tracking.artifacts=''", "tracking.artifacts", "a folder or an address is needed"),
     ("tracking.uri=mlflow.db", "tracking.uri='mlflow.db'", "no address of an MLflow store"),
     ("tracking.uri='http://h/?a=b&password=secret'", "tracking.uri=http://h/?a=b&password=***", "stored"),
     ("tracking.uri=http://h/?password=secret", "tracking.uri", "quoted twice"),
@@ -113,6 +116,7 @@ WRONG = [
     ("-m fold=glob(*)", "", "no cell"),
     ("hydra/launcher=slurm fold=1", "hydra/launcher=slurm", "add -m"),
     ("-m hydra/launcher=local hydra.launcher=null", "launcher", "not configured"),
+    ("-m hydra/launcher=slurm hydra.launcher.extra={job_name:mine}", "hydra.launcher.extra", "job_name"),
     ("-m hydra/launcher=slurm hydra.launcher.extra={requeue:false}", "hydra.launcher.extra", "requeue"),
     (
         "-m hydra/launcher=slurm hydra.launcher.extra={partition:a}",

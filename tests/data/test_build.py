@@ -300,6 +300,12 @@ def test_refuses_what_breaks_the_contract(tmp_path):
         prepare(ToySource(labels=(0, 0)), "toy", 16, tmp_path, workers=1)
 
 
+def test_refuses_a_name_that_leads_elsewhere(tmp_path):
+    with pytest.raises(UserError, match=r"data.name=../toy: use letters"):
+        prepare(ToySource(), "../toy", 16, tmp_path / "datasets", workers=1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_no_data_set_is_named(tmp_path):
     path = prepare(ToySource(), "toy", 16, tmp_path, workers=1)
     (path / "dataset.json").unlink()

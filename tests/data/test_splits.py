@@ -109,3 +109,20 @@ def test_names_the_class_and_the_part_that_would_be_empty():
     with pytest.raises(ValueError, match=r"class 1 has no object in (val|test|train) \(subset 0.5"):
         for fold in range(4):
             split(labels, np.arange(33), fold=fold, subset=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": 2}, "split.folds=2: must be 3 to 100|split.folds=2: must be at least 3"),
+        ({"fold": 4}, r"fold must be in 0..3"),
+        ({"fold": -1}, r"fold must be in 0..3"),
+        ({"subset": 0.0}, r"subset must be in \(0, 1\]"),
+        ({"subset": 1.1}, r"subset must be in \(0, 1\]"),
+        ({"subset_of": "test"}, "split.subset_of=test: choose one of all, train"),
+        ({"negatives": "some"}, "split.negatives=some: choose one of all, matched"),
+    ],
+)
+def test_refuses_arguments_out_of_range(changes, message):
+    with pytest.raises(ValueError, match=message):
+        split(**changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPP
 from mergerexp.sweep import slurm as scheduler
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, Job
+from mergerexp.sweep.runner import submit_jobs
 from mergerexp.sweep.slurm import Slurm
 from mergerexp.sweep.states import collect
 from tests.slurm.jobs import options
@@ -99,6 +101,40 @@ def test_each_cluster_is_asked_for_its_own_jobs(stand_in, tmp_path):
     for name in ("squeue", "scancel", "sacct"):
         assert sum(words.startswith("-M physics ") for words in stand_in.asked(name)) == 1
         assert sum(not words.startswith("-M") for words in stand_in.asked(name)) == 1
+
+
+def test_an_array_whose_answer_is_lost_is_cancelled(stand_in, tmp_path, monkeypatch):
+    """Its number is known to nobody if the disk fills up after Slurm has accepted it."""
+
+    def full(slurm: Slurm, name: str, jobs: object) -> str:
+        stand_in.says("squeue", f"4711|PENDING|{name}\n")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Slurm, "_sbatch", full)
+    folder = make(tmp_path, "job", steps=1)
+    (tmp_path / "sweep").mkdir()
+    with pytest.raises(OSError, match="No space"):
+        Slurm(options(), tmp_path / "sweep", None).submit([Job(TARGET, folder.path)])
+    assert any("4711" in words or "mergerexp-" in words for words in stand_in.asked("scancel"))
+    assert not folder.submission.exists()
+    assert not list((tmp_path / "sweep").glob("array-*.json"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("", "Could not make sense of sbatch output"), (None, "Could not detect")]
+)
+def test_what_submitit_cannot_work_with_is_told_in_a_line(answer, said, stand_in, tmp_path, monkeypatch):
+    if answer is None:
+        (stand_in.folder / "srun").unlink()
+        monkeypatch.setenv("PATH", str(stand_in.folder))
+    folder = make(tmp_path, "job", steps=1)
+    folder.set_state(STOPPED)
+    (tmp_path / "sweep").mkdir()
+    with pytest.raises(UserError, match=said):
+        submit_jobs(Slurm(options(), tmp_path / "sweep", None), [Job(TARGET, folder.path)], [])
+    assert folder.status()["state"] == STOPPED
+    assert not folder.submission.exists()
+    assert not list((tmp_path / "sweep").glob("array-*.json"))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def draw_learning_curves(results: StudyResults) -> Figure:
             colour = colour_of(results.arms, arm)
             losses, accuracy = grid[2 * row, column], grid[2 * row + 1, column]
             for run_id, run in results.histories[in_panel].groupby("run_id"):
-                best = results.study.metrics[run_id].get(BEST_EPOCH)
+                best = results.study.metrics.get(run_id, {}).get(BEST_EPOCH)
                 _draw_run(losses, accuracy, run, best, colour)
             losses.set_title(_title(results.study.runs, arm, size))
         _label(grid, made)
