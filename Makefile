@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# One more than there are cores, since tests on Slurm mostly wait.
+WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .PHONY: demo check test lint docs clean
@@ -34,7 +36,7 @@ check: TESTS = -m "not slurm and not browser and not training and not slow"
 # The types are checked beside the tests, and what is wrong with them is told after these.
 check test: lint
 	@$(BIN)/mypy >$(VENV)/types.log 2>&1 & types=$$!; \
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 15 $(TESTS); tests=$$?; \
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --durations 15 $(TESTS); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests + types))
 
 docs: $(VENV)/dev
