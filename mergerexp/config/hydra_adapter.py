@@ -31,7 +31,8 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mergerexp.config.keys import form_of, known_keys, who_has
+from mergerexp.config.keys import form_of, walk, who_has
+from mergerexp.config.launcher import SCHEMAS
 from mergerexp.config.paths import conf_dir
 from mergerexp.environment import environment
 from mergerexp.errors import ConfigError
@@ -365,7 +366,9 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
 def _unknown(key: str, schema: type) -> str:
     if (hint := who_has(key)) is not None:
         return hint
-    known = known_keys(schema)
+    # Those of every option of a group, and of our launchers.
+    launchers = (key for options in SCHEMAS.values() for key in walk(options, "hydra.launcher."))
+    known = list(dict.fromkeys([*walk(schema, ""), *launchers]))
     if key in known and key.startswith("hydra."):
         return "the chosen launcher has no such key (another one has)"
     if key in known:

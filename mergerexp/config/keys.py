@@ -26,14 +26,6 @@ def form_of(key: str) -> str:
     return f"; {form}" if form else ""
 
 
-def known_keys(schema: type) -> list[str]:
-    """List the dotted keys that overrides can name: of every option of a group, and of our launchers."""
-    from mergerexp.config.launcher import SCHEMAS
-
-    launchers = [key for options in SCHEMAS.values() for key in walk(options, "hydra.launcher.")]
-    return list(dict.fromkeys([*walk(schema, ""), *launchers]))
-
-
 def walk(schema: type, prefix: str) -> Iterator[str]:
     """Yield the dotted keys of a dataclass, the groups that hold them included."""
     types = typing.get_type_hints(schema)
