@@ -71,7 +71,7 @@ def markdown(frame: pd.DataFrame) -> str:
 
 def all_tables(results: StudyResults) -> list[Table]:
     """Return the tables of a study, the most important first."""
-    tables = [scores_table(results), prevalence_table(results), learning_table(results)]
+    tables = [scores_table(results), prevalence_table(results), lesion_errors_table(results)]
     if results.comparison is not None:
         tables += [tests_table(results), combined_table(results), assumptions_table(results)]
     if len(endings(results)):
@@ -145,7 +145,7 @@ def prevalence_table(results: StudyResults) -> Table:
     )
 
 
-def learning_table(results: StudyResults) -> Table:
+def lesion_errors_table(results: StudyResults) -> Table:
     """Return the test error of every arm at every size, in the notation of the paper (Fig. 2)."""
     learning, most = results.learning, results.learning["folds"].max()
     rows: list[dict[str, str]] = []

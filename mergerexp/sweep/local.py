@@ -142,8 +142,7 @@ def _run_child(target: str, folder: str, variables: dict[str, str]) -> None:
     The process has a session of its own, so that Ctrl-C reaches the parent alone, which then ends it.
     """
     os.setsid()
-    log_file = Path(folder) / "log.txt"
-    output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    output = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)
     os.environ.update(variables)

@@ -277,7 +277,7 @@ def last_activity(folder: JobFolder, job: str) -> float:
     """Return when a job last wrote its state or printed something, in seconds since 1970."""
     written = float(folder.status().get("updated", 0.0))
     with contextlib.suppress(OSError):
-        written = max(written, log_file(folder, job).stat().st_mtime)
+        written = max(written, log_path(folder, job).stat().st_mtime)
     return written
 
 
@@ -313,7 +313,7 @@ def is_runnable(folder: JobFolder, job: str) -> bool:
     return (submitted_by(folder) / "slurm" / f"{job}_submitted.pkl").is_file()
 
 
-def log_file(folder: JobFolder, job: str) -> Path:
+def log_path(folder: JobFolder, job: str) -> Path:
     """Return the file that the output of a job goes to."""
     return submitted_by(folder) / "slurm" / f"{job}_0_log.out"
 
@@ -328,7 +328,7 @@ def _end_of_log(path: Path, job: str) -> str:
 
     Without cgroups, the accounting does not know that a job was killed for its memory.
     """
-    with contextlib.suppress(OSError), log_file(JobFolder(path), job).open("rb") as file:
+    with contextlib.suppress(OSError), log_path(JobFolder(path), job).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
         lines = file.read().decode(errors="replace").splitlines()
         if any(re.search(r"exceeded (job )?memory|oom.kill", line, re.IGNORECASE) for line in lines):

@@ -166,7 +166,7 @@ def test_the_accounts_lag_behind_what_status_sees(stand_in, tmp_path):
     stand_in.says("sacct", "4711|RUNNING|0:0\n")
     assert seen(folder) == (RUNNING, None)
     stand_in.says("sacct", "")
-    log = slurm_queue.log_file(folder, "4711")
+    log = slurm_queue.log_path(folder, "4711")
     log.parent.mkdir()
     log.write_text("a last word\n")
     assert seen(folder) == (RUNNING, None)
@@ -246,7 +246,7 @@ def test_a_failed_job_that_has_not_left_yet_is_no_job_under_way(stand_in, tmp_pa
     assert slurm.active([folder]) == set()
     assert len(stand_in.asked("squeue")) > 2  # it was waited for
     stand_in.says("squeue", "4711|PENDING|mergerexp-5weep000-abc\n")  # a site's RequeueExit
-    ticket = slurm_queue.log_file(folder, "4711").with_name("4711_submitted.pkl")
+    ticket = slurm_queue.log_path(folder, "4711").with_name("4711_submitted.pkl")
     ticket.parent.mkdir()
     ticket.touch()
     assert slurm.active([folder]) == {folder.path}
