@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import ParamSpec, TypeVar
 
 from mergerexp.environment import environment
@@ -65,11 +66,19 @@ class _Pool(ProcessPoolExecutor):
     """A pool whose processes have Ctrl-C blocked from their first instruction; `submit` starts them."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with without_ctrl_c():
             return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Block Ctrl-C in processes that this block starts; this process gets it when the block ends."""
+    resource_tracker.ensure_running()  # its start ends with unblocking Ctrl-C
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def on_end_of_parent(act: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ FLAGS = {
     "-m": "sweep over values that are separated by commas: all combinations are run",
     "--cfg job": "show the config instead of running",
     "--config-dir DIR": "look for groups and options in a folder of yours too, e.g. DIR/experiment/mine.yaml",
+    "--config-path DIR, --config-name NAME": "another main folder of configs, or another main file",
     "--help": "show this, with the keys of the options that are chosen on the line",
 }
 

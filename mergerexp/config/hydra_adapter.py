@@ -34,6 +34,7 @@ from yaml import YAMLError
 from mergerexp.config.keys import form_of, walk, who_has
 from mergerexp.config.launcher import SCHEMAS
 from mergerexp.config.paths import conf_dir
+from mergerexp.config.validate import validate
 from mergerexp.environment import environment
 from mergerexp.errors import ConfigError
 
@@ -274,19 +275,22 @@ class CellComposer:
         ConfigError
             If overrides are wrong, with a line for each.
         """
-        rest, mistakes = [*self.hydra_overrides, *overrides], []
+        rest, mistakes = [*self.hydra_overrides, *overrides], list[str]()
         while True:
             try:
                 cfg = self._compose(rest)
+                break
             except COMPOSITION as error:
                 line, culprit = _explain(error, rest, self.schema)
-                mistakes.append(line)
-                if culprit is None:
-                    break
-                rest.remove(culprit)
-            else:
-                break
+            mistakes.append(line)
+            if culprit is None:
+                raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+            rest.remove(culprit)
         if mistakes:
+            try:
+                validate(cfg, self.schema)  # the other overrides may be wrong too
+            except ConfigError as error:
+                mistakes += str(error).splitlines()
             raise ConfigError("\n".join(dict.fromkeys(mistakes)))
         return cfg
 
@@ -352,7 +356,7 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
     if "Available options in" in text:
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         wanted = re.search(r"Could not find '([^']+)'", text)
-        group, _, option = (wanted[1] if wanted else "?").lstrip("/").rpartition("/")
+        group, _, option = (wanted[1] if wanted else "?").lstrip("/").replace("//", "/").rpartition("/")
         shown = ", ".join(name for name in options if not name.startswith(OTHERS))
         return f"{group}={option}: choose one of {shown}", _of_key(group, overrides)
     if text.startswith("Config group override must be"):

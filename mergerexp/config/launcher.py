@@ -11,7 +11,8 @@ from mergerexp.config.validate import check_bounds, merged
 from mergerexp.errors import ConfigError
 from mergerexp.settings import setting
 
-AS_IT_IS = ("partition", "account", "qos")  # settings that sbatch has options of the same name for
+# The settings that sbatch has options of the same name for.
+AS_IT_IS = ("partition", "account", "qos")
 RERUN = (
     "which runs that ended before start again. failed: those that failed or were lost; none: no run; all: "
     "every run, at every call, so leave it out to go on with a sweep that was begun with it"

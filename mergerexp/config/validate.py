@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
@@ -56,11 +57,9 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
         one; the message has a line for each.
     """
     checked = typed(cfg, schema)
-    check_bounds(checked, "")
     groups = list(_groups(checked, ""))
-    mistakes = [
-        f"{key}{problem}" for key, group in groups if (problem := getattr(group, "problem", lambda: None)())
-    ]
+    mistakes = list(_bound_mistakes(checked, ""))
+    mistakes += _group_mistakes(groups, {line.partition("=")[0] for line in mistakes})
     checks = [(check, group) for _, group in groups for kind, check in CHECKS if isinstance(group, kind)]
     try:
         try_all(lambda item: item[0](item[1]), checks)
@@ -69,6 +68,15 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return checked
+
+
+def _group_mistakes(groups: Sequence[tuple[str, Any]], wrong: Collection[str]) -> Iterator[str]:
+    """Yield what each group's ``problem()`` says of its values, unless the key is known to be wrong."""
+    for prefix, group in groups:
+        with contextlib.suppress(TypeError):  # of numbers beside what is none, which its bounds have refused
+            line = getattr(group, "problem", lambda: None)()
+            if line is not None and f"{prefix}{line}".partition("=")[0] not in wrong:
+                yield f"{prefix}{line}"
 
 
 def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:

@@ -21,7 +21,7 @@ from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_
 from mergerexp.environment import environment
 from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
-from mergerexp.workers import on_end_of_parent
+from mergerexp.workers import on_end_of_parent, without_ctrl_c
 
 log = logging.getLogger(__name__)
 RUN_GB = 4.0  # the memory that a run of the default study takes
@@ -99,7 +99,7 @@ class Local:
         arguments = (job.target, job.folder, variables)
         process = self._fork_server.Process(target=_run_child, args=arguments, name=Path(job.folder).name)
         JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)  # it is no Slurm job any more
-        with _environment_of_jobs(self.code):
+        with _environment_of_jobs(self.code), without_ctrl_c():
             forkserver.ensure_running()  # the server finds its modules by its environment
             process.start()
         self._running[Path(job.folder)] = (job, process, slot)
@@ -142,6 +142,7 @@ def _run_child(target: str, folder: str, variables: dict[str, str]) -> None:
     The process has a session of its own, so that Ctrl-C reaches the parent alone, which then ends it.
     """
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which the server of the forks had blocked
     output = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)

@@ -189,7 +189,7 @@ def test_wrong_cells_of_a_sweep_are_all_named_and_nothing_starts(run_verb, capsy
     assert run_verb(mergerexp.train, "-m", "fold=0,4,5", "subset=0.1,7") == 2
     lines = capsys.readouterr().err.splitlines()
     assert [any(word in line for line in lines) for word in ("fold=4", "fold=5", "subset=7")] == [True] * 3
-    assert len(lines) == 5  # one a wrong cell
+    assert len(lines) == 7  # two for each of the two cells in which both are wrong
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,7 +205,10 @@ def test_all_mistakes_of_a_line_are_named(run_verb, capsys, tmp_path):
     wrong = {
         "foldd=1 optimizer.lrr=2 data=xx": ("data=xx", "foldd", "optimizer.lrr"),
         "fold=one optimizer.lr=[1,2]": ("optimizer.lr", "fold"),
-        "subset=7 seed=-1 fold=9": ("subset=7", "seed=-1"),
+        "subset=7 seed=-1 fold=9": ("subset=7", "seed=-1", "fold=9"),
+        "foo=1 fold=a init=nope": ("init=nope", "foo", "fold"),
+        "foo=1 trainer.patience=0 init=nope": ("init=nope", "foo", "trainer.patience=0"),
+        "-m init=imagenet,random foo=1 trainer.patience=0": ("foo", "trainer.patience=0"),
         "fold=9 data.name=a/b model.backbone=zzz": ("fold=9", "model.backbone=zzz", "data.name=a/b"),
         "-m foo=1 bar=2 fold=0,1": ("foo", "bar"),
         "seed=${fold} fold=${seed}": ("fold=${seed}", "seed=${fold}"),

@@ -109,6 +109,39 @@ def test_the_copy_of_the_code_is_what_runs(tmp_path, monkeypatch):
     assert read_json(folder.path / "from.json") == str(code / "mergerexp")
 
 
+def test_ctrl_c_of_a_terminal_before_the_first_job_is_there(tmp_path):
+    """It reaches all processes, among them the one that imports what the jobs need."""
+    begun = tmp_path / "begun"
+    (tmp_path / "slowly.py").write_text(
+        f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(2)\n"
+        "def task(folder): raise SystemExit(1)\n"
+    )
+    folder = make(tmp_path, "job", steps=1)
+    script = (
+        "from pathlib import Path; from mergerexp.sweep.local import Local; "
+        "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import Interrupted, run_jobs; "
+        "from mergerexp.config.launcher import LocalOptions\n"
+        f"job = Job('slowly:task', Path({str(folder.path)!r}))\n"
+        "local = Local(LocalOptions(n_jobs=1, rerun='failed'), None)\n"
+        "try: run_jobs(local, [job], [], {job.folder: 'job'}, 'test')\n"
+        "except Interrupted as interrupted: print(interrupted)"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(begun.exists)
+    os.killpg(process.pid, signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert said.startswith("Stopped: the same command goes on")
+
+
 def test_each_gpu_in_turn(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     local = Local(LocalOptions(n_jobs=None, rerun="failed"), code=None)
