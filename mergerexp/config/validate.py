@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.backbone_names import check_backbone
@@ -124,7 +124,7 @@ def merged(empty: Callable[[], DictConfig], cfg: DictConfig, prefix: str) -> Any
             missing = [f"{prefix}{key}" for key in sorted(OmegaConf.missing_keys(node)) if key not in wrong]
             mistakes += [f"{key}: no value given; add {key}=VALUE" for key in missing]
             if mistakes:
-                raise ConfigError("\n".join(mistakes))
+                raise ConfigError("\n".join([*mistakes, *_bound_mistakes(node, prefix)]))
             return OmegaConf.to_object(node)
         except OmegaConfBaseException as error:
             wrong.add(error.full_key or "")
@@ -212,11 +212,12 @@ def check_bounds(node: Any, prefix: str) -> None:
 
 
 def _bound_mistakes(node: Any, prefix: str) -> Iterator[str]:
-    for field in dataclasses.fields(node):
-        value, key = getattr(node, field.name), f"{prefix}{field.name}"
-        if dataclasses.is_dataclass(value):
+    """Yield a line for each value that is out of bounds; see `_values`."""
+    for field, value in _values(node):
+        key = f"{prefix}{field.name}"
+        if (setting := declared(field)) is None:
             yield from _bound_mistakes(value, f"{key}.")
-        elif (setting := declared(field)) is not None and value is not None:
+        else:
             entries = value if isinstance(value, list) else [value]
             found = [
                 f"{key}={_short(entry)}: {problem}"
@@ -228,6 +229,18 @@ def _bound_mistakes(node: Any, prefix: str) -> Iterator[str]:
             if not found and (problem := setting.problem_of_strengths(value)) is not None:
                 found = [f"{key}={value}: {problem}"]
             yield from found
+
+
+def _values(node: Any) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    """Yield the fields that have a value, of a dataclass or of a config of its type."""
+    is_config = OmegaConf.is_config(node)
+    kind: Any = OmegaConf.get_type(node) if is_config else type(node)
+    for field in dataclasses.fields(kind):
+        if is_config and OmegaConf.is_missing(node, field.name):
+            continue
+        value = getattr(node, field.name)
+        if value is not None:
+            yield field, list(value) if isinstance(value, ListConfig) else value
 
 
 def _short(value: Any) -> str:
