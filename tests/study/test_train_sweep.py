@@ -213,6 +213,7 @@ def test_all_wrong_cells_are_named_and_nothing_starts(refused, capsys):
         ["split.folds=3 fold=3 subset=0.5", "fold=3"],
         ["split.folds=3 fold=3 subset=1.0", "fold=3"],
         ["split.folds=3 fold=3 subset=1.5", "subset=1.5"],
+        ["split.folds=3 fold=3 subset=1.5", "fold=3"],
         ["split.folds=4 fold=2 subset=1.5", "subset=1.5"],
         ["split.folds=4 fold=3 subset=1.5", "subset=1.5"],
     ]
