@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,9 +32,7 @@ class Choice:
         """The allowed values of the key."""
         if self.package is None:
             return list(self.known)
-        spec = importlib.util.find_spec(self.package)
-        assert spec is not None
-        return [module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)]
+        return [found.name for found in pkgutil.iter_modules(importlib.import_module(self.package).__path__)]
 
     def schema(self, name: str) -> type:
         """Return the schema of one of `names`."""

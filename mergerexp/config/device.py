@@ -16,14 +16,8 @@ from mergerexp.cores import (
 )
 from mergerexp.errors import ConfigError
 
-GPU_OPTIONS = (
-    "gpus",
-    "gpus_per_node",
-    "gpus_per_task",
-    "gpus_per_socket",
-    "gres",
-    "tres_per_task",
-)  # sbatch's
+# sbatch's options that ask for GPUs
+GPU_OPTIONS = ("gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket", "gres", "tres_per_task")
 
 
 def resolve(trainer: TrainerConfig, options: Options | None) -> TrainerConfig:

@@ -29,7 +29,6 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from mergerexp.config.keys import form_of, walk, who_has
 from mergerexp.config.launcher import SCHEMAS
@@ -41,18 +40,6 @@ from mergerexp.errors import ConfigError
 VERSION_BASE = "1.3"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: errors are raised, not printed
 OTHERS = "mergerexp_"  # begins the names under which other applications find our launchers
-# The exceptions that composing raises: Hydra does not expect everything that a command line can say.
-COMPOSITION = (
-    HydraException,
-    OmegaConfBaseException,
-    YAMLError,
-    OSError,
-    ValueError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    TypeError,
-)
 
 
 def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -143,7 +130,7 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
     try:
         with environment({FULL_ERROR: "1"}), _mode_given(args.multirun):
             _run_hydra(args, get_args_parser(), task, str(conf_dir()), config_name)
-    except COMPOSITION as error:
+    except Exception as error:  # Hydra does not expect everything that a command line can say
         if task.has_begun or isinstance(error, ConfigError):
             raise
         _raise_all_mistakes(error, args, overrides, config_name, schema)
@@ -195,7 +182,7 @@ def compose_with_hydra(
             cfg = compose(args.config_name or config_name, overrides, return_hydra_config=True)
             loader = GlobalHydra.instance().config_loader()
             options = {group: loader.get_group_options(group) for group in cfg.hydra.runtime.choices}
-    except COMPOSITION as error:
+    except Exception as error:  # as in `run_hydra`
         _raise_all_mistakes(error, args, args.overrides, config_name, schema)
     return cfg, {
         group: [name for name in names if not name.startswith(OTHERS)] for group, names in options.items()
@@ -280,7 +267,7 @@ class CellComposer:
             try:
                 cfg = self._compose(rest)
                 break
-            except COMPOSITION as error:
+            except Exception as error:  # as in `run_hydra`
                 line, culprit = _explain(error, rest, self.schema)
             mistakes.append(line)
             if culprit is None:

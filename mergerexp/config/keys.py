@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import CHOICES
+from mergerexp.files import flatten
 
 # How values that a shell or Hydra would take apart are written.
 FORMS = {
@@ -55,19 +56,15 @@ def who_has(key: str) -> str | None:
     key
         The dotted key, which begins with the group.
     """
-    group, *names = key.split(".")
-    having = [f"{group}={name}" for name, content in options_of(group).items() if _has(content, names)]
-    if not names or not having:
+    group, _, name = key.partition(".")
+    having = [
+        f"{group}={option}"
+        for option, content in options_of(group).items()
+        if any(f"{leaf}.".startswith(f"{name}.") for leaf in flatten(content))
+    ]
+    if not having:
         return None
     return (
         f"the chosen {group} has no such key, unlike {' and '.join(having)}; in a sweep over several "
         "options, give it in a line for these alone"
     )
-
-
-def _has(content: Any, names: list[str]) -> bool:
-    for name in names:
-        if not isinstance(content, dict) or name not in content:
-            return False
-        content = content[name]
-    return True

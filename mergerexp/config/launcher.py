@@ -104,7 +104,7 @@ def read_options(name: str, values: Any) -> Options:
         If a key is unknown, or a value has the wrong type or is out of bounds.
     """
     given = OmegaConf.create(values)
-    options: Options = merged(lambda: OmegaConf.structured(SCHEMAS[name]), given, "hydra.launcher.")
+    options: Options = merged(OmegaConf.structured(SCHEMAS[name]), given, "hydra.launcher.")
     check_bounds(options, "hydra.launcher.")
     if isinstance(options, SlurmOptions):
         _check_slurm(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -87,25 +88,19 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
     ConfigError
         If a key is unknown or missing, or a value has the wrong type; the message has a line for each.
     """
-    cfg = _resolved(cfg)
-    groups = {name: chosen_schema(cfg, name) for name in CHOICES if name in field_names(schema)}
-
-    def empty() -> DictConfig:
-        node = OmegaConf.structured(schema)
-        for name, chosen in groups.items():
-            node[name] = OmegaConf.structured(chosen)
-        return cast(DictConfig, node)
-
+    cfg, empty = _resolved(cfg), OmegaConf.structured(schema)
+    for name in CHOICES.keys() & field_names(schema):
+        empty[name] = OmegaConf.structured(chosen_schema(cfg, name))
     return cast(Schema, merged(empty, cfg, ""))
 
 
-def merged(empty: Callable[[], DictConfig], cfg: DictConfig, prefix: str) -> Any:
+def merged(empty: DictConfig, cfg: DictConfig, prefix: str) -> Any:
     """Merge values into a schema, and return them as its dataclass.
 
     Parameters
     ----------
     empty
-        A function that returns the schema without values.
+        The schema without values.
     cfg
         The values, without interpolations. Wrong ones are removed from it, so that all are found.
     prefix
@@ -119,7 +114,7 @@ def merged(empty: Callable[[], DictConfig], cfg: DictConfig, prefix: str) -> Any
     mistakes, wrong = list[str](), set[str]()
     while True:
         try:
-            node = empty()
+            node = copy.deepcopy(empty)
             node.merge_with(cfg)
             missing = [f"{prefix}{key}" for key in sorted(OmegaConf.missing_keys(node)) if key not in wrong]
             mistakes += [f"{key}: no value given; add {key}=VALUE" for key in missing]
@@ -180,14 +175,12 @@ def _type_mistake(error: OmegaConfBaseException, prefix: str) -> str:
 def _remove(cfg: DictConfig, key: str) -> bool:
     """Take a key out of a config, to look for further mistakes; tell whether it was there."""
     parent, _, name = key.rpartition(".")
-    try:
+    with contextlib.suppress(OmegaConfBaseException):
         node = OmegaConf.select(cfg, parent) if parent else cfg
-        if not isinstance(node, DictConfig) or name not in node:
-            return False
-        del node[name]
-    except OmegaConfBaseException:
-        return False
-    return True
+        if isinstance(node, DictConfig) and name in node:
+            del node[name]
+            return True
+    return False
 
 
 def chosen_schema(cfg: DictConfig, group: str) -> Any:
