@@ -61,7 +61,7 @@ def report(folder: Path) -> Report:
     Image.fromarray(np.full((300, 1600, 3), 255, np.uint8)).save(png, dpi=(100, 100))
     png.with_suffix(".pdf").write_bytes(b"%PDF-")
     a, b, c, d, e = HOSTILE
-    frame = pd.DataFrame({f"method {a}": [b, c], **{f"p_m {e} {k}": [0.5, 0.25] for k in range(12)}})
+    frame = pd.DataFrame({f"method {a}": [b, c], **{f"p_m {e} {k}": ["0.5", "0.25"] for k in range(12)}})
     images = thumbs(ARMS["imagenet"])
     items = [
         FigureBlock(f"roc {a}", f"ROC {b}", c, d, png),

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
-
-import numpy as np
-import pandas as pd
 
 from mergerexp.report.numbers import p_m_text
 from mergerexp.report.page.content import Gallery, Item, Report, TableBlock, Thumb
 from mergerexp.report.page.images import Embedded, embed
 from mergerexp.report.words import Words
 
-NOTHING = "–"
 LONG = 28  # the number of characters above which a cell may be broken into lines
 
 
@@ -66,20 +62,18 @@ class _Numbering:
     """Counts figures and tables, and refuses a name that was used before."""
 
     def __init__(self) -> None:
-        self._count = {"Figure": 0, "Table": 0}
+        self._counts: Counter[str] = Counter()
         self._anchors: set[str] = set()
 
-    def anchor(self, kind: str, name: str) -> str:
+    def add(self, kind: str, name: str) -> tuple[str, str]:
+        """Return the anchor and the label of the next section, figure or table."""
         slug = re.sub(r"\W+", "-", name.lower()).strip("-")
         anchor = f"{kind}-{slug}"
         if anchor in self._anchors:
             raise ValueError(f"{kind} {name!r}: another {kind} of the page has that name")
         self._anchors.add(anchor)
-        return anchor
-
-    def label(self, kind: str) -> str:
-        self._count[kind] += 1
-        return f"{kind} {self._count[kind]}"
+        self._counts[kind] += 1
+        return anchor, f"{kind.capitalize()} {self._counts[kind]}"
 
 
 def blocks(report: Report, folder: Path) -> tuple[list[SectionBlocks], Block | None]:
@@ -93,7 +87,7 @@ def blocks(report: Report, folder: Path) -> tuple[list[SectionBlocks], Block | N
     numbering = _Numbering()
     parts = [
         SectionBlocks(
-            numbering.anchor("section", section.id),
+            numbering.add("section", section.id)[0],
             section.title,
             [paragraph for paragraph in re.split(r"\n\s*\n", section.intro.strip()) if paragraph],
             [_block(item, numbering, folder, report.words) for item in section.items],
@@ -105,9 +99,8 @@ def blocks(report: Report, folder: Path) -> tuple[list[SectionBlocks], Block | N
 
 def _block(item: Item, numbering: _Numbering, folder: Path, words: Words) -> Block:
     if isinstance(item, TableBlock):
-        anchor = numbering.anchor("table", item.name)
-        return _table(item, anchor, numbering.label("Table"))
-    anchor, label = numbering.anchor("figure", item.name), numbering.label("Figure")
+        return _table(item, *numbering.add("table", item.name))
+    anchor, label = numbering.add("figure", item.name)
     if isinstance(item, Gallery):
         groups = [(heading, [_small(thumb, words) for thumb in thumbs]) for heading, thumbs in item.groups]
         return Block("gallery", item, anchor, label, groups=groups)
@@ -131,33 +124,9 @@ def _table(table: TableBlock, anchor: str, label: str) -> Block:
     for link in links:
         if link and urlsplit(link).scheme not in ("http", "https"):
             raise ValueError(f"table {table.name!r}: {link!r} is not an http(s) address")
-    texts = [_texts(frame.iloc[:, place]) for place in range(frame.shape[1])]
-    columns = [Column(str(name), _kind(cells)) for name, cells in zip(frame.columns, texts, strict=True)]
-    rows = list(zip(map(list, zip(*texts, strict=True)), links, strict=True))
+    columns = [Column(str(name), _kind(list(cells))) for name, cells in frame.items()]
+    rows = list(zip(frame.to_numpy().tolist(), links, strict=True))
     return Block("table", table, anchor, label, columns=columns, rows=rows)
-
-
-def _texts(column: pd.Series) -> list[str]:
-    """Return the cells of a column; its numbers have equally many decimals, at most four."""
-    texts = [_text(value) for value in column]
-    if not pd.api.types.is_float_dtype(column) or any("e" in text for text in texts):
-        return texts
-    decimals = min(4, max((len(text.partition(".")[2]) for text in texts), default=0))
-    return [
-        text if text == NOTHING else f"{value:.{decimals}f}"
-        for text, value in zip(texts, column, strict=True)
-    ]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return NOTHING
-    if isinstance(value, float | np.floating):
-        number = float(value)
-        return f"{number:.0f}" if math.isfinite(number) and abs(number) >= 1000 else f"{number:.4g}"
-    return str(value)
 
 
 def _kind(cells: list[str]) -> str:
@@ -166,7 +135,7 @@ def _kind(cells: list[str]) -> str:
     return "long" if max(map(len, cells), default=0) > LONG else ""
 
 
-def _all_numbers(cells: Iterable[str]) -> bool:
+def _all_numbers(cells: list[str]) -> bool:
     """Tell whether cells hold numbers, with or without errors, signs and exponents, and no words."""
     text = re.sub(r"(?<=\d)e(?=[-+]?\d)", "", "".join(cells))
     return bool(re.search(r"\d", text)) and not re.search(r"[^\W\d_]", text)

@@ -67,8 +67,7 @@ class TableBlock:
     name, title, caption
         These are as for a `FigureBlock`.
     frame
-        The content. Strings are shown as they are, floats with four significant digits and at most four
-        decimals, and missing values as a dash. Columns without a letter in any cell are set flush right.
+        The texts of the cells. Columns with numbers and without a word in any cell are set flush right.
     links
         The addresses (http or https) to which the first cells of the rows are linked, None where there is
         none. It is empty for a table without links.

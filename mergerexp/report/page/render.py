@@ -81,14 +81,12 @@ def _marked(text: object) -> Markup:
 
 
 def _contents(report: Report, sections: list[SectionBlocks]) -> list[tuple[str, str]]:
-    others = {
-        "explorer": ("Choose a threshold", report.explorer),
-        "errata": ("Errata of the published paper", report.errata),
-        "runs": ("Runs", report.runs),
-        "provenance": ("Provenance", report.provenance),
-    }
-    return [
-        *([("headline", "At a glance")] if report.headline else []),
-        *((section.anchor, section.title) for section in sections),
-        *((anchor, title) for anchor, (title, content) in others.items() if content),
+    parts = [
+        ("headline", "At a glance", report.headline),
+        *((section.anchor, section.title, section) for section in sections),
+        ("explorer", "Choose a threshold", report.explorer),
+        ("errata", "Errata of the published paper", report.errata),
+        ("runs", "Runs", report.runs),
+        ("provenance", "Provenance", report.provenance),
     ]
+    return [(anchor, title) for anchor, title, content in parts if content]
