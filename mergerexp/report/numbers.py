@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 GRID = 1000  # how many steps of p_m between 0 and 1 can be chosen as thresholds
-DECIMALS = range(4, 7)
 
 
 def p_m_text(p_m: float) -> str:
@@ -22,11 +21,11 @@ def p_m_text(p_m: float) -> str:
     """
     if not 0 <= p_m <= 1:
         raise ValueError(f"p_m must lie in [0, 1], without NaN, not {p_m}")
-    for decimals in DECIMALS:
+    for decimals in (4, 5, 6):
         text = f"{p_m:.{decimals}f}"
         if int(float(text) * GRID + 1e-9) == int(p_m * GRID + 1e-9):
             return text
-    return f"{int(p_m * 10 ** DECIMALS[-1]) / 10 ** DECIMALS[-1]:.{DECIMALS[-1]}f}"
+    return f"{int(p_m * 1e6) / 1e6:.6f}"
 
 
 def p_value_text(p: float) -> str:

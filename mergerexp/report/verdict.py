@@ -83,7 +83,9 @@ def details(comparison: Comparison | None, has_several_seeds: bool = False) -> s
         chosen.append(sentences["one_seed"])
     if any(judgement.test == "corrected_t" for judgement in judgements(comparison)):
         chosen.append(sentences["folds"])
-    return f"{' '.join(chosen)}\n\n{sentences['welch'].format(p=_welch(comparison))}"
+    welch = combined_test(comparison, "stouffer", "welch")
+    p = f" (p {equals(welch['p_value'])})" if welch else ""
+    return f"{' '.join(chosen)}\n\n{sentences['welch'].format(p=p)}"
 
 
 def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any] | None:
@@ -91,8 +93,3 @@ def combined_test(comparison: Comparison, combination: str, test: str) -> dict[s
     table = comparison.combined
     rows = records(table[(table["combination"] == combination) & (table["test"] == test)])
     return rows[0] if rows else None
-
-
-def _welch(comparison: Comparison) -> str:
-    row = combined_test(comparison, "stouffer", "welch")
-    return "" if row is None or pd.isna(row["p_value"]) else f" (p {equals(row['p_value'])})"
