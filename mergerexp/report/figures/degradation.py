@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.figure import Figure
 
-from mergerexp.report.figures.style import FEW, add_legend, colour_of, figure, marker_of
+from mergerexp.report.figures.style import FEW, add_legend, draw_errors, figure
 from mergerexp.report.results import StudyResults
 
 COLUMNS = 3
@@ -14,7 +16,7 @@ def draw_degradations(results: StudyResults) -> Figure:
     """Draw a panel for each degradation, beginning with the images as they are."""
     assert results.robustness is not None
     kinds = list(dict.fromkeys(results.robustness["degradation"]))
-    rows = -(-len(kinds) // COLUMNS)
+    rows = math.ceil(len(kinds) / COLUMNS)
     with figure(9.0, 2.7 * rows, nrows=rows, ncols=COLUMNS, squeeze=False, sharey=True) as (made, grid):
         for axes in grid.flat[len(kinds) :]:
             axes.set_axis_off()
@@ -24,20 +26,10 @@ def draw_degradations(results: StudyResults) -> Figure:
             strengths = list(dict.fromkeys(curves["strength"]))
             for arm in results.arms:
                 curve = curves[curves["arm"] == arm].set_index("strength").reindex(strengths)
-                axes.errorbar(
-                    range(len(strengths)),
-                    curve["error"],
-                    yerr=curve["sem"],
-                    fmt=f"-{marker_of(results.arms, arm)}",
-                    color=colour_of(results.arms, arm),
-                    markersize=4,
-                    capsize=2,
-                    label=arm,
-                )
+                draw_errors(axes, results.arms, arm, range(len(strengths)), curve, markersize=4, capsize=2)
             axes.axhline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
             axes.set_xticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
-            axes.set_title(kind)
-            axes.set_ylim(0, 0.6)
+            axes.set(title=kind, ylim=(0, 0.6))
         for axes in grid[:, 0]:
             axes.set_ylabel("test error")
         many = len(results.arms) > FEW

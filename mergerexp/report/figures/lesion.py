@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from mergerexp.report.figures.style import add_legend, colour_of, figure, marker_of
+from mergerexp.report.figures.style import add_legend, colour_of, draw_errors, figure
 from mergerexp.report.results import StudyResults
 from mergerexp.report.texts import published
 
@@ -21,15 +21,7 @@ def draw_lesion(results: StudyResults) -> Figure:
             errors = results.learning[results.learning["arm"] == arm].sort_values("n_train")
             colour = colour_of(results.arms, arm)
             offset = SEPARATION ** (results.arms.index(arm) - (len(results.arms) - 1) / 2)
-            axes.errorbar(
-                errors["n_train"] * offset,
-                errors["error"],
-                yerr=errors["sem"],
-                fmt=marker_of(results.arms, arm),
-                color=colour,
-                capsize=3,
-                label=arm,
-            )
+            draw_errors(axes, results.arms, arm, errors["n_train"] * offset, errors, linestyle="", capsize=3)
             if law := results.power_laws.get(arm):
                 sizes = np.geomspace(errors["n_train"].min(), errors["n_train"].max(), 100)
                 error, low, high = law.predict(sizes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -64,6 +65,12 @@ def figure(width: float = WIDTH, height: float = 3.9, **panels: Any) -> Iterator
         made = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(made)
         yield made, made.subplots(**panels)
+
+
+def draw_errors(axes: Axes, arms: list[str], arm: str, x: Any, errors: pd.DataFrame, **options: Any) -> None:
+    """Draw the test errors of an arm, in the column error, with bars of their sem."""
+    look: dict[str, Any] = {"color": colour_of(arms, arm), "marker": marker_of(arms, arm), "label": arm}
+    axes.errorbar(x, errors["error"], yerr=errors["sem"], **look, **options)
 
 
 def add_legend(axes: Axes, arms: int, **options: Any) -> None:
