@@ -314,21 +314,19 @@ def test_a_large_study_makes_a_small_page(tmp_path):
         (Report("T", sections=[section(Gallery("g", "", "", [("h", [thumb(1.5)])]))]), r"\[0, 1\]"),
         (
             Report("T", runs=TableBlock("runs", "", "", pd.DataFrame({"a": ["1", "2"]}), ["http://a"])),
-            "2 rows and 1 links",
+            "shorter than",
         ),
         (
             Report("T", runs=TableBlock("runs", "", "", pd.DataFrame({"a": ["1"]}), ["javascript:alert(1)"])),
             "'javascript:alert.1.' is not an http",
         ),
-        (Report("T", explorer=Explorer([], 0.3)), "no arm"),
-        (Report("T", explorer=Explorer([Arm("a", [0, 1], [0.2, 0.7])], 1.0)), "prevalence"),
         (
             Report("T", explorer=Explorer([Arm("big", [0, 1], [0.2, np.nan])], 0.5)),
-            "explorer, big: p_m must lie",
+            "p_m must lie",
         ),
         (
             Report("T", explorer=Explorer([Arm("big", [1, 1], [0.2, 0.7])], 0.5)),
-            "explorer, big: both classes",
+            "both classes",
         ),
     ],
 )

@@ -118,9 +118,7 @@ def _small(thumb: Thumb, words: Words) -> Small:
 
 
 def _table(table: TableBlock, anchor: str, label: str) -> Block:
-    frame, links = table.frame, table.links or [None] * len(table.frame)
-    if len(links) != len(frame):
-        raise ValueError(f"table {table.name!r} has {len(frame)} rows and {len(links)} links")
+    frame, links = table.shown, table.links or [None] * len(table.shown)
     for link in links:
         if link and urlsplit(link).scheme not in ("http", "https"):
             raise ValueError(f"table {table.name!r}: {link!r} is not an http(s) address")

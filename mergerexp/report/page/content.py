@@ -66,7 +66,7 @@ class TableBlock:
     ----------
     name, title, caption
         These are as for a `FigureBlock`.
-    frame
+    shown
         The texts of the cells. Columns with numbers and without a word in any cell are set flush right.
     links
         The addresses (http or https) to which the first cells of the rows are linked, None where there is
@@ -76,7 +76,7 @@ class TableBlock:
     name: str
     title: str
     caption: str
-    frame: pd.DataFrame
+    shown: pd.DataFrame
     links: Sequence[str | None] = ()
 
 

@@ -36,32 +36,22 @@ def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If there is no arm, or a prevalence, prediction or image can't be used.
+        If a prediction or an image can't be used.
     """
-    for share in (explorer.prevalence, explorer.survey):
-        if not 0 < share < 1:
-            raise ValueError(f"explorer: prevalence must lie between 0 and 1, not {share}")
-    if not explorer.arms:
-        raise ValueError("explorer: there is no arm to explore")
     images: dict[bytes, tuple[int, str]] = {}  # the place of each image in the list, and its source
     arms = [_arm(arm, images) for arm in explorer.arms]
-    sources = [source for _, source in images.values()]
-    data = {"cells": GRID, "prevalence": explorer.prevalence, "arms": arms, "images": sources}
-    data["words"] = words._asdict()
-    shares = {
+    data = {"cells": GRID, "prevalence": explorer.prevalence, "arms": arms, "words": words._asdict()}
+    return {
+        "data": {**data, "images": [source for _, source in images.values()]},
+        "note": explorer.note,
         "of_data_set": f"{100 * explorer.prevalence:.3g} %",
         "survey": explorer.survey,
         "of_survey": f"{100 * explorer.survey:.3g} %",
     }
-    return {"data": data, "note": explorer.note, **shares}
 
 
 def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
     """Return an arm's samples, and its counts at p_m >= cell / GRID with their 2σ Jeffreys limits."""
-    try:
-        area = auroc(arm.label, arm.p_m)
-    except ValueError as error:
-        raise ValueError(f"explorer, {arm.name}: {error}") from error
     truth, cells = np.asarray(arm.label) == 1, cells_of(arm.p_m)
     counts, limits = {}, {}
     for name, share, part in (("tp", "completeness", cells[truth]), ("fp", "fpr", cells[~truth])):
@@ -70,7 +60,8 @@ def _arm(arm: Arm, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
         limits[share] = [values.round(5).tolist() for values in jeffreys(reached, len(part))]
     samples = [_sample(thumb, images) for thumb in sorted(arm.samples, key=lambda thumb: -thumb.p_m)]
     sizes = {"positives": int(truth.sum()), "negatives": int((~truth).sum())}
-    return {"name": arm.name, "auroc": area, **counts, **sizes, "limits": limits, "samples": samples}
+    known = {"name": arm.name, "auroc": auroc(arm.label, arm.p_m), **sizes}
+    return {**known, **counts, "limits": limits, "samples": samples}
 
 
 def _sample(thumb: Thumb, images: dict[bytes, tuple[int, str]]) -> dict[str, Any]:
