@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import pandas as pd
 
 from mergerexp.analysis.degradation_curves import doubling_strengths
+from mergerexp.analysis.lesion import Comparison
 from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
 from mergerexp.files import write_text
 from mergerexp.frames import records
 from mergerexp.report.numbers import equals, mean_text, p_value_text
+from mergerexp.report.page.content import TableBlock
 from mergerexp.report.results import StudyResults
 from mergerexp.report.texts import published, published_error
-from mergerexp.report.training import endings, training_table
+from mergerexp.report.training import CAVEAT_SENTENCES, endings
 
 PAPER = "published"
 NAMES = {
@@ -31,27 +34,17 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of a study.
+@dataclass(frozen=True, kw_only=True)
+class Table(TableBlock):
+    """A table of a study, which is written to files too; its name is theirs.
 
     Attributes
     ----------
-    name
-        The name of its files.
-    title, caption
-        What the table is, and what can be seen in it.
     numbers
-        The numbers with all digits, for the CSV file.
-    shown
-        The texts of the cells, for Markdown and the report.
+        The numbers with all digits, for the CSV file. The texts are for Markdown and the report.
     """
 
-    name: str
-    title: str
-    caption: str
     numbers: pd.DataFrame
-    shown: pd.DataFrame
 
     def write(self, folder: Path) -> None:
         """Write ``<name>.csv`` and ``<name>.md`` to a folder."""
@@ -72,14 +65,15 @@ def markdown(frame: pd.DataFrame) -> str:
 def all_tables(results: StudyResults) -> list[Table]:
     """Return the tables of a study, the most important first."""
     tables = [scores_table(results), prevalence_table(results), lesion_errors_table(results)]
-    if results.comparison is not None:
-        tables += [tests_table(results), combined_table(results), assumptions_table(results)]
-    if len(endings(results)):
-        tables.append(Table("training", *training_table(results)))
+    if comparison := results.comparison:
+        tables += [tests_table(results, comparison), combined_table(results, comparison)]
+        tables.append(assumptions_table(comparison))
+    if len(ended := endings(results)):
+        tables.append(training_table(results, ended))
     if results.quality:
         tables.append(quality_table(results))
-    if results.robustness is not None:
-        tables += [robustness_table(results), doubling_table(results)]
+    if (curves := results.robustness) is not None:
+        tables += [robustness_table(results.arms, curves), doubling_table(results.arms, curves)]
     return tables
 
 
@@ -106,8 +100,8 @@ def scores_table(results: StudyResults) -> Table:
         "Means of the folds' scores ± their standard errors; the last two columns are scores of all test "
         "folds pooled, with 2σ bootstrap intervals, and differ from the means a little, as they should. "
         "N: training images, equally many of each class.",
-        scores.drop(columns="at"),
         pd.DataFrame(rows)[columns].fillna("").rename(columns={"f1": "F1", "auroc": "AUROC"}),
+        numbers=scores.drop(columns="at"),
     )
 
 
@@ -140,8 +134,8 @@ def prevalence_table(results: StudyResults) -> Table:
         "Means of the folds' scores ± their standard errors. Recall does not depend on how many "
         f"{words.many} there are; precision does, and falls steeply where they are few. An error of a few "
         f"per cent says little there: calling nothing {words.one} does too.",
-        scores,
         pd.DataFrame(rows).rename(columns={"f1": "F1"}),
+        numbers=scores,
     )
 
 
@@ -150,11 +144,9 @@ def lesion_errors_table(results: StudyResults) -> Table:
     learning, most = results.learning, results.learning["folds"].max()
     rows: list[dict[str, str]] = []
     for _, part in sorted(learning.groupby("subset"), reverse=True):
-        by = {row["arm"]: row for row in records(part)}
-        row = {"N": f"{part['n_train'].max():.0f}"}
-        row |= {arm: by[arm]["text"] + _of_folds(by[arm]["folds"], most) for arm in results.arms if arm in by}
-        rows.append(row)
-    if results.compared and results.is_published_comparison:
+        errors = {row["arm"]: row["text"] + _of_folds(row["folds"], most) for row in records(part)}
+        rows.append({"N": f"{part['n_train'].max():.0f}"} | errors)
+    if results.is_published_comparison:
         sizes = published()["lesion"]["sizes"]
         texts = [shorthand(*published()["lesion"]["error"][arm]) for arm in ("transfer", "random")]
         of_paper = dict(zip(results.compared, texts, strict=True))
@@ -164,45 +156,40 @@ def lesion_errors_table(results: StudyResults) -> Table:
         "lesion_errors",
         "Test error against the size of the training set (Fig. 2 of the paper)",
         "Mean over the folds, ± its standard error in units of the last digit.",
-        learning,
         shown,
+        numbers=learning,
     )
 
 
-def tests_table(results: StudyResults) -> Table:
+def tests_table(results: StudyResults, comparison: Comparison) -> Table:
     """Return the one-tailed tests at each size of whether the first arm has the smaller error."""
-    assert results.comparison is not None and results.compared is not None
-    sizes = results.comparison.per_size.assign(shown=lambda table: [_p_text(row) for row in records(table)])
+    sizes = comparison.per_size.assign(shown=lambda table: [_p_text(row) for row in records(table)])
     # Rows are kept apart by subset, since two subsets may have the same size where galaxies are few.
     wide = sizes.set_index(["subset", "n_train", "test"])["shown"].unstack()  # noqa: PD010
     names = list(dict.fromkeys(sizes["test"]))
     wide = wide[names].rename(columns=NAMES).sort_index(ascending=False).reset_index()
     shown = wide.drop(columns="subset").rename(columns={"n_train": "N"}).astype({"N": int})
-    lesion = published()["lesion"]
-    p_of_size = {}
+    paper = []
     if results.is_published_comparison:
-        p_of_size = dict(zip(lesion["sizes"], lesion["p_values"], strict=True))
-    paper = pd.DataFrame(
-        {
-            "N": [f"{size} ({PAPER})" for size in p_of_size],
-            NAMES["welch"]: [f"{p:.2f}" for p in p_of_size.values()],
-        }
-    )
-    better, worse = results.compared
+        lesion = published()["lesion"]
+        paper = [
+            {"N": f"{size} ({PAPER})", NAMES["welch"]: f"{p:.2f}"}
+            for size, p in zip(lesion["sizes"], lesion["p_values"], strict=True)
+        ]
+    better, worse = comparison.better, comparison.worse
     return Table(
         "lesion_tests",
         f"Has {better} the smaller error than {worse}? One-tailed p-values at each size",
         f"Small where it has. Of the Bayesian t it is the probability that {better}'s error is smaller by "
         f"more than {ROPE:g}: large where it is. The last table of this section says what each test assumes.",
-        results.comparison.per_size,
-        pd.concat([shown.astype(str), paper], ignore_index=True).fillna(""),
+        pd.concat([shown.astype(str), pd.DataFrame(paper)], ignore_index=True).fillna(""),
+        numbers=comparison.per_size,
     )
 
 
-def combined_table(results: StudyResults) -> Table:
+def combined_table(results: StudyResults, comparison: Comparison) -> Table:
     """Return the tests over all sizes together, with the published one beside them."""
-    assert results.comparison is not None
-    combined = results.comparison.combined
+    combined = comparison.combined
     shown = pd.DataFrame(
         {
             "test": combined["test"].map(NAMES) + ", " + combined["combination"].map(NAMES),
@@ -217,21 +204,39 @@ def combined_table(results: StudyResults) -> Table:
         "The joint bootstrap, the last of ours, resamples galaxies over all sizes at once, so that what "
         "nested subsets share is accounted for: with several seeds it is the one to quote. With one seed it "
         "takes the luck of the training for skill; the corrected t doesn't, but has only the folds to go by.",
-        combined,
         pd.concat([shown, pd.DataFrame(paper)], ignore_index=True),
+        numbers=combined,
     )
 
 
-def assumptions_table(results: StudyResults) -> Table:
+def assumptions_table(comparison: Comparison) -> Table:
     """Return what each test of the lesion study assumes, in a sentence."""
-    assert results.comparison is not None
-    combined = results.comparison.combined
-    used = dict.fromkeys([*results.comparison.per_size["test"], *combined["test"], *combined["combination"]])
+    combined = comparison.combined
+    used = dict.fromkeys([*comparison.per_size["test"], *combined["test"], *combined["combination"]])
     frame = pd.DataFrame(
         {"test": [NAMES[name] for name in used], "assumes": [ASSUMES[name] for name in used]}
     )
     caption = "Of a combined test, both its test's and its combination's."
-    return Table("lesion_assumptions", "What each test assumes", caption, frame, frame)
+    return Table("lesion_assumptions", "What each test assumes", caption, frame, numbers=frame)
+
+
+def training_table(results: StudyResults, ended: pd.DataFrame) -> Table:
+    """Return how the network of each arm and size was trained, and how that ended."""
+    rows = []
+    for arm in results.networks:
+        for _, runs in sorted(ended[ended["arm"] == arm].groupby("subset"), reverse=True):
+            settings = results.study.settings[runs["run_id"].iloc[0]]
+            row = {"method": arm, "N": f"{runs['n_train'].mean():.0f}"}
+            rows.append({**row, **_settings_texts(settings), **_ending_texts(runs)})
+    return Table(
+        "training",
+        "How the networks were trained",
+        "Fine-tuning ends where as many epochs as patience allows in a row brought no better validation "
+        "accuracy, and the best epoch is what is scored. Epochs are of fine-tuning, least to most of the "
+        "runs; best epoch 0: none was better than the head stage before it.",
+        pd.DataFrame(rows),
+        numbers=ended,
+    )
 
 
 def quality_table(results: StudyResults) -> Table:
@@ -242,7 +247,7 @@ def quality_table(results: StudyResults) -> Table:
             "method": row["arm"],
             "p": row["p"],
             words.many: _percent(row["prevalence"]),
-            "ECE": f"{row['ece']:.4f} [{row['ece_low']:.4f}, {row['ece_high']:.4f}]",
+            "ECE": _interval(row, "ece"),
             "ECE if p were true": _or_dash(
                 row["ece_null"], f"{row['ece_null']:.4f} (p {equals(row['ece_p'])})"
             ),
@@ -264,27 +269,24 @@ def quality_table(results: StudyResults) -> Table:
         "where that says nothing, because p is meant for another fraction or is the same for all. "
         f"Probabilities hold for equally many {words.many} and others; in a survey they must be shifted to "
         f"its fraction of {words.many}: a calibrated .95 means .28 where they are 2 %.",
-        numbers[first + [column for column in numbers if column not in first]],
         pd.DataFrame(rows),
+        numbers=numbers[first + [column for column in numbers if column not in first]],
     )
 
 
-def robustness_table(results: StudyResults) -> Table:
+def robustness_table(arms: list[str], curves: pd.DataFrame) -> Table:
     """Return the error on degraded test images."""
-    assert results.robustness is not None
-    numbers = results.robustness
-    rows = []
-    for (degradation, strength), part in numbers.groupby(["degradation", "strength"], sort=False):
-        by = part.set_index("arm")
-        text = {arm: shorthand(*by.loc[arm, ["error", "sem"]]) for arm in results.arms if arm in by.index}
-        rows.append({"degradation": degradation, "strength": f"{strength:g}", **text})
+    rows = [
+        {"degradation": degradation, "strength": f"{strength:g}", **_of_arms(arms, part, _error_text)}
+        for (degradation, strength), part in curves.groupby(["degradation", "strength"], sort=False)
+    ]
     return Table(
         "robustness",
         "Test error on degraded images",
         "Mean over the folds, ± its standard error in units of the last digit. The first strength of each "
         "degradation leaves the images as they are.",
-        numbers,
         pd.DataFrame(rows).fillna(""),
+        numbers=curves,
     )
 
 
@@ -294,23 +296,31 @@ def _p_text(row: dict[str, Any]) -> str:
     return p_value_text(row["p_value"])
 
 
-def doubling_table(results: StudyResults) -> Table:
+def doubling_table(arms: list[str], curves: pd.DataFrame) -> Table:
     """Return the strength at which each arm's error has doubled."""
-    assert results.robustness is not None
-    doubled = doubling_strengths(results.robustness)
-    rows = []
-    for degradation, part in doubled.groupby("degradation", sort=False):
-        by = {row["arm"]: row for row in records(part)}
-        text = {arm: _doubled(by[arm]) for arm in results.arms if arm in by}
-        rows.append({"degradation": degradation, **text})
+    doubled = doubling_strengths(curves)
+    rows = [
+        {"degradation": degradation, **_of_arms(arms, part, _doubled)}
+        for degradation, part in doubled.groupby("degradation", sort=False)
+    ]
     return Table(
         "robustness_doubled",
         "Strength at which the error has doubled",
         "Interpolated between the strengths; in brackets how large the error gets. An error above .25 can't "
         "double before it is that of guessing, and one of 0 can't double at all (–).",
-        doubled,
         pd.DataFrame(rows).fillna(""),
+        numbers=doubled,
     )
+
+
+def _of_arms(arms: list[str], part: pd.DataFrame, text: Callable[[dict[str, Any]], str]) -> dict[str, str]:
+    """Return the text of each arm's row, in the order of the arms."""
+    rows = {row["arm"]: row for row in records(part)}
+    return {arm: text(rows[arm]) for arm in arms if arm in rows}
+
+
+def _error_text(row: dict[str, Any]) -> str:
+    return shorthand(row["error"], row["sem"])
 
 
 def _doubled(row: dict[str, Any]) -> str:
@@ -326,6 +336,33 @@ def _of_folds(folds: int, most: int) -> str:
 
 def _pooled(row: dict[str, Any]) -> str:
     return f"{row['pooled']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _settings_texts(settings: dict[str, str]) -> dict[str, str]:
+    head = settings.get("init.head_epochs")
+    rate = float(settings["optimizer.lr"]) * float(settings["init.lr_factor"])
+    return {
+        "starts from": f"{settings['init.weights']} weights",
+        "head stage": f"{head} epochs" if head else "none",
+        "rate": f"{rate:.2g}",
+        "max_epochs": settings["trainer.max_epochs"],
+        "patience": settings["trainer.patience"],
+    }
+
+
+def _ending_texts(runs: pd.DataFrame) -> dict[str, Any]:
+    ended_well = ~runs[list(CAVEAT_SENTENCES)].any(axis=1)
+    return {
+        "epochs": _range(runs["epochs"]),
+        "best epoch": _range(runs["best_epoch"] + 1),
+        "ended by patience, trained": f"{ended_well.sum()} of {len(runs)}",
+        **{name: str(runs[name].sum()) for name in CAVEAT_SENTENCES},
+    }
+
+
+def _range(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _or_dash(value: float, text: str) -> str:

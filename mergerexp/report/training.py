@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from mergerexp.frames import records
@@ -12,11 +10,10 @@ from mergerexp.runs.endings import BEST_EPOCH, CUT_OFF, DIVERGED, EPOCHS, UNTUNE
 from mergerexp.tracking.study import Study
 
 CAVEAT_SENTENCES = {
-    UNTUNED: "{runs} of {arm}, no epoch of fine-tuning was better than the head on the frozen backbone: what "
-    "is scored there is a backbone that was never trained on these galaxies.",
-    CUT_OFF: "{runs} of {arm}, training stopped at max_epochs before patience was used up: longer training "
-    "might be better.",
-    DIVERGED: "{runs} of {arm}, training diverged after its best epoch, which is what is scored.",
+    UNTUNED: "no epoch of fine-tuning was better than the head on the frozen backbone: what is scored there "
+    "is a backbone that was never trained on these galaxies.",
+    CUT_OFF: "training stopped at max_epochs before patience was used up: longer training might be better.",
+    DIVERGED: "training diverged after its best epoch, which is what is scored.",
 }
 
 
@@ -57,50 +54,5 @@ def cautions(results: StudyResults) -> list[str]:
         runs = table[table["arm"] == arm]
         for name, sentence in CAVEAT_SENTENCES.items():
             if n := int(runs[name].sum()):
-                sentences.append(sentence.format(runs=f"In {n} of the {len(runs)} runs", arm=arm))
+                sentences.append(f"In {n} of the {len(runs)} runs of {arm}, {sentence}")
     return sentences
-
-
-def training_table(results: StudyResults) -> tuple[str, str, pd.DataFrame, pd.DataFrame]:
-    """Return the table of how each network was trained and how that ended: title, caption, numbers, texts."""
-    numbers, rows = endings(results), []
-    for arm in results.networks:
-        for _, runs in sorted(numbers[numbers["arm"] == arm].groupby("subset"), reverse=True):
-            settings = results.study.settings[runs["run_id"].iloc[0]]
-            row = {"method": arm, "N": f"{runs['n_train'].mean():.0f}"}
-            rows.append({**row, **_settings_texts(settings), **_ending_texts(runs)})
-    return (
-        "How the networks were trained",
-        "Fine-tuning ends where as many epochs as patience allows in a row brought no better validation "
-        "accuracy, and the best epoch is what is scored. Epochs are of fine-tuning, least to most of the "
-        "runs; best epoch 0: none was better than the head stage before it.",
-        numbers,
-        pd.DataFrame(rows),
-    )
-
-
-def _settings_texts(settings: dict[str, str]) -> dict[str, str]:
-    head = settings.get("init.head_epochs")
-    rate = float(settings["optimizer.lr"]) * float(settings["init.lr_factor"])
-    return {
-        "starts from": f"{settings['init.weights']} weights",
-        "head stage": f"{head} epochs" if head else "none",
-        "rate": f"{rate:.2g}",
-        "max_epochs": settings["trainer.max_epochs"],
-        "patience": settings["trainer.patience"],
-    }
-
-
-def _ending_texts(runs: pd.DataFrame) -> dict[str, Any]:
-    ended_well = ~runs[list(CAVEAT_SENTENCES)].any(axis=1)
-    return {
-        "epochs": _range(runs["epochs"]),
-        "best epoch": _range(runs["best_epoch"] + 1),
-        "ended by patience, trained": f"{ended_well.sum()} of {len(runs)}",
-        **{name: str(runs[name].sum()) for name in CAVEAT_SENTENCES},
-    }
-
-
-def _range(values: pd.Series) -> str:
-    low, high = values.min(), values.max()
-    return f"{low}" if low == high else f"{low} to {high}"
