@@ -12,11 +12,10 @@ from mergerexp.analysis.calibration import ece_null, prior_shift, spiegelhalter
 from mergerexp.analysis.calibrators import Calibrator
 from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores
 from mergerexp.analysis.recalibration import recalibrate
-from mergerexp.frames import records
 from mergerexp.report.settings import AggregationSettings
 
 METHODS = ("isotonic", "platt")
-QUALITIES = ("ece", "brier", "log_loss", "auroc")
+QUALITIES = ("auroc", "brier", "log_loss", "ece")
 REFITS = 1000  # the largest number of bootstrap draws where each draw fits the calibrators again
 BALANCED = 0.5
 
@@ -28,8 +27,8 @@ class Quality:
     Attributes
     ----------
     recalibrated
-        The two thirds of the test galaxies that are scored, for each calibration method, with p_m as it was
-        and p_cal for equally many mergers and other galaxies.
+        The two thirds of the test galaxies that are scored, with p_m as it was and p_cal by isotonic
+        regression for equally many mergers and other galaxies.
     calibrators
         The calibrators of each method, by seed and fold.
     scores
@@ -39,7 +38,7 @@ class Quality:
         are meant for another prevalence or are all the same.
     """
 
-    recalibrated: dict[str, pd.DataFrame]
+    recalibrated: pd.DataFrame
     calibrators: dict[str, dict[tuple[int, int], Calibrator]]
     scores: pd.DataFrame
 
@@ -59,24 +58,29 @@ def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Qualit
     ValueError
         If a fold has too few galaxies, or the predictions are of several seeds.
     """
-    recalibrated, calibrators = {}, {}
-    for method in METHODS:
-        recalibrated[method], calibrators[method] = recalibrate(test, method, settings.seed, BALANCED)
-    raw = recalibrated["isotonic"]  # The galaxies are the same with every method.
+    fitted = {method: recalibrate(test, method, settings.seed, BALANCED) for method in METHODS}
+    raw, _ = fitted["isotonic"]  # The galaxies are the same with every method.
     survey = settings.prevalence
     shifted = raw.assign(p_m=prior_shift(raw["p_m"], BALANCED, survey))
     rows = [
         {"p": "as trained", **_score_given(raw, "p_m", BALANCED, settings)},
         *(_score_refitted(test, method, BALANCED, settings) for method in METHODS),
         {"p": "as trained", **_score_given(raw, "p_m", survey, settings, meant=BALANCED)},
-        {
-            "p": "isotonic",
-            **_score_given(raw, "p_cal", survey, settings, meant=BALANCED, clipped="p_cal_clipped"),
-        },
+        {"p": "isotonic", **_score_given(raw, "p_cal", survey, settings, meant=BALANCED)},
         {"p": "as trained, prior shifted", **_score_given(shifted, "p_m", survey, settings)},
         *(_score_refitted(test, method, survey, settings) for method in METHODS),
     ]
-    return Quality(recalibrated, calibrators, pd.DataFrame(rows))
+    calibrators = {method: of_folds for method, (_, of_folds) in fitted.items()}
+    return Quality(raw, calibrators, pd.DataFrame(rows))
+
+
+def bootstrap(
+    test: pd.DataFrame, column: str, prevalence: float | None, settings: AggregationSettings
+) -> pd.DataFrame:
+    """Score a column of probabilities, with bootstrap intervals; the index has the names of the scores."""
+    known: dict[str, Any] = {"seed": settings.seed, "draws": settings.draws, "unit": test["group"]}
+    table = bootstrap_scores(test["label"], test[column], test["fold"], prevalence, **known)
+    return table.set_index("metric")
 
 
 def _score_given(
@@ -85,7 +89,6 @@ def _score_given(
     prevalence: float,
     settings: AggregationSettings,
     meant: float | None = None,
-    clipped: str | None = None,
 ) -> dict[str, Any]:
     """Score given probabilities at a prevalence.
 
@@ -94,26 +97,18 @@ def _score_given(
     frame
         The galaxies with their probabilities.
     column
-        The column of the probabilities.
+        The column of the probabilities. The log-loss of calibrated ones is that of the clipped ones.
     prevalence
         The prevalence at which they are scored.
     settings
         What the aggregation was asked for.
     meant
         The prevalence for which the probabilities hold; None if that is the one at which they are scored.
-    clipped
-        The column of the probabilities from which the log-loss is computed; None for the same column.
     """
-
-    def bootstrap(name: str) -> pd.DataFrame:
-        known: dict[str, Any] = {"seed": settings.seed, "draws": settings.draws, "unit": frame["group"]}
-        table = bootstrap_scores(frame["label"], frame[name], frame["fold"], prevalence, **known)
-        return table.set_index("metric")
-
-    table = bootstrap(column)
-    if clipped is not None:
-        table.loc["log_loss"] = bootstrap(clipped).loc["log_loss"]
-    return _row(table.reset_index(), frame, column, prevalence, settings, meant)
+    table = bootstrap(frame, column, prevalence, settings)
+    if column == "p_cal":
+        table.loc["log_loss"] = bootstrap(frame, "p_cal_clipped", prevalence, settings).loc["log_loss"]
+    return _row(table, frame, column, prevalence, settings, meant)
 
 
 def _score_refitted(
@@ -124,7 +119,7 @@ def _score_refitted(
     table = bootstrap_recalibrated(test, method, prevalence, seed=settings.seed, draws=draws, unit="group")
     frame, _ = recalibrate(test, method, settings.seed, prevalence)
     name = method if prevalence == BALANCED else f"{method}, prior shifted"
-    return {"p": name, **_row(table, frame, "p_cal", prevalence, settings)}
+    return {"p": name, **_row(table.set_index("metric"), frame, "p_cal", prevalence, settings)}
 
 
 def _row(
@@ -137,9 +132,8 @@ def _row(
 ) -> dict[str, Any]:
     """Return a row of `Quality.scores`: bootstrapped scores, and tests of whether probabilities are true."""
     row: dict[str, Any] = {"prevalence": prevalence}
-    for score in records(table[table["metric"].isin(QUALITIES)]):
-        name = score["metric"]
-        row |= {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
+    for name in QUALITIES:
+        row[name], row[f"{name}_low"], row[f"{name}_high"] = table.loc[name, ["value", "low", "high"]]
     if meant not in (None, prevalence) or frame[column].nunique() < 2:
         return row | dict.fromkeys(("ece_null", "ece_p", "spiegelhalter_z", "spiegelhalter_p"), math.nan)
     null = ece_null(frame["label"], frame[column], prevalence=prevalence, seed=settings.seed, draws=REFITS)

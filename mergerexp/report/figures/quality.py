@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,9 @@ from mergerexp.report.results import StudyResults
 from mergerexp.report.texts import published
 from mergerexp.report.words import Words
 
+NAMES = {"p_m": r"$p_m$", "p_cal": r"recalibrated $p_m$"}
+UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01), "aspect": "equal"}
+
 
 def draw_histogram(test: pd.DataFrame, words: Words, column: str = "p_m") -> Figure:
     """Draw how p_m is distributed for mergers and for others, with each class normalised to one."""
@@ -28,10 +30,7 @@ def draw_histogram(test: pd.DataFrame, words: Words, column: str = "p_m") -> Fig
             weights = np.full(len(p), 1 / len(p))
             axes.hist(p, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
             axes.hist(p, edges, weights=weights, histtype="step", color=colour, label=name, linewidth=1.6)
-        axes.set_yscale("log")
-        axes.set_xlim(0, 1)
-        axes.set_xlabel(r"$p_m$" if column == "p_m" else r"recalibrated $p_m$")
-        axes.set_ylabel("fraction of the class")
+        axes.set(yscale="log", xlim=(0, 1), xlabel=NAMES[column], ylabel="fraction of the class")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         return made
 
@@ -59,10 +58,7 @@ def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> F
                 alpha=1.0 if kind == "width" else 0.7,
                 label={"width": "bins of equal width", "mass": "bins of equal number"}[kind],
             )
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        axes.set_xlabel(
-            r"mean $p_m$ in the bin" if column == "p_m" else r"mean recalibrated $p_m$ in the bin"
-        )
+        axes.set(**UNIT_SQUARE, xlabel=f"mean {NAMES[column]} in the bin")
         axes.set_ylabel(f"fraction of {words.many}, classes weighed alike")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return made
@@ -72,15 +68,13 @@ def draw_roc(results: StudyResults) -> Figure:
     """Draw the receiver operating characteristic of every arm at its largest size."""
     with figure(width=4.6, height=4.3) as (made, axes):
         for arm in results.arms:
-            test = results.pooled[arm].all_seeds
+            test = results.study.pooled[arm].all_seeds
             curve = roc(test["label"], test["p_m"])
             area = auroc(test["label"], test["p_m"])
             colour, line = colour_of(results.arms, arm), line_of(results.arms, arm)
             axes.plot(curve.fpr, curve.tpr, line, color=colour, label=f"{arm}: {area:.4f}")
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        axes.set_xlabel("false positive rate")
-        axes.set_ylabel("true positive rate, completeness")
+        axes.set(**UNIT_SQUARE, xlabel="false positive rate", ylabel="true positive rate, completeness")
         title = "AUROC of the pooled folds"
         if results.with_published:
             title += f"\n(published: {published()['auroc']})"
@@ -98,48 +92,21 @@ def draw_precision_recall(results: StudyResults) -> Figure:
         shares.append((results.settings.prevalence, ":", "none"))
     with figure(height=4.1) as (made, axes):
         for arm in results.arms:
-            test, colour = results.pooled[arm].all_seeds, colour_of(results.arms, arm)
-            is_rule = test["p_m"].nunique() <= 2
-            named: dict[str, Any] = (
-                {"marker": marker_of(results.arms, arm), "linestyle": ""} if is_rule else {}
-            )
-            axes.plot([], [], color=colour, label=arm, **named)
+            test, colour = results.study.pooled[arm].all_seeds, colour_of(results.arms, arm)
+            is_rule, marker = test["p_m"].nunique() <= 2, marker_of(results.arms, arm)
+            axes.plot([], [], marker if is_rule else "-", color=colour, label=arm)
             for prevalence, line, filled in shares:
                 curve = precision_recall(test["label"], test["p_m"], prevalence)
                 if is_rule:
                     # A rule that calls no galaxy a merger has no point.
                     at = (curve.threshold == test["p_m"].max()) & (curve.threshold >= 0.5)
-                    axes.plot(
-                        curve.recall[at],
-                        curve.precision[at],
-                        marker_of(results.arms, arm),
-                        color=colour,
-                        fillstyle=filled,
-                    )
+                    recall, precision = curve.recall[at], curve.precision[at]
+                    axes.plot(recall, precision, marker, color=colour, fillstyle=filled)
                 else:
                     axes.plot(curve.recall, curve.precision, line, color=colour)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
-        axes.set_xlabel("completeness (recall)")
-        axes.set_ylabel("purity (precision)")
+        axes.set(xlabel="completeness (recall)", ylabel="purity (precision)")
         for prevalence, line, _ in shares:
             axes.plot([], [], line, color="#666666", label=f"{100 * prevalence:.3g} % {results.words.many}")
         add_legend(axes, len(results.arms))
         return made
-
-
-def all_quality_figures(results: StudyResults) -> dict[str, Callable[[], Figure]]:
-    """Return the functions that draw the figures, by file name; figures of probabilities show one network."""
-    figures: dict[str, Callable[[], Figure]] = {
-        "fig07_roc": lambda: draw_roc(results),
-        "precision_recall": lambda: draw_precision_recall(results),
-    }
-    if results.rated is not None:
-        test, words = results.pooled[results.rated].first_seed, results.words
-        calibrated = results.quality[results.rated].recalibrated["isotonic"]
-        figures |= {
-            "fig03_histogram": lambda: draw_histogram(test, words),
-            "fig04_calibration": lambda: draw_calibration(test, words),
-            "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, words, "p_cal"),
-            "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
-        }
-    return figures
