@@ -60,7 +60,8 @@ def aggregate_study(cfg: AggregateConfig) -> Path:
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
     from mergerexp.tracking.study_reader import StudyReader
 
-    title = " ".join([cfg.tracking.experiment, *_choice(cfg)])
+    where = [f"{key}={value}" for key, value in (cfg.where or {}).items()]
+    title = " ".join(filter(None, [cfg.tracking.experiment, cfg.sweep, *where]))
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
     reader = StudyReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
@@ -78,18 +79,13 @@ def aggregate_study(cfg: AggregateConfig) -> Path:
     check_folder(folder)
     for gap in study.gaps:
         log.warning("%s", gap)
-    compare = None if cfg.compare is None else (cfg.compare[0], cfg.compare[1])
     chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
-    settings = AggregationSettings(compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published)
-    results = compute(study, settings, degraded, histories, lambda what: log.info("computing %s", what))
+    settings = AggregationSettings(
+        cfg.compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published
+    )
+    results = compute(study, settings, degraded, histories, examples)
     log.info("writing tables, figures and the report")
-    return write_study(results, examples, folder)
-
-
-def _choice(cfg: AggregateConfig) -> list[str]:
-    """Return what tells the chosen runs from the others of the experiment."""
-    where = [f"{key}={value}" for key, value in (cfg.where or {}).items()]
-    return [*([cfg.sweep] if cfg.sweep else []), *where]
+    return write_study(results, folder)
 
 
 def _file_name(title: str) -> str:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from mergerexp.analysis.degradation_curves import robustness_curves
 from mergerexp.analysis.fold_errors import learning_table
-from mergerexp.analysis.intervals import bootstrap_scores, mean_sem
+from mergerexp.analysis.intervals import mean_sem
 from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.errors import UserError
-from mergerexp.report.quality import BALANCED, Quality, measure_quality
+from mergerexp.report.quality import BALANCED, Quality, bootstrap, measure_quality
 from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.words import Words
-from mergerexp.tracking.study import PooledPredictions, Study
+from mergerexp.tracking.study import Study
 
+log = logging.getLogger(__name__)
 SCORES = ("recall", "precision", "f1", "error", "auroc")
 
 
@@ -32,18 +34,17 @@ class StudyResults:
     study, settings
         The study and the settings from which everything was computed.
     arms
-        The names of the arms, beginning with those that are compared.
+        The names of the arms, beginning with those that are compared or should have been.
     networks
         The names of the arms that are networks.
-    compared
-        The two arms that the tests of the lesion study compare; None where there are no such two.
     scores
         The scores of each arm at its largest size, with the columns arm, n_train, at, prevalence, metric,
         mean, sem, folds, pooled, low and high.
     learning
         The test errors at each size; see `mergerexp.analysis.fold_errors.learning_table`.
     comparison
-        The tests of the lesion study; see `mergerexp.analysis.lesion.compare_arms`.
+        The tests of the lesion study; see `mergerexp.analysis.lesion.compare_arms`. None where no two arms
+        are compared.
     power_laws
         The fitted learning curves, by arm.
     quality
@@ -53,6 +54,8 @@ class StudyResults:
         not measured.
     histories
         The epochs of the networks' training; see `mergerexp.tracking.study_artifacts.read_histories`.
+    examples
+        The galaxies to show for each network; see `mergerexp.tracking.study_artifacts.read_examples`.
     notes
         Sentences on what could not be computed.
     """
@@ -61,20 +64,20 @@ class StudyResults:
     settings: AggregationSettings
     arms: list[str]
     networks: list[str]
-    compared: tuple[str, str] | None
     scores: pd.DataFrame
     learning: pd.DataFrame
     comparison: Comparison | None
     power_laws: dict[str, LearningCurve]
     quality: dict[str, Quality]
-    robustness: pd.DataFrame | None = None
-    histories: pd.DataFrame = field(default_factory=pd.DataFrame)
-    notes: list[str] = field(default_factory=list)
+    robustness: pd.DataFrame | None
+    histories: pd.DataFrame
+    examples: dict[str, pd.DataFrame]
+    notes: list[str]
 
     @property
-    def pooled(self) -> dict[str, PooledPredictions]:
-        """The test predictions of each arm from which its scores were computed."""
-        return self.study.pooled
+    def compared(self) -> list[str]:
+        """The two arms that the tests of the lesion study compare; none where there are no such two."""
+        return self.arms[:2] if self.comparison else []
 
     @property
     def words(self) -> Words:
@@ -96,13 +99,18 @@ class StudyResults:
     @property
     def is_published_comparison(self) -> bool:
         """Tell whether the published tests, of pretrained against random weights, are shown."""
-        compared = [_weights(self.study, arm) for arm in self.compared or ()]
-        return self.with_published and compared == ["pretrained", "random"]
+        weights = [_weights(self.study, arm) for arm in self.compared]
+        return self.with_published and weights == ["pretrained", "random"]
 
     @property
     def rated(self) -> str | None:
         """The arm whose probabilities are examined, which is the first network with enough galaxies."""
         return next((arm for arm in self.arms if arm in self.quality), None)
+
+    @property
+    def pictured(self) -> str | None:
+        """The arm whose galaxies are shown, which is the first with images."""
+        return next((arm for arm in self.arms if arm in self.examples), None)
 
     @property
     def calibration(self) -> pd.DataFrame:
@@ -121,7 +129,7 @@ def compute(
     settings: AggregationSettings,
     degraded: pd.DataFrame | None = None,
     histories: pd.DataFrame | None = None,
-    step: Callable[[str], None] = lambda what: None,
+    examples: dict[str, pd.DataFrame] | None = None,
 ) -> StudyResults:
     """Compute all numbers of a study.
 
@@ -135,29 +143,27 @@ def compute(
         The ratings of degraded test images; see `mergerexp.tracking.study_artifacts.read_robustness`.
     histories
         The epochs of training; see `mergerexp.tracking.study_artifacts.read_histories`.
-    step
-        A function that is called with what is being computed, to report progress.
+    examples
+        The galaxies to show; see `mergerexp.tracking.study_artifacts.read_examples`.
 
     Raises
     ------
     UserError
         If the arms that should be compared are not there or can't be compared.
     """
-    networks = study.networks
     compared = _compared(study, settings.compare)
-    first = list(compared or networks[:1])
-    arms = first + [arm for arm in study.arms if arm not in first]
-    step("the lesion study")
+    first = compared or study.networks[:1]
+    arms = [*first, *(arm for arm in study.arms if arm not in first)]
+    networks = [arm for arm in arms if arm in study.networks]
+    log.info("computing the lesion study")
     learning = learning_table(study.predictions)
-    laws, notes = _power_laws(learning, networks)
-    comparison = None if compared is None else _compare(study, compared, settings, notes)
-    if comparison is None:
-        compared = None
-    step("scores and their intervals")
+    laws, notes = _power_laws(learning, study.networks)
+    comparison = _compare(study, compared, settings, notes) if compared else None
+    log.info("computing scores and their intervals")
     tables = [_scores(arm, study.pooled[arm].all_seeds, settings) for arm in arms]
     quality = {}
-    for arm in (arm for arm in arms if arm in networks):
-        step(f"calibration of {arm}")
+    for arm in networks:
+        log.info("computing calibration of %s", arm)
         try:
             quality[arm] = measure_quality(study.pooled[arm].first_seed, settings)
         except ValueError as reason:
@@ -166,8 +172,7 @@ def compute(
         study=study,
         settings=settings,
         arms=arms,
-        networks=[arm for arm in arms if arm in networks],
-        compared=compared,
+        networks=networks,
         scores=pd.concat(tables, ignore_index=True),
         learning=learning,
         comparison=comparison,
@@ -175,25 +180,26 @@ def compute(
         quality=quality,
         robustness=None if degraded is None else robustness_curves(degraded),
         histories=pd.DataFrame() if histories is None else histories,
+        examples=examples or {},
         notes=notes,
     )
 
 
-def _compared(study: Study, asked: tuple[str, str] | None) -> tuple[str, str] | None:
+def _compared(study: Study, asked: Sequence[str] | None) -> Sequence[str]:
     """Return the two arms to compare: those asked for, or else those of pretrained and random weights."""
-    if asked is not None:
-        for arm in asked:
-            if arm not in study.arms:
-                raise UserError(f"compare: no arm {arm}; there are {', '.join(map(_quoted, study.arms))}")
+    for arm in asked or ():
+        if arm not in study.arms:
+            raise UserError(f"compare: no arm {arm}; there are {', '.join(map(_quoted, study.arms))}")
+    if asked:
         return asked
     networks = study.networks
     pretrained = [arm for arm in networks if _weights(study, arm) == "pretrained"]
     random = [arm for arm in networks if _weights(study, arm) == "random"]
     if len(pretrained) == len(random) == 1:
-        return pretrained[0], random[0]
+        return pretrained + random
     if {"imagenet", "random"} <= set(networks):
-        return "imagenet", "random"
-    return (networks[0], networks[1]) if len(networks) == 2 else None
+        return ["imagenet", "random"]
+    return networks if len(networks) == 2 else []
 
 
 def _quoted(arm: str) -> str:
@@ -220,16 +226,14 @@ def _test_to_train(study: Study) -> dict[float, float]:
 
 
 def _compare(
-    study: Study, arms: tuple[str, str], settings: AggregationSettings, notes: list[str]
+    study: Study, arms: Sequence[str], settings: AggregationSettings, notes: list[str]
 ) -> Comparison | None:
     """Compare two arms; note that they share nothing, where nobody asked for these two."""
+    better, worse = arms
+    ratios = _test_to_train(study)
     try:
         return compare_arms(
-            study.predictions,
-            *arms,
-            seed=settings.seed,
-            draws=settings.draws,
-            test_to_train=_test_to_train(study),
+            study.predictions, better, worse, seed=settings.seed, draws=settings.draws, test_to_train=ratios
         )
     except ValueError as reason:
         if settings.compare is not None:
@@ -262,15 +266,7 @@ def _scores(arm: str, test: pd.DataFrame, settings: AggregationSettings) -> pd.D
             for (fold, _), part in test.groupby(["fold", "seed"])
         ]
         by_fold = pd.DataFrame(folds).groupby("fold").mean()  # The seeds of a fold are one measurement.
-        pooled = bootstrap_scores(
-            test["label"],
-            test["p_m"],
-            test["fold"],
-            prevalence,
-            seed=settings.seed,
-            draws=settings.draws,
-            unit=test["group"],
-        ).set_index("metric")
+        pooled = bootstrap(test, "p_m", prevalence, settings)
         for metric in SCORES:
             mean, sem = mean_sem(by_fold[metric])
             value, low, high = pooled.loc[metric, ["value", "low", "high"]]

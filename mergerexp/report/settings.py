@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ class AggregationSettings:
         the published sample.
     """
 
-    compare: tuple[str, str] | None = None
+    compare: Sequence[str] | None = None
     prevalence: float = 0.02
     draws: int = 10_000
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from mergerexp.analysis.fold_errors import fold_errors
 from mergerexp.frames import records
-from mergerexp.report.figures.galleries import OUTCOMES, most_confident_mistakes, sample_outcomes, thumbs
+from mergerexp.report.figures.galleries import OUTCOMES, galleries, thumbs
 from mergerexp.report.numbers import mean_text, p_value_text
 from mergerexp.report.page.content import (
     Arm,
@@ -30,15 +31,26 @@ from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, 
 
 PER_BIN = 4  # images of each class in each tenth of p_m, in the threshold explorer
 NOT_IN_PAPER = "not in the paper"
+# The figures, tables and galleries of each section in their order; those that a study lacks are left out.
+ITEMS = {
+    "lesion": ["fig02_lesion", "lesion_errors", "lesion_tests", "lesion_combined", "lesion_assumptions"],
+    "training": ["learning_curves", "training"],
+    "scores": ["table1_scores", "scores_by_prevalence", "fig07_roc", "precision_recall"],
+    "calibration": [
+        "fig03_histogram",
+        "fig04_calibration",
+        "fig05_histogram_recalibrated",
+        "fig06_calibration_recalibrated",
+        "calibration",
+    ],
+    "galleries": ["outcomes", "mistakes"],
+    "robustness": ["robustness_curves", "robustness_doubled", "robustness"],
+}
 TILES = {"paired_bootstrap": "paired bootstrap over galaxies", "corrected_t": "corrected t over folds"}
 
 
 def build_report(
-    results: StudyResults,
-    tables: list[Table],
-    figures: dict[str, Path],
-    examples: dict[str, pd.DataFrame],
-    provenance: dict[str, Any],
+    results: StudyResults, tables: list[Table], figures: dict[str, Path], provenance: dict[str, Any]
 ) -> Report:
     """Return the report of a study.
 
@@ -50,23 +62,21 @@ def build_report(
         The tables that were written.
     figures
         The figures that were written, by name.
-    examples
-        The galaxies to show for each arm.
     provenance
         Where runs, data and software came from.
     """
     study = results.study
     return Report(
-        title=f"{results.settings.title}: {' and '.join(results.compared or results.arms[:2])}",
+        title=f"{results.settings.title}: {' and '.join(results.arms[:2])}",
         subtitle=_subtitle(results),
         verdict=[verdict(results.comparison), *cautions(results)],
         headline=_headline(results),
         gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
-        sections=_sections(results, {table.name: table for table in tables}, figures, examples),
+        sections=_sections(results, tables, figures),
         errata=published()["errata"] if results.with_published else [],
         runs=_runs(results),
         provenance=provenance,
-        explorer=_explorer(results, examples),
+        explorer=_explorer(results),
         words=results.words,
     )
 
@@ -88,78 +98,45 @@ def _headline(results: StudyResults) -> list[Headline]:
         (results.scores["arm"] == results.headline) & (results.scores["at"] == "balanced")
     ]
     by = {row["metric"]: row for row in records(scores)}
-    # Otherwise the published numbers are about something else.
-    with_published = results.is_published_comparison
-
-    def published_text(number: str) -> str | None:
-        return f"published {number}" if with_published else None
-
     folds = by["error"]["folds"]
     mean = f"mean of {folds} folds" if folds > 1 else "one fold"
     size = f"{results.headline}, N = {by['error']['n_train']:.0f}; {mean}"
-    error, area = published_text(published_error("transfer")), published_text(f"{published()['auroc']}")
-    f1 = published_text(f"{published()['table1'][0]['f1']:.2f}")
+    paper = published()
+    error, f1 = published_error("transfer"), f"{paper['table1'][0]['f1']:.2f}"
     lines = [
-        Headline("test error", mean_text(by["error"]), error, f"{size}, classes alike"),
-        Headline("AUROC", mean_text(by["auroc"]), area, size),
-        Headline("F1 at p_m ≥ 0.5", mean_text(by["f1"]), f1, size),
+        Headline("test error", mean_text(by["error"]), f"published {error}", f"{size}, classes alike"),
+        Headline("AUROC", mean_text(by["auroc"]), f"published {paper['auroc']}", size),
+        Headline("F1 at p_m ≥ 0.5", mean_text(by["f1"]), f"published {f1}", size),
     ]
-    if results.comparison is None:
-        return lines
-    absent = NOT_IN_PAPER if with_published else None
-    level = f"one-tailed, level {LEVEL:g}: has {results.comparison.better} the smaller error?"
-    lines += [
-        Headline(f"p, {TILES[judgement.test]}", p_value_text(judgement.p), absent, level)
-        for judgement in judgements(results.comparison)
-    ]
-    welch = combined_test(results.comparison, "stouffer", "welch")
-    if with_published and welch is not None:
-        p_of_paper = published_text(f"{published()['lesion']['combined_p']:.2f}")
-        p = p_value_text(welch["p_value"])
+    if comparison := results.comparison:
+        level = f"one-tailed, level {LEVEL:g}: has {comparison.better} the smaller error?"
+        lines += [
+            Headline(f"p, {TILES[judgement.test]}", p_value_text(judgement.p), NOT_IN_PAPER, level)
+            for judgement in judgements(comparison)
+        ]
+    if not results.is_published_comparison:  # The published numbers are about something else.
+        return [replace(line, published=None) for line in lines]
+    if comparison and (welch := combined_test(comparison, "stouffer", "welch")):
+        p, p_of_paper = p_value_text(welch["p_value"]), f"published {paper['lesion']['combined_p']:.2f}"
         lines.append(Headline("p, by the paper's test", p, p_of_paper, "not safe, see below"))
     return lines
 
 
-def _sections(
-    results: StudyResults,
-    tables: dict[str, Table],
-    figures: dict[str, Path],
-    examples: dict[str, pd.DataFrame],
-) -> list[Section]:
-    words = _words(results, examples)
-
-    def pick(*names: str) -> list[Item]:
-        items: list[Item] = []
-        for name in names:
-            if name in figures:
-                items.append(_figure(name, figures[name], words))
-            elif name in tables:
-                items.append(_block(tables[name]))
-        return items
-
-    items: dict[str, list[Item]] = {
-        "lesion": pick(
-            "fig02_lesion", "lesion_errors", "lesion_tests", "lesion_combined", "lesion_assumptions"
-        ),
-        "training": pick("learning_curves", "training"),
-        "scores": pick("table1_scores", "scores_by_prevalence", "fig07_roc", "precision_recall"),
-        "calibration": pick(
-            "fig03_histogram",
-            "fig04_calibration",
-            "fig05_histogram_recalibrated",
-            "fig06_calibration_recalibrated",
-            "calibration",
-        ),
-        "galleries": _galleries(results, examples.get(words["pictured"])),
-        "robustness": pick("robustness_curves", "robustness_doubled", "robustness"),
-    }
-    filled = {**words, "details": "\n\n".join(_paragraphs(results))}
-    filled["cautions"] = " ".join(cautions(results)) or "Here every run did."
-    return [
-        Section(name, text["title"], text["intro"].format(**filled), items[name])
-        for name, text in texts()["sections"].items()
-        if items[name]
-    ]
+def _sections(results: StudyResults, tables: list[Table], figures: dict[str, Path]) -> list[Section]:
+    words = _words(results)
+    items: dict[str, Item] = {table.name: table for table in tables}
+    items |= {gallery.name: gallery for gallery in _galleries(results)}
+    for name, text in texts()["figures"].items():
+        if name in figures:
+            caption, alt = text["caption"].format(**words), text["alt"].format(**words)
+            items[name] = FigureBlock(name, text["title"], caption, alt, figures[name])
+    words["details"] = "\n\n".join(_paragraphs(results))
+    words["cautions"] = " ".join(cautions(results)) or "Here every run did."
+    sections = []
+    for name, text in texts()["sections"].items():
+        if shown := [items[item] for item in ITEMS[name] if item in items]:
+            sections.append(Section(name, text["title"], text["intro"].format(**words), shown))
+    return sections
 
 
 def _paragraphs(results: StudyResults) -> list[str]:
@@ -173,29 +150,18 @@ def _paragraphs(results: StudyResults) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _figure(name: str, png: Path, words: dict[str, str]) -> FigureBlock:
-    text = texts()["figures"][name]
-    return FigureBlock(name, text["title"], text["caption"].format(**words), text["alt"].format(**words), png)
-
-
-def _block(table: Table) -> TableBlock:
-    return TableBlock(table.name, table.title, table.caption, table.shown)
-
-
-def _words(results: StudyResults, examples: dict[str, pd.DataFrame]) -> dict[str, str]:
+def _words(results: StudyResults) -> dict[str, str]:
     """Return what is filled into the texts."""
-    pictured = next((arm for arm in results.arms if arm in examples), "")
-    laws = "; lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else ""
     return {
         **results.words._asdict(),
         "survey": f"{100 * results.settings.prevalence:.3g} %",
         "headline": results.headline,
         "rated": results.rated or "",
-        "pictured": pictured,
-        "laws": laws,
+        "pictured": results.pictured or "",
+        "laws": "; lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else "",
         "stars": " The stars are the published errors." if results.with_published else "",
         "seed": _seed_text(results, results.rated),
-        "seed_pictured": _seed_text(results, pictured),
+        "seed_pictured": _seed_text(results, results.pictured),
     }
 
 
@@ -203,33 +169,30 @@ def _seed_text(results: StudyResults, arm: str | None) -> str:
     """Say which seed of an arm is shown, where several were trained."""
     if not arm or not results.study.has_several_seeds:
         return ""
-    seeds = results.pooled[arm].first_seed["seed"].unique()
+    seeds = results.study.pooled[arm].first_seed["seed"].unique()
     return f" and of seed {seeds[0]}" if len(seeds) == 1 else " and of each fold's first seed"
 
 
-def _galleries(results: StudyResults, examples: pd.DataFrame | None) -> list[Item]:
-    if examples is None:
+def _galleries(results: StudyResults) -> list[Gallery]:
+    pictures = galleries(results)
+    if not pictures:
         return []
-    samples = sample_outcomes(examples, results.settings.seed)
-    groups = [(title, samples[name]) for name, title, _, _ in OUTCOMES]
-    worst = most_confident_mistakes(examples)
+    outcomes = [(title, pictures[name]) for name, title, _, _ in OUTCOMES]
+    worst = [("Mistakes", pictures["most_confident_mistakes"])]
+    title = "Random draws of each outcome (Figs 8 to 11)"
     return [
-        Gallery(
-            "outcomes", "Random draws of each outcome (Figs 8 to 11)", "p_m is below each image.", groups
-        ),
-        Gallery(
-            "mistakes", "The most confident mistakes", "The worst first.", [("Mistakes", worst)], named=True
-        ),
+        Gallery("outcomes", title, "p_m is below each image.", outcomes),
+        Gallery("mistakes", "The most confident mistakes", "The worst first.", worst, named=True),
     ]
 
 
-def _explorer(results: StudyResults, examples: dict[str, pd.DataFrame]) -> Explorer:
+def _explorer(results: StudyResults) -> Explorer:
     arms = []
     for arm in results.arms:
-        test = results.pooled[arm].first_seed
-        samples = thumbs(_spread(examples.get(arm, pd.DataFrame())))
+        test = results.study.pooled[arm].first_seed
+        samples = thumbs(_spread(results.examples[arm])) if arm in results.examples else []
         arms.append(Arm(arm, test["label"].to_numpy(), test["p_m"].to_numpy(), samples))
-    prevalence = float(results.pooled[results.headline].all_seeds["label"].mean())
+    prevalence = float(results.study.pooled[results.headline].all_seeds["label"].mean())
     first = ", of its first seed" if results.study.has_several_seeds else ""
     note = f"The pooled test folds of each method at its largest training set{first}."
     return Explorer(arms, prevalence, note, results.settings.prevalence)
@@ -237,8 +200,6 @@ def _explorer(results: StudyResults, examples: dict[str, pd.DataFrame]) -> Explo
 
 def _spread(examples: pd.DataFrame) -> pd.DataFrame:
     """Return some galaxies of each class in each tenth of p_m."""
-    if examples.empty:
-        return examples
     tenth = (examples["p_m"] * 10).astype(int).clip(upper=9)
     return examples.groupby(["label", tenth]).head(PER_BIN)
 
@@ -246,7 +207,8 @@ def _spread(examples: pd.DataFrame) -> pd.DataFrame:
 def _runs(results: StudyResults) -> TableBlock:
     study = results.study
     runs = study.runs
-    errors = study.predictions[study.predictions["split"] == "test"]
+    cell = ["arm", "subset", "seed", "fold"]
+    errors = fold_errors(study.predictions[study.predictions["split"] == "test"]).set_index(cell)
     frame = pd.DataFrame(
         {
             "run": runs["run_name"],
@@ -255,7 +217,7 @@ def _runs(results: StudyResults) -> TableBlock:
             "N": runs["n_train"].astype(str),
             "fold": runs["fold"].astype(str),
             "seed": runs["seed"].astype(str),
-            "test error": _errors_of(runs, errors),
+            "test error": runs.join(errors["error"], on=cell)["error"].map("{:.4f}".format),
             "epochs": _numbers(runs["epochs"], ".0f"),
             "note": [", ".join(caveats_of(study, run_id)) for run_id in runs["run_id"]],
             "minutes": _numbers(runs["seconds"].astype(float) / 60, ".1f"),
@@ -273,9 +235,3 @@ def _runs(results: StudyResults) -> TableBlock:
 def _numbers(column: pd.Series, digits: str) -> list[str]:
     """Return numbers as text, which is empty where a method has no such number: a rule has no epochs."""
     return [format(value, digits) if pd.notna(value) else "" for value in column]
-
-
-def _errors_of(runs: pd.DataFrame, test: pd.DataFrame) -> list[str]:
-    errors = fold_errors(test).set_index(["arm", "subset", "seed", "fold"])["error"]
-    cells = zip(runs["arm"], runs["subset"], runs["seed"], runs["fold"], strict=True)
-    return [f"{errors[cell]:.4f}" for cell in cells]

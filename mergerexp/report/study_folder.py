@@ -6,7 +6,6 @@ The folder is always whole: it is replaced only once everything has been written
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import math
 import shutil
 import tempfile
@@ -22,9 +21,14 @@ from mergerexp.errors import UserError, explain
 from mergerexp.files import remove_partial, write_json, written_folder
 from mergerexp.frames import records
 from mergerexp.report.figures.degradation import draw_degradations
-from mergerexp.report.figures.galleries import draw_gallery, most_confident_mistakes, sample_outcomes
+from mergerexp.report.figures.galleries import draw_gallery, galleries
 from mergerexp.report.figures.lesion import draw_lesion
-from mergerexp.report.figures.quality import all_quality_figures
+from mergerexp.report.figures.quality import (
+    draw_calibration,
+    draw_histogram,
+    draw_precision_recall,
+    draw_roc,
+)
 from mergerexp.report.figures.style import save
 from mergerexp.report.figures.training import draw_learning_curves
 from mergerexp.report.page.content import Report
@@ -35,19 +39,16 @@ from mergerexp.report.tables import all_tables
 from mergerexp.report.training import endings
 from mergerexp.runs.provenance import command_line, git_state, software
 
-log = logging.getLogger(__name__)
 MARK = "study.json"  # A folder with this file is a study of ours, and may be replaced.
 
 
-def write_study(results: StudyResults, examples: dict[str, pd.DataFrame], folder: Path) -> Path:
+def write_study(results: StudyResults, folder: Path) -> Path:
     """Write everything beside the folder first, and then put it in its place.
 
     Parameters
     ----------
     results
         All numbers of the study.
-    examples
-        The galaxies to show for each network; see `mergerexp.tracking.study_artifacts.read_examples`.
     folder
         The folder of the study. What an earlier aggregation left there is replaced.
 
@@ -64,7 +65,7 @@ def write_study(results: StudyResults, examples: dict[str, pd.DataFrame], folder
     check_folder(folder)
     old = _old_folder(folder)
     with written_folder(folder) as draft:
-        _write(results, examples, draft)
+        _write(results, draft)
         if folder.exists():
             folder.rename(old)
     shutil.rmtree(old, ignore_errors=True)
@@ -103,31 +104,41 @@ def _old_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _write(results: StudyResults, examples: dict[str, pd.DataFrame], folder: Path) -> None:
+def _write(results: StudyResults, folder: Path) -> None:
     tables = all_tables(results)
     for table in tables:
         table.write(folder / "tables")
-    figures = _figures(results, examples, folder / "figures")
+    figures = _figures(results, folder / "figures")
     results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
     write_json(folder / "calibrators.json", {"calibrators": _calibrators(results)})
-    report = build_report(results, tables, figures, examples, _provenance(results))
+    report = build_report(results, tables, figures, _provenance(results))
     write_json(folder / MARK, _study_json(results, report))
     write_page(report, folder / "report.html")
 
 
-def _figures(results: StudyResults, examples: dict[str, pd.DataFrame], folder: Path) -> dict[str, Path]:
-    """Draw all figures, and return their PNG files by name."""
-    drawers: dict[str, Callable[[], Figure]] = {"fig02_lesion": lambda: draw_lesion(results)}
-    drawers |= all_quality_figures(results)
+def _figures(results: StudyResults, folder: Path) -> dict[str, Path]:
+    """Draw all figures, and return their PNG files by name; figures of probabilities show one network."""
+    drawers: dict[str, Callable[[], Figure]] = {
+        "fig02_lesion": lambda: draw_lesion(results),
+        "fig07_roc": lambda: draw_roc(results),
+        "precision_recall": lambda: draw_precision_recall(results),
+    }
+    if results.rated is not None:
+        test, words = results.study.pooled[results.rated].first_seed, results.words
+        calibrated = results.quality[results.rated].recalibrated
+        drawers |= {
+            "fig03_histogram": lambda: draw_histogram(test, words),
+            "fig04_calibration": lambda: draw_calibration(test, words),
+            "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, words, "p_cal"),
+            "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
+        }
     if len(results.histories):
         drawers["learning_curves"] = lambda: draw_learning_curves(results)
     if results.robustness is not None:
         drawers["robustness_curves"] = lambda: draw_degradations(results)
-    if pictured := [arm for arm in results.arms if arm in examples]:
-        shown = examples[pictured[0]]
-        galleries = sample_outcomes(shown, results.settings.seed)
-        galleries["most_confident_mistakes"] = most_confident_mistakes(shown)
-        drawers |= {name: partial(draw_gallery, pictures) for name, pictures in galleries.items() if pictures}
+    for name, pictures in galleries(results).items():
+        if pictures:
+            drawers[name] = partial(draw_gallery, pictures)
     return {name: save(draw(), folder, name) for name, draw in drawers.items()}
 
 
@@ -199,7 +210,7 @@ def _study_json(results: StudyResults, report: Report) -> dict[str, Any]:
     return {
         "name": results.study.name,
         "arms": results.arms,
-        "compared": results.compared,
+        "compared": results.compared or None,
         "verdict": report.verdict,
         "settings": vars(results.settings),
         "gaps": [vars(gap) for gap in results.study.gaps],
@@ -218,5 +229,4 @@ def _plain_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -93,7 +93,7 @@ def declared(found: StudyResults, is_published: bool = True, asked: bool | None 
 
 def prose(found: StudyResults) -> str:
     """Return what a page says in sentences."""
-    report = build_report(found, all_tables(found), {}, {}, {})
+    report = build_report(found, all_tables(found), {}, {})
     return " ".join([*report.verdict, *(section.intro for section in report.sections)])
 
 
@@ -108,7 +108,7 @@ def test_two_subsets_of_one_size():
 def test_arms_that_share_nothing_are_no_comparison():
     apart = [*cells(["imagenet"]), *cells(["random"], subsets=(0.5,))]
     found = results(*apart)
-    assert found.comparison is None and found.compared is None
+    assert found.comparison is None and found.compared == []
     assert "No two arms are compared: imagenet and random can't be compared" in prose(found)
     assert "lesion_tests" not in {table.name for table in all_tables(found)}
     with pytest.raises(UserError, match="compare: imagenet and random can't be compared"):
@@ -192,7 +192,7 @@ def test_the_seed_that_is_looked_at_is_named():
 
 def shown(found: StudyResults) -> str:
     """Return all that a page says: texts, tables, and the words in two figures."""
-    report = build_report(found, tables := all_tables(found), {}, {}, {})
+    report = build_report(found, tables := all_tables(found), {}, {})
     tiles = " ".join(f"{line.label} {line.ours} {line.published} {line.note}" for line in report.headline)
     cells = " ".join(table.shown.to_csv() + table.caption for table in tables)
     drawn = [draw_lesion(found), draw_roc(found)]
@@ -219,17 +219,17 @@ def test_published_numbers_stand_beside_the_published_sample_alone(is_published,
 
 def test_published_numbers_stand_beside_what_they_are_of():
     found = declared(results(*cells()))
-    tiles = {line.label: line.published for line in build_report(found, [], {}, {}, {}).headline}
+    tiles = {line.label: line.published for line in build_report(found, [], {}, {}).headline}
     assert tiles["test error"] == "published 0.032 ± 0.001"
     assert tiles["p, paired bootstrap over galaxies"] == "not in the paper"
     turned = declared(results(*cells(), compare=("random", "imagenet")))
-    tiles = {line.label: line.published for line in build_report(turned, [], {}, {}, {}).headline}
+    tiles = {line.label: line.published for line in build_report(turned, [], {}, {}).headline}
     assert tiles["test error"] is tiles["AUROC"] is None and "p, by the paper's test" not in tiles
 
 
 def test_the_big_numbers_are_those_of_the_verdict():
     """Both p beside each other, and whatever they say is said in the first sentence."""
-    report = build_report(found := results(*cells(subsets=(0.5, 1.0))), [], {}, {}, {})
+    report = build_report(found := results(*cells(subsets=(0.5, 1.0))), [], {}, {})
     tiles = {line.label: line.ours for line in report.headline}
     for test, label in (("paired_bootstrap", "paired bootstrap over"), ("corrected_t", "corrected t over")):
         (number,) = (ours for name, ours in tiles.items() if label in name)
@@ -240,7 +240,7 @@ def test_the_big_numbers_are_those_of_the_verdict():
 
 def test_galaxies_are_counted_where_they_are_tested():
     """A single fold's validation galaxies are not tested by anyone."""
-    subtitle = build_report(found := results(*cells(folds=(0,))), [], {}, {}, {}).subtitle
+    subtitle = build_report(found := results(*cells(folds=(0,))), [], {}, {}).subtitle
     tested = found.study.predictions.query("split == 'test'")["objid"].nunique()
     assert tested == 50
     assert "the 200 galaxies of galaxies" in subtitle and "which hold 50 of them" in subtitle
@@ -248,7 +248,7 @@ def test_galaxies_are_counted_where_they_are_tested():
 
 def test_means_of_folds_and_pooled_scores_are_named():
     found = results(*cells())
-    notes = [line.note for line in build_report(found, [], {}, {}, {}).headline[:3]]
+    notes = [line.note for line in build_report(found, [], {}, {}).headline[:3]]
     assert all("mean of 4 folds" in note for note in notes)
     assert "pooled" in draw_roc(found).axes[0].get_legend().get_title().get_text()
     captions = {table.name: table.caption for table in all_tables(found)}

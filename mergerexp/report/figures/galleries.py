@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from mergerexp.frames import records
 from mergerexp.report.figures.style import figure
 from mergerexp.report.numbers import p_m_text
 from mergerexp.report.page.content import Thumb
+from mergerexp.report.results import StudyResults
 
 COLUMNS = 8
 # Each outcome has a name, a title, the label of its galaxies, and whether they were called mergers.
@@ -23,6 +25,15 @@ OUTCOMES = (
     ("fig11_false_negatives", "False negatives", 1, False),
 )
 SHOWN = 16
+
+
+def galleries(results: StudyResults) -> dict[str, list[Thumb]]:
+    """Return the pictures of each gallery of a study by its name; there is none where no arm has images."""
+    if results.pictured is None:
+        return {}
+    examples = results.examples[results.pictured]
+    samples = sample_outcomes(examples, results.settings.seed)
+    return {**samples, "most_confident_mistakes": most_confident_mistakes(examples)}
 
 
 def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Thumb]]:
@@ -60,18 +71,14 @@ def most_confident_mistakes(examples: pd.DataFrame) -> list[Thumb]:
 
 def draw_gallery(pictures: list[Thumb]) -> Figure:
     """Draw pictures in rows with p_m below each of them."""
-    rows = max(1, -(-len(pictures) // COLUMNS))
+    rows = math.ceil(len(pictures) / COLUMNS)
     with figure(COLUMNS * 0.95, rows * 1.13, nrows=rows, ncols=COLUMNS, squeeze=False) as (made, grid):
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, picture in zip(grid.flat, pictures, strict=False):
             axes.imshow(np.asarray(Image.open(io.BytesIO(picture.image))))
             axes.text(
-                *(0.5, -0.04, p_m_text(picture.p_m)),
-                transform=axes.transAxes,
-                ha="center",
-                va="top",
-                fontsize=8,
+                0.5, -0.04, p_m_text(picture.p_m), transform=axes.transAxes, ha="center", va="top", fontsize=8
             )
         return made
 
