@@ -165,11 +165,7 @@ def calibration_curve(
 
 
 def ece(
-    label: ArrayLike,
-    p_m: ArrayLike,
-    bins: int = 10,
-    kind: BinKind = "width",
-    prevalence: float | None = None,
+    label: ArrayLike, p_m: ArrayLike, bins: int = 10, kind: BinKind = "width", prevalence: float | None = None
 ) -> float:
     """Return the expected calibration error (ECE): the mean of abs(fraction - mean p_m) over galaxies.
 

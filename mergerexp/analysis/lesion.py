@@ -15,14 +15,7 @@ import pandas as pd
 from mergerexp.analysis.fold_errors import fold_errors, rows_of_test_split
 from mergerexp.analysis.metrics import Floats, class_weights
 from mergerexp.analysis.paired_objects import bootstrap_outcome, mcnemar, resample_sums
-from mergerexp.analysis.significance import (
-    ROPE,
-    corrected_t,
-    correlated_bayes_t,
-    paired_t,
-    stouffer,
-    welch,
-)
+from mergerexp.analysis.significance import ROPE, corrected_t, correlated_bayes_t, paired_t, stouffer, welch
 
 SUBSET_AND_FOLD = ["subset", "fold"]
 T_TESTS = ("welch", "paired_t", "corrected_t")

@@ -155,9 +155,7 @@ def _make_missing_parts(
     return paths
 
 
-def _gather(
-    parts: Sequence[Path],
-) -> tuple[list[dict[str, Any]], list[NDArray[np.bool_]], list[Problem]]:
+def _gather(parts: Sequence[Path]) -> tuple[list[dict[str, Any]], list[NDArray[np.bool_]], list[Problem]]:
     """Return the rows to keep, with unique objids, the mask of them in each part, and the problems."""
     rows: list[dict[str, Any]] = []
     kept: list[NDArray[np.bool_]] = []

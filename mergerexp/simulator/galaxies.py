@@ -10,12 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mergerexp.cosmology import (
-    arcsec_per_kpc,
-    comoving_distance,
-    distance_modulus,
-    redshift_at,
-)
+from mergerexp.cosmology import arcsec_per_kpc, comoving_distance, distance_modulus, redshift_at
 from mergerexp.simulator.discs import Halo
 
 R_BAND_MSTAR = -21.3
@@ -191,10 +186,7 @@ def draw_galaxy(
 
 
 def place(
-    rng: np.random.Generator,
-    luminosity: float,
-    limit: float = R_RANGE[1],
-    z_max: float = Z_RANGE[1],
+    rng: np.random.Generator, luminosity: float, limit: float = R_RANGE[1], z_max: float = Z_RANGE[1]
 ) -> Placement:
     """Draw a redshift, uniform in comoving volume, at which a galaxy is within the flux limits of the sample.
 

@@ -15,13 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from mergerexp.simulator.discs import DISC_HEIGHT
 from mergerexp.simulator.galaxies import DiscPattern, Galaxy
-from mergerexp.simulator.photometry import (
-    EXTINCTION,
-    YOUNG_COLOURS,
-    Floats,
-    band_fluxes,
-    stellar_fluxes,
-)
+from mergerexp.simulator.photometry import EXTINCTION, YOUNG_COLOURS, Floats, band_fluxes, stellar_fluxes
 
 # The light of a young particle relative to an old one, and of a clump (an HII region) to a young one.
 YOUNG_BOOST = 1.1

@@ -20,12 +20,7 @@ from mergerexp.simulator.galaxies import Galaxy, Placement, draw_galaxy, place
 from mergerexp.simulator.particles import Activity
 from mergerexp.simulator.photometry import Floats
 from mergerexp.simulator.settings import SimulatorSettings
-from mergerexp.simulator.stamps import (
-    Stamp,
-    draw_galaxies,
-    shape_asymmetry,
-    take_picture,
-)
+from mergerexp.simulator.stamps import Stamp, draw_galaxies, shape_asymmetry, take_picture
 
 # For each image, several views of two snapshots are tried, and then the next encounter of its block.
 SNAPSHOTS_PER_SLOT = 2

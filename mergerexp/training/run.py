@@ -32,11 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def run_training(
-    cfg: TrainConfig,
-    dataset: Dataset,
-    weights: WeightsFile | None,
-    folder: RunFolder,
-    inputs: dict[str, Any],
+    cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, folder: RunFolder, inputs: dict[str, Any]
 ) -> None:
     """Train a run from its latest checkpoint to its end.
 
