@@ -29,31 +29,6 @@ VERSION = 1  # has to be raised when a network that passed before would be refus
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network that has to work before a run can begin.
-
-    Attributes
-    ----------
-    backbone
-        The name of the backbone in timm.
-    size
-        The side of the images in pixels.
-    weights
-        The file of weights that the backbone starts from; None for random weights.
-    """
-
-    backbone: str
-    size: int
-    weights: WeightsFile | None
-
-    def key(self) -> str:
-        """Return a hash of all that determines whether the network works."""
-        software = {package: version(package) for package in ("torch", "timm", "safetensors")}
-        sha256 = self.weights.sha256 if self.weights else None
-        return digest([VERSION, self.backbone, self.size, sha256, software])
-
-
-@dataclass(frozen=True)
 class Wanted:
     """A network as a config describes it.
 
@@ -98,45 +73,57 @@ def check_networks(wanted: Iterable[Wanted]) -> dict[Wanted, WeightsFile | None]
     ConfigError
         If a network does not work. The message has a line for each of them.
     """
-    networks: dict[Wanted, Network] = {}
+    found: dict[Wanted, WeightsFile | None] = {}
     mistakes: list[str] = []
     for one in wanted:
         try:
-            networks[one] = Network(one.backbone, one.size, one.find())
+            found[one] = one.find()
         except WeightsError as error:
             mistakes.append(str(error))
-    for folder in dict.fromkeys(one.folder for one in networks):
-        here = dict.fromkeys(network for one, network in networks.items() if one.folder == folder)
-        mistakes += _try(list(here), folder / "tried")
+    mistakes += _try(found)
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
-    return {one: network.weights for one, network in networks.items()}
+    return found
 
 
-def _try(networks: Sequence[Network], folder: Path) -> list[str]:
+def _try(found: dict[Wanted, WeightsFile | None]) -> list[str]:
     """Return the problems of networks that do not work, and record those that do."""
-    new = [network for network in networks if not (folder / f"{network.key()}.json").is_file()]
+    new = [
+        (record, {"backbone": one.backbone, "size": one.size, "weights": weights and weights.to_dict()})
+        for one, weights in found.items()
+        if not (record := _record(one, weights)).is_file()
+    ]
     if not new:
         return []
     # A separate process is only of use where this one has not loaded torch.
-    problems = [problem_of(network) for network in new] if "torch" in sys.modules else _elsewhere(new)
-    for network, problem in zip(new, problems, strict=True):
+    networks = [network for _, network in new]
+    problems = [problem_of(**each) for each in networks] if "torch" in sys.modules else _elsewhere(networks)
+    for (record, network), problem in zip(new, problems, strict=True):
         if problem is None:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                write_json(folder / f"{network.key()}.json", _described(network))
+                record.parent.mkdir(parents=True, exist_ok=True)
+                write_json(record, network)
             except OSError as error:  # the folder may be that of a colleague
+                folder = record.parent
                 log.info("%s can't be written (%s): the network is tried anew next time", folder, error)
     return [problem for problem in problems if problem is not None]
 
 
-def _elsewhere(networks: Sequence[Network]) -> list[str | None]:
+def _record(wanted: Wanted, weights: WeightsFile | None) -> Path:
+    """Return the file that records that a network works, named by a hash of all that determines it."""
+    software = {package: version(package) for package in ("torch", "timm", "safetensors")}
+    sha256 = weights.sha256 if weights else None
+    key = digest([VERSION, wanted.backbone, wanted.size, sha256, software])
+    return wanted.folder / "tried" / f"{key}.json"
+
+
+def _elsewhere(networks: Sequence[dict[str, Any]]) -> list[str | None]:
     what = f"{len(networks)} networks" if len(networks) > 1 else "the network"
     log.info("building and trying %s, which is done once", what)
     path = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
         [sys.executable, "-m", __name__],
-        input=json.dumps([_described(network) for network in networks]),
+        input=json.dumps(networks),
         capture_output=True,
         text=True,
         env={**os.environ, **path, "OMP_NUM_THREADS": "1"},  # others use a login node too
@@ -144,25 +131,20 @@ def _elsewhere(networks: Sequence[Network]) -> list[str | None]:
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         why = lines[-1] if lines else f"exit code {done.returncode}; out of memory?"
-        raise UserError(f"{', '.join(network.backbone for network in networks)} can't be tried: {why}")
+        raise UserError(f"{', '.join(network['backbone'] for network in networks)} can't be tried: {why}")
     return list(json.loads(done.stdout))
 
 
-def _described(network: Network) -> dict[str, Any]:
-    return {**vars(network), "weights": network.weights and network.weights.to_dict()}
-
-
-def problem_of(network: Network) -> str | None:
+def problem_of(backbone: str, size: int, weights: dict[str, str] | None) -> str | None:
     """Build a network as a run does, rate one image, and return the problem, or None if there is none."""
     import torch
 
     from mergerexp.models.classifier import create_classifier
 
-    where = f"model.backbone={network.backbone} data.size={network.size}"
+    where = f"model.backbone={backbone} data.size={size}"
     try:
-        classifier = create_classifier(network.backbone, network.size, 8, network.weights, seed=0).eval()
-        generator = torch.Generator().manual_seed(0)
-        image = torch.randn(1, 3, network.size, network.size, generator=generator)
+        classifier = create_classifier(backbone, size, 8, WeightsFile.of(weights), seed=0).eval()
+        image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             logits = classifier(image)
     except WeightsError as error:
@@ -172,17 +154,15 @@ def problem_of(network: Network) -> str | None:
     if logits.shape != (1, 2):
         return f"{where}: this backbone does not give one vector of features for each image"
     if not bool(torch.isfinite(logits).all()):
-        source = f", with the weights in {network.weights.path}" if network.weights else ""
+        source = f", with the weights in {weights['path']}" if weights else ""
         return f"{where}: the network's output for an image is not finite{source}"
     return None
 
 
 def main() -> None:
     """Read networks from standard input, try them, and write the problem of each to standard output."""
-    known = json.load(sys.stdin)
-    networks = [Network(**{**one, "weights": WeightsFile.of(one["weights"])}) for one in known]
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
-        problems = [problem_of(network) for network in networks]
+        problems = [problem_of(**network) for network in json.load(sys.stdin)]
     json.dump(problems, sys.stdout)
 
 
