@@ -126,7 +126,6 @@ def disc_light(
     coordinates: Floats,
     age: Floats,
     sightline: NDArray[np.float64],
-    *,
     flux: float,
     activity: Activity,
 ) -> Floats:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -27,12 +25,13 @@ NMGY_PER_ELECTRON = 0.0045  # in the r band and one exposure of 54 s
 SERSIC_REACH = 12.0  # half-light radii beyond which a profile is not drawn
 
 
-@dataclass(frozen=True)
-class Sersic:
-    """A Sersic (1963) profile on the sky.
+def sersic(size: int, x: float, y: float, radius: float, index: float, ratio: float, angle: float) -> Floats:
+    """Draw a Sersic (1963) profile on the sky, whose total flux is 1 to infinity.
 
-    Attributes
+    Parameters
     ----------
+    size
+        The side of the image in pixels.
     x, y
         The centre in pixels from the lower left corner.
     radius
@@ -43,40 +42,29 @@ class Sersic:
         The axis ratio.
     angle
         The position angle of the major axis, from x toward y, in radians.
+
+    Returns
+    -------
+    ndarray
+        The image, float32, shape (size, size).
     """
-
-    x: float
-    y: float
-    radius: float
-    index: float
-    ratio: float
-    angle: float
-
-    def image(self, size: int) -> Floats:
-        """Draw the profile, whose total flux is 1 to infinity, as float32 of shape (size, size)."""
-        reach = SERSIC_REACH * self.radius + 2
-        out = np.zeros((size, size), dtype=np.float32)
-        # The cusp needs finer steps than the rest, so that pixels around it average 7x7 points.
-        fine = 1.5 * self.radius if self.radius < 4 else 4.0
-        for width, sub in ((reach, 1), (fine + 2, 7)):
-            (x0, x1), (y0, y1) = (_span(centre, width, size) for centre in (self.x, self.y))
-            if x1 > x0 and y1 > y0:
-                out[y0:y1, x0:x1] = self._sample(x0, x1, y0, y1, sub)
-        return out
-
-    def _sample(self, x0: int, x1: int, y0: int, y1: int, sub: int) -> Floats:
-        x = x0 + (np.arange((x1 - x0) * sub, dtype=np.float32) + 0.5) / sub - self.x
-        y = y0 + (np.arange((y1 - y0) * sub, dtype=np.float32) + 0.5) / sub - self.y
-        cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
-        along = x[None] * cos + y[:, None] * sin
-        across = (y[:, None] * cos - x[None] * sin) / np.float32(self.ratio)
-        n = self.index
-        b = 1.9992 * n - 0.3271  # Capaccioli 1989
-        r = np.sqrt(along**2 + across**2) / np.float32(self.radius)
-        light = np.exp(-b * (r ** np.float32(1 / n) - 1))
-        total = 2 * np.pi * self.radius**2 * self.ratio * n * np.exp(b) * b ** (-2 * n) * gamma(2 * n)
-        blocks = light.reshape(y1 - y0, sub, x1 - x0, sub).mean(axis=(1, 3))
-        return np.asarray(blocks / total, dtype=np.float32)
+    out = np.zeros((size, size), dtype=np.float32)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    b = 1.9992 * index - 0.3271  # Capaccioli 1989
+    total = 2 * np.pi * radius**2 * ratio * index * np.exp(b) * b ** (-2 * index) * gamma(2 * index)
+    # The cusp needs finer steps than the rest, so that pixels around it average 7x7 points.
+    fine = 1.5 * radius if radius < 4 else 4.0
+    for width, sub in ((SERSIC_REACH * radius + 2, 1), (fine + 2, 7)):
+        (x0, x1), (y0, y1) = (_span(centre, width, size) for centre in (x, y))
+        if x1 > x0 and y1 > y0:
+            right = x0 + (np.arange((x1 - x0) * sub, dtype=np.float32) + 0.5) / sub - x
+            up = y0 + (np.arange((y1 - y0) * sub, dtype=np.float32) + 0.5) / sub - y
+            along = right[None] * cos + up[:, None] * sin
+            across = (up[:, None] * cos - right[None] * sin) / np.float32(ratio)
+            r = np.sqrt(along**2 + across**2) / np.float32(radius)
+            light = np.exp(-b * (r ** np.float32(1 / index) - 1))
+            out[y0:y1, x0:x1] = light.reshape(y1 - y0, sub, x1 - x0, sub).mean(axis=(1, 3)) / total
+    return out
 
 
 def _span(centre: float, reach: float, size: int) -> tuple[int, int]:
@@ -133,10 +121,9 @@ def add_field(rng: np.random.Generator, image: Floats, pixel: float, star_at: fl
         colour = rng.uniform(0.4, 1.5)
         fluxes = band_fluxes(flux_of(magnitude), colour, 0.45 * colour)
         radius = 10 ** (rng.normal(0.1, 0.2) - 0.08 * (magnitude - 20)) / pixel
-        profile = Sersic(
-            x, y, radius, float(rng.choice([1.0, 4.0])), rng.uniform(0.3, 1), rng.uniform(0, np.pi)
-        )
-        image += fluxes.astype(np.float32)[:, None, None] * profile.image(size)
+        index, ratio, angle = float(rng.choice([1.0, 4.0])), rng.uniform(0.3, 1), rng.uniform(0, np.pi)
+        profile = sersic(size, x, y, radius, index, ratio, angle)
+        image += fluxes.astype(np.float32)[:, None, None] * profile
 
 
 def convolve(image: Floats, pixel: float, seeing: float = 1.0) -> Floats:

@@ -33,7 +33,7 @@ from mergerexp.simulator.photometry import (
     sky_noise,
     stellar_fluxes,
 )
-from mergerexp.simulator.sky import Sersic
+from mergerexp.simulator.sky import sersic
 
 SMALLEST_STAMP = 24.0  # side in arcsec
 WIDTH_SCATTER = 0.12  # dex
@@ -128,61 +128,39 @@ def draw_galaxies(
     for k, galaxy in enumerate(galaxies):
         activity = activities[k] if activities else Activity()
         flux = flux_of(placements[k].magnitude)
-        image += _disc(stamp.size, galaxy, snapshot, k, view, origin, to_pixels, flux, activity)
-        centre = view[:2] @ (snapshot.nuclei[k] - origin) * to_pixels + stamp.size / 2
-        image += _core(stamp.size, galaxy, centre, to_pixels, view @ snapshot.axes[k].T, flux, activity)
+        nucleus, axes, members = snapshot.nuclei[k], snapshot.axes[k], snapshot.owner == k
+        if members.any():  # an elliptical has no particles
+            offsets = snapshot.positions[:, members] - nucleus.astype(np.float32)[:, None]
+            in_disc = (axes / galaxy.disc_scale).astype(np.float32) @ offsets
+            disc_flux = flux * (1 - galaxy.bulge_fraction)
+            light = disc_light(galaxy, in_disc, snapshot.age[members], axes @ view[2], disc_flux, activity)
+            offsets += (nucleus - origin).astype(np.float32)[:, None]
+            pixels = (view[:2] * to_pixels).astype(np.float32) @ offsets + np.float32(stamp.size / 2)
+            image += deposit(pixels, light, stamp.size)
+        x, y = (view[:2] @ (nucleus - origin) * to_pixels + stamp.size / 2).tolist()
+        spin = (view @ axes.T)[:, 2]
+        image += _core(stamp.size, galaxy, (x, y), to_pixels, spin, flux, activity)
     return image
-
-
-def _disc(
-    size: int,
-    galaxy: Galaxy,
-    snapshot: Snapshot,
-    which: int,
-    view: NDArray[np.float64],
-    origin: NDArray[np.float64],
-    to_pixels: float,
-    flux: float,
-    activity: Activity,
-) -> Floats:
-    """Draw the light of the particles that belonged to one galaxy at the start."""
-    members = snapshot.owner == which
-    if galaxy.early or not members.any():
-        return empty(size)
-    nucleus, axes = snapshot.nuclei[which], snapshot.axes[which]
-    offsets = snapshot.positions[:, members] - nucleus.astype(np.float32)[:, None]
-    light = disc_light(
-        galaxy,
-        (axes / galaxy.disc_scale).astype(np.float32) @ offsets,
-        snapshot.age[members],
-        axes @ view[2],
-        flux=flux * (1 - galaxy.bulge_fraction),
-        activity=activity,
-    )
-    offsets += (nucleus - origin).astype(np.float32)[:, None]
-    pixels = (view[:2] * to_pixels).astype(np.float32) @ offsets + np.float32(size / 2)
-    return deposit(pixels, light, size)
 
 
 def _core(
     size: int,
     galaxy: Galaxy,
-    centre: NDArray[np.float64],
+    centre: tuple[float, float],
     to_pixels: float,
-    disc_to_sky: NDArray[np.float64],
+    spin: NDArray[np.float64],
     flux: float,
     activity: Activity,
 ) -> Floats:
     """Draw the bulge, seen through the dust of its disc, and the glow of a central starburst."""
-    x, y = float(centre[0]), float(centre[1])
     radius = max(galaxy.bulge_radius * to_pixels, 0.3)
-    bulge = Sersic(x, y, radius, galaxy.bulge_index, galaxy.bulge_ratio, galaxy.bulge_angle).image(size)
+    bulge = sersic(size, *centre, radius, galaxy.bulge_index, galaxy.bulge_ratio, galaxy.bulge_angle)
     fluxes = stellar_fluxes(flux * galaxy.bulge_fraction, galaxy.bulge_colour).astype(np.float32)
     image = fluxes[:, None, None] * bulge
     if not galaxy.early:
-        image *= _bulge_dust(size, galaxy, (x, y), to_pixels, disc_to_sky[:, 2])
+        image *= _bulge_dust(size, galaxy, centre, to_pixels, spin)
     if activity.glow > 0:
-        spot = Sersic(x, y, max(0.12 * galaxy.disc_scale * to_pixels, 0.3), 1.0, 0.9, 0.0).image(size)
+        spot = sersic(size, *centre, max(0.12 * galaxy.disc_scale * to_pixels, 0.3), 1.0, 0.9, 0.0)
         glow = band_fluxes(flux * activity.glow, YOUNG_COLOURS[0] + 0.1, YOUNG_COLOURS[1] + 0.08)
         image += glow.astype(np.float32)[:, None, None] * spot
     return np.asarray(image)

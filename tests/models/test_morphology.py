@@ -22,7 +22,7 @@ from mergerexp.simulator import sky
 from mergerexp.simulator.colour import FACTORS, MINIMUM, Q, lupton_rgb, to_picture
 from mergerexp.simulator.galaxies import flux_of
 from mergerexp.simulator.photometry import NATIVE_PIXEL, empty, stellar_fluxes
-from mergerexp.simulator.sky import Sersic
+from mergerexp.simulator.sky import sersic
 
 STRETCH = np.arcsinh(0.1 * Q) / 0.3  # of the simulator's pictures
 
@@ -67,7 +67,7 @@ class TestKnownShapes:
 
     @pytest.mark.parametrize("n", [1.0, 2.5])
     def test_sersic(self, n):
-        light = 2000 * Sersic(32, 32, 5, n, 0.7, 0.5).image(64) + noise(sigma=0.02)
+        light = 2000 * sersic(64, 32, 32, 5, n, 0.7, 0.5) + noise(sigma=0.02)
         found = named(measure_light(light))
         assert found["sersic_n"] == pytest.approx(n, rel=0.05)
         assert found["sersic_ellip"] == pytest.approx(0.3, abs=0.05)
@@ -169,7 +169,7 @@ def simulated(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for i in range(1 + seed % 2):
         at = size / 2 + rng.uniform(-6, 6, 2) * i
         n, radius = rng.choice([1.0, 2.5, 4.0]), rng.uniform(3, 6)
-        shape = Sersic(*at, radius, n, rng.uniform(0.4, 1), rng.uniform(0, np.pi)).image(size)
+        shape = sersic(size, *at, radius, n, rng.uniform(0.4, 1), rng.uniform(0, np.pi))
         fluxes = stellar_fluxes(flux_of(rng.uniform(15.0, 16.5)), rng.uniform(0.4, 0.8))
         image += fluxes.astype(np.float32)[:, None, None] * shape
     seen = sky.convolve(image, pixel)

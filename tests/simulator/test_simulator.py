@@ -169,7 +169,7 @@ def test_placement_keeps_the_flux_limits():
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_sersic_has_unit_flux_and_half_of_it_within_its_radius(index, ratio):
     radius = 6.0
-    image = sky.Sersic(120.2, 119.7, radius, index, ratio, 0.6).image(240)
+    image = sky.sersic(240, 120.2, 119.7, radius, index, ratio, 0.6)
     assert image.sum() == pytest.approx(1.0, abs=0.04)
     y, x = np.mgrid[:240, :240] + 0.5
     u = (x - 120.2) * np.cos(0.6) + (y - 119.7) * np.sin(0.6)
