@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mergerexp.data.sources import Part
 from mergerexp.simulator.scenes import MAX_ENCOUNTERS, Sighting, mergers, noninteracting
@@ -48,15 +49,8 @@ class SimulatedSource:
     settings: SimulatorSettings
     size: int
 
-    @property
-    def class_names(self) -> tuple[str, str]:
-        """Names of label 0 and label 1."""
-        return ("noninteracting", "merger")
-
-    @property
-    def on_error(self) -> str:
-        """A simulation reads nothing that could be unusable."""
-        return "stop"
+    class_names = ("noninteracting", "merger")
+    on_error = "stop"  # nothing is read that could be unusable
 
     def recipe(self) -> dict[str, Any]:
         """Describe, JSON-able, all that decides the content."""
@@ -80,29 +74,21 @@ class SimulatedSource:
         """Make one chunk's images: ``(kind, start, stop)``, a range of encounters or of galaxies."""
         kind, start, stop = chunk
         make_one = self._mergers if kind == "merger" else self._noninteracting
-        pairs = [pair for index in range(start, stop) for pair in make_one(index)]
-        return Part(
-            images=np.stack([sighting.image for _, sighting in pairs]), rows=[row for row, _ in pairs]
-        )
+        rows, images = zip(*(pair for index in range(start, stop) for pair in make_one(index)), strict=True)
+        return Part(np.stack(images), list(rows))
 
-    def _mergers(self, block: int) -> list[tuple[dict[str, Any], Sighting]]:
+    def _mergers(self, block: int) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
         settings, views = self.settings, self.settings.views_per_encounter
         rng = np.random.default_rng([settings.seed, 1, block, PICTURES])
         count = min(views, settings.n_mergers - block * views)
-        return [
-            (
-                self._row(
-                    1, block * views + slot, MERGER_BASE + block * MAX_ENCOUNTERS + seen.encounter, seen
-                ),
-                seen,
-            )
-            for slot, seen in enumerate(mergers(rng, settings, self.size, count))
-        ]
+        for slot, seen in enumerate(mergers(rng, settings, self.size, count)):
+            group = MERGER_BASE + block * MAX_ENCOUNTERS + seen.encounter
+            yield self._row(1, block * views + slot, group, seen), seen.image
 
-    def _noninteracting(self, index: int) -> list[tuple[dict[str, Any], Sighting]]:
+    def _noninteracting(self, index: int) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
         rng = np.random.default_rng([self.settings.seed, 0, index, PICTURES])
         seen = noninteracting(rng, self.settings, self.size)
-        return [(self._row(0, index, NONINTERACTING_BASE + index, seen), seen)]
+        yield self._row(0, index, NONINTERACTING_BASE + index, seen), seen.image
 
     def _row(self, truth: int, index: int, group: int, seen: Sighting) -> dict[str, Any]:
         # The flip has its own stream: pictures are the same with and without label noise.
