@@ -61,11 +61,6 @@ class Disc:
     axes: NDArray[np.float64]
     scale_length: float
 
-    @property
-    def count(self) -> int:
-        """The number of particles."""
-        return len(self.age)
-
 
 def rotation(inclination: float, node: float, phase: float) -> NDArray[np.float64]:
     """Return the matrix, shape (3, 3), that rotates about z by phase, x by inclination and z by node."""

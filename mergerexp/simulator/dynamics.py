@@ -223,8 +223,9 @@ class _Swarm:
 
     def __init__(self, orbit: Orbit, haloes: tuple[Halo, Halo], discs: tuple[Disc, Disc]) -> None:
         self.orbit, self.haloes, self.discs = orbit, haloes, discs
-        cut = discs[0].count
-        self.parts = (slice(0, cut), slice(cut, cut + discs[1].count))
+        counts = [len(disc.age) for disc in discs]
+        self.parts = (slice(0, counts[0]), slice(counts[0], sum(counts)))
+        self.owner = np.repeat(np.arange(2, dtype=np.int8), counts)
         start = orbit.positions[0].astype(np.float32), orbit.velocities[0].astype(np.float32)
         self.positions = np.concatenate([d.positions + start[0][i][:, None] for i, d in enumerate(discs)], 1)
         self.velocities = np.concatenate(
@@ -242,7 +243,7 @@ class _Swarm:
             total += offset * (np.float32(-G * mass) / (r * (r + np.float32(halo.scale)) ** 2))
             # Friction acts on a disc only while it acts on its nucleus.
             drag = self.orbit.friction[k, i].astype(np.float32)
-            if self.discs[i].count and np.abs(drag).max() > 1.0:
+            if len(self.discs[i].age) and np.abs(drag).max() > 1.0:
                 disc = self.parts[i]
                 reach = np.float32((FRICTION_REACH * self.discs[i].scale_length) ** 2)
                 total[:, disc] += drag[:, None] * np.exp(-square[disc] / reach)
@@ -262,7 +263,7 @@ class _Swarm:
             time=(k - self.orbit.pericentre) * TIME_STEP * GYR_PER_TIME_UNIT,
             positions=self.positions.copy(),
             age=np.concatenate([disc.age for disc in self.discs]),
-            owner=np.repeat(np.arange(2, dtype=np.int8), [disc.count for disc in self.discs]),
+            owner=self.owner,
             nuclei=self.orbit.positions[k].copy(),
             axes=np.stack([disc.axes for disc in self.discs]),
         )
@@ -274,7 +275,7 @@ def lone_snapshot(disc: Disc) -> Snapshot:
         time=math.nan,
         positions=disc.positions,
         age=disc.age,
-        owner=np.zeros(disc.count, dtype=np.int8),
+        owner=np.zeros(len(disc.age), dtype=np.int8),
         nuclei=np.zeros((1, 3)),
         axes=disc.axes[None],
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mergerexp.simulator import dynamics
-from mergerexp.simulator.discs import random_rotation, sample_disc
+from mergerexp.simulator.discs import Disc, random_rotation, sample_disc
 from mergerexp.simulator.dynamics import Snapshot
 from mergerexp.simulator.galaxies import Galaxy, draw_galaxy, draw_luminosity
 from mergerexp.simulator.settings import SimulatorSettings
@@ -18,11 +20,17 @@ STAGES = {"approach": (-26, -4), "first_passage": (8, 70), "late": (70, 190)}
 SHELL_LATE = (90, 260)
 P_RADIAL = 0.15
 
+Moment = tuple[str, float]  # the stage, and the position (0 to 1) within the stage
+
 
 @dataclass(frozen=True)
 class Encounter:
-    """Two galaxies and the snapshots of their encounter by time step from pericentre."""
+    """Two galaxies and the snapshots of their encounter by time step from pericentre.
 
+    Its number is that in its block.
+    """
+
+    number: int
     galaxies: tuple[Galaxy, Galaxy]
     snapshots: dict[int, Snapshot]
     radial: bool
@@ -50,8 +58,8 @@ def _draw_pair(rng: np.random.Generator, radial: bool) -> tuple[Galaxy, Galaxy]:
 
 
 def simulate_encounter(
-    rng: np.random.Generator, settings: SimulatorSettings, stages: list[list[tuple[str, float]]]
-) -> tuple[Encounter, list[list[int]]]:
+    rng: np.random.Generator, settings: SimulatorSettings, moments: Iterable[Moment], number: int
+) -> Encounter:
     """Draw and integrate one encounter.
 
     Parameters
@@ -60,35 +68,25 @@ def simulate_encounter(
         The generator of random numbers.
     settings
         The settings of the data set.
-    stages
-        The candidate snapshots of each image: the stage, and the position (0 to 1) within the stage.
-
-    Returns
-    -------
-    encounter
-        The encounter with the snapshots of all candidates.
-    steps
-        The time steps of the candidates of each image.
+    moments
+        The moments of which snapshots are taken.
+    number
+        The number of the encounter in its block.
     """
     radial = bool(rng.random() < P_RADIAL)
     galaxies = _draw_pair(rng, radial)
     haloes = (galaxies[0].halo, galaxies[1].halo)
     pericentre, start = _draw_orbit(rng, galaxies, radial)
-    steps = [[_step(stage, where, radial) for stage, where in slot] for slot in stages]
-    wanted = [step for slot in steps for step in slot]
+    wanted = [time_step(moment, radial) for moment in moments]
     orbit = dynamics.two_body_orbit(haloes, pericentre, start, max(0, *wanted) + 1, radial=radial)
-    first, second = (
-        sample_disc(
-            rng,
-            0 if galaxy.early else settings.n_particles,
-            galaxy.disc_scale,
-            galaxy.halo,
-            random_rotation(rng),
-        )
-        for galaxy in galaxies
-    )
+    first, second = (draw_disc(rng, each, settings.n_particles, random_rotation(rng)) for each in galaxies)
     snapshots = dynamics.follow_discs(orbit, haloes, (first, second), wanted)
-    return Encounter(galaxies, snapshots, radial), steps
+    return Encounter(number, galaxies, snapshots, radial)
+
+
+def draw_disc(rng: np.random.Generator, galaxy: Galaxy, particles: int, turn: NDArray[np.float64]) -> Disc:
+    """Draw the disc of a galaxy by `sample_disc`; that of an elliptical has no particles."""
+    return sample_disc(rng, 0 if galaxy.early else particles, galaxy.disc_scale, galaxy.halo, turn)
 
 
 def _draw_orbit(
@@ -103,6 +101,8 @@ def _draw_orbit(
     return pericentre, 6.5 * max(g.disc_scale for g in galaxies) + 2 * pericentre
 
 
-def _step(stage: str, where: float, radial: bool) -> int:
+def time_step(moment: Moment, radial: bool) -> int:
+    """Return the time step of a moment of an encounter, counted from pericentre."""
+    stage, where = moment
     low, high = SHELL_LATE if radial and stage == "late" else STAGES[stage]
     return int(low + where * (high - low))

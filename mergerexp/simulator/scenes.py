@@ -7,15 +7,22 @@ not depend on how the work is divided.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mergerexp.simulator.discs import random_rotation, sample_disc
+from mergerexp.simulator.discs import random_rotation
 from mergerexp.simulator.dynamics import Snapshot, lone_snapshot
-from mergerexp.simulator.encounters import STAGES, Encounter, simulate_encounter
+from mergerexp.simulator.encounters import (
+    STAGES,
+    Encounter,
+    Moment,
+    draw_disc,
+    simulate_encounter,
+    time_step,
+)
 from mergerexp.simulator.galaxies import Galaxy, Placement, draw_galaxy, place
 from mergerexp.simulator.particles import Activity
 from mergerexp.simulator.photometry import Floats
@@ -67,9 +74,7 @@ def _facts(kind: str, stamp: Stamp, at: Placement, asymmetry: float, **encounter
 
 
 def _lone(rng: np.random.Generator, galaxy: Galaxy, particles: int) -> Snapshot:
-    count = 0 if galaxy.early else particles
-    turn = np.eye(3)
-    return lone_snapshot(sample_disc(rng, count, galaxy.disc_scale, galaxy.halo, turn))
+    return lone_snapshot(draw_disc(rng, galaxy, particles, np.eye(3)))
 
 
 def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: int) -> Sighting:
@@ -86,30 +91,20 @@ def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: 
     """
     galaxy = draw_galaxy(rng)
     at = place(rng, galaxy.luminosity)
-    kind = str(rng.choice(["iso", "proj", "star"], p=_shares(settings)))
+    starred = min(settings.p_star, 1 - settings.p_proj)
+    shares = [1 - settings.p_proj - starred, settings.p_proj, starred]
+    kind = str(rng.choice(["iso", "proj", "star"], p=shares))
     other = _draw_unrelated(rng, at) if kind == "proj" else None
     seen = [at] if other is None else [at, other[1]]
     stamp = Stamp.around(rng, galaxy, seen, settings.stamp_width, size)
-    image = draw_galaxies(
-        stamp,
-        _lone(rng, galaxy, settings.n_particles),
-        [galaxy],
-        [at],
-        view=random_rotation(rng),
-        origin=np.zeros(3),
-    )
+    alone, view = _lone(rng, galaxy, settings.n_particles), random_rotation(rng)
+    image = draw_galaxies(stamp, alone, [galaxy], [at], view=view, origin=np.zeros(3))
     if other is not None:
         image += _draw_projection(rng, settings, stamp, *other)
     star_at = _star_distance(rng, stamp) if kind == "star" else None
     asymmetry = shape_asymmetry(image, stamp.pixel, settings.depth)
     picture = take_picture(rng, image, stamp, settings.depth, star_at)
     return Sighting(picture, _facts(kind, stamp, at, asymmetry))
-
-
-def _shares(settings: SimulatorSettings) -> list[float]:
-    projected = settings.p_proj
-    starred = min(settings.p_star, 1 - projected)
-    return [1 - projected - starred, projected, starred]
 
 
 def _draw_unrelated(rng: np.random.Generator, at: Placement) -> tuple[Galaxy, Placement]:
@@ -139,9 +134,9 @@ def _star_distance(rng: np.random.Generator, stamp: Stamp) -> float:
 class _Slot:
     """An image of a block that is to be made, and the best attempt so far."""
 
-    stages: list[tuple[str, float]]
+    moments: list[Moment]
     done: bool = False
-    best: _Attempt | None = field(default=None)
+    best: _Attempt | None = None
 
 
 @dataclass(frozen=True)
@@ -193,9 +188,10 @@ def mergers(
         waiting = [slot for slot in slots if not slot.done]
         if not waiting:
             break
-        encounter, steps = simulate_encounter(rng, settings, [slot.stages for slot in waiting])
-        for slot, candidates in zip(waiting, steps, strict=True):
-            _fill(rng, settings, size, slot, encounter, candidates, number)
+        moments = [moment for slot in waiting for moment in slot.moments]
+        encounter = simulate_encounter(rng, settings, moments, number)
+        for slot in waiting:
+            _fill(rng, settings, size, slot, encounter)
     for slot in slots[:count]:
         assert slot.best is not None
         best = slot.best
@@ -206,36 +202,25 @@ def mergers(
 
 
 def _fill(
-    rng: np.random.Generator,
-    settings: SimulatorSettings,
-    size: int,
-    slot: _Slot,
-    encounter: Encounter,
-    steps: list[int],
-    number: int,
+    rng: np.random.Generator, settings: SimulatorSettings, size: int, slot: _Slot, encounter: Encounter
 ) -> None:
     """Try views of an encounter until one is accepted, and keep the best."""
-    for k in range(VIEWS_PER_SNAPSHOT * len(steps)):
-        which = k % len(steps)
-        attempt = _try_view(rng, settings, size, encounter, steps[which], slot.stages[which][0])
+    for moment in VIEWS_PER_SNAPSHOT * slot.moments:
+        attempt = _try_view(rng, settings, size, encounter, moment)
         asymmetry = attempt.facts["shape_asymmetry"]
         accepted = asymmetry > settings.as_min or rng.random() < settings.hard
         if accepted or slot.best is None or asymmetry > slot.best.facts["shape_asymmetry"]:
-            slot.best = replace(attempt, encounter=number)
+            slot.best = attempt
         if accepted:
             slot.done = True
             return
 
 
 def _try_view(
-    rng: np.random.Generator,
-    settings: SimulatorSettings,
-    size: int,
-    encounter: Encounter,
-    step: int,
-    stage: str,
+    rng: np.random.Generator, settings: SimulatorSettings, size: int, encounter: Encounter, moment: Moment
 ) -> _Attempt:
     """Draw the orientation, the redshift and the centred galaxy of a view, and render it without noise."""
+    step = time_step(moment, encounter.radial)
     snapshot, galaxies = encounter.snapshots[step], encounter.galaxies
     # The survey's magnitude of such a pair is that of both galaxies, so that no class is the brighter one.
     together = galaxies[0].luminosity + galaxies[1].luminosity
@@ -252,20 +237,14 @@ def _try_view(
         apart = np.linalg.norm((view @ (snapshot.nuclei[1] - snapshot.nuclei[0]))[:2]) * at.scale
         if apart < IN_FRAME * size * stamp.pixel:
             break
+    origin, activities = snapshot.nuclei[target], _activities(rng, step)
     image = draw_galaxies(
-        stamp,
-        snapshot,
-        galaxies,
-        placements,
-        view=view,
-        origin=snapshot.nuclei[target],
-        activities=_activities(rng, step),
+        stamp, snapshot, galaxies, placements, view=view, origin=origin, activities=activities
     )
     asymmetry = shape_asymmetry(image, stamp.pixel, settings.depth)
-    facts = _facts(
-        stage, stamp, placements[target], asymmetry, time=snapshot.time, mass_ratio=encounter.mass_ratio
-    )
-    return _Attempt(image, stamp, facts, 0)
+    ratio = encounter.mass_ratio
+    facts = _facts(moment[0], stamp, seen[0], asymmetry, time=snapshot.time, mass_ratio=ratio)
+    return _Attempt(image, stamp, facts, encounter.number)
 
 
 def _member(pair: Placement, share: float, scatter: float) -> Placement:
