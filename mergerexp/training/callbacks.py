@@ -37,9 +37,11 @@ class BestWeights(pl.Callback):
         The number of epochs without a better one after which training stops.
     """
 
+    STATE = ("best", "epoch", "waited", "diverged", "weights")  # what a resumed run needs
+
     def __init__(self, patience: int) -> None:
         self.patience = patience
-        self.best: tuple[float, float] | None = None  # accuracy, -loss
+        self.best: list[float] | None = None  # accuracy, -loss
         self.epoch = -1
         self.waited = 0
         self.diverged = False
@@ -78,7 +80,7 @@ class BestWeights(pl.Callback):
         """
         if not math.isfinite(scores["val_loss"]):
             raise FloatingPointError("the frozen stage diverged: lower init.head_lr")
-        score = (scores["val_accuracy"], -scores["val_loss"])
+        score = [scores["val_accuracy"], -scores["val_loss"]]
         if self.best is not None and score <= self.best:
             self.waited += 1
             return
@@ -87,16 +89,11 @@ class BestWeights(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs."""
-        best = None if self.best is None else list(self.best)
-        counts = {"epoch": self.epoch, "waited": self.waited, "diverged": self.diverged}
-        return {"best": best, **counts, "weights": self.weights}
+        return {name: getattr(self, name) for name in self.STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self.best = None if state_dict["best"] is None else tuple(state_dict["best"])
-        self.epoch, self.waited = state_dict["epoch"], state_dict["waited"]
-        self.diverged = state_dict["diverged"]
-        self.weights = state_dict["weights"]
+        vars(self).update(state_dict)
 
 
 class History(pl.Callback):
@@ -228,12 +225,6 @@ class EpochProgress(pl.Callback):
         note = f"epoch {trainer.current_epoch + 1} of at most {trainer.max_epochs}{score}"
         self._report.advance(1, note)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the report."""
-        self._report.close()
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def close(self) -> None:
         """Close the report."""
         self._report.close()

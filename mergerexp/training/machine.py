@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,7 +16,8 @@ from mergerexp.config.schema import TrainerConfig
 from mergerexp.cores import memory_gb, usable_cores
 from mergerexp.errors import ConfigError
 
-LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+LIGHTNING_PRECISION: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
@@ -39,11 +40,6 @@ class Machine:
     precision: str
     threads: int
 
-    @property
-    def lightning(self) -> dict[str, Any]:
-        """The arguments of Lightning's Trainer."""
-        return {"accelerator": self.device.type, "precision": LIGHTNING_PRECISION[self.precision]}
-
 
 def choose_machine(trainer: TrainerConfig) -> Machine:
     """Return the device and the precision that a run was planned with, and set up torch for them.
@@ -58,10 +54,16 @@ def choose_machine(trainer: TrainerConfig) -> Machine:
     ConfigError
         If this machine does not have the device or the precision.
     """
-    device = _planned_device(trainer.device)
-    if device.type == "cpu":
+    kind = trainer.device
+    if kind not in _devices():  # on another device the run would be another one
+        raise ConfigError(
+            f"trainer.device={kind}: the run was planned for it, and torch {torch.__version__} finds "
+            f"{' and '.join(_devices())} on {platform.node()}; give the job such a device "
+            "(on Slurm hydra.launcher.gpus=1), or the same line with trainer.device=cpu"
+        )
+    if kind == "cpu":
         check_processor(trainer.precision)
-    if (device.type, trainer.precision) == ("cuda", "bf16") and not torch.cuda.is_bf16_supported(
+    if (kind, trainer.precision) == ("cuda", "bf16") and not torch.cuda.is_bf16_supported(
         including_emulation=False
     ):
         raise ConfigError(
@@ -71,24 +73,7 @@ def choose_machine(trainer: TrainerConfig) -> Machine:
         )
     threads = trainer.threads or usable_cores()
     set_up_torch(threads)
-    return Machine(device, trainer.precision, threads)
-
-
-def _planned_device(kind: str) -> torch.device:
-    """Return the device that a run was planned for.
-
-    Raises
-    ------
-    ConfigError
-        If this machine does not have it, as the run would be another one on another device.
-    """
-    if kind in _devices():
-        return _first(kind)
-    raise ConfigError(
-        f"trainer.device={kind}: the run was planned for it, and torch {torch.__version__} finds "
-        f"{' and '.join(_devices())} on {platform.node()}; give the job such a device "
-        "(on Slurm hydra.launcher.gpus=1), or the same line with trainer.device=cpu"
-    )
+    return Machine(_first(kind), trainer.precision, threads)
 
 
 def choose_device(kind: str, key: str) -> torch.device:
@@ -125,9 +110,16 @@ def _first(kind: str) -> torch.device:
 
 
 def set_up_torch(threads: int) -> None:
-    """Set the number of CPU threads that torch uses, and make it keep the memory that it frees."""
+    """Set the number of CPU threads that torch uses, and make it keep the memory that it frees.
+
+    Otherwise glibc returns the large buffers of every batch to the system, and page faults take long.
+    """
     torch.set_num_threads(threads)
-    _keep_freed_memory()
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def cpu_only(trainer: TrainerConfig) -> Machine:
@@ -152,15 +144,6 @@ def peak_memory_gb() -> float:
     """Return the largest resident memory of this process so far, in GB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak * (1 if sys.platform == "darwin" else 1024) / 1e9)
-
-
-def _keep_freed_memory() -> None:
-    """Keep glibc from returning the large buffers of every batch to the system, as page faults take long."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _cpu_name() -> str:

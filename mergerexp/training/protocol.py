@@ -9,6 +9,7 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from mergerexp.training.callbacks import (
     OwnSignals,
     PlainFiles,
 )
-from mergerexp.training.machine import Machine
+from mergerexp.training.machine import LIGHTNING_PRECISION, Machine
 from mergerexp.training.predictions import predict_split
 from mergerexp.training.stage import Stage, balanced_scores
 from mergerexp.training.trained_model import Row, TrainedModel
@@ -225,7 +226,8 @@ class TwoStageTraining:
         saving = LastCheckpoint(self.checkpoint, every_s, lambda: self.saved(self.history.rows))
         shown = EpochProgress(self.cfg.trainer.progress)
         trainer = pl.Trainer(
-            **self.machine.lightning,
+            accelerator=self.machine.device.type,
+            precision=LIGHTNING_PRECISION[self.machine.precision],
             devices=1,
             max_epochs=epochs,
             callbacks=[OwnSignals(), *callbacks, shown, self.history, saving],
@@ -238,7 +240,7 @@ class TwoStageTraining:
             default_root_dir=self.checkpoint.parent,
         )
         batches.position = lambda: trainer.global_step
-        with warnings.catch_warnings():
+        with closing(shown), warnings.catch_warnings():
             # The batches depend on the step alone, so that resuming within an epoch needs no state of a
             # loader.
             warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
