@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
-from mergerexp.batches.loaders import Batch, ImageBatches, ImageEvaluation
+from mergerexp.batches.loaders import Batch, ImageEvaluation, TrainingBatches, augmented_images
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.device import resolve
 from mergerexp.config.schema import OptimizerConfig, TrainConfig
@@ -43,7 +43,7 @@ class OnTheFly:
         The frozen backbone.
     """
 
-    def __init__(self, batches: ImageBatches | ImageEvaluation, backbone: torch.nn.Module) -> None:
+    def __init__(self, batches: TrainingBatches | ImageEvaluation, backbone: torch.nn.Module) -> None:
         self.batches, self.backbone = batches, backbone
 
     def __len__(self) -> int:
@@ -81,7 +81,8 @@ def naive_seconds(cfg: TrainConfig, folder: Path, epochs: int) -> float:
     labels: NDArray = run.dataset.labels
     train, val = run.split.train, run.split.val
     backbone = run.classifier.backbone.eval()
-    batches = ImageBatches(run.images, train, labels[train], cfg.augment, cfg.trainer.per_class, seed=0)
+    inputs = augmented_images(run.images, train, cfg.augment)
+    batches = TrainingBatches(inputs, labels[train], cfg.trainer.per_class, 0, run.machine.device)
     evaluation = ImageEvaluation(run.images, val, labels[val], cfg.trainer.eval_batch)
     adam = OptimizerConfig(name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0)
     stage = Stage("head", run.classifier.head, adam, seed=0)

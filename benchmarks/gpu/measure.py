@@ -238,12 +238,11 @@ def finetuning(
 
 def image_batches(run: TwoStageTraining) -> Any:
     """Return the augmented mini-batches of a run."""
-    from mergerexp.batches.loaders import ImageBatches
+    from mergerexp.batches.loaders import TrainingBatches, augmented_images
 
-    cfg, train = run.cfg, run.split.train
-    return ImageBatches(
-        run.images, train, run.dataset.labels[train], cfg.augment, cfg.trainer.per_class, run.run_seed
-    )
+    train, per_class = run.split.train, run.cfg.trainer.per_class
+    inputs = augmented_images(run.images, train, run.cfg.augment)
+    return TrainingBatches(inputs, run.dataset.labels[train], per_class, run.run_seed, DEVICE)
 
 
 def autocast() -> torch.autocast:

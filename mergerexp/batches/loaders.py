@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -25,11 +24,17 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
-class TrainingBatches(ABC):
+# From the positions of some training objects and a generator of random numbers, their augmented inputs.
+Inputs = Callable[[NDArray[np.int64], torch.Generator], Tensor]
+
+
+class TrainingBatches:
     """Class-balanced mini-batches of an epoch, from the step at which training stands.
 
     Parameters
     ----------
+    inputs
+        The inputs of the training objects: `augmented_images` or `random_views`.
     labels
         The label (0 or 1) of each training object, shape (n,).
     per_class
@@ -40,10 +45,12 @@ class TrainingBatches(ABC):
         The device that batches are made on.
     """
 
-    def __init__(self, labels: ArrayLike, per_class: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, inputs: Inputs, labels: ArrayLike, per_class: int, seed: int, device: torch.device
+    ) -> None:
+        self.inputs, self.seed, self.device = inputs, seed, device
         self.labels = np.asarray(labels, dtype=np.int64)
         self.sampler = BalancedSampler(self.labels, per_class, seed)
-        self.seed, self.device = seed, device
         # Returns the number of optimiser steps taken so far; the training sets it.
         self.position: Callable[[], int] = lambda: 0
 
@@ -57,15 +64,11 @@ class TrainingBatches(ABC):
             members = self.sampler.batch(step)
             generator = torch.Generator().manual_seed(seed_for(self.seed, "augment", step))
             labels = torch.from_numpy(self.labels[members]).to(self.device)
-            yield Batch(self._inputs(members, generator), labels)
-
-    @abstractmethod
-    def _inputs(self, members: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        """Return the inputs of some training objects, augmented."""
+            yield Batch(self.inputs(members, generator), labels)
 
 
-class ImageBatches(TrainingBatches):
-    """Class-balanced mini-batches of augmented, scaled images.
+def augmented_images(images: ImageStore, rows: NDArray[np.int64], augment: AugmentConfig) -> Inputs:
+    """Return a function that makes scaled images, augmented at random.
 
     Parameters
     ----------
@@ -73,68 +76,37 @@ class ImageBatches(TrainingBatches):
         The images of the whole data set.
     rows
         The row of each training object in the data set, shape (n,).
-    labels
-        The label (0 or 1) of each training object, shape (n,).
     augment
         The augmentation.
-    per_class
-        The number of objects of each class in a batch.
-    seed
-        The seed of the order and the augmentation.
     """
 
-    def __init__(
-        self,
-        images: ImageStore,
-        rows: NDArray[np.int64],
-        labels: ArrayLike,
-        augment: AugmentConfig,
-        per_class: int,
-        seed: int,
-    ) -> None:
-        super().__init__(labels, per_class, seed, images.device)
-        self.images, self.rows, self.augment = images, rows, augment
+    def inputs(members: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        pixels = images.pixels(rows[members])
+        if not is_identity(augment):
+            matrices = draw_transforms(augment, len(members), generator)
+            pixels = transform(pixels, matrices, is_exact(augment))
+        return images.scaled(pixels)
 
-    def _inputs(self, members: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        pixels = self.images.pixels(self.rows[members])
-        if not is_identity(self.augment):
-            matrices = draw_transforms(self.augment, len(members), generator)
-            pixels = transform(pixels, matrices, is_exact(self.augment))
-        return self.images.scaled(pixels)
+    return inputs
 
 
-class FeatureBatches(TrainingBatches):
-    """Class-balanced mini-batches of the frozen features of a random view of each object.
+def random_views(features: NDArray[np.float16], device: torch.device) -> Inputs:
+    """Return a function that takes the frozen features of a random view of each object.
 
     Parameters
     ----------
     features
         The features of each view of each training object, float16, shape (views, n, D).
-    labels
-        The label (0 or 1) of each training object, shape (n,).
-    per_class
-        The number of objects of each class in a batch.
-    seed
-        The seed of the order and the views.
     device
-        The device that batches are made on.
+        The device to keep them on.
     """
+    stored = torch.from_numpy(features).to(device)
 
-    def __init__(
-        self,
-        features: NDArray[np.float16],
-        labels: ArrayLike,
-        per_class: int,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(labels, per_class, seed, device)
-        self.features = torch.from_numpy(features).to(device)
+    def inputs(members: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        views = torch.randint(len(stored), (len(members),), generator=generator)
+        return stored[views.to(device), torch.from_numpy(members).to(device)].float()
 
-    def _inputs(self, members: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        views = torch.randint(len(self.features), (len(members),), generator=generator)
-        chosen = torch.from_numpy(members)
-        return self.features[views.to(self.device), chosen.to(self.device)].float()
+    return inputs
 
 
 class ImageEvaluation:

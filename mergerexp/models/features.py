@@ -11,7 +11,7 @@ from torch import nn
 
 from mergerexp.batches.augment import is_exact, training_views, transform, view_transforms
 from mergerexp.batches.images import ImageStore
-from mergerexp.config.schema import AugmentConfig
+from mergerexp.config.schema import TrainConfig
 from mergerexp.console import ProgressReport
 from mergerexp.hashing import digest
 from mergerexp.models.bank import FeatureBank
@@ -28,53 +28,35 @@ class FrozenFeatures:
         The backbone on its device. It is put in evaluation mode, so that BatchNorm statistics are frozen too.
     images
         The images of the data set with the input scaling of the backbone.
-    augment
-        The augmentation that the fixed views are taken from.
+    cfg
+        The config of the run, which has the augmentation that the fixed views are taken from, the number of
+        images in one forward pass, and the folder of all banks.
     weights_id
         The identity of the backbone with its weights.
     content_hash
         The identity of the data set.
-    folder
-        The folder of all banks.
-    batch
-        The number of images in one forward pass.
-    progress
-        Whether to report the progress.
     """
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        images: ImageStore,
-        augment: AugmentConfig,
-        *,
-        weights_id: str,
-        content_hash: str,
-        folder: Path,
-        batch: int,
-        progress: bool = True,
+        self, backbone: nn.Module, images: ImageStore, cfg: TrainConfig, *, weights_id: str, content_hash: str
     ) -> None:
         self.backbone = backbone.eval()
-        self.images, self.augment = images, augment
-        self.batch, self.progress = batch, progress
+        self.images, self.augment = images, cfg.augment
+        self.batch, self.progress = cfg.model.feature_batch, cfg.trainer.progress
         self.passes = 0  # images that went through the backbone
+        augment = cfg.augment
+        views = [augment.rotation, augment.flip, augment.zoom, augment.zoom_isotropic, augment.shift]
         key = digest(
             {
                 "version": VERSION,
                 "weights": weights_id,
-                "batch": batch,
+                "batch": self.batch,
                 "data": content_hash,
                 "scaling": [images.scaling.mean, images.scaling.std, images.scaling.scale],
-                "views": [
-                    augment.rotation,
-                    augment.flip,
-                    augment.zoom,
-                    augment.zoom_isotropic,
-                    augment.shift,
-                ],
+                "views": views,
             }
         )
-        self.bank = FeatureBank(folder / key)
+        self.bank = FeatureBank(Path(cfg.paths.features) / key)
 
     def training(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """Return the features of the rows in every training view, shape (views, n, D)."""

@@ -19,11 +19,11 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from mergerexp.batches.images import ImageStore
 from mergerexp.batches.loaders import (
-    FeatureBatches,
     FeatureEvaluation,
-    ImageBatches,
     ImageEvaluation,
     TrainingBatches,
+    augmented_images,
+    random_views,
 )
 from mergerexp.config.schema import OptimizerConfig, TrainConfig, TwoStagesConfig
 from mergerexp.data.splits import Split
@@ -141,24 +141,13 @@ class TwoStageTraining:
             The number of images that went through the backbone, which is 0 if the bank holds all features.
         """
         cfg, labels, device = self.cfg, self.dataset.labels, self.machine.device
+        content_hash = self.dataset.content_hash
         features = FrozenFeatures(
-            self.classifier.backbone,
-            self.images,
-            cfg.augment,
-            weights_id=self.weights_id,
-            content_hash=self.dataset.content_hash,
-            folder=Path(cfg.paths.features),
-            batch=cfg.model.feature_batch,
-            progress=cfg.trainer.progress,
+            self.classifier.backbone, self.images, cfg, weights_id=self.weights_id, content_hash=content_hash
         )
         train, val = self.split.train, self.split.val
-        batches = FeatureBatches(
-            features.training(train),
-            labels[train],
-            cfg.trainer.per_class,
-            seed_for(self.run_seed, "head"),
-            device,
-        )
+        inputs, seed = random_views(features.training(train), device), seed_for(self.run_seed, "head")
+        batches = TrainingBatches(inputs, labels[train], cfg.trainer.per_class, seed, device)
         evaluation = FeatureEvaluation(features.plain(val), labels[val], device)
         adam = OptimizerConfig(
             name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0
@@ -171,14 +160,8 @@ class TwoStageTraining:
         """Run stage 2, which trains all layers until the validation accuracy no longer improves."""
         cfg, labels = self.cfg, self.dataset.labels
         train, val = self.split.train, self.split.val
-        batches = ImageBatches(
-            self.images,
-            train,
-            labels[train],
-            cfg.augment,
-            cfg.trainer.per_class,
-            seed_for(self.run_seed, "finetune"),
-        )
+        inputs, seed = augmented_images(self.images, train, cfg.augment), seed_for(self.run_seed, "finetune")
+        batches = TrainingBatches(inputs, labels[train], cfg.trainer.per_class, seed, self.machine.device)
         augment = cfg.augment if cfg.augment.validation else None
         evaluation = ImageEvaluation(self.images, val, labels[val], cfg.trainer.eval_batch, augment)
         optimizer = dataclasses.replace(cfg.optimizer, lr=cfg.optimizer.lr * cfg.init.lr_factor)

@@ -34,17 +34,9 @@ def test_the_same_whatever_else_is_computed_with_them(backbone, tmp_path):
     images = ImageStore(pixels, input_scaling(network, "backbone"), torch.device("cpu"))
 
     def features(folder: Path) -> FrozenFeatures:
-        augment = compose_cell("train", [], TrainConfig).augment
-        return FrozenFeatures(
-            network,
-            images,
-            augment,
-            weights_id="x",
-            content_hash="y",
-            folder=folder,
-            batch=16,
-            progress=False,
-        )
+        overrides = (f"paths.features={folder}", "model.feature_batch=16", "trainer.progress=false")
+        cfg = compose_cell("train", overrides, TrainConfig)
+        return FrozenFeatures(network, images, cfg, weights_id="x", content_hash="y")
 
     rows = np.arange(0, 300, 3)
     at_once = features(tmp_path / "at once").plain(rows)
