@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mergerexp.config.fingerprint import MEASUREMENT_VERSION
+from mergerexp.config.schema import TrainConfig
 from mergerexp.console import ProgressReport
 from mergerexp.hashing import digest
 from mergerexp.models.bank import FeatureBank
@@ -28,35 +29,23 @@ class Measurements:
 
     Parameters
     ----------
+    cfg
+        The config of a run, which has the stretch of the pictures (see
+        `mergerexp.models.morphology.unstretch`) and the folder of all banks.
     images
         The images, uint8, shape (N, H, W, 3), which may be memory-mapped.
-    stretch
-        The stretch of the pictures (see `mergerexp.models.morphology.unstretch`).
     content_hash
         The identity of the data set.
-    folder
-        The folder of all banks.
     workers
         The number of processes that measure.
-    progress
-        Whether to report the progress.
     """
 
-    def __init__(
-        self,
-        images: NDArray[np.uint8],
-        stretch: float | None,
-        *,
-        content_hash: str,
-        folder: Path,
-        workers: int,
-        progress: bool = True,
-    ) -> None:
-        self.images, self.stretch = images, stretch
-        self.workers, self.progress = workers, progress
+    def __init__(self, cfg: TrainConfig, images: NDArray[np.uint8], content_hash: str, workers: int) -> None:
+        self.images, self.stretch = images, cfg.data.stretch
+        self.workers, self.progress = workers, cfg.trainer.progress
         self.measured = 0  # the number of galaxies that no run had measured before
-        key = digest({"measurement": MEASUREMENT_VERSION, "data": content_hash, "stretch": stretch})
-        self.bank = FeatureBank(folder / key, np.float64, BLOCK)
+        key = digest({"measurement": MEASUREMENT_VERSION, "data": content_hash, "stretch": self.stretch})
+        self.bank = FeatureBank(Path(cfg.paths.features) / key, np.float64, BLOCK)
 
     def table(self, rows: NDArray[np.int64], after_block: Callable[[], None] = lambda: None) -> pd.DataFrame:
         """Return the measurements of some galaxies.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,14 +38,7 @@ def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: in
     threads
         The number of CPU cores to use.
     """
-    measurements = Measurements(
-        dataset.images,
-        cfg.data.stretch,
-        content_hash=dataset.content_hash,
-        folder=Path(cfg.paths.features),
-        workers=threads,
-        progress=cfg.trainer.progress,
-    )
+    measurements = Measurements(cfg, dataset.images, dataset.content_hash, threads)
     learned = [split.train] if cfg.model.is_forest else []
     rows = np.sort(np.concatenate([*learned, split.val, split.test]))
     table = measurements.table(rows, after_block=_stop_if_asked).set_index(rows)
@@ -57,11 +49,10 @@ def train_baseline(cfg: TrainConfig, dataset: Dataset, split: Split, threads: in
         return p_m, logits_of(p_m)
 
     failed = pd.Series(~is_good(table), index=rows)
+    measurement = {"version": MEASUREMENT_VERSION, "stretch": cfg.data.stretch}
     return TrainedModel(
         predictions=prediction_table(dataset, split, rate),
-        save=functools.partial(
-            save, model=model, measurement={"version": MEASUREMENT_VERSION, "stretch": cfg.data.stretch}
-        ),
+        save=functools.partial(save, model=model, measurement=measurement),
         history=[],
         metrics={
             "run/measured": float(measurements.measured),

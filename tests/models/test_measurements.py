@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.schema import TrainConfig
 from mergerexp.models import measurements
 from mergerexp.models.measurements import Measurements
 from mergerexp.models.morphology import MEASURED, measure
@@ -24,8 +26,10 @@ def pictures() -> np.ndarray:
 
 
 def measured(pictures: np.ndarray, folder: Path, **changes) -> Measurements:
-    settings = {"stretch": 2.25, "content_hash": "a", "workers": 1, "progress": False} | changes
-    return Measurements(pictures, folder=folder, **settings)
+    settings = {"stretch": 2.25, "content_hash": "a", "workers": 1} | changes
+    cfg = compose_cell("train", (f"paths.features={folder}", "trainer.progress=false"), TrainConfig)
+    cfg.data.stretch = settings.pop("stretch")
+    return Measurements(cfg, pictures, **settings)
 
 
 @pytest.mark.slow

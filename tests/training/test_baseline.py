@@ -15,6 +15,8 @@ import pytest
 from mlflow import MlflowClient
 
 from mergerexp.analysis.metrics import summary
+from mergerexp.config.schema import TrainConfig
+from mergerexp.config.validate import typed
 from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
 from mergerexp.models.measurements import Measurements
@@ -99,20 +101,14 @@ def measured(root: Path) -> int:
     return int(sum(read_json(path)["run/measured"] for path in (root / "runs").glob("*/metrics.json")))
 
 
-def test_forest_is_read_back_from_its_run(baseline, bank, only_run, datasets):
+def test_forest_is_read_back_from_its_run(baseline, only_run, datasets):
     assert baseline("model.method=forest_all", "trainer.device=cuda", "tracking=none") == 0  # no use for it
     folder = RunFolder(only_run())
     dataset = Dataset.open(read_json(folder.inputs)["dataset"]["path"])
     predictions = pd.read_parquet(folder.predictions)
-    about = read_json(folder.path / "model.json")["measurement"]
-    again = Measurements(
-        dataset.images,
-        about["stretch"],
-        content_hash=dataset.content_hash,
-        folder=bank,
-        workers=1,
-        progress=False,
-    )
+    cfg = typed(folder.read_config(), TrainConfig)
+    assert read_json(folder.path / "model.json")["measurement"]["stretch"] == cfg.data.stretch
+    again = Measurements(cfg, dataset.images, dataset.content_hash, workers=1)
     rows = pd.Series(range(len(dataset)), index=dataset.objids)[predictions["objid"]].to_numpy()
     assert load(folder.path).p_m(again.table(rows)).tolist() == predictions["p_m"].tolist()
 
