@@ -32,17 +32,13 @@ class Classifier(nn.Module):
     def __init__(self, backbone: nn.Module, head_units: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = make_head(feature_size(backbone), head_units)
+        features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+        self.head = nn.Sequential(nn.Linear(features, head_units), nn.ReLU(), nn.Linear(head_units, 2))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map scaled images (B, 3, H, W) to logits (B, 2), whose softmax is (1 - p_m, p_m)."""
         logits: Tensor = self.head(self.backbone(images))
         return logits
-
-
-def make_head(features: int, units: int) -> nn.Sequential:
-    """Return a head with a hidden layer of some units with ReLU, and two logits."""
-    return nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Linear(units, 2))
 
 
 def merger_probability(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -55,11 +51,6 @@ def exact_float32() -> AbstractContextManager[None]:
     """Keep a GPU from convolving in TF32, so that p_m is the same in any batch and on any machine."""
     context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     return context
-
-
-def feature_size(backbone: nn.Module) -> int:
-    """Return the number of pooled features of a timm backbone."""
-    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
 
 
 def backbone_kwargs(name: str, size: int) -> dict[str, Any]:

@@ -59,16 +59,12 @@ def _is_quicker(images: Tensor, layer: nn.Conv2d, padding: Any) -> bool:
     if not (trained and wide and images.device.type == "cpu"):
         return False
     smaller = all(
-        _output_size(size, kernel, step, pad) < kernel
+        (size + 2 * pad - kernel) // step + 1 < kernel  # the size of the output
         for size, kernel, step, pad in zip(
             images.shape[2:], layer.kernel_size, layer.stride, padding, strict=True
         )
     )
     return smaller and images.is_contiguous(memory_format=torch.channels_last)
-
-
-def _output_size(size: int, kernel: int, stride: int, padding: int) -> int:
-    return (size + 2 * padding - kernel) // stride + 1
 
 
 class _Depthwise(torch.autograd.Function):

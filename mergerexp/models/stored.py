@@ -32,15 +32,12 @@ class StoredNetwork:
         The network.
     scaling
         The scaling of its input.
-    size
-        The side in pixels of the images that it was trained on.
     device
         The device that it computes on.
     """
 
-    def __init__(self, classifier: Classifier, scaling: Scaling, size: int, device: torch.device) -> None:
+    def __init__(self, classifier: Classifier, scaling: Scaling, device: torch.device) -> None:
         self.classifier = classifier.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.size = size
         self._factor, self._offset = scaling.linear(device)
 
     @classmethod
@@ -58,11 +55,12 @@ class StoredNetwork:
             state = load_file(reading)
             reading = folder / MODEL
             about = read_json(reading)
-            if kind_of(about) != NETWORK:
-                raise ValueError(f"it describes a {kind_of(about)} model, not a network")
-            classifier = _rebuild(about)
+            if (kind := about.get("kind", NETWORK)) != NETWORK:
+                raise ValueError(f"it describes a {kind} model, not a network")
+            classifier, given = _rebuild(about), about["input"]
             classifier.load_state_dict(state)
-            return cls(classifier, _scaling(about), int(about["input"]["size"]), device)
+            scaling = Scaling(tuple(given["mean"]), tuple(given["std"]), float(given["scale"]))
+            return cls(classifier, scaling, device)
         except Exception as error:
             raise WeightsError(
                 f"{reading}: the network can't be rebuilt from it: {describe(error)}"
@@ -84,11 +82,7 @@ def save_network(folder: Path, classifier: Classifier, scaling: Scaling, cfg: Tr
     state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
     with written(folder / WEIGHTS) as partial:
         save_file(state, partial)
-    write_json(folder / MODEL, _description(cfg, scaling))
-
-
-def _description(cfg: TrainConfig, scaling: Scaling) -> dict[str, Any]:
-    return {
+    about = {
         "backbone": cfg.model.backbone,
         "create_model": backbone_kwargs(cfg.model.backbone, cfg.data.size),
         "head_units": cfg.model.head_units,
@@ -102,11 +96,7 @@ def _description(cfg: TrainConfig, scaling: Scaling) -> dict[str, Any]:
         },
         "output": "softmax(logits)[1] is p_m",
     }
-
-
-def kind_of(about: dict[str, Any]) -> str:
-    """Return the kind of model that a ``model.json`` describes: ``network`` or ``nonparametric``."""
-    return str(about.get("kind", NETWORK))
+    write_json(folder / MODEL, about)
 
 
 def _rebuild(about: dict[str, Any]) -> Classifier:
@@ -114,8 +104,3 @@ def _rebuild(about: dict[str, Any]) -> Classifier:
         warnings.simplefilter("ignore")  # timm warns of renamed models on every call
         backbone = timm.create_model(about["backbone"], pretrained=False, **about["create_model"])
         return Classifier(backbone, about["head_units"])
-
-
-def _scaling(about: dict[str, Any]) -> Scaling:
-    scaling = about["input"]
-    return Scaling(tuple(scaling["mean"]), tuple(scaling["std"]), float(scaling["scale"]))
