@@ -88,7 +88,7 @@ def check_networks(wanted: Iterable[Wanted]) -> dict[Wanted, WeightsFile | None]
 
 def _try(found: dict[Wanted, WeightsFile | None]) -> list[str]:
     """Return the problems of networks that do not work, and record those that do."""
-    new = [
+    new: list[tuple[Path, dict[str, Any]]] = [
         (record, {"backbone": one.backbone, "size": one.size, "weights": weights and weights.to_dict()})
         for one, weights in found.items()
         if not (record := _record(one, weights)).is_file()
