@@ -76,13 +76,13 @@ def rate_degraded(
         clean = network.rate(pixels)
         advance(len(clean))
         _check_reproduced(clean, test[chosen])
-        objids, level = test["objid"][chosen].tolist(), 0
+        objids, rated = test["objid"][chosen].tolist(), []
         for name, of_name in strengths.items():
-            p_m[level, chosen] = clean
-            for at, worse in enumerate(degraded(name, pixels, of_name[1:], objids, seed), level + 1):
-                p_m[at, chosen] = network.rate(worse)
+            rated.append(clean)
+            for worse in degraded(name, pixels, of_name[1:], objids, seed):
+                rated.append(network.rate(worse))
                 advance(len(clean))
-            level += len(of_name)
+        p_m[:, chosen] = rated
     n = len(rows)
     return pd.DataFrame(
         {

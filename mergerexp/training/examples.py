@@ -39,21 +39,15 @@ def choose_examples(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     """
     test = predictions[predictions["split"] == "test"]
     order = [np.random.default_rng([seed, abs(objid)]).random() for objid in test["objid"].tolist()]
-    test = test.assign(order=order).sort_values("order")
+    doubt = (test["p_m"] - 0.5).abs()
+    test = test.assign(order=order, doubt=doubt).sort_values("order")
     called = test["p_m"] >= 0.5
-    wrong = test[called != (test["label"] == 1)]
-    doubt = (wrong["p_m"] - 0.5).abs()
+    wrong = test[called != (test["label"] == 1)].sort_values("doubt", ascending=False)
     tenth = (test["p_m"] * 10).astype(int).clip(upper=9)
     drawn = test.groupby(["label", called]).head(OUTCOME)["objid"]
-    parts = [
-        drawn,
-        wrong.assign(doubt=doubt)
-        .sort_values("doubt", ascending=False)
-        .groupby("label")
-        .head(CONFIDENT)["objid"],
-        test.groupby(["label", tenth]).head(BIN)["objid"],
-    ]
-    chosen = np.unique(np.concatenate([part.to_numpy() for part in parts]))
+    confident = wrong.groupby("label").head(CONFIDENT)["objid"]
+    spread = test.groupby(["label", tenth]).head(BIN)["objid"]
+    chosen = np.unique(np.concatenate([drawn, confident, spread]))
     return pd.DataFrame({"objid": chosen, "drawn": np.isin(chosen, drawn)})
 
 
