@@ -115,7 +115,7 @@ def _prepare(
     remove_partial(final.parent, final.name)
     save(
         final,
-        (_images(part, mask) for part, mask in zip(parts, kept, strict=True)),
+        (read_images(part)[mask] for part, mask in zip(parts, kept, strict=True)),
         pd.DataFrame(rows),
         name=name,
         source=type(source).__name__,
@@ -218,11 +218,6 @@ def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> N
         "\n".join([f"{len(problems)} unusable inputs, all listed in {report}:", *shown])
         + "\nRepair or remove them and prepare again, or leave them out with data.on_error=skip."
     )
-
-
-def _images(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    images = read_images(path)
-    return images if mask.all() else images[mask]
 
 
 def _check_part(path: Path) -> None:

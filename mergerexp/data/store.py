@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -269,14 +268,10 @@ def save(
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """Write a CSV with the file and the reason of each problem."""
-    # Names of files may hold bytes that are not UTF-8, which are shown escaped.
-    with (
-        written(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["file", "reason"])
-        writer.writerows(problems)
+    table = pd.DataFrame(problems, columns=Problem._fields, dtype=object)
+    with written(path) as partial:
+        # Names of files may hold bytes that are not UTF-8, which are shown escaped.
+        table.to_csv(partial, index=False, lineterminator="\r\n", errors="backslashreplace")
 
 
 def _written(
