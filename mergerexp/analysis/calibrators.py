@@ -69,8 +69,7 @@ class Calibrator(ABC):
         dict of str to object
             The method and the attributes, which `calibrator_from_dict` reads back exactly.
         """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
         return {"method": self.method, **plain}
 
     @abstractmethod
