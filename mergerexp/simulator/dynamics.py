@@ -207,15 +207,15 @@ def follow_discs(
     dict
         The snapshot of each entry of ``steps``.
     """
-    wanted = {max(0, orbit.pericentre + step) for step in steps}
+    at = {step: max(0, orbit.pericentre + step) for step in steps}
     swarm = _Swarm(orbit, haloes, discs)
     kept: dict[int, Snapshot] = {}
-    for k in range(max(wanted) + 1):
+    for k in range(max(at.values()) + 1):
         if k:
             swarm.advance(k)
-        if k in wanted:
+        if k in at.values():
             kept[k] = swarm.snapshot(k)
-    return {step: kept[max(0, orbit.pericentre + step)] for step in steps}
+    return {step: kept[k] for step, k in at.items()}
 
 
 class _Swarm:
@@ -226,11 +226,9 @@ class _Swarm:
         counts = [len(disc.age) for disc in discs]
         self.parts = (slice(0, counts[0]), slice(counts[0], sum(counts)))
         self.owner = np.repeat(np.arange(2, dtype=np.int8), counts)
-        start = orbit.positions[0].astype(np.float32), orbit.velocities[0].astype(np.float32)
-        self.positions = np.concatenate([d.positions + start[0][i][:, None] for i, d in enumerate(discs)], 1)
-        self.velocities = np.concatenate(
-            [d.velocities + start[1][i][:, None] for i, d in enumerate(discs)], 1
-        )
+        at, moving = (path[0, :, :, None].astype(np.float32) for path in (orbit.positions, orbit.velocities))
+        self.positions = np.concatenate([disc.positions + x for disc, x in zip(discs, at, strict=True)], 1)
+        self.velocities = np.concatenate([d.velocities + v for d, v in zip(discs, moving, strict=True)], 1)
         self.acceleration = self._accelerations(0)
 
     def _accelerations(self, k: int) -> Floats:

@@ -35,12 +35,6 @@ class Encounter:
     snapshots: dict[int, Snapshot]
     radial: bool
 
-    @property
-    def mass_ratio(self) -> float:
-        """The mass of the companion divided by that of the primary."""
-        first, second = self.galaxies
-        return second.halo.mass / first.halo.mass
-
 
 def _draw_pair(rng: np.random.Generator, radial: bool) -> tuple[Galaxy, Galaxy]:
     luminosity = draw_luminosity(rng)

@@ -37,8 +37,3 @@ def sky_noise(pixel: float, depth: float) -> NDArray[np.float64]:
     multiplies the noise of SDSS.
     """
     return np.array(SKY_NOISE) * (pixel / NATIVE_PIXEL * depth)
-
-
-def empty(size: int) -> Floats:
-    """Return a blank image."""
-    return np.zeros((3, size, size), dtype=np.float32)

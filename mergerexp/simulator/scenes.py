@@ -27,7 +27,7 @@ from mergerexp.simulator.galaxies import Galaxy, Placement, draw_galaxy, place
 from mergerexp.simulator.particles import Activity
 from mergerexp.simulator.photometry import Floats
 from mergerexp.simulator.settings import SimulatorSettings
-from mergerexp.simulator.stamps import Stamp, draw_galaxies, shape_asymmetry, take_picture
+from mergerexp.simulator.stamps import Stamp, draw_galaxies, draw_stamp, shape_asymmetry, take_picture
 
 # For each image, several views of two snapshots are tried, and then the next encounter of its block.
 SNAPSHOTS_PER_SLOT = 2
@@ -96,7 +96,7 @@ def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: 
     kind = str(rng.choice(["iso", "proj", "star"], p=shares))
     other = _draw_unrelated(rng, at) if kind == "proj" else None
     seen = [at] if other is None else [at, other[1]]
-    stamp = Stamp.around(rng, galaxy, seen, settings.stamp_width, size)
+    stamp = draw_stamp(rng, galaxy, seen, settings.stamp_width, size)
     alone, view = _lone(rng, galaxy, settings.n_particles), random_rotation(rng)
     image = draw_galaxies(stamp, alone, [galaxy], [at], view=view, origin=np.zeros(3))
     if other is not None:
@@ -232,7 +232,7 @@ def _try_view(
     for _ in range(ORIENTATIONS):
         target = 0 if encounter.radial or rng.random() < P_PRIMARY else 1
         seen = [placements[target], placements[1 - target]]
-        stamp = Stamp.around(rng, galaxies[target], seen, settings.stamp_width, size)
+        stamp = draw_stamp(rng, galaxies[target], seen, settings.stamp_width, size)
         view = random_rotation(rng)
         apart = np.linalg.norm((view @ (snapshot.nuclei[1] - snapshot.nuclei[0]))[:2]) * at.scale
         if apart < IN_FRAME * size * stamp.pixel:
@@ -242,7 +242,7 @@ def _try_view(
         stamp, snapshot, galaxies, placements, view=view, origin=origin, activities=activities
     )
     asymmetry = shape_asymmetry(image, stamp.pixel, settings.depth)
-    ratio = encounter.mass_ratio
+    ratio = galaxies[1].halo.mass / galaxies[0].halo.mass
     facts = _facts(moment[0], stamp, seen[0], asymmetry, time=snapshot.time, mass_ratio=ratio)
     return _Attempt(image, stamp, facts, encounter.number)
 
@@ -260,6 +260,4 @@ def _activities(rng: np.random.Generator, step: int) -> list[Activity]:
     bursts = rng.uniform(1.0, 2.0, 2)
     glows = rng.choice([0.0, 0.0, 0.03, 0.08], 2)
     order = float(np.exp(-step / ORDER_STEPS))
-    return [
-        Activity(float(b), float(g), float(t), order) for b, g, t in zip(bursts, glows, turns, strict=True)
-    ]
+    return [Activity(b, g, t, order) for b, g, t in np.stack([bursts, glows, turns], axis=1).tolist()]

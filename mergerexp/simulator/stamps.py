@@ -29,7 +29,6 @@ from mergerexp.simulator.photometry import (
     YOUNG_COLOURS,
     Floats,
     band_fluxes,
-    empty,
     sky_noise,
     stellar_fluxes,
 )
@@ -58,35 +57,30 @@ class Stamp:
     size: int
     pixel: float
 
-    @classmethod
-    def around(
-        cls,
-        rng: np.random.Generator,
-        galaxy: Galaxy,
-        placements: Sequence[Placement],
-        width: float,
-        size: int,
-    ) -> Stamp:
-        """Return a stamp whose side is some Petrosian radii of a galaxy, with scatter, and 24 arcsec or more.
 
-        Parameters
-        ----------
-        rng
-            The generator of random numbers.
-        galaxy
-            The galaxy in the centre.
-        placements
-            The placement of this galaxy and, if there is one, that of a companion, bound or not. A blend has
-            a larger radius, as the pipeline of the survey would measure it.
-        width
-            The side of the stamp in Petrosian radii.
-        size
-            The side of the stamp in pixels.
-        """
-        fluxes = [flux_of(at.magnitude) for at in placements]
-        radius = galaxy.petrosian_radius * (sum(fluxes) / fluxes[0]) ** BLENDING
-        side = width * radius * placements[0].scale * 10 ** rng.normal(0, WIDTH_SCATTER)
-        return cls(size, max(side, SMALLEST_STAMP) / size)
+def draw_stamp(
+    rng: np.random.Generator, galaxy: Galaxy, placements: Sequence[Placement], width: float, size: int
+) -> Stamp:
+    """Draw a stamp whose side is some Petrosian radii of a galaxy, with scatter, and 24 arcsec or more.
+
+    Parameters
+    ----------
+    rng
+        The generator of random numbers.
+    galaxy
+        The galaxy in the centre.
+    placements
+        The placement of this galaxy and, if there is one, that of a companion, bound or not. A blend has a
+        larger radius, as the pipeline of the survey would measure it.
+    width
+        The side of the stamp in Petrosian radii.
+    size
+        The side of the stamp in pixels.
+    """
+    fluxes = [flux_of(at.magnitude) for at in placements]
+    radius = galaxy.petrosian_radius * (sum(fluxes) / fluxes[0]) ** BLENDING
+    side = width * radius * placements[0].scale * 10 ** rng.normal(0, WIDTH_SCATTER)
+    return Stamp(size, max(side, SMALLEST_STAMP) / size)
 
 
 def draw_galaxies(
@@ -123,7 +117,7 @@ def draw_galaxies(
     ndarray
         The image in nMgy per pixel, float32, shape (3, size, size).
     """
-    image = empty(stamp.size)
+    image = np.zeros((3, stamp.size, stamp.size), dtype=np.float32)
     to_pixels = placements[0].scale / stamp.pixel
     for k, galaxy in enumerate(galaxies):
         activity = activities[k] if activities else Activity()

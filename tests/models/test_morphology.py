@@ -21,7 +21,7 @@ from mergerexp.models.morphology import (
 from mergerexp.simulator import sky
 from mergerexp.simulator.colour import FACTORS, MINIMUM, Q, lupton_rgb, to_picture
 from mergerexp.simulator.galaxies import flux_of
-from mergerexp.simulator.photometry import NATIVE_PIXEL, empty, stellar_fluxes
+from mergerexp.simulator.photometry import NATIVE_PIXEL, stellar_fluxes
 from mergerexp.simulator.sky import sersic
 
 STRETCH = np.arcsinh(0.1 * Q) / 0.3  # of the simulator's pictures
@@ -165,7 +165,7 @@ class TestUnstretch:
 def simulated(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One or two galaxies: a picture as the simulator takes it, the light in it, and without the noise."""
     rng, pixel, size = np.random.default_rng(seed), 0.6, 64
-    image = empty(size)
+    image = np.zeros((3, size, size), dtype=np.float32)
     for i in range(1 + seed % 2):
         at = size / 2 + rng.uniform(-6, 6, 2) * i
         n, radius = rng.choice([1.0, 2.5, 4.0]), rng.uniform(3, 6)

@@ -21,7 +21,7 @@ from mergerexp.simulator.dynamics import (
 )
 from mergerexp.simulator.galaxies import R_RANGE, draw_galaxy, flux_of, place
 from mergerexp.simulator.particles import Activity, deposit, disc_weights, dust_depth
-from mergerexp.simulator.photometry import NATIVE_PIXEL, SKY_NOISE, empty
+from mergerexp.simulator.photometry import NATIVE_PIXEL, SKY_NOISE
 from mergerexp.simulator.settings import SimulatorSettings
 from mergerexp.simulator.stamps import Stamp, draw_galaxies, shape_asymmetry
 
@@ -233,7 +233,7 @@ def test_spiral_pattern_has_its_arms_and_fades_off_the_plane():
 
 
 def test_psf_conserves_flux_and_has_its_width():
-    image = empty(101)
+    image = np.zeros((3, 101, 101), dtype=np.float32)
     image[:, 50, 50] = 1
     blurred = sky.convolve(image, pixel=0.2)
     assert blurred.sum(axis=(1, 2)) == pytest.approx(1, abs=0.01)
@@ -245,19 +245,19 @@ def test_psf_conserves_flux_and_has_its_width():
 def test_sky_noise_per_area_does_not_depend_on_zoom(depth):
     rng = np.random.default_rng(0)
     for pixel in (0.15, NATIVE_PIXEL, 0.8):
-        noise = sky.add_noise(rng, empty(200), pixel, depth)
+        noise = sky.add_noise(rng, np.zeros((3, 200, 200), dtype=np.float32), pixel, depth)
         # Averaged over the same area of 3.2 arcsec, far beyond any correlation.
         block = round(3.2 / pixel)
         n = 200 // block
         sums = noise[:, : n * block, : n * block].reshape(3, n, block, n, block).sum(axis=(2, 4))
         wanted = np.array(SKY_NOISE) * depth * block * pixel / NATIVE_PIXEL
         assert sums.std(axis=(1, 2)) == pytest.approx(wanted, rel=0.25)
-    native = sky.add_noise(rng, empty(200), NATIVE_PIXEL, depth)
+    native = sky.add_noise(rng, np.zeros((3, 200, 200), dtype=np.float32), NATIVE_PIXEL, depth)
     assert native.std(axis=(1, 2)) == pytest.approx(np.array(SKY_NOISE) * depth, rel=0.02)
 
 
 def test_shape_asymmetry_of_symmetric_and_one_sided_light():
-    image = empty(64)
+    image = np.zeros((3, 64, 64), dtype=np.float32)
     y, x = np.mgrid[:64, :64] - 31.5
     image[1] = 5 * np.exp(-np.hypot(x, y) / 4)
     assert shape_asymmetry(image, 0.4, 1.0) == 0
