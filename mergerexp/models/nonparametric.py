@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load_file, save_file
 
+from mergerexp.config.schema import NonparametricConfig
 from mergerexp.errors import DataError
 from mergerexp.files import read_json, write_json, written
 from mergerexp.models.morphology import CASGM, FEATURES, GOOD
@@ -89,31 +90,19 @@ class Forest:
 
     @classmethod
     def fit(
-        cls,
-        method: str,
-        measured: pd.DataFrame,
-        labels: ArrayLike,
-        *,
-        trees: int,
-        min_leaf: int,
-        seed: int,
-        threads: int = 1,
+        cls, settings: NonparametricConfig, measured: pd.DataFrame, labels: ArrayLike, seed: int, threads: int
     ) -> Forest:
         """Grow a forest with equal weights of both classes, as in the mini-batches of networks.
 
         Parameters
         ----------
-        method
-            A key of `FORESTS`.
+        settings
+            The method, a key of `FORESTS`, the number of trees and the smallest number of galaxies in a leaf.
         measured
             The measurements of the training galaxies, with the columns
             `mergerexp.models.morphology.MEASURED`.
         labels
             The label (0 or 1) of each galaxy, shape (n,).
-        trees
-            The number of trees.
-        min_leaf
-            The smallest number of galaxies in a leaf.
         seed
             The seed of the forest.
         threads
@@ -126,7 +115,7 @@ class Forest:
         """
         from sklearn.ensemble import RandomForestClassifier
 
-        good = is_good(measured)
+        method, good = settings.method, is_good(measured)
         label = np.asarray(labels)[good]
         for value in (0, 1):
             if value not in label:
@@ -135,22 +124,19 @@ class Forest:
                     "galaxies, and check whether data.stretch is that of the pictures"
                 )
         forest = RandomForestClassifier(
-            trees,
-            min_samples_leaf=min_leaf,
+            settings.trees,
+            min_samples_leaf=settings.min_leaf,
             class_weight="balanced",
             random_state=seed % 2**32,
             n_jobs=threads,
         ).fit(_inputs(measured[good], method), label)
         grown = [estimator.tree_ for estimator in forest.estimators_]
-        roots = np.cumsum([0, *(tree.node_count for tree in grown[:-1])])
+        counts = [tree.node_count for tree in grown]
+        roots = np.cumsum([0, *counts[:-1]])
 
         def joined(children: str) -> NDArray[np.int32]:
-            of_trees = [getattr(tree, children) for tree in grown]
-            parts = [
-                np.where(nodes == LEAF, LEAF, nodes + root)
-                for nodes, root in zip(of_trees, roots, strict=True)
-            ]
-            return np.concatenate(parts).astype(np.int32)
+            nodes = np.concatenate([getattr(tree, children) for tree in grown])
+            return np.where(nodes == LEAF, LEAF, nodes + np.repeat(roots, counts)).astype(np.int32)
 
         fractions = np.concatenate([tree.value[:, 0] for tree in grown])
         return cls(

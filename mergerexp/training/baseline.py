@@ -77,15 +77,7 @@ def _fit(
     if not cfg.model.is_forest:
         return Rule(cfg.model.method)
     run_seed = seed_for(cfg.seed, "run", cfg.fold, str(cfg.subset))
-    return Forest.fit(
-        cfg.model.method,
-        table.loc[train],
-        labels[train],
-        trees=cfg.model.trees,
-        min_leaf=cfg.model.min_leaf,
-        seed=seed_for(run_seed, "forest"),
-        threads=threads,
-    )
+    return Forest.fit(cfg.model, table.loc[train], labels[train], seed_for(run_seed, "forest"), threads)
 
 
 def _stop_if_asked() -> None:

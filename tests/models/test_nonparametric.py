@@ -69,11 +69,16 @@ def sample() -> tuple[pd.DataFrame, np.ndarray]:
     return measured, label
 
 
+def forest_of(method, measured, label, *, trees, seed, min_leaf=3, threads=1) -> Forest:
+    settings = NonparametricConfig(kind="nonparametric", method=method, trees=trees, min_leaf=min_leaf)
+    return Forest.fit(settings, measured, label, seed, threads)
+
+
 @pytest.mark.parametrize("method", FORESTS)
 def test_forest_from_its_files_gives_what_scikit_learn_gives(method, sample, tmp_path):
     measured, label = sample
     good = (measured["flag"] <= 1).to_numpy()
-    forest = Forest.fit(method, measured, label, trees=40, min_leaf=3, seed=5)
+    forest = forest_of(method, measured, label, trees=40, seed=5)
     save(tmp_path, forest, {"version": 1, "stretch": None})
     found = load(tmp_path).p_m(measured)
 
@@ -91,7 +96,7 @@ def test_forest_from_its_files_gives_what_scikit_learn_gives(method, sample, tmp
 
 def test_many_galaxies_go_through_a_forest_in_parts(sample, monkeypatch):
     measured, label = sample
-    forest = Forest.fit("forest_all", measured, label, trees=10, min_leaf=3, seed=0)
+    forest = forest_of("forest_all", measured, label, trees=10, seed=0)
     whole = forest.p_m(measured)
     monkeypatch.setattr(nonparametric, "AT_ONCE", 7)
     assert forest.p_m(measured).tolist() == whole.tolist()
@@ -101,8 +106,7 @@ def test_many_galaxies_go_through_a_forest_in_parts(sample, monkeypatch):
 
 def test_forest_is_drawn_from_its_seed_alone(sample):
     def p_m(seed: int, threads: int = 1) -> list[float]:
-        options = {"trees": 20, "min_leaf": 3, "seed": seed, "threads": threads}
-        return Forest.fit("forest_cas", *sample, **options).p_m(sample[0]).tolist()
+        return forest_of("forest_cas", *sample, trees=20, seed=seed, threads=threads).p_m(sample[0]).tolist()
 
     assert p_m(2**62) == p_m(2**62, threads=2)
     assert p_m(1) != p_m(2)
@@ -112,7 +116,7 @@ def test_forest_weighs_both_classes_alike(sample):
     """Where there is nothing to be learned, p_m is a half, though a quarter of the galaxies are mergers."""
     measured, label = sample
     shuffled = np.random.default_rng(1).permutation(label)
-    forest = Forest.fit("forest_cas", measured, shuffled, trees=40, min_leaf=80, seed=0)
+    forest = forest_of("forest_cas", measured, shuffled, trees=40, min_leaf=80, seed=0)
     assert forest.p_m(measured)[measured["flag"] <= 1].mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -133,4 +137,4 @@ def test_a_class_that_could_not_be_measured_is_told(sample):
     measured, label = sample
     failed = measured.assign(flag=np.where(label == 1, 4, 0))
     with pytest.raises(DataError, match=r"class 1 could be measured.*data.stretch"):
-        Forest.fit("forest_cas", failed, label, trees=5, min_leaf=3, seed=0)
+        forest_of("forest_cas", failed, label, trees=5, seed=0)
