@@ -83,16 +83,11 @@ def rate_degraded(
                 rated.append(network.rate(worse))
                 advance(len(clean))
         p_m[:, chosen] = rated
-    n = len(rows)
-    return pd.DataFrame(
-        {
-            "objid": np.tile(test["objid"].to_numpy(), len(levels)),
-            "label": np.tile(test["label"].to_numpy(), len(levels)),
-            "degradation": np.repeat([name for name, _ in levels], n),
-            "strength": np.repeat([float(strength) for _, strength in levels], n),
-            "p_m": p_m.ravel(),
-        }
-    )
+    parts = [
+        test[["objid", "label"]].assign(degradation=name, strength=float(strength), p_m=of_level)
+        for (name, strength), of_level in zip(levels, p_m, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _check_reproduced(p_m: NDArray[np.float64], test: pd.DataFrame) -> None:

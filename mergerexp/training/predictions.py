@@ -66,17 +66,7 @@ def prediction_table(
     parts = []
     for name, rows in (("val", split.val), ("test", split.test)):
         p_m, logits = rate(rows)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "objid": dataset.objids[rows],
-                    "group": dataset.groups[rows],
-                    "split": name,
-                    "label": dataset.labels[rows],
-                    "p_m": p_m,
-                    "logit_0": logits[:, 0],
-                    "logit_1": logits[:, 1],
-                }
-            )
-        )
+        galaxies = dataset.catalogue[["objid", "group", "label"]].iloc[rows]
+        galaxies.insert(2, "split", name)
+        parts.append(galaxies.assign(p_m=p_m, logit_0=logits[:, 0], logit_1=logits[:, 1]))
     return pd.concat(parts, ignore_index=True)
