@@ -162,14 +162,8 @@ def compare_arms(
         *_combined_p(per_size, correlation),
         *_means_over_sizes(folds, per_size, drawn, max(ratios.values())),
     ]
-    return Comparison(
-        better,
-        worse,
-        per_size,
-        pd.DataFrame(combined).reindex(columns=COMBINED),
-        correlation,
-        tuple(left_out),
-    )
+    over_sizes = pd.DataFrame(combined).reindex(columns=COMBINED)
+    return Comparison(better, worse, per_size, over_sizes, correlation, tuple(left_out))
 
 
 def _rows_of_arms(predictions: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
@@ -204,23 +198,19 @@ def _pair(
     left_out: list[str] = []
     parts = []
     for subset, of_size in either.groupby("subset"):
-        where = f"subset {subset:g}"
         if (only := _only_one(of_size, better, worse)) is not None:
-            left_out.append(f"{where}: only {only} has it")
+            left_out.append(f"subset {subset:g}: only {only} has it")
             continue
         for fold, cell in of_size.groupby("fold"):
-            both = cell.dropna()
+            both, where = cell.dropna(), f"subset {subset:g}, fold {fold}"
             if (only := _only_one(cell, better, worse)) is not None:
-                left_out.append(f"{where}, fold {fold}: only {only} has it")
+                left_out.append(f"{where}: only {only} has it")
             elif both["label"].nunique() < 2:
-                left_out.append(f"{where}, fold {fold}: the arms share no objects of both classes")
+                left_out.append(f"{where}: the arms share no objects of both classes")
             else:
                 parts.append(both)
-                if len(both) < len(cell):
-                    n = len(cell) - len(both)
-                    left_out.append(
-                        f"{where}, fold {fold}: {n} objects that only one arm rated are not paired"
-                    )
+                if n := len(cell) - len(both):
+                    left_out.append(f"{where}: {n} objects that only one arm rated are not paired")
     if not parts:
         raise ValueError(f"{better} and {worse} can't be compared: " + "; ".join(left_out))
     pairs = pd.concat(parts, ignore_index=True)

@@ -142,7 +142,7 @@ def disc_light(
     sightline
         The unit vector toward the observer along the same axes, shape (3,).
     flux
-        The r flux of the whole disc in nMgy, before dust.
+        The r flux of the galaxy in nMgy, before dust.
     activity
         The effects of an encounter on the disc.
 
@@ -155,7 +155,7 @@ def disc_light(
     young = (age < pattern.young).astype(np.float32)
     weights = disc_weights(coordinates, pattern, activity, young)
     weights *= np.where(young > 0, np.float32(YOUNG_BOOST * activity.burst), np.float32(1))
-    weights *= np.float32(flux / max(float(weights.sum()), 1e-9))
+    weights *= np.float32(flux * (1 - galaxy.bulge_fraction) / max(float(weights.sum()), 1e-9))
     # Clumps add to the flux; they are blue, so that they hardly change the r magnitude of the disc.
     weights *= 1 + np.float32(CLUMP_BOOST) * (age < CLUMP_SHARE * pattern.young)
     old_colour = stellar_fluxes(1.0, galaxy.disc_colour).astype(np.float32)

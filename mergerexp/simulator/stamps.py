@@ -126,8 +126,7 @@ def draw_galaxies(
         if members.any():  # an elliptical has no particles
             offsets = snapshot.positions[:, members] - nucleus.astype(np.float32)[:, None]
             in_disc = (axes / galaxy.disc_scale).astype(np.float32) @ offsets
-            disc_flux = flux * (1 - galaxy.bulge_fraction)
-            light = disc_light(galaxy, in_disc, snapshot.age[members], axes @ view[2], disc_flux, activity)
+            light = disc_light(galaxy, in_disc, snapshot.age[members], axes @ view[2], flux, activity)
             offsets += (nucleus - origin).astype(np.float32)[:, None]
             pixels = (view[:2] * to_pixels).astype(np.float32) @ offsets + np.float32(stamp.size / 2)
             image += deposit(pixels, light, stamp.size)
