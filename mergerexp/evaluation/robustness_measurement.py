@@ -139,8 +139,7 @@ class RobustnessMeasurement:
             raise UserError(f"{run_title(run)}: {error}") from error
         self._keep(run, ratings)
         self.rated += 1
-        seconds = time.perf_counter() - started
-        log.info("%s: %d test galaxies rated in %.0f s", name, len(test), seconds)
+        log.info("%s: %d test galaxies rated in %.0f s", name, len(test), time.perf_counter() - started)
 
     def _networks(self) -> pd.DataFrame:
         """Return the chosen runs of networks, and log which of the other runs are skipped."""

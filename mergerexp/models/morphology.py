@@ -169,12 +169,9 @@ def measure_light(light: Light) -> NDArray[np.float64]:
     level, sigma = sky(light)
     light = light - level
     found = segment(light, sigma)
-    nothing = np.array([FAILED, *[INVALID] * len(FEATURES)], dtype=np.float64)
-    if found is None:
-        return nothing
-    morphology = _statmorph(light, sigma, *found)
+    morphology = None if found is None else _statmorph(light, sigma, *found)
     if morphology is None or morphology.flag >= FAILED:
-        return nothing
+        return np.array([FAILED, *[INVALID] * len(FEATURES)], dtype=np.float64)
     values = np.array([morphology.flag, *_features(morphology, light.shape)], dtype=np.float64)
     return np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), INVALID)
 

@@ -129,14 +129,13 @@ def cpu_only(trainer: TrainerConfig) -> Machine:
 
 def hardware() -> dict[str, Any]:
     """Return a description of the machine for the record."""
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
         "hostname": platform.node(),
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cores": usable_cores(),
         "memory_gb": round(memory_gb(), 1),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
     }
 
 

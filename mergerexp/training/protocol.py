@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import os
 import signal
@@ -114,9 +113,7 @@ class TwoStageTraining:
         rows, batch = self.history.rows, self.cfg.trainer.eval_batch
         return TrainedModel(
             predictions=predict_split(self.classifier, self.images, self.dataset, self.split, batch),
-            save=functools.partial(
-                save_network, classifier=self.classifier, scaling=self.images.scaling, cfg=self.cfg
-            ),
+            save=lambda folder: save_network(folder, self.classifier, self.images.scaling, self.cfg),
             history=rows,
             metrics={
                 BEST_EPOCH: float(best.epoch),
