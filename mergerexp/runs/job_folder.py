@@ -113,6 +113,10 @@ class JobFolder:
         """Tell whether the job is finished and is not to begin anew."""
         return self.status().get("state") == DONE and not self.again.exists()
 
+    def is_over(self) -> bool:
+        """Tell whether the job has ended, in whatever way."""
+        return self.status().get("state") in OVER
+
     def set_state_of_idle(self, state: str, **details: Any) -> None:
         """Write the state of a waiting job, unless it is done or a process is working on it meanwhile.
 
@@ -124,13 +128,6 @@ class JobFolder:
         with contextlib.suppress(Timeout), self.lock().acquire(timeout=0):
             if not JobFolder.is_done(self):
                 self.set_state(state, **details)
-
-    def restore(self, status: dict[str, Any]) -> None:
-        """Write a status again that `status` returned before."""
-        if status:
-            write_json(self.status_file, status)
-        else:
-            self.status_file.unlink(missing_ok=True)
 
     def set_state(self, state: str, **details: Any) -> None:
         """Write ``status.json`` with the state, this process, its host and the time.

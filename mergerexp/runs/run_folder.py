@@ -258,8 +258,12 @@ class RunFolder(JobFolder):
             if self.status_file.is_file():
                 read_json(self.status_file)
         except UserError:
-            if not self.is_held():
-                self.restore(self.status())
+            if self.is_held():
+                return
+            if known := self.status():
+                write_json(self.status_file, known)
+            else:
+                self.status_file.unlink(missing_ok=True)
 
     def remove_partial(self) -> None:
         """Remove the unfinished files of a killed attempt; the caller has to hold the lock of the run."""

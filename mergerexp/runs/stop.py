@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 _save = False
 _stop = False
@@ -28,7 +29,7 @@ def save_on(signum: int) -> None:
     signal.signal(signum, request)
 
 
-def stop_on(signum: int, grace_s: int, otherwise: Callable[[], None]) -> None:
+def stop_on(signum: int, grace_s: int, otherwise: Callable[[int, FrameType | None], Any]) -> None:
     """Let a signal ask for a checkpoint after the current step, after which the run stops.
 
     Parameters
@@ -38,16 +39,13 @@ def stop_on(signum: int, grace_s: int, otherwise: Callable[[], None]) -> None:
     grace_s
         How long the step may take, in whole seconds.
     otherwise
-        The function that is called if the step takes longer, or if the training has not begun yet.
+        The signal handler that is called if the step takes longer, or if the training has not begun yet.
     """
-
-    def give_up(received: int, frame: FrameType | None) -> None:
-        otherwise()
 
     def request(received: int, frame: FrameType | None) -> None:
         global _save, _stop
         _save = _stop = True
-        signal.signal(signal.SIGALRM, give_up)
+        signal.signal(signal.SIGALRM, otherwise)
         signal.alarm(grace_s)
 
     signal.signal(signum, request)

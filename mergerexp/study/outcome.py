@@ -8,7 +8,6 @@ from pathlib import Path
 from mergerexp.config.launcher import Options
 from mergerexp.console import console
 from mergerexp.files import read_json
-from mergerexp.runs.job_folder import OVER
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.study.plan import PlannedRun, folders_of, run_labels
 from mergerexp.sweep.states import job_state
@@ -33,7 +32,7 @@ def complete_study(runs: Sequence[PlannedRun]) -> bool:
         answer is no reason for that.
     """
     tracking = {run.folder: run.cfg.tracking for run in runs}
-    over = [folder for folder in tracking if folder.status().get("state") in OVER]
+    over = [folder for folder in tracking if folder.is_over()]
     standing = complete_records(over, tracking.__getitem__)
     if standing.lacking:
         console.print(
@@ -63,7 +62,7 @@ def show_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:
     folders, labels = folders_of(runs), run_labels(runs)
     if all(folder.is_done() for folder in folders):
         return True
-    table = failure_table([job_state(folder, labels[str(folder.path)]) for folder in folders])
+    table = failure_table([job_state(folder, labels[folder.path]) for folder in folders])
     if launcher is not None and table is not None:
         sweep = SweepFolder.of(Path(runs[0].cfg.paths.sweeps), folders)
         console.print(table)

@@ -86,11 +86,11 @@ def folders_of(runs: Sequence[PlannedRun]) -> list[RunFolder]:
     return list(dict.fromkeys(run.folder for run in runs))
 
 
-def run_labels(runs: Sequence[PlannedRun]) -> dict[str, str]:
+def run_labels(runs: Sequence[PlannedRun]) -> dict[Path, str]:
     """Return what distinguishes each run from the others, by the path of its folder."""
     distinct = list({run.folder: run for run in runs}.values())
     return {
-        str(run.folder.path): label
+        run.folder.path: label
         for run, label in zip(distinct, cell_labels([run.overrides for run in distinct]), strict=True)
     }
 

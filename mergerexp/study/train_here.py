@@ -34,7 +34,7 @@ def train_here(runs: Sequence[PlannedRun]) -> None:
             if folder.is_held():
                 raise filelock.Timeout(str(folder.path))
             run.write(again=folder.lacks_results())
-            Job(TARGET, folder.path).run(job=None, node=None)
+            Job(TARGET, folder.path).run()
         except filelock.Timeout:
             log.error("%s: another process is training this run", label)
         except Exception as error:

@@ -88,8 +88,8 @@ class TrainSweep:
         else:
             refuse_jobs_in_slurm(self.folders)
         under_way = scheduler.active(self.folders)
-        active = [run for run in self.runs if run.folder.path in under_way]
-        new = [run for run in self.runs if run.folder.path not in under_way and self._is_to_start(run)]
+        active = [run for run in self.runs if run.folder in under_way]
+        new = [run for run in self.runs if run.folder not in under_way and self._is_to_start(run)]
         done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
         log.info(
             "sweep %s: %s, %d done before, %d to start",

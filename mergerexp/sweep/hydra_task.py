@@ -61,7 +61,7 @@ def launch(
     scheduler = make_scheduler(options, folder.absolute(), code=None)
     Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = []
-    labels: dict[str, str] = {}
+    labels: dict[Path, str] = {}
     for number, overrides in enumerate(job_overrides, first):
         cfg = context.config_loader.load_sweep_config(config, list(overrides))
         with open_dict(cfg):
@@ -76,9 +76,9 @@ def launch(
         with written(job.path / "call.pkl") as partial, partial.open("wb") as file:
             cloudpickle.dump(state, file)
         jobs.append(Job(TARGET, job.path))
-        labels[str(job.path)] = " ".join(overrides)
+        labels[job.path] = " ".join(overrides)
     run_jobs(scheduler, jobs, [], labels, str(config.hydra.job.name))
-    return [_returned(JobFolder(Path(job.folder)), scheduler.waits) for job in jobs]
+    return [_returned(job.folder, scheduler.waits) for job in jobs]
 
 
 def run_saved(path: Path) -> None:

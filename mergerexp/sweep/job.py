@@ -19,7 +19,7 @@ from mergerexp.cores import wait_without_spinning
 from mergerexp.errors import describe
 from mergerexp.files import write_text
 from mergerexp.runs import stop
-from mergerexp.runs.job_folder import FAILED, OVER, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.runs.job_folder import FAILED, QUEUED, RUNNING, STOPPED, JobFolder
 
 SLURM_SIGNALS = {signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT}
 LOCK_WAIT_S = 5.0  # another process may hold the lock for a moment, to see whether it is free
@@ -42,7 +42,12 @@ class Job:
     """
 
     def __init__(self, target: str, folder: Path) -> None:
-        self.target, self.folder = target, str(folder)
+        self.target, self.path = target, str(folder)
+
+    @property
+    def folder(self) -> JobFolder:
+        """The folder of the job."""
+        return JobFolder(Path(self.path))
 
     def __call__(self) -> Any:
         """Run the job in submitit's process under Slurm; save and requeue it when its time is up."""
@@ -51,7 +56,7 @@ class Job:
         # The handler of submitit calls checkpoint() and scontrol requeue.
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         lead = int(os.environ.get("MERGEREXP_SIGNAL_LEAD", "60"))
-        stop.stop_on(signal.SIGUSR2, max(1, lead - PATIENCE_S), lambda: self._requeue(requeue))
+        stop.stop_on(signal.SIGUSR2, max(1, lead - PATIENCE_S), lambda *_: self._requeue(requeue))
         stop.save_on(signal.SIGTERM)  # scancel, and the preemption of some sites, send it before the end
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
         job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
@@ -60,29 +65,28 @@ class Job:
         except stop.StopRequested:
             self._requeue(requeue)
         except filelock.Timeout:
-            print(f"{self.folder}: another process is working on it", file=sys.stderr, flush=True)
+            print(f"{self.path}: another process is working on it", file=sys.stderr, flush=True)
             os._exit(HELD)
 
     def checkpoint(self) -> Any:
         """Return to submitit what is to run after the requeue, which is this job again."""
         from submitit.helpers import DelayedSubmission
 
-        folder = JobFolder(Path(self.folder))
-        if not folder.is_done():  # a job that is done may still be completing its record in MLflow
-            folder.set_state(QUEUED, error=None)
+        if not self.folder.is_done():  # a job that is done may still be completing its record in MLflow
+            self.folder.set_state(QUEUED, error=None)
         return DelayedSubmission(self)
 
     __submitit_checkpoint__ = checkpoint
 
-    def run(self, wait_s: float = LOCK_WAIT_S, **where: Any) -> Any:
+    def run(self, wait_s: float = LOCK_WAIT_S, job: str | None = None, node: str | None = None) -> Any:
         """Call the function; write the state of the job before and, if it fails or is stopped, after that.
 
         Parameters
         ----------
         wait_s
             How long to wait for the lock of the job, in seconds.
-        **where
-            Entries for ``status.json`` that say where the job runs.
+        job, node
+            Its id in Slurm, and the node that it runs on; None on this machine.
 
         Returns
         -------
@@ -94,31 +98,27 @@ class Job:
         filelock.Timeout
             If another process is working on the job, whose state is then left unchanged.
         """
-        folder = JobFolder(Path(self.folder))
+        folder = self.folder
         with folder.lock().acquire(timeout=wait_s):
-            return self._run(folder, where)
-
-    def _run(self, folder: JobFolder, where: dict[str, Any]) -> Any:
-        if folder.is_done():  # it finished before Slurm, which wanted to requeue it, could end it
-            return None
-        folder.set_state(RUNNING, job_started=round(time.time(), 3), error=None, **where)
-        module, _, function = self.target.partition(":")
-        try:
-            return getattr(importlib.import_module(module), function)(folder.path)
-        except (stop.StopRequested, KeyboardInterrupt):
-            if folder.status().get("state") not in OVER:
-                folder.set_state(STOPPED)
-            raise
-        except Exception as error:
-            with contextlib.suppress(OSError):  # the error may be that the folder can't be written
-                write_text(folder.traceback, traceback.format_exc())
-            if folder.status().get("state") not in OVER:
-                folder.set_state(FAILED, error=describe(error))
-            raise
+            if folder.is_done():  # it finished before Slurm, which wanted to requeue it, could end it
+                return None
+            folder.set_state(RUNNING, job_started=round(time.time(), 3), error=None, job=job, node=node)
+            module, _, function = self.target.partition(":")
+            try:
+                return getattr(importlib.import_module(module), function)(folder.path)
+            except (stop.StopRequested, KeyboardInterrupt):
+                if not folder.is_over():
+                    folder.set_state(STOPPED)
+                raise
+            except Exception as error:
+                with contextlib.suppress(OSError):  # the error may be that the folder can't be written
+                    write_text(folder.traceback, traceback.format_exc())
+                if not folder.is_over():
+                    folder.set_state(FAILED, error=describe(error))
+                raise
 
     def _requeue(self, requeue: Any) -> None:
         """Let submitit requeue the job and end this process at once, since all files on disk are complete."""
-        folder = JobFolder(Path(self.folder))
         try:
             requeue(signal.SIGUSR2, None)
         except SystemExit:
@@ -126,9 +126,10 @@ class Job:
         except (OSError, subprocess.SubprocessError) as error:
             refused = f"the site refuses to requeue ({describe(error)})"
             # The process that waits for the sweep, if there is one, submits the job again.
-            folder.set_state(QUEUED, error=refused, requeue_refused=True)
+            self.folder.set_state(QUEUED, error=refused, requeue_refused=True)
         except Exception as error:  # submitit raises one if the job was out of time too often
-            folder.set_state(FAILED, error=f"{describe(error)} See hydra.launcher.max_requeues and timeout.")
+            message = f"{describe(error)} See hydra.launcher.max_requeues and timeout."
+            self.folder.set_state(FAILED, error=message)
         sys.stderr.flush()
         os._exit(255)
 
@@ -169,9 +170,9 @@ def run_here(target: str, folder: str) -> int:
         if another process is working on it.
     """
     for signum in (signal.SIGINT, signal.SIGTERM):
-        stop.stop_on(signum, PATIENCE_S, _interrupt)
+        stop.stop_on(signum, PATIENCE_S, signal.default_int_handler)
     try:
-        Job(target, Path(folder)).run(job=None, node=None)
+        Job(target, Path(folder)).run()
     except filelock.Timeout:
         return HELD
     except (stop.StopRequested, KeyboardInterrupt):
@@ -180,7 +181,3 @@ def run_here(target: str, folder: str) -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt

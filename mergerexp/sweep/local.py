@@ -19,7 +19,7 @@ from mergerexp.config.launcher import LocalOptions
 from mergerexp.console import amount
 from mergerexp.cores import memory_gb, usable_cores, visible_gpus, wait_without_spinning
 from mergerexp.environment import environment
-from mergerexp.runs.job_folder import FAILED, OVER, STOPPED, JobFolder
+from mergerexp.runs.job_folder import FAILED, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD, PATIENCE_S, Job, run_here
 from mergerexp.workers import on_end_of_parent, without_ctrl_c
 
@@ -52,14 +52,14 @@ class Local:
         self.threads = max(1, cores // self.n_jobs)
         self._slots = deque(range(self.n_jobs))
         self._waiting: deque[Job] = deque()
-        self._running: dict[Path, tuple[Job, BaseProcess, int]] = {}
+        self._running: dict[BaseProcess, tuple[Job, int]] = {}  # with the slots of the jobs
         # Processes are forked from a server that has imported everything, which saves seconds for each run.
         self._fork_server = multiprocessing.get_context("forkserver")
-        self._run_by_others: dict[Path, Job] = {}
+        self._run_by_others: list[Job] = []
 
-    def active(self, folders: Sequence[JobFolder]) -> set[Path]:
+    def active(self, folders: Sequence[JobFolder]) -> set[JobFolder]:
         """Return the folders that another process is working on."""
-        return {folder.path for folder in folders if folder.is_held()}
+        return {folder for folder in folders if folder.is_held()}
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Append jobs to those that wait to be started."""
@@ -70,25 +70,23 @@ class Local:
 
     def watch(self, jobs: Sequence[Job]) -> None:
         """Watch jobs that another process is working on, and take them over if it dies."""
-        self._run_by_others.update({Path(job.folder): job for job in jobs})
+        self._run_by_others.extend(jobs)
 
     def poll(self) -> None:
         """Find out which jobs have ended, and start the next ones."""
-        for path, (job, process, slot) in list(self._running.items()):
+        for process in list(self._running):
             if process.exitcode is not None:
                 process.join()
-                del self._running[path]
+                job, slot = self._running.pop(process)
                 self._slots.append(slot)
                 if process.exitcode == HELD:
-                    self._run_by_others[path] = job
+                    self._run_by_others.append(job)
                 else:
-                    _record_sudden_end(JobFolder(path), process.exitcode)
-        for path, job in list(self._run_by_others.items()):
-            folder = JobFolder(path)
-            if not folder.is_held():
-                del self._run_by_others[path]
-                if folder.status().get("state") not in OVER:
-                    self._waiting.append(job)
+                    _record_sudden_end(job.folder, process.exitcode)
+        for job in [job for job in self._run_by_others if not job.folder.is_held()]:
+            self._run_by_others.remove(job)
+            if not job.folder.is_over():
+                self._waiting.append(job)
         while self._waiting and self._slots:
             self._start(self._waiting.popleft(), self._slots.popleft())
 
@@ -96,15 +94,15 @@ class Local:
         variables = dict.fromkeys(("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), str(self.threads))
         if self.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        arguments = (job.target, job.folder, variables)
-        process = self._fork_server.Process(target=_run_child, args=arguments, name=Path(job.folder).name)
-        JobFolder(Path(job.folder)).submission.unlink(missing_ok=True)  # it is no Slurm job any more
+        arguments = (job.target, job.path, variables)
+        process = self._fork_server.Process(target=_run_child, args=arguments, name=job.folder.name)
+        job.folder.submission.unlink(missing_ok=True)  # it is no Slurm job any more
         with _environment_of_jobs(self.code), without_ctrl_c():
             forkserver.ensure_running()  # the server finds its modules by its environment
             process.start()
-        self._running[Path(job.folder)] = (job, process, slot)
+        self._running[process] = (job, slot)
 
-    def in_queue(self, folder: Path) -> str | None:
+    def in_queue(self, folder: JobFolder) -> str | None:
         """Return None, since these jobs are in the queue of no other program."""
         return None
 
@@ -116,23 +114,20 @@ class Local:
         """Stop the jobs between two training steps, after a checkpoint; return a message for the user."""
         with contextlib.suppress(OSError):  # even if the disk is full, the processes have to stop
             for job in self._waiting:
-                JobFolder(Path(job.folder)).set_state_of_idle(STOPPED)
+                job.folder.set_state_of_idle(STOPPED)
         self._waiting.clear()
-        processes = {path: process for path, (_, process, _) in self._running.items()}
-        for process in processes.values():
+        for process in self._running:
             process.terminate()
         deadline = time.monotonic() + PATIENCE_S + 5
-        try:
-            for process in processes.values():
+        with contextlib.suppress(KeyboardInterrupt):  # after a second Ctrl-C, they are killed at once
+            for process in self._running:
                 process.join(max(0.0, deadline - time.monotonic()))
-        except KeyboardInterrupt:
-            pass  # after a second Ctrl-C, the processes are killed at once
-        for path, process in processes.items():
+        for process, (job, _) in self._running.items():
             if process.is_alive():
                 process.kill()
                 process.join()
                 with contextlib.suppress(OSError):
-                    JobFolder(path).set_state_of_idle(STOPPED)
+                    job.folder.set_state_of_idle(STOPPED)
         return "Stopped: the same command goes on where this one stopped."
 
 
@@ -175,7 +170,7 @@ def _environment_of_jobs(code: Path | None) -> Iterator[None]:
 
 def _record_sudden_end(folder: JobFolder, code: int) -> None:
     """Write the state of a job whose process ended before it could do so itself."""
-    if folder.status().get("state") in OVER:
+    if folder.is_over():
         return
     if code < 0:
         name = signal.Signals(-code).name

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from mergerexp.config.launcher import LocalOptions, Options
 from mergerexp.console import amount
@@ -18,7 +17,7 @@ from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.local import Local
 from mergerexp.sweep.slurm import Slurm
-from mergerexp.sweep.states import JobState, all_over, job_state
+from mergerexp.sweep.states import all_over, job_state
 from mergerexp.sweep.view import View
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def make_scheduler(options: Options, folder: Path, code: Path | None) -> Schedul
 
 
 def run_jobs(
-    scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job], labels: dict[str, str], title: str
+    scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job], labels: dict[Path, str], title: str
 ) -> None:
     """Submit jobs and wait for them; see `submit_jobs` and `wait_for_jobs`."""
     submit_jobs(scheduler, new, active)
@@ -77,7 +76,7 @@ def submit_jobs(scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job])
         verb = "is" if len(active) == 1 else "are"
         log.info("%s %s under way already", amount(len(active), "job"), verb)
         scheduler.watch(active)
-    folders = [JobFolder(Path(job.folder)) for job in new]
+    folders = [job.folder for job in new]
     with restored_on_error(folder.status_file for folder in folders):
         for folder in folders:
             folder.set_state_of_idle(QUEUED, error=None, requeue_refused=None)
@@ -85,7 +84,7 @@ def submit_jobs(scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job])
             scheduler.submit(new)
 
 
-def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[str, str], title: str) -> None:
+def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[Path, str], title: str) -> None:
     """Show how jobs stand until all are over, if the scheduler is to be waited for.
 
     Parameters
@@ -106,15 +105,19 @@ def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[str, s
     OSError
         If the folders of the jobs can't be written any more. Jobs on this machine are stopped first.
     """
-    jobs = sorted(jobs, key=lambda job: list(labels).index(job.folder))
     if not scheduler.waits or not jobs:
         return
+    paths = {job.folder.path for job in jobs}
+    folders = [JobFolder(path) for path in labels if path in paths]
     with _sigterm_as_ctrl_c():
         try:
             with View(title) as view:
                 while True:
                     scheduler.poll()
-                    states = [_state(job, labels[job.folder], scheduler) for job in jobs]
+                    states = [
+                        job_state(folder, labels[folder.path], in_queue=scheduler.in_queue(folder))
+                        for folder in folders
+                    ]
                     view.show(states)
                     if all_over(states) and scheduler.idle():
                         break
@@ -129,20 +132,11 @@ def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[str, s
 @contextlib.contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
     """Let ``kill`` have the effect of Ctrl-C, which does not reach the background jobs of a shell."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _state(job: Job, label: str, scheduler: Scheduler) -> JobState:
-    path = Path(job.folder)
-    return job_state(JobFolder(path), label, in_queue=scheduler.in_queue(path))

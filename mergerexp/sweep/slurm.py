@@ -23,27 +23,10 @@ from mergerexp.console import amount
 from mergerexp.environment import environment
 from mergerexp.errors import UserError
 from mergerexp.files import restored_on_error, write_json
-from mergerexp.runs.job_folder import OVER, QUEUED, JobFolder
+from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.runs.sweep_folder import SweepFolder
+from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.slurm_queue import (
-    ACCOUNTING_DELAY_S,
-    NO_FAULT,
-    Reasons,
-    accounting,
-    cancel,
-    cancel_array,
-    ended_by_site,
-    final_state,
-    find_jobs,
-    ids_in_queue,
-    is_cancelled,
-    is_leaving,
-    is_runnable,
-    queue,
-    require_queue,
-    submitted_by,
-)
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +72,13 @@ class Slurm:
     def __init__(self, options: SlurmOptions, folder: Path, code: Path | None) -> None:
         self.options, self.folder, self.code = options, folder, code
         self.waits = options.wait
-        self._jobs: dict[Path, Job] = {}
-        self._left_at: dict[Path, float] = {}  # when jobs were first not found in the queue
-        self._submissions: Counter[tuple[Path, bool]] = Counter()
+        self._jobs: dict[JobFolder, Job] = {}
+        self._left_at: dict[JobFolder, float] = {}  # when jobs were first not found in the queue
+        self._submissions: Counter[tuple[JobFolder, bool]] = Counter()
         self._asked = 0.0  # when the queue was last asked
-        self._states: dict[Path, str] = {}  # Slurm's states of the jobs in the queue
+        self._states: dict[JobFolder, str] = {}  # Slurm's states of the jobs in the queue
 
-    def active(self, folders: Sequence[JobFolder]) -> set[Path]:
+    def active(self, folders: Sequence[JobFolder]) -> set[JobFolder]:
         """Return the folders whose jobs are in Slurm's queue already.
 
         Jobs that can't run, because the process that submitted them died before it was done, are cancelled.
@@ -107,15 +90,14 @@ class Slurm:
         UserError
             If Slurm does not answer, or if jobs that are over stay in the queue.
         """
-        submitted = [folder for folder in folders if folder.submission.is_file()]
-        if incomplete := self._incomplete_submissions(submitted):
+        if incomplete := self._incomplete_submissions(folders):
             number, verb = amount(len(incomplete), "job"), "is" if len(incomplete) == 1 else "are"
             log.warning("the submission of %s was interrupted: it %s cancelled", number, verb)
-            cancel(incomplete)
+            slurm_queue.cancel(incomplete)
         end = time.monotonic() + LEAVE_S
         while True:
-            there = find_jobs(submitted, require_queue(submitted))
-            leaving = sum(is_leaving(folder, there.get(folder.path)) for folder in submitted)
+            there = slurm_queue.find_jobs(folders, slurm_queue.require_queue(folders))
+            leaving = sum(slurm_queue.is_leaving(folder, state) for folder, state in there.items())
             if not leaving:
                 return set(there)
             jobs = f"{amount(leaving, 'job')} that {'is' if leaving == 1 else 'are'} over"
@@ -124,15 +106,16 @@ class Slurm:
             log.info("waiting for %s to leave Slurm's queue", jobs)
             time.sleep(QUEUE_EVERY_S)
 
-    def _incomplete_submissions(self, submitted: Sequence[JobFolder]) -> list[JobFolder]:
+    def _incomplete_submissions(self, folders: Sequence[JobFolder]) -> list[JobFolder]:
         """Return the jobs in the queue that can't run, since the process that submitted them died."""
-        ids = ids_in_queue(submitted, require_queue(submitted))
-        found = [JobFolder(path) for path, job in ids.items() if not is_runnable(JobFolder(path), job)]
+        ids = slurm_queue.ids_in_queue(folders, slurm_queue.require_queue(folders))
+        found = [folder for folder, job in ids.items() if not slurm_queue.is_runnable(folder, job)]
+        sweeps = [SweepFolder(slurm_queue.submitted_by(folder)) for folder in found]
         # The jobs of another sweep that is looked after are being submitted at this moment.
         return [
             folder
-            for folder in found
-            if (sweep := submitted_by(folder)) == self.folder or not SweepFolder(sweep).is_looked_after()
+            for folder, sweep in zip(found, sweeps, strict=True)
+            if sweep.path == self.folder or not sweep.is_looked_after()
         ]
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -143,15 +126,15 @@ class Slurm:
         UserError
             If Slurm refuses the jobs. Then none of them is left in the queue.
         """
-        self._jobs.update({Path(job.folder): job for job in jobs})
+        self.watch(jobs)
         numbers = [int(path.stem.removeprefix("array-")) for path in self.folder.glob("array-*.json")]
         number = max(numbers, default=0) + 1
         record = self.folder / f"array-{number:03d}.json"
         name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"  # no other array has this name
         clusters = self._clusters()
-        about = {"name": name, "clusters": clusters, "jobs": [job.folder for job in jobs]}
+        about = {"name": name, "clusters": clusters, "jobs": [job.path for job in jobs]}
         # This is written before the jobs exist, so that the array is found by its name if this process dies.
-        files = [JobFolder(Path(job.folder)).submission for job in jobs]
+        files = [job.folder.submission for job in jobs]
         with restored_on_error([record, *files]):
             write_json(record, {**about, "array": None})
             for index, file in enumerate(files):
@@ -159,7 +142,8 @@ class Slurm:
             try:
                 array = self._sbatch(name, jobs)
             except (UserError, OSError):
-                cancel_array(name, clusters)  # Slurm may have accepted it although no answer arrived
+                # Slurm may have accepted it although no answer arrived.
+                slurm_queue.cancel_array(name, clusters)
                 raise
         write_json(record, {**about, "array": array})
         log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array, name)
@@ -208,63 +192,64 @@ class Slurm:
         if time.monotonic() - self._asked < QUEUE_EVERY_S:
             return
         self._asked = time.monotonic()
-        folders = [JobFolder(path) for path in self._jobs]
-        known = queue(folders)
+        folders = list(self._jobs)
+        known = slurm_queue.queue(folders)
         if known is None:
             return  # the controller does not answer, so nothing is known
-        self._states = find_jobs(folders, known)
+        self._states = slurm_queue.find_jobs(folders, known)
         vanished: list[JobFolder] = []
         for folder in folders:
-            if folder.path in self._states or folder.status().get("state") in OVER or folder.is_held():
-                self._left_at.pop(folder.path, None)
-            elif time.monotonic() - self._left_at.setdefault(folder.path, time.monotonic()) >= GRACE_S:
+            if folder in self._states or folder.is_over() or folder.is_held():
+                self._left_at.pop(folder, None)
+            elif time.monotonic() - self._left_at.setdefault(folder, time.monotonic()) >= GRACE_S:
                 vanished.append(folder)
         if vanished:
             self._resubmit_or_end(vanished)
 
     def _resubmit_or_end(self, vanished: Sequence[JobFolder]) -> None:
         """Submit the jobs that the site ended again, and write the final state of the others."""
-        reasons = accounting(vanished)
+        reasons = slurm_queue.accounting(vanished)
         again = []
         for folder in vanished:
-            if folder.status().get("state") in OVER:  # the job wrote its final state meanwhile
+            if folder.is_over():  # the job wrote its final state meanwhile
                 continue
-            reason = reasons.get(folder.path)
-            sure = reason is not None or folder.status().get("requeue_refused") or is_cancelled(folder)
-            if not sure and time.monotonic() - self._left_at[folder.path] < ACCOUNTING_DELAY_S:
+            reason = reasons.get(folder)
+            refused = folder.status().get("requeue_refused")
+            sure = reason is not None or refused or slurm_queue.is_cancelled(folder)
+            if not sure and time.monotonic() - self._left_at[folder] < slurm_queue.ACCOUNTING_DELAY_S:
                 continue  # the accounting may be late, so it is asked again
-            self._left_at.pop(folder.path)
-            if ended_by_site(folder, reason) and self._may_submit_again(folder, reason):
+            self._left_at.pop(folder)
+            if slurm_queue.ended_by_site(folder, reason) and self._may_submit_again(folder, reason):
                 again.append(folder)
             else:
-                state, error = final_state(folder, reason)
+                state, error = slurm_queue.final_state(folder, reason)
                 folder.set_state(state, error=error)
         if again:
             self._submit_again(again, reasons)
 
     def _may_submit_again(self, folder: JobFolder, reason: str | None) -> bool:
         """Count another submission of a job, and tell whether the limit for its reason allows it."""
-        no_fault = (reason or "").startswith(NO_FAULT)
-        kind = (folder.path, no_fault)
+        no_fault = (reason or "").startswith(slurm_queue.NO_FAULT)
+        kind = (folder, no_fault)
         self._submissions[kind] += 1
         return self._submissions[kind] <= (MAX_RESUBMISSIONS if no_fault else self.options.max_requeues)
 
-    def _submit_again(self, folders: Sequence[JobFolder], reasons: Reasons) -> None:
+    def _submit_again(self, folders: Sequence[JobFolder], reasons: slurm_queue.Reasons) -> None:
         try:
             with restored_on_error(folder.status_file for folder in folders):
                 for folder in folders:
-                    reason = reasons.get(folder.path) or folder.status().get("error")
+                    reason = reasons.get(folder) or folder.status().get("error")
                     log.warning("%s: %s; it is submitted again", folder.name, reason)
                     folder.set_state(QUEUED, error=None, requeue_refused=None)
-                self.submit([self._jobs[folder.path] for folder in folders])
+                self.submit([self._jobs[folder] for folder in folders])
         except UserError as error:
             log.warning("%s; this is tried again", error)  # `poll` will not find them in the queue again
 
     def watch(self, jobs: Sequence[Job]) -> None:
         """Watch jobs that were submitted before."""
-        self._jobs.update({Path(job.folder): job for job in jobs})
+        self._jobs.update({job.folder: job for job in jobs})
 
-    def in_queue(self, folder: Path) -> str | None:
+    def in_queue(self, folder: JobFolder) -> str | None:
         """Return Slurm's state of a job when the queue was last asked; None if it was not in there."""
         return self._states.get(folder)
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ TIMEOUT = "TIMEOUT"
 ACCOUNTING_DELAY_S = 60.0  # the accounting may learn of the end of a job so much later
 # In these states by the accounting, a job is not over. If it is not in the queue, the accounting is late.
 NOT_OVER = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")
-Reasons = dict[Path, str | None]  # how jobs ended by the accounting, by their folders; None if not over
+Reasons = dict[JobFolder, str | None]  # how jobs ended by the accounting, by their folders; None if not over
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def queue(folders: Sequence[JobFolder]) -> Queue | None:
         None if Slurm does not answer.
     """
     names: dict[str | None, set[str]] = {}
-    for record in filter(None, _records(folders).values()):
-        names.setdefault(record.get("clusters"), set()).add(record["name"])
+    for known in _submissions(folders).values():
+        if "name" in known:
+            names.setdefault(known.get("clusters"), set()).add(known["name"])
     queued = Queue({}, {})
     for clusters, arrays in names.items():
         selection = ("-n", ",".join(sorted(arrays)), "-o", "%i|%T|%j")
@@ -102,29 +103,28 @@ def refuse_jobs_in_slurm(folders: Sequence[JobFolder]) -> None:
     UserError
         If some jobs are in the queue, or might be, since Slurm does not answer.
     """
-    submitted = [folder for folder in folders if folder.submission.is_file()]
     ask = require_queue if shutil.which("squeue") else queue
-    if queued := find_jobs(submitted, ask(submitted)):
+    if queued := find_jobs(folders, ask(folders)):
         raise UserError(
             f"Slurm's queue has {amount(len(queued), 'run')} of this sweep: look after them with "
             "hydra/launcher=slurm, or cancel them with python -m mergerexp.status --cancel"
         )
 
 
-def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[Path, str]:
-    """Return Slurm's states of the jobs that are in the queue, by the paths of their folders."""
+def find_jobs(folders: Sequence[JobFolder], queued: Queue | None) -> dict[JobFolder, str]:
+    """Return Slurm's states of the jobs that are in the queue, by their folders."""
     if queued is None:
         return {}
-    return {path: queued.states[job] for path, job in ids_in_queue(folders, queued).items()}
+    return {folder: queued.states[job] for folder, job in ids_in_queue(folders, queued).items()}
 
 
-def ids_in_queue(folders: Sequence[JobFolder], queued: Queue) -> dict[Path, str]:
-    """Return the ids of the jobs that are in the queue, by the paths of their folders."""
-    return {path: job for path, job in job_ids(folders, queued).items() if job in queued.states}
+def ids_in_queue(folders: Sequence[JobFolder], queued: Queue) -> dict[JobFolder, str]:
+    """Return the ids of the jobs that are in the queue, by their folders."""
+    return {folder: job for folder, job in job_ids(folders, queued).items() if job in queued.states}
 
 
-def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[Path, str]:
-    """Return the ids of the jobs that were submitted, by the paths of their folders.
+def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[JobFolder, str]:
+    """Return the ids of the jobs that were submitted, by their folders.
 
     Parameters
     ----------
@@ -139,40 +139,38 @@ def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[P
     dict
         An id is ``ARRAY_INDEX``, or ``ID`` for a job that was submitted alone.
     """
-    records, ids = _records(folders, queued), {}
-    for folder in folders:
-        submission = _submission(folder)
-        record = records[submission["record"]] if submission else {}
-        if record.get("array"):
-            is_array = len(record["jobs"]) > 1  # to Slurm, a single job is no array
-            ids[folder.path] = record["array"] + (f"_{submission['index']}" if is_array else "")
+    ids = {}
+    for folder, known in _submissions(folders, queued).items():
+        if array := known.get("array"):
+            is_array = len(known["jobs"]) > 1  # to Slurm, a single job is no array
+            ids[folder] = f"{array}_{known['index']}" if is_array else array
     return ids
 
 
-def _records(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[str, dict[str, Any]]:
-    """Return the records of the arrays that jobs were submitted with, by the paths of their files."""
-    paths = {submission["record"] for folder in folders if (submission := _submission(folder))}
-    return {path: _record(Path(path), queued) for path in paths}
-
-
-def _submission(folder: JobFolder) -> dict[str, Any]:
-    """Return the content of ``submission.json``; nothing if the job was not submitted or it is damaged."""
-    try:
-        return dict(read_json(folder.submission))
-    except (FileNotFoundError, ValueError):
-        return {}
+def _submissions(
+    folders: Iterable[JobFolder], queued: Queue | None = None
+) -> dict[JobFolder, dict[str, Any]]:
+    """Return ``submission.json`` of each job that was submitted, along with the record of its array."""
+    own = {folder: known for folder in folders if (known := _read(folder.submission))}
+    records = {path: _record(Path(path), queued) for path in {known["record"] for known in own.values()}}
+    return {folder: {**records[known["record"]], **known} for folder, known in own.items()}
 
 
 def _record(path: Path, queued: Queue | None) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = read_json(path)
-    except (FileNotFoundError, ValueError):
-        return {}
-    if record["array"] is None and queued is not None and record["name"] in queued.arrays:
+    record = _read(path)
+    if record and record["array"] is None and queued is not None and record["name"] in queued.arrays:
         record["array"] = queued.arrays[record["name"]]
         with contextlib.suppress(PermissionError):  # the sweep may be a colleague's
             write_json(path, record)
     return record
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; nothing if there is no such file or it is damaged."""
+    try:
+        return dict(read_json(path))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def accounting(folders: Sequence[JobFolder]) -> Reasons:
@@ -186,7 +184,7 @@ def accounting(folders: Sequence[JobFolder]) -> Reasons:
     Returns
     -------
     dict
-        The reasons by the paths of the folders. Jobs that the accounting does not know are left out. The
+        The reasons by the folders. Jobs that the accounting does not know are left out. The
         reason is None for a job that is not over by the accounting, which may be late.
     """
     ids = job_ids(folders)
@@ -198,8 +196,10 @@ def accounting(folders: Sequence[JobFolder]) -> Reasons:
             job, state, code = [*line.split("|"), "", ""][:3]
             end = None if state.startswith(NOT_OVER) else f"{state} (exit code {code})"
             tasks = set(_tasks(job))
-            ends.update({path: end for path, job in jobs.items() if job in tasks})
-    return {path: reason and f"{reason}{_end_of_log(path, ids[path])}" for path, reason in ends.items()}
+            ends.update({folder: end for folder, job in jobs.items() if job in tasks})
+    return {
+        folder: reason and f"{reason}{_end_of_log(folder, ids[folder])}" for folder, reason in ends.items()
+    }
 
 
 def _tasks(job: str) -> list[str]:
@@ -215,13 +215,11 @@ def _tasks(job: str) -> list[str]:
     ]
 
 
-def _by_clusters(ids: dict[Path, str]) -> dict[str | None, dict[Path, str]]:
+def _by_clusters(ids: dict[JobFolder, str]) -> dict[str | None, dict[JobFolder, str]]:
     """Return jobs by the clusters that they were submitted to, since an id means another job elsewhere."""
-    found: dict[str | None, dict[Path, str]] = {}
-    records = _records([JobFolder(path) for path in ids])
-    for path, job in ids.items():
-        record = records[_submission(JobFolder(path))["record"]]
-        found.setdefault(record.get("clusters"), {})[path] = job
+    found: dict[str | None, dict[JobFolder, str]] = {}
+    for folder, known in _submissions(ids).items():
+        found.setdefault(known.get("clusters"), {})[folder] = ids[folder]
     return found
 
 
@@ -251,8 +249,8 @@ def final_state(folder: JobFolder, reason: str | None) -> tuple[str, str]:
     if status.get("requeue_refused"):
         return LOST, str(status["error"])
     if reason is None:
-        job = job_ids([folder]).get(folder.path)
-        log = _end_of_log(folder.path, job) if job else ""
+        job = job_ids([folder]).get(folder)
+        log = _end_of_log(folder, job) if job else ""
         reason = f"the job left the queue, and the accounting does not say why{log}"
     return LOST, f"Slurm: {reason}"
 
@@ -281,7 +279,7 @@ def last_activity(folder: JobFolder, job: str) -> float:
     return written
 
 
-def is_leaving(folder: JobFolder, in_queue: str | None) -> bool:
+def is_leaving(folder: JobFolder, in_queue: str) -> bool:
     """Tell whether a job in the queue is over and will leave it soon.
 
     A job that failed has written so before its process ended. If it is pending, the site has requeued it.
@@ -291,17 +289,15 @@ def is_leaving(folder: JobFolder, in_queue: str | None) -> bool:
     folder
         The folder of the job.
     in_queue
-        Slurm's state of the job; None if it is not in the queue.
+        Slurm's state of the job.
     """
-    if in_queue is None:
-        return False
     failed = folder.status().get("state") == FAILED and in_queue in ("RUNNING", "COMPLETING")
     return failed or is_cancelled(folder)
 
 
 def is_cancelled(folder: JobFolder) -> bool:
     """Tell whether somebody has cancelled a job since it was last submitted."""
-    return bool(_submission(folder).get("cancelled"))
+    return bool(_read(folder.submission).get("cancelled"))
 
 
 def is_runnable(folder: JobFolder, job: str) -> bool:
@@ -323,12 +319,12 @@ def submitted_by(folder: JobFolder) -> Path:
     return Path(read_json(folder.submission)["record"]).parent
 
 
-def _end_of_log(path: Path, job: str) -> str:
+def _end_of_log(folder: JobFolder, job: str) -> str:
     """Return what the end of the log of a job adds to the accounting, as the end of a sentence.
 
     Without cgroups, the accounting does not know that a job was killed for its memory.
     """
-    with contextlib.suppress(OSError), log_path(JobFolder(path), job).open("rb") as file:
+    with contextlib.suppress(OSError), log_path(folder, job).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
         lines = file.read().decode(errors="replace").splitlines()
         if any(re.search(r"exceeded (job )?memory|oom.kill", line, re.IGNORECASE) for line in lines):
@@ -360,16 +356,13 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     UserError
         If Slurm does not answer.
     """
-    submitted = [folder for folder in folders if folder.submission.is_file()]
-    queued = require_queue(submitted)
-    ids = ids_in_queue(submitted, queued)
+    ids = ids_in_queue(folders, require_queue(folders))
     for clusters, jobs in _by_clusters(ids).items():
         if _slurm("scancel", *_on(clusters), *jobs.values()) is None:
             raise UserError("scancel does not answer; try again")
-    for path in ids:
+    for folder in ids:
         # Not in status.json, which the job itself may be writing at this moment.
-        file = JobFolder(path).submission
-        write_json(file, {**read_json(file), "cancelled": True})
+        write_json(folder.submission, {**read_json(folder.submission), "cancelled": True})
     return len(ids)
 
 

@@ -88,32 +88,31 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
     looked_after
         Whether a process is there that starts waiting jobs and submits jobs again.
     """
-    on_slurm = [folder for folder in folders if folder.submission.is_file()]
     # The queue is asked first, since a job writes its final state before it leaves the queue.
-    queued = slurm_queue.queue(on_slurm)
-    in_queue, ids = slurm_queue.find_jobs(on_slurm, queued), slurm_queue.job_ids(on_slurm)
+    queued = slurm_queue.queue(folders)
+    in_queue, ids = slurm_queue.find_jobs(folders, queued), slurm_queue.job_ids(folders)
     states = [
-        job_state(folder, label, ids.get(folder.path), in_queue.get(folder.path))
+        job_state(folder, label, ids.get(folder), in_queue.get(folder))
         for folder, label in zip(folders, labels, strict=True)
     ]
     unclear = [
         i
         for i, (folder, state) in enumerate(zip(folders, states, strict=True))
-        if state.state in (QUEUED, RUNNING, "new") and folder.path not in in_queue and not folder.is_held()
+        if state.state in (QUEUED, RUNNING, "new") and folder not in in_queue and not folder.is_held()
     ]
-    reasons = slurm_queue.accounting([folders[i] for i in unclear if folders[i].path in ids])
+    reasons = slurm_queue.accounting([folders[i] for i in unclear if folders[i] in ids])
     for i in unclear:
         folder, state = folders[i], states[i]
-        if folder.path in ids:
-            reason = reasons.get(folder.path)
+        if folder in ids:
+            reason = reasons.get(folder)
             if queued is None or (reason is None and not folder.is_ours()):
                 continue  # Slurm does not answer, or hides the jobs of others: what the job wrote is believed
             if looked_after and slurm_queue.ended_by_site(folder, reason):
                 states[i] = replace(state, state=QUEUED)  # it will be submitted again
                 continue
             if reason is None and not slurm_queue.is_cancelled(folder):
-                silence_s = time.time() - slurm_queue.last_activity(folder, ids[folder.path])
-                if silence_s < slurm_queue.ACCOUNTING_DELAY_S or folder.path in reasons:
+                silence_s = time.time() - slurm_queue.last_activity(folder, ids[folder])
+                if silence_s < slurm_queue.ACCOUNTING_DELAY_S or folder in reasons:
                     continue  # the accounting is late
             final, error = slurm_queue.final_state(folder, reason)
         elif not folder.is_ours() or folder.status().get("host", platform.node()) != platform.node():

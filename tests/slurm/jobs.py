@@ -30,9 +30,9 @@ def options(**changed: object) -> SlurmOptions:
 def run(folders: list[JobFolder], **changed: object) -> None:
     slurm = Slurm(options(**changed), sweep_of(folders), code=None)
     under_way = slurm.active(folders)
-    new = [Job(TARGET, folder.path) for folder in folders if folder.path not in under_way]
-    active = [Job(TARGET, folder.path) for folder in folders if folder.path in under_way]
-    run_jobs(slurm, new, active, {str(folder.path): folder.name for folder in folders}, "test")
+    new = [Job(TARGET, folder.path) for folder in folders if folder not in under_way]
+    active = [Job(TARGET, folder.path) for folder in folders if folder in under_way]
+    run_jobs(slurm, new, active, {folder.path: folder.name for folder in folders}, "test")
 
 
 def sweep_of(folders: list[JobFolder]) -> Path:

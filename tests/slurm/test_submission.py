@@ -106,7 +106,7 @@ def test_a_users_filters_do_not_hide_jobs(tmp_path, monkeypatch):
     monkeypatch.setenv("SQUEUE_USERS", "nobody")
     monkeypatch.setenv("SCANCEL_STATE", "RUNNING")
     monkeypatch.setenv("SACCT_FORMAT", "User")
-    assert Slurm(options(), sweep_of([folder]), code=None).active([folder]) == {folder.path}
+    assert Slurm(options(), sweep_of([folder]), code=None).active([folder]) == {folder}
     assert slurm_queue.cancel([folder]) == 1
     monkeypatch.delenv("SQUEUE_STATES")
     monkeypatch.delenv("SQUEUE_USERS")
@@ -121,7 +121,7 @@ def test_a_users_own_settings_count(tmp_path, monkeypatch):
     run([theirs], wait=False, extra={"hold": True})
     run([ours], wait=False, partition="main", extra={"hold": True})
     ids = slurm_queue.job_ids([theirs, ours])
-    said = [command("squeue", "-h", "-j", ids[folder.path], "-o", "%P %j") for folder in (theirs, ours)]
+    said = [command("squeue", "-h", "-j", ids[folder], "-o", "%P %j") for folder in (theirs, ours)]
     assert [line.split(" mergerexp-")[0] for line in said] == ["urgent", "main"]
 
 

@@ -32,9 +32,9 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(folders: list[JobFolder], n_jobs: int = 2) -> Local:
     local = Local(LocalOptions(n_jobs=n_jobs, rerun="failed"), code=None)
     under_way = local.active(folders)
-    new = [Job(TARGET, folder.path) for folder in folders if folder.path not in under_way]
-    active = [Job(TARGET, folder.path) for folder in folders if folder.path in under_way]
-    labels = {str(folder.path): folder.name for folder in folders}
+    new = [Job(TARGET, folder.path) for folder in folders if folder not in under_way]
+    active = [Job(TARGET, folder.path) for folder in folders if folder in under_way]
+    labels = {folder.path: folder.name for folder in folders}
     run_jobs(local, new, active, labels, "test")
     return local
 
@@ -103,7 +103,7 @@ def test_the_copy_of_the_code_is_what_runs(tmp_path, monkeypatch):
         "from mergerexp.config.launcher import LocalOptions; "
         f"job = Job('tests.sweep.tasks:where_from', Path({str(folder.path)!r})); "
         f"local = Local(LocalOptions(n_jobs=1, rerun='failed'), Path({str(code)!r})); "
-        "run_jobs(local, [job], [], {job.folder: 'job'}, 'test')"
+        "run_jobs(local, [job], [], {job.folder.path: 'job'}, 'test')"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     assert read_json(folder.path / "from.json") == str(code / "mergerexp")
@@ -123,7 +123,7 @@ def test_ctrl_c_of_a_terminal_before_the_first_job_is_there(tmp_path):
         "from mergerexp.config.launcher import LocalOptions\n"
         f"job = Job('slowly:task', Path({str(folder.path)!r}))\n"
         "local = Local(LocalOptions(n_jobs=1, rerun='failed'), None)\n"
-        "try: run_jobs(local, [job], [], {job.folder: 'job'}, 'test')\n"
+        "try: run_jobs(local, [job], [], {job.folder.path: 'job'}, 'test')\n"
         "except Interrupted as interrupted: print(interrupted)"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

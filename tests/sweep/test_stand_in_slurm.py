@@ -84,10 +84,10 @@ def test_accounts_of_tasks_that_never_ran(stand_in, tmp_path):
     lines = ["4711_0|COMPLETED|0:0", "4711_[1-3,5,7-11:2%8]|CANCELLED by 0|0:0", "slurm_load_jobs", ""]
     stand_in.says("sacct", "\n".join(lines))
     told = slurm_queue.accounting(folders)
-    cancelled = {folder.name for folder in folders if str(told.get(folder.path)).startswith("CANCELLED")}
+    cancelled = {folder.name for folder in folders if str(told.get(folder)).startswith("CANCELLED")}
     assert cancelled == {f"job{index}" for index in (1, 2, 3, 5, 7, 9, 11)}
-    assert told[folders[0].path] == "COMPLETED (exit code 0:0)"
-    assert folders[4].path not in told
+    assert told[folders[0]] == "COMPLETED (exit code 0:0)"
+    assert folders[4] not in told
     long_ago(folders[1])
     assert seen(folders[1]) == (STOPPED, "cancelled")
 
@@ -249,7 +249,7 @@ def test_a_failed_job_that_has_not_left_yet_is_no_job_under_way(stand_in, tmp_pa
     ticket = slurm_queue.log_path(folder, "4711").with_name("4711_submitted.pkl")
     ticket.parent.mkdir()
     ticket.touch()
-    assert slurm.active([folder]) == {folder.path}
+    assert slurm.active([folder]) == {folder}
 
 
 def test_local_processes_do_not_start_what_may_be_in_a_silent_queue(stand_in, tmp_path):
