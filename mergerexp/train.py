@@ -32,22 +32,23 @@ def train(call: Call[TrainConfig]) -> Done:
     """
     # Imported here, so that --help and a refusal need not wait for pandas.
     from mergerexp.study.outcome import complete_study, show_failures, validation_errors
-    from mergerexp.study.plan import Planner, folders_of
+    from mergerexp.study.plan import Planner
     from mergerexp.study.run_table import run_table
     from mergerexp.study.train_here import train_here
     from mergerexp.study.train_sweep import TrainSweep
 
     require_torch("training")
-    runs = Planner(call.launcher).plan(call.cells)
+    planned = Planner(call.launcher).plan(call.cells)
+    runs = list({run.folder: run for run in planned}.values())  # 1e-3 and 0.001 are one run
     if call.launcher is None:
         train_here(runs)
     elif not TrainSweep(runs, call.launcher).run():
         console.print("The jobs go on in Slurm; python -m mergerexp.status shows how they stand")
         return Done()
     is_recorded = complete_study(runs)
-    console.print(run_table(folders_of(runs)))
+    console.print(run_table([run.folder for run in runs]))
     all_done = show_failures(runs, call.launcher)
-    return Done(0 if all_done and is_recorded else 1, validation_errors(runs))
+    return Done(0 if all_done and is_recorded else 1, validation_errors(planned))
 
 
 def main() -> None:

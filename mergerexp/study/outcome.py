@@ -9,7 +9,7 @@ from mergerexp.config.launcher import Options
 from mergerexp.console import console
 from mergerexp.files import read_json
 from mergerexp.runs.sweep_folder import SweepFolder
-from mergerexp.study.plan import PlannedRun, folders_of, run_labels
+from mergerexp.study.plan import PlannedRun, run_labels
 from mergerexp.sweep.states import job_state
 from mergerexp.sweep.view import failure_table
 from mergerexp.tracking.pending import complete_records
@@ -59,7 +59,7 @@ def show_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:
     bool
         Whether all runs are done.
     """
-    folders, labels = folders_of(runs), run_labels(runs)
+    folders, labels = [run.folder for run in runs], run_labels(runs)
     if all(folder.is_done() for folder in folders):
         return True
     table = failure_table([job_state(folder, labels[folder.path]) for folder in folders])

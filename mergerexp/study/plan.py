@@ -81,18 +81,10 @@ class PlannedRun:
         write_json(self.folder.inputs, self.inputs)
 
 
-def folders_of(runs: Sequence[PlannedRun]) -> list[RunFolder]:
-    """Return the folders of runs, each once, since several cells may be the same run."""
-    return list(dict.fromkeys(run.folder for run in runs))
-
-
 def run_labels(runs: Sequence[PlannedRun]) -> dict[Path, str]:
     """Return what distinguishes each run from the others, by the path of its folder."""
-    distinct = list({run.folder: run for run in runs}.values())
-    return {
-        run.folder.path: label
-        for run, label in zip(distinct, cell_labels([run.overrides for run in distinct]), strict=True)
-    }
+    labels = cell_labels([run.overrides for run in runs])
+    return {run.folder.path: label for run, label in zip(runs, labels, strict=True)}
 
 
 class Planner:
@@ -133,11 +125,8 @@ class Planner:
         """
         cells = try_all(self._on_its_device, cells, attrgetter("label"))
         # The root of a colleague may be unwritable: runs that are done can be shown all the same.
-        unwritable = [
-            problem
-            for root in {cell.cfg.paths.root for cell in cells}
-            if (problem := _unwritable(Path(root)))
-        ]
+        roots = {Path(cell.cfg.paths.root) for cell in cells}
+        unwritable = [problem for root in roots if (problem := _unwritable(root))]
         if unwritable and not any(Path(cell.cfg.paths.runs).is_dir() for cell in cells):
             raise ConfigError("\n".join(unwritable))
         for file in {StoreFile.of(absolute_paths(cell.cfg).tracking.uri) for cell in cells}:

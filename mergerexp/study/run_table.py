@@ -35,10 +35,10 @@ def run_rows(folders: list[RunFolder]) -> pd.DataFrame:
         training, and a further column for every other setting that differs between the runs. Scores are
         missing if a run is not done.
     """
-    runs = pd.DataFrame([_row(folder) for folder in folders])
+    runs = pd.DataFrame([_row(folder) for folder in folders], columns=COLUMNS)
     settings = pd.DataFrame([_settings(folder) for folder in folders])
     differing = [column for column in settings if _differs(settings[column], runs)]
-    return pd.concat([runs.reindex(columns=COLUMNS), settings[differing]], axis=1)
+    return pd.concat([runs, settings[differing]], axis=1)
 
 
 def run_table(folders: list[RunFolder]) -> Table:
@@ -55,8 +55,6 @@ def run_table(folders: list[RunFolder]) -> Table:
         A row for each run; or, if some runs differ only in their fold, the mean over these runs and its
         standard error.
     """
-    if not folders:
-        return Table(title="no runs")
     runs = run_rows(folders)
     arm = [*ARM, *(str(column) for column in runs if column not in COLUMNS)]
     if len(runs.groupby(arm, dropna=False)) < len(runs):
@@ -109,7 +107,7 @@ def _differs(setting: pd.Series, runs: pd.DataFrame) -> bool:
     The settings of an initialisation are compared between the runs with this initialisation.
     """
     of_init = str(setting.name).startswith("init.")
-    groups = runs["init"].fillna("") if of_init and "init" in runs else pd.Series("", index=runs.index)
+    groups = runs["init"].fillna("") if of_init else pd.Series("", index=runs.index)
     return bool(setting.groupby(groups).nunique().max() > 1)
 
 

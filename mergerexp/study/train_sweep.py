@@ -18,7 +18,7 @@ from mergerexp.files import restored_on_error
 from mergerexp.runs.job_folder import FAILED, LOST
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.study.outcome import RERUN_ALL
-from mergerexp.study.plan import TARGET, PlannedRun, folders_of, run_labels
+from mergerexp.study.plan import TARGET, PlannedRun, run_labels
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.runner import Interrupted, make_scheduler, submit_jobs, wait_for_jobs
 from mergerexp.sweep.slurm_queue import refuse_jobs_in_slurm
@@ -33,15 +33,14 @@ class TrainSweep:
     Parameters
     ----------
     runs
-        The runs in the order of the command line.
+        The runs in the order of the command line, each once.
     options
         The options of the launcher.
     """
 
     def __init__(self, runs: Sequence[PlannedRun], options: Options) -> None:
-        self.options = options
-        self.runs = list({run.folder: run for run in runs}.values())  # 1e-3 and 0.001 are one run
-        self.folders = folders_of(runs)
+        self.runs, self.options = runs, options
+        self.folders = [run.folder for run in runs]
         self.sweeps = Path(self.runs[0].cfg.paths.sweeps)
         self.folder = SweepFolder.of(self.sweeps, self.folders)
 
@@ -91,13 +90,8 @@ class TrainSweep:
         active = [run for run in self.runs if run.folder in under_way]
         new = [run for run in self.runs if run.folder not in under_way and self._is_to_start(run)]
         done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
-        log.info(
-            "sweep %s: %s, %d done before, %d to start",
-            self.folder.name,
-            amount(len(self.runs), "run"),
-            done,
-            len(new),
-        )
+        title, number = f"sweep {self.folder.name}", amount(len(self.runs), "run")
+        log.info("%s: %s, %d done before, %d to start", title, number, done, len(new))
         begun = [run.folder for run in new if run.folder.status()]
         files = [file for run in begun for file in (run.config, run.inputs, run.again, run.submission)]
         with restored_on_error(files):
@@ -108,7 +102,6 @@ class TrainSweep:
             new.sort(key=lambda run: -run.cost)  # a long run must not be the last one to start
             submit_jobs(scheduler, _jobs(new), _jobs(active))
         try:
-            title = f"sweep {self.folder.name}"
             wait_for_jobs(scheduler, _jobs([*new, *active]), run_labels(self.runs), title)
         except Interrupted as interrupted:
             again = RERUN_ALL if self.options.rerun == "all" else ""
