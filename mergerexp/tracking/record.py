@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 IDENTITY = "mergerexp.fingerprint"
 HASH = "mergerexp.sha256."  # a tag for each artifact begins so, and goes on with the name of its file
 SWEEP = "mergerexp.sweep."  # a tag for each sweep of the run begins so, and goes on with the sweep's id
-STATE = ("mergerexp.state", "mergerexp.error")  # tags with the state of the run and its error
 PER_BATCH = 900  # metrics that are sent at once; MLflow accepts 1000
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
 
@@ -81,22 +80,20 @@ def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, 
     """Return the note of what was sent to this store, after creating the run there if it has none."""
     store = {"uri": uri, "experiment": tracking.experiment}
     note = folder.note()
-    if {key: note.get(key) for key in store} != store:
-        note = {**store, "run_id": None, "rows": 0, "closed": None}
-    if note.pop("superseded", False) and _has_run(client, note["run_id"]):  # the run has begun anew
-        client.delete_run(note["run_id"])  # so that it has one record; MLflow can restore the other one
-    elif note["run_id"] is not None and not _has_run(client, note["run_id"]):
-        log.warning("%s is no longer in MLflow: it is recorded anew", folder.name)
-    if not _has_run(client, note["run_id"]):
-        note = {**store, "run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
-        write_json(folder.note_file, note)
+    if note.items() >= store.items():
+        if not _has_run(client, note["run_id"]):
+            log.warning("%s is no longer in MLflow: it is recorded anew", folder.name)
+        elif note.get("superseded"):  # the run has begun anew
+            client.delete_run(note["run_id"])  # so that it has one record; MLflow can restore the other one
+        else:
+            return note
+    note = {**store, "run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
+    write_json(folder.note_file, note)
     return note
 
 
-def _has_run(client: MlflowClient, run_id: str | None) -> bool:
+def _has_run(client: MlflowClient, run_id: str) -> bool:
     """Tell whether the store has a run that nobody has deleted."""
-    if run_id is None:
-        return False
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
@@ -225,9 +222,8 @@ def _caveats(folder: RunFolder, metrics: dict[str, float]) -> list[RunTag]:
     """Return a tag with the caveats about how training ended, if there are any."""
     trainer = folder.read_config().trainer
     found = caveats(metrics, trainer.max_epochs, trainer.patience)
-    return (
-        [RunTag("mergerexp.caveat", "; ".join(f"{name}: {MEANS[name]}" for name in found))] if found else []
-    )
+    text = "; ".join(f"{name}: {MEANS[name]}" for name in found)
+    return [RunTag("mergerexp.caveat", text)] if found else []
 
 
 def log_file(client: MlflowClient, run_id: str, path: Path) -> None:
@@ -249,4 +245,4 @@ def log_file(client: MlflowClient, run_id: str, path: Path) -> None:
 
 
 def _state_tags(state: str, error: str) -> list[RunTag]:
-    return [RunTag(key, value) for key, value in zip(STATE, (state, error[:5000]), strict=True)]
+    return [RunTag("mergerexp.state", state), RunTag("mergerexp.error", error[:5000])]

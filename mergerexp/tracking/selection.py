@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from mergerexp.tracking.record import IDENTITY, SWEEP
 from mergerexp.tracking.store import SYNC
 
 # The settings that every run must have, and the types to which their texts are converted.
-REQUIRED = {"subset": float, "fold": int, "seed": int, "split.folds": int}
+REQUIRED = {"subset": float, "seed": int, "fold": int, "split.folds": int}
 
 
 @dataclass(frozen=True)
@@ -63,28 +62,21 @@ def runs_with_setting(runs: Sequence[Run], key: str, value: Any) -> list[Run]:
     UserError
         If there is no such run.
     """
-
-    def value_in(run: Run) -> str | None:
-        if key.startswith("tags."):
-            return run.data.tags.get(key.removeprefix("tags."))
-        return run.data.params.get(key)
-
-    known = {present for run in runs if (present := value_in(run)) is not None}
+    is_tag, name = key.startswith("tags."), key.removeprefix("tags.")
+    entries = [(run, run.data.tags if is_tag else run.data.params) for run in runs]
+    known = [(run, values[name]) for run, values in entries if name in values]
     if not known:
-        what = "such a tag in MLflow"
-        if not key.startswith("tags."):
-            what = "such a setting; the keys are those of a run's config.yaml"
-        raise UserError(f"where.{key}: no run has {what}")
+        setting = "such a setting; the keys are those of a run's config.yaml"
+        raise UserError(f"where.{key}: no run has {'such a tag in MLflow' if is_tag else setting}")
     wanted = value if isinstance(value, list) else [value]
     for one in wanted:
-        if not any(_is_same(present, one) for present in known):
-            raise UserError(f"where.{key}={one}: no such run; there are {', '.join(sorted(known))}")
-    return [run for run in runs if any(_is_same(value_in(run), one) for one in wanted)]
+        if not any(_is_same(present, one) for _, present in known):
+            there = ", ".join(sorted({present for _, present in known}))
+            raise UserError(f"where.{key}={one}: no such run; there are {there}")
+    return [run for run, present in known if any(_is_same(present, one) for one in wanted)]
 
 
-def _is_same(present: str | None, wanted: Any) -> bool:
-    if present is None:
-        return False
+def _is_same(present: str, wanted: Any) -> bool:
     try:
         return float(present) == float(wanted)
     except (TypeError, ValueError):
@@ -118,18 +110,16 @@ def select(found: Sequence[Run]) -> tuple[pd.DataFrame, list[Gap]]:
     comparable = []
     for run in ours:
         shared = dict(_shared_items(run))
-        differs = [f"{key}={value}" for key, value in shared.items() if reference.get(key) != value]
-        if differs:
-            what = f"{_title(run)} has {', '.join(differs)}; {_instead(reference, differs)}"
-            gaps.append(Gap("foreign", what))
+        differing = [key for key, value in shared.items() if reference.get(key) != value]
+        if differing:
+            has, instead = (
+                ", ".join(f"{key}={settings.get(key)}" for key in differing)
+                for settings in (shared, reference)
+            )
+            gaps.append(Gap("foreign", f"{_title(run)} has {has}; the study has {instead}"))
         else:
             comparable.append(run)
     return _newest_of_each_cell(_rows(comparable), gaps)
-
-
-def _instead(reference: Mapping[str, str], differs: Sequence[str]) -> str:
-    keys = [each.partition("=")[0] for each in differs]
-    return "the study has " + ", ".join(f"{key}={reference.get(key)}" for key in keys)
 
 
 def _is_ours(run: Run) -> bool:
@@ -156,9 +146,7 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
     rows = [
         {
             "arm": arm,
-            "subset": float(run.data.params["subset"]),
-            "seed": int(run.data.params["seed"]),
-            "fold": int(run.data.params["fold"]),
+            **{key: number(run.data.params[key]) for key, number in REQUIRED.items()},
             "n_train": int(run.data.metrics.get("train/n_balanced", 0)),
             "run_id": run.info.run_id,
             "run_name": run.info.run_name,
@@ -170,7 +158,6 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
             "commit": run.data.tags.get("mergerexp.git.commit"),
             "device": run.data.tags.get("mergerexp.device"),
             "error": run.data.tags.get("mergerexp.error", ""),
-            "folds": int(run.data.params["split.folds"]),
         }
         for run, arm in zip(runs, arms, strict=True)
     ]
@@ -206,7 +193,7 @@ def _newest_of_each_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFr
         raise UserError("\n".join(["none of the chosen runs is finished:", *map(str, gaps), SYNC]))
     order = ["arm", "subset", "seed", "fold"]
     runs = pd.DataFrame(kept).sort_values(order, ascending=[True, False, True, True])
-    return runs.drop(columns=["status", "error", "folds"]).reset_index(drop=True), gaps
+    return runs.drop(columns=["status", "error", "split.folds"]).reset_index(drop=True), gaps
 
 
 def _grid(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -217,15 +204,14 @@ def _grid(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """
     sizes = {arm: set(group["subset"]) for arm, group in rows.groupby("arm")}
     studied = set().union(*(subsets for subsets in sizes.values() if len(subsets) > 1))
-    folds = range(int(rows["folds"].max()))
-    cells = []
-    for arm, group in rows.groupby("arm"):
-        expected = studied if len(sizes[arm]) > 1 else sizes[arm]
-        for subset, fold, seed in itertools.product(
-            sorted(expected, reverse=True), folds, sorted(set(group["seed"]))
-        ):
-            cells.append({"arm": arm, "subset": subset, "fold": fold, "seed": seed})
-    return cells
+    folds = range(int(rows["split.folds"].max()))
+    return [
+        {"arm": arm, "subset": subset, "fold": fold, "seed": seed}
+        for arm, group in rows.groupby("arm")
+        for subset in sorted(studied if len(sizes[arm]) > 1 else sizes[arm], reverse=True)
+        for fold in folds
+        for seed in sorted(set(group["seed"]))
+    ]
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:

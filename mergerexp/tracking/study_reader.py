@@ -109,16 +109,13 @@ class StudyReader:
         check = ConsistencyCheck()
         parts, gaps = [], list(study.gaps)
         for run in records(study.runs):
-            found = content[run["run_id"]]
-            if isinstance(found, Exception):
-                problem: str | None = describe(found)
+            found, metrics = content[run["run_id"]], study.metrics[run["run_id"]]
+            problem = describe(found) if isinstance(found, Exception) else check.problem(run, found, metrics)
+            if problem is None:
+                cell = {key: run[key] for key in ("arm", "subset", "n_train", "seed", "fold")}
+                parts.append(found.assign(**cell))
             else:
-                problem = check.problem(run, found, study.metrics[run["run_id"]])
-            if problem is not None:
                 gaps.append(Gap("damaged", f"{run_title(run)}: {problem}"))
-                continue
-            cell = {key: run[key] for key in ("arm", "subset", "n_train", "seed", "fold")}
-            parts.append(found.assign(**cell))
         if not parts:
             raise UserError("\n".join(["no run has predictions that can be read:", *map(str, gaps), SYNC]))
         predictions = pd.concat(parts, ignore_index=True)
@@ -238,11 +235,9 @@ class StudyReader:
 
     def _search(self, experiment_id: str) -> list[Run]:
         """Return all runs of an experiment, which MLflow delivers in pages."""
-        found: list[Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs([experiment_id], max_results=1000, page_token=token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
+        page = self._client.search_runs([experiment_id])
+        found = list(page)
+        while page.token:
+            page = self._client.search_runs([experiment_id], page_token=page.token)
+            found += page
+        return found
