@@ -81,9 +81,7 @@ class JobFolder:
 
     def is_held(self) -> bool:
         """Tell whether a process of this machine is working on the job."""
-        if not (self.path / ".lock").exists():
-            return False
-        return is_locked(self.lock())
+        return (self.path / ".lock").exists() and is_locked(self.lock())
 
     def is_ours(self) -> bool:
         """Tell whether the status of the job, or else its folder, belongs to this user or does not exist."""

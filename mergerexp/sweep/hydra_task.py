@@ -8,7 +8,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cloudpickle
 from hydra.core.hydra_config import HydraConfig
@@ -57,9 +56,7 @@ def launch(
         completed, without a value.
     """
     setup_globals()
-    folder.mkdir(parents=True, exist_ok=True)
     scheduler = make_scheduler(options, folder.absolute(), code=None)
-    Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = []
     labels: dict[Path, str] = {}
     for number, overrides in enumerate(job_overrides, first):
@@ -114,6 +111,6 @@ def _returned(folder: JobFolder, waited: bool) -> JobReturn:
         return result
     result = JobReturn(status=JobStatus.FAILED if waited else JobStatus.COMPLETED)
     if waited:
-        status: dict[str, Any] = folder.status()
+        status = folder.status()
         result.return_value = RuntimeError(f"{folder.path}: {status.get('state')}, {status.get('error')}")
     return result

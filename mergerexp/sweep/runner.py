@@ -18,7 +18,7 @@ from mergerexp.sweep.job import Job
 from mergerexp.sweep.local import Local
 from mergerexp.sweep.slurm import Slurm
 from mergerexp.sweep.states import all_over, job_state
-from mergerexp.sweep.view import View
+from mergerexp.sweep.view import view
 
 log = logging.getLogger(__name__)
 
@@ -111,14 +111,14 @@ def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[Path, 
     folders = [JobFolder(path) for path in labels if path in paths]
     with _sigterm_as_ctrl_c():
         try:
-            with View(title) as view:
+            with view(title) as show:
                 while True:
                     scheduler.poll()
                     states = [
                         job_state(folder, labels[folder.path], in_queue=scheduler.in_queue(folder))
                         for folder in folders
                     ]
-                    view.show(states)
+                    show(states)
                     if all_over(states) and scheduler.idle():
                         break
                     time.sleep(scheduler.interval_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -83,39 +83,41 @@ def failure_table(states: Sequence[JobState]) -> Table | None:
     return table
 
 
-class View:
-    """Shows the states of jobs while a sweep goes on.
+@contextlib.contextmanager
+def view(title: str) -> Iterator[Callable[[Sequence[JobState]], None]]:
+    """Show the states of jobs while a sweep goes on, as a table on a terminal and elsewhere as log lines.
 
     Parameters
     ----------
     title
         The title of the table or the beginning of each log line.
+
+    Yields
+    ------
+    callable
+        The function that brings what is shown up to date.
     """
+    if not console.is_terminal:
+        yield _Log(title).show
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+
+        def show(states: Sequence[JobState]) -> None:
+            # Running jobs come first, since the table of a long sweep is taller than the screen.
+            ordered = sorted(states, key=lambda each: (each.state != RUNNING, each.state in (QUEUED, DONE)))
+            live.update(state_table(ordered, title), refresh=True)
+
+        yield show
+
+
+class _Log:
+    """Logs each failure once, and from time to time how many jobs are in each state."""
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self._live: Live | None = None
         self._last_line, self._reported, self._next = "", set[str](), 0.0
 
-    def __enter__(self) -> View:
-        if console.is_terminal:
-            self._live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
-            self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
     def show(self, states: Sequence[JobState]) -> None:
-        """Bring what is shown up to date."""
-        if self._live is not None:
-            # Running jobs come first, since the table of a long sweep is taller than the screen.
-            ordered = sorted(
-                states, key=lambda state: (state.state != RUNNING, state.state in (QUEUED, DONE))
-            )
-            self._live.update(state_table(ordered, self.title), refresh=True)
-            return
         for state in states:
             if state.state in (FAILED, LOST) and state.name not in self._reported:
                 self._reported.add(state.name)
