@@ -81,7 +81,7 @@ def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
         console.print(f"{amount(slurm_queue.cancel(folders), 'Slurm job')} cancelled{stopped}")
 
     def read_states() -> list[JobState]:
-        return collect(folders, labels, sweep.is_looked_after())
+        return collect(folders, labels, sweep.is_held())
 
     title = f"sweep {sweep.name}"
     states = watch(console, title, read_states) if args.watch else read_states()

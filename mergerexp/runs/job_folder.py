@@ -45,7 +45,34 @@ class File:
 
 
 @dataclass(frozen=True)
-class JobFolder:
+class LockedFolder:
+    """A folder that one process at a time works on.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, which is the name or id of what it is about."""
+        return self.path.name
+
+    def lock(self) -> FileLock:
+        """Return the lock of the folder, which the system releases when the process that holds it dies."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock")
+
+    def is_held(self) -> bool:
+        """Tell whether a process that this machine knows of holds the lock."""
+        return (self.path / ".lock").exists() and is_locked(self.lock())
+
+
+@dataclass(frozen=True)
+class JobFolder(LockedFolder):
     """The folder of one job of a sweep.
 
     Attributes
@@ -63,25 +90,10 @@ class JobFolder:
         results of the job are what they were.
     """
 
-    path: Path
     submission = File("submission.json")
     traceback = File("traceback.txt")
     again = File("again.json")
     status_file = File("status.json")
-
-    @property
-    def name(self) -> str:
-        """The name of the folder, which is the name of the job."""
-        return self.path.name
-
-    def lock(self) -> FileLock:
-        """Return the lock of the job, which the system releases when the process that holds it dies."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock")
-
-    def is_held(self) -> bool:
-        """Tell whether a process of this machine is working on the job."""
-        return (self.path / ".lock").exists() and is_locked(self.lock())
 
     def is_ours(self) -> bool:
         """Tell whether the status of the job, or else its folder, belongs to this user or does not exist."""

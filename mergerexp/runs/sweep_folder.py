@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from mergerexp.errors import UserError, explain
-from mergerexp.files import is_locked, read_json, write_json
+from mergerexp.files import read_json, write_json
 from mergerexp.hashing import digest
+from mergerexp.runs.job_folder import LockedFolder
 from mergerexp.runs.provenance import command_line
 from mergerexp.runs.run_folder import RunFolder
 
@@ -28,16 +27,15 @@ RUN = {"folder", "overrides"}
 
 
 @dataclass(frozen=True)
-class SweepFolder:
+class SweepFolder(LockedFolder):
     """The folder ``sweeps/<id>/`` with the list of runs, and the scripts and logs of their Slurm jobs.
 
     Attributes
     ----------
     path
-        The folder, whose name is a hash of the names of the runs.
+        The folder, whose name is a hash of the names of the runs. The process that looks after the sweep
+        holds its lock.
     """
-
-    path: Path
 
     @classmethod
     def of(cls, sweeps: Path, runs: Sequence[RunFolder]) -> SweepFolder:
@@ -51,11 +49,6 @@ class SweepFolder:
             The runs of the sweep.
         """
         return cls(sweeps / digest(sorted(run.name for run in runs), 8))
-
-    @property
-    def name(self) -> str:
-        """The id of the sweep."""
-        return self.path.name
 
     def write(self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]]) -> None:
         """Write the list of runs.
@@ -108,9 +101,8 @@ class SweepFolder:
             If ``sweep.json`` can't be read.
         """
         runs = self.read()["runs"]
-        return [RunFolder(self._root / run["folder"]) for run in runs], [
-            " ".join(run["overrides"]) for run in runs
-        ]
+        folders = [RunFolder(self._root / run["folder"]) for run in runs]
+        return folders, [" ".join(run["overrides"]) for run in runs]
 
     @property
     def _root(self) -> Path:
@@ -119,11 +111,6 @@ class SweepFolder:
     def _relative(self, run: Path) -> str:
         run = run.absolute()
         return str(run.relative_to(self._root) if run.is_relative_to(self._root) else run)
-
-    def lock(self) -> FileLock:
-        """Return the lock, which the process that looks after the sweep holds."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / ".lock")
 
     def stop_launcher(self) -> bool:
         """Send SIGTERM to the process of this machine that looks after the sweep, if there is one.
@@ -136,16 +123,12 @@ class SweepFolder:
             Whether the signal was sent.
         """
         launcher = self.read()["launcher"]
-        if launcher["host"] != platform.node() or not self.is_looked_after():
+        if launcher["host"] != platform.node() or not self.is_held():
             return False
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(launcher["pid"], signal.SIGTERM)
             return True
         return False
-
-    def is_looked_after(self) -> bool:
-        """Tell whether a process that this machine knows of looks after the sweep."""
-        return is_locked(self.lock())
 
 
 def find_sweeps(sweeps: Path) -> list[SweepFolder]:

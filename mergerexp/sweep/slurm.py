@@ -37,18 +37,8 @@ LEAVE_S = 120.0  # for jobs that are over to leave the queue
 GRACE_S = 10.0  # a job that left the queue has so long to write its final state
 MAX_RESUBMISSIONS = 1000  # of a job that ended through no fault of its own
 # sbatch prefers SBATCH_ variables to what the batch script says. These say something that the script says.
-IN_SCRIPT = {
-    "JOB_NAME",
-    "ARRAY_INX",
-    "TIMELIMIT",
-    "SIGNAL",
-    "OUTPUT",
-    "ERROR",
-    "OPEN_MODE",
-    "NO_REQUEUE",
-    "WAIT",
-}
-IN_SCRIPT |= {"MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU"}
+IN_SCRIPT = {"JOB_NAME", "ARRAY_INX", "TIMELIMIT", "SIGNAL", "NO_REQUEUE", "WAIT"}
+IN_SCRIPT |= {"OUTPUT", "ERROR", "OPEN_MODE", "MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU"}
 # These variables describe the site, not a job.
 SITE = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"}
 
@@ -115,7 +105,7 @@ class Slurm:
         return [
             folder
             for folder, sweep in zip(found, sweeps, strict=True)
-            if sweep.path == self.folder or not sweep.is_looked_after()
+            if sweep.path == self.folder or not sweep.is_held()
         ]
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -203,8 +193,7 @@ class Slurm:
                 self._left_at.pop(folder, None)
             elif time.monotonic() - self._left_at.setdefault(folder, time.monotonic()) >= GRACE_S:
                 vanished.append(folder)
-        if vanished:
-            self._resubmit_or_end(vanished)
+        self._resubmit_or_end(vanished)
 
     def _resubmit_or_end(self, vanished: Sequence[JobFolder]) -> None:
         """Submit the jobs that the site ended again, and write the final state of the others."""

@@ -91,24 +91,24 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
     # The queue is asked first, since a job writes its final state before it leaves the queue.
     queued = slurm_queue.queue(folders)
     in_queue, ids = slurm_queue.find_jobs(folders, queued), slurm_queue.job_ids(folders)
-    states = [
-        job_state(folder, label, ids.get(folder), in_queue.get(folder))
+    states = {
+        folder: job_state(folder, label, ids.get(folder), in_queue.get(folder))
         for folder, label in zip(folders, labels, strict=True)
-    ]
+    }
     unclear = [
-        i
-        for i, (folder, state) in enumerate(zip(folders, states, strict=True))
+        folder
+        for folder, state in states.items()
         if state.state in (QUEUED, RUNNING, "new") and folder not in in_queue and not folder.is_held()
     ]
-    reasons = slurm_queue.accounting([folders[i] for i in unclear if folders[i] in ids])
-    for i in unclear:
-        folder, state = folders[i], states[i]
+    reasons = slurm_queue.accounting(unclear)
+    for folder in unclear:
+        state = states[folder]
         if folder in ids:
             reason = reasons.get(folder)
             if queued is None or (reason is None and not folder.is_ours()):
                 continue  # Slurm does not answer, or hides the jobs of others: what the job wrote is believed
             if looked_after and slurm_queue.ended_by_site(folder, reason):
-                states[i] = replace(state, state=QUEUED)  # it will be submitted again
+                states[folder] = replace(state, state=QUEUED)  # it will be submitted again
                 continue
             if reason is None and not slurm_queue.is_cancelled(folder):
                 silence_s = time.time() - slurm_queue.last_activity(folder, ids[folder])
@@ -123,8 +123,8 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
             final, error = STOPPED, "not started"
         else:
             final, error = LOST, "its process is gone"
-        states[i] = replace(state, state=final, error=error)
-    return states
+        states[folder] = replace(state, state=final, error=error)
+    return list(states.values())
 
 
 def counts(states: Sequence[JobState]) -> str:
