@@ -20,7 +20,7 @@ from mergerexp.config.launcher import Options
 from mergerexp.files import written
 from mergerexp.runs.job_folder import DONE, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.runner import make_scheduler, run_jobs
+from mergerexp.sweep.runner import make_scheduler, submit_jobs, wait_for_jobs
 
 TARGET = "mergerexp.sweep.hydra_task:run_saved"
 
@@ -74,7 +74,8 @@ def launch(
             cloudpickle.dump(state, file)
         jobs.append(Job(TARGET, job.path))
         labels[job.path] = " ".join(overrides)
-    run_jobs(scheduler, jobs, [], labels, str(config.hydra.job.name))
+    submit_jobs(scheduler, jobs, [])
+    wait_for_jobs(scheduler, jobs, labels, str(config.hydra.job.name))
     return [_returned(job.folder, scheduler.waits) for job in jobs]
 
 
@@ -86,8 +87,7 @@ def run_saved(path: Path) -> None:
     path
         The folder of the job.
     """
-    with (path / "call.pkl").open("rb") as file:
-        call = pickle.load(file)  # `launch` wrote it, for the same user
+    call = pickle.loads((path / "call.pkl").read_bytes())  # `launch` wrote it, for the same user
     setup_globals()
     Singleton.set_state(call["singletons"])
     result = run_job(
@@ -106,9 +106,8 @@ def run_saved(path: Path) -> None:
 def _returned(folder: JobFolder, waited: bool) -> JobReturn:
     saved = folder.path / "return.pkl"
     if saved.is_file():
-        with saved.open("rb") as file:
-            result: JobReturn = pickle.load(file)
-        return result
+        returned: JobReturn = pickle.loads(saved.read_bytes())
+        return returned
     result = JobReturn(status=JobStatus.FAILED if waited else JobStatus.COMPLETED)
     if waited:
         status = folder.status()

@@ -47,14 +47,6 @@ def make_scheduler(options: Options, folder: Path, code: Path | None) -> Schedul
     return Local(options, code) if isinstance(options, LocalOptions) else Slurm(options, folder, code)
 
 
-def run_jobs(
-    scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job], labels: dict[Path, str], title: str
-) -> None:
-    """Submit jobs and wait for them; see `submit_jobs` and `wait_for_jobs`."""
-    submit_jobs(scheduler, new, active)
-    wait_for_jobs(scheduler, [*new, *active], labels, title)
-
-
 def submit_jobs(scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job]) -> None:
     """Submit jobs; after an error, their states are as they were.
 

@@ -14,7 +14,7 @@ from mergerexp.config.launcher import SlurmOptions
 from mergerexp.config.paths import conf_dir
 from mergerexp.runs.job_folder import RUNNING, JobFolder
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.runner import run_jobs
+from mergerexp.sweep.runner import submit_jobs, wait_for_jobs
 from mergerexp.sweep.slurm import Slurm
 from tests.sweep.tasks import TARGET
 
@@ -32,7 +32,9 @@ def run(folders: list[JobFolder], **changed: object) -> None:
     under_way = slurm.active(folders)
     new = [Job(TARGET, folder.path) for folder in folders if folder not in under_way]
     active = [Job(TARGET, folder.path) for folder in folders if folder in under_way]
-    run_jobs(slurm, new, active, {folder.path: folder.name for folder in folders}, "test")
+    submit_jobs(slurm, new, active)
+    labels = {folder.path: folder.name for folder in folders}
+    wait_for_jobs(slurm, [*new, *active], labels, "test")
 
 
 def sweep_of(folders: list[JobFolder]) -> Path:

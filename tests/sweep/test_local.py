@@ -15,7 +15,7 @@ from mergerexp.files import read_json
 from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.local import Local
-from mergerexp.sweep.runner import Interrupted, run_jobs
+from mergerexp.sweep.runner import Interrupted, submit_jobs, wait_for_jobs
 from mergerexp.sweep.snapshot import snapshot
 from tests.conftest import REPOSITORY
 from tests.sweep.tasks import TARGET, make
@@ -35,7 +35,8 @@ def run(folders: list[JobFolder], n_jobs: int = 2) -> Local:
     new = [Job(TARGET, folder.path) for folder in folders if folder not in under_way]
     active = [Job(TARGET, folder.path) for folder in folders if folder in under_way]
     labels = {folder.path: folder.name for folder in folders}
-    run_jobs(local, new, active, labels, "test")
+    submit_jobs(local, new, active)
+    wait_for_jobs(local, [*new, *active], labels, "test")
     return local
 
 
@@ -99,11 +100,11 @@ def test_the_copy_of_the_code_is_what_runs(tmp_path, monkeypatch):
     code = snapshot(tmp_path / "sweeps")
     script = (
         "from pathlib import Path; from mergerexp.sweep.local import Local; "
-        "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import run_jobs; "
+        "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import submit_jobs, wait_for_jobs; "
         "from mergerexp.config.launcher import LocalOptions; "
         f"job = Job('tests.sweep.tasks:where_from', Path({str(folder.path)!r})); "
         f"local = Local(LocalOptions(n_jobs=1, rerun='failed'), Path({str(code)!r})); "
-        "run_jobs(local, [job], [], {job.folder.path: 'job'}, 'test')"
+        "submit_jobs(local, [job], []); wait_for_jobs(local, [job], {job.folder.path: 'job'}, 'test')"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     assert read_json(folder.path / "from.json") == str(code / "mergerexp")
@@ -119,11 +120,12 @@ def test_ctrl_c_of_a_terminal_before_the_first_job_is_there(tmp_path):
     folder = make(tmp_path, "job", steps=1)
     script = (
         "from pathlib import Path; from mergerexp.sweep.local import Local; "
-        "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import Interrupted, run_jobs; "
-        "from mergerexp.config.launcher import LocalOptions\n"
+        "from mergerexp.sweep.job import Job; from mergerexp.config.launcher import LocalOptions; "
+        "from mergerexp.sweep.runner import Interrupted, submit_jobs, wait_for_jobs\n"
         f"job = Job('slowly:task', Path({str(folder.path)!r}))\n"
         "local = Local(LocalOptions(n_jobs=1, rerun='failed'), None)\n"
-        "try: run_jobs(local, [job], [], {job.folder.path: 'job'}, 'test')\n"
+        "submit_jobs(local, [job], [])\n"
+        "try: wait_for_jobs(local, [job], {job.folder.path: 'job'}, 'test')\n"
         "except Interrupted as interrupted: print(interrupted)"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
