@@ -219,10 +219,9 @@ def _has_locks(folder: Path) -> bool:
     with (
         warnings.catch_warnings(action="ignore"),
         TemporaryDirectory(dir=folder, prefix=".locks-") as scratch,
+        FileLock(Path(scratch) / "lock") as lock,
     ):
-        lock = FileLock(Path(scratch) / "lock")
-        with lock:
-            return not isinstance(lock, SoftFileLock)  # this is used where there are no locks
+        return not isinstance(lock, SoftFileLock)  # this is used where there are no locks
 
 
 def _data_key(cfg: TrainConfig) -> str:

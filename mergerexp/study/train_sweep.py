@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import filelock
@@ -59,33 +58,30 @@ class TrainSweep:
         """
         try:
             # The timeout is for the status verb, which holds the lock for a moment to see whether it is free.
-            with self._allow_to_show_done_runs(), self.folder.lock().acquire(timeout=2):
+            with self.folder.lock().acquire(timeout=2):
                 self._run()
         except filelock.Timeout:
             raise UserError(
                 f"another process looks after sweep {self.folder.name}; watch it with "
                 "python -m mergerexp.status --watch"
             ) from None
-        waits = not isinstance(self.options, SlurmOptions) or self.options.wait
-        return waits or all(folder.is_done() for folder in self.folders)
-
-    @contextlib.contextmanager
-    def _allow_to_show_done_runs(self) -> Iterator[None]:
-        """Ignore that the folder of the sweep can't be written, if all runs are done and are only shown."""
-        try:
-            yield
-        except PermissionError as error:
+        except PermissionError as error:  # runs that are all done can be shown where nothing can be written
             if self.options.rerun == "all" or not all(folder.is_done() for folder in self.folders):
                 raise
             log.info("%s, all done before (%s)", amount(len(self.runs), "run"), explain(error))
+        waits = not isinstance(self.options, SlurmOptions) or self.options.wait
+        return waits or all(folder.is_done() for folder in self.folders)
 
     def _run(self) -> None:
         self.folder.write(self.folders, differences([run.overrides for run in self.runs]))
         scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
-        if isinstance(self.options, SlurmOptions):
-            self._warn_of_sqlite()
-        else:
+        if not isinstance(self.options, SlurmOptions):
             refuse_jobs_in_slurm(self.folders)
+        elif str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
+            log.warning(
+                "An SQLite file on a shared file system may lock up: use tracking=server, or tracking=none "
+                "and later MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
+            )
         under_way = scheduler.active(self.folders)
         active = [run for run in self.runs if run.folder in under_way]
         new = [run for run in self.runs if run.folder not in under_way and self._is_to_start(run)]
@@ -106,13 +102,6 @@ class TrainSweep:
         except Interrupted as interrupted:
             again = RERUN_ALL if self.options.rerun == "all" else ""
             raise Interrupted(f"{interrupted}{again}") from None
-
-    def _warn_of_sqlite(self) -> None:
-        if str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
-            log.warning(
-                "An SQLite file on a shared file system may lock up: use tracking=server, or tracking=none "
-                "and later MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
-            )
 
     def _is_to_start(self, run: PlannedRun) -> bool:
         """Tell whether a run that is not under way is to be started, by its state and the options."""

@@ -99,9 +99,8 @@ def _distinguish(base: str, arms: Sequence[RunSettings]) -> list[str]:
     keys = sorted({key for arm in arms for key in arm}, key=lambda key: (key not in MOST_DISTINCTIVE, key))
     names = [base] * len(arms)
     for key in keys:
-        longer = [
-            f"{name}, {_setting_text(key, arm.get(key, '-'))}" for name, arm in zip(names, arms, strict=True)
-        ]
+        texts = [_setting_text(key, arm.get(key, "-")) for arm in arms]
+        longer = [f"{name}, {text}" for name, text in zip(names, texts, strict=True)]
         if len(set(longer)) > len(set(names)):
             names = longer
     return names

@@ -195,11 +195,9 @@ class StoreFile:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection to the file; raise errors that somebody has to mend as StoreError."""
-        mode = "rw" if self.is_writable() else "ro"
+        address = f"{self.path.as_uri()}?mode={'rw' if self.is_writable() else 'ro'}"
         try:
-            with closing(
-                sqlite3.connect(f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=BUSY_S)
-            ) as database:
+            with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S)) as database:
                 yield database
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # other bits say more about the error

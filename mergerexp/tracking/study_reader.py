@@ -132,8 +132,7 @@ class StudyReader:
             If MLflow does not answer.
         """
         with self._answering():
-            found = [file.path for file in self._client.list_artifacts(run_id)]
-        return name in found
+            return name in [file.path for file in self._client.list_artifacts(run_id)]
 
     def check_writable(self) -> None:
         """Refuse a store in a file where nothing can be kept with the runs.
@@ -200,10 +199,7 @@ class StudyReader:
                     raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
                 return run_id, error
 
-        with (
-            ThreadPoolExecutor(DOWNLOADS) as pool,
-            ProgressReport(f"reading {name}", len(runs)) as progress,
-        ):
+        with ThreadPoolExecutor(DOWNLOADS) as pool, ProgressReport(f"reading {name}", len(runs)) as progress:
             content = {}
             for run_id, value in pool.map(fetch, runs["run_id"]):
                 content[run_id] = value
