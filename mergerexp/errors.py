@@ -178,18 +178,18 @@ def try_all(
         items have the same mistake.
     """
     results: list[Result] = []
-    mistakes: list[tuple[str, str]] = []
+    mistakes: list[tuple[str, UserError]] = []
     for item in items:
         try:
             results.append(do(item))
         except UserError as mistake:
-            mistakes.append((label(item) if label else "", str(mistake)))
+            mistakes.append((label(item) if label else "", mistake))
     if not mistakes:
         return results
-    reasons = dict.fromkeys(reason for _, reason in mistakes)
-    if label is None or (len(reasons) == 1 and not results):
-        raise ConfigError("\n".join(reasons))
-    raise ConfigError("\n".join(_labelled(name, line) for name, all in mistakes for line in all.splitlines()))
+    lines = list(dict.fromkeys(str(mistake) for _, mistake in mistakes))
+    if label is not None and (len(lines) > 1 or results):
+        lines = [_labelled(name, line) for name, mistake in mistakes for line in str(mistake).splitlines()]
+    raise ConfigError("\n".join(lines)) from mistakes[0][1]
 
 
 def _labelled(name: str, mistake: str) -> str:

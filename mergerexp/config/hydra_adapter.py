@@ -29,13 +29,14 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mergerexp.config.keys import form_of, walk, who_has
 from mergerexp.config.launcher import SCHEMAS
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.validate import validate
 from mergerexp.environment import environment
-from mergerexp.errors import ConfigError
+from mergerexp.errors import ConfigError, describe
 
 VERSION_BASE = "1.3"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: errors are raised, not printed
@@ -182,7 +183,7 @@ def compose_with_hydra(
             cfg = compose(args.config_name or config_name, overrides, return_hydra_config=True)
             loader = GlobalHydra.instance().config_loader()
             options = {group: loader.get_group_options(group) for group in cfg.hydra.runtime.choices}
-    except Exception as error:  # as in `run_hydra`
+    except Exception as error:  # whatever Hydra raises, as in `run_hydra`
         _raise_all_mistakes(error, args, args.overrides, config_name, schema)
     return cfg, {
         group: [name for name in names if not name.startswith(OTHERS)] for group, names in options.items()
@@ -267,12 +268,12 @@ class CellComposer:
             try:
                 cfg = self._compose(rest)
                 break
-            except Exception as error:  # as in `run_hydra`
+            except Exception as error:  # whatever Hydra raises, as in `run_hydra`
                 line, culprit = _explain(error, rest, self.schema)
-            mistakes.append(line)
-            if culprit is None:
-                raise ConfigError("\n".join(dict.fromkeys(mistakes)))
-            rest.remove(culprit)
+                mistakes.append(line)
+                if culprit is None:
+                    raise ConfigError("\n".join(dict.fromkeys(mistakes))) from error
+                rest.remove(culprit)
         if mistakes:
             try:
                 validate(cfg, self.schema)  # the other overrides may be wrong too
@@ -350,8 +351,9 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
         groups = [one for one in overrides if re.match(r"[\w/@]+=(null|[\d.]+)$", one)]
         if groups:
             return f"{groups[0]}: choose an option of the group by its name", groups[0]
-    line = " ".join(f"{text} {cause or ''}".split())
-    return (line or type(error).__name__), None
+    if isinstance(error, HydraException | OmegaConfBaseException | YAMLError | OSError):
+        return " ".join(f"{text} {cause or ''}".split()) or type(error).__name__, None
+    return f"{describe(error)} ({FULL_ERROR}=1 shows where it came from)", None
 
 
 def _unknown(key: str, schema: type) -> str:

@@ -89,8 +89,10 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
         If a key is unknown or missing, or a value has the wrong type; the message has a line for each.
     """
     cfg, empty = _resolved(cfg), OmegaConf.structured(schema)
-    for name in CHOICES.keys() & field_names(schema):
-        empty[name] = OmegaConf.structured(chosen_schema(cfg, name))
+    groups = [name for name in CHOICES if name in field_names(schema)]
+    chosen = try_all(lambda name: chosen_schema(cfg, name), groups)
+    for name, kind in zip(groups, chosen, strict=True):
+        empty[name] = OmegaConf.structured(kind)
     return cast(Schema, merged(empty, cfg, ""))
 
 

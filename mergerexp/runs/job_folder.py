@@ -1,4 +1,4 @@
-"""The folder of a job, in which the job writes its state for other processes to read."""
+"""Folders that one process at a time works on: that of a job, with its state for other processes to read."""
 
 from __future__ import annotations
 

@@ -184,8 +184,8 @@ def accounting(folders: Sequence[JobFolder]) -> Reasons:
     Returns
     -------
     dict
-        The reasons by the folders. Jobs that the accounting does not know are left out. The
-        reason is None for a job that is not over by the accounting, which may be late.
+        The reason of each job that the accounting knows, by its folder; None for a job that is not over by
+        the accounting, which may be late.
     """
     ids = job_ids(folders)
     ends: Reasons = {}

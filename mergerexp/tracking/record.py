@@ -80,7 +80,7 @@ def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, 
     """Return the note of what was sent to this store, after creating the run there if it has none."""
     store = {"uri": uri, "experiment": tracking.experiment}
     note = folder.note()
-    if note.items() >= store.items():
+    if note.items() >= store.items():  # the run was sent to this store before
         if not _has_run(client, note["run_id"]):
             log.warning("%s is no longer in MLflow: it is recorded anew", folder.name)
         elif note.get("superseded"):  # the run has begun anew

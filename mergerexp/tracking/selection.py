@@ -112,10 +112,8 @@ def select(found: Sequence[Run]) -> tuple[pd.DataFrame, list[Gap]]:
         shared = dict(_shared_items(run))
         differing = [key for key, value in shared.items() if reference.get(key) != value]
         if differing:
-            has, instead = (
-                ", ".join(f"{key}={settings.get(key)}" for key in differing)
-                for settings in (shared, reference)
-            )
+            has = ", ".join(f"{key}={shared[key]}" for key in differing)
+            instead = ", ".join(f"{key}={reference.get(key)}" for key in differing)
             gaps.append(Gap("foreign", f"{_title(run)} has {has}; the study has {instead}"))
         else:
             comparable.append(run)

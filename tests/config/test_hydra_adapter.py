@@ -143,6 +143,18 @@ def test_a_wrong_flag_is_named(flag):
     assert "\n" not in str(refused.value)
 
 
+def test_an_error_that_nobody_expected_says_what_it_is_and_where_it_came_from(monkeypatch):
+    def broken(*_: object) -> None:
+        raise KeyError("groups")
+
+    monkeypatch.setattr(CellComposer, "_compose", broken)
+    with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
+        composer = CellComposer("train", TrainConfig)
+        with pytest.raises(ConfigError, match=r"KeyError: 'groups' \(HYDRA_FULL_ERROR=1 shows") as told:
+            composer.compose(["fold=1"])
+    assert isinstance(told.value.__cause__, KeyError)
+
+
 class Greedy(Sweeper):
     """A sweeper that looks at what came out, as Optuna's does: the better value of each key is taken on."""
 

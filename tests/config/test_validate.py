@@ -212,6 +212,7 @@ def test_all_mistakes_of_a_line_are_named(run_verb, capsys, tmp_path):
         "-m init=imagenet,random foo=1 trainer.patience=0": ("foo", "trainer.patience=0"),
         "fold=9 data.name=a/b model.backbone=zzz": ("fold=9", "model.backbone=zzz", "data.name=a/b"),
         "-m foo=1 bar=2 fold=0,1": ("foo", "bar"),
+        "init.kind=x model.kind=y data.source=z": ("data.source=z", "model.kind=y", "init.kind=x"),
         "seed=${fold} fold=${seed}": ("fold=${seed}", "seed=${fold}"),
         "-m hydra/launcher=local hydra.launcher.n_jobs=0 hydra.launcher.rerun=y": ("n_jobs=0", "rerun=y"),
     }

@@ -66,7 +66,7 @@ class _Numbering:
         self._anchors: set[str] = set()
 
     def add(self, kind: str, name: str) -> tuple[str, str]:
-        """Return the anchor and the label of the next section, figure or table."""
+        """Return the anchor of a section, figure or table, and its label, such as "Table 2"."""
         slug = re.sub(r"\W+", "-", name.lower()).strip("-")
         anchor = f"{kind}-{slug}"
         if anchor in self._anchors:
