@@ -1,4 +1,4 @@
-"""``mergerexp VERB …`` and ``python -m mergerexp VERB …``, which are short for ``python -m mergerexp.VERB …``."""
+"""``mergerexp VERB …``, which is short for ``python -m mergerexp.VERB …``."""
 
 from __future__ import annotations
 

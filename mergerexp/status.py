@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import time
 from pathlib import Path
+from typing import NoReturn
 
-from mergerexp.console import amount, make_console, set_up_logging
+from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError, explain
-from mergerexp.runs.job_folder import DONE, FAILED, LOST
-from mergerexp.runs.sweep_folder import SweepFolder, choose_sweep, find_sweeps
+from mergerexp.runs.sweep_folder import choose_sweep
 from mergerexp.study.synchronize import sync
-from mergerexp.sweep import slurm_queue
-from mergerexp.sweep.states import JobState, collect
-from mergerexp.sweep.view import state_table, watch
+from mergerexp.sweep.show import cancel, list_sweeps, show
 
 ABOUT = "Show what every run of a sweep is doing. The exit code is 1 if a run has failed."
+EXAMPLES = """\
+examples:
+  python -m mergerexp.status                 the most recent sweep
+  python -m mergerexp.status --list          all sweeps, with their ids
+  python -m mergerexp.status 3f2a --watch    the sweep whose id begins with 3f2a, until it is over
+  python -m mergerexp.status --cancel        end what is under way; the line that began it goes on with it
+  MLFLOW_TRACKING_URI=http://host:5000 python -m mergerexp.status --sync"""
+TOGETHER = ({"list", "json"}, {"cancel", "watch"}, {"cancel", "json"})  # the flags that can be combined
 
 
-def parse() -> argparse.Namespace:
-    """Return the arguments of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m mergerexp.status", description=ABOUT)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise a mistake as our other errors."""
+        raise UserError(f"{message} (--help lists the flags)")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(
+        prog="python -m mergerexp.status",
+        description=ABOUT,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument(
         "sweep",
         nargs="?",
@@ -44,65 +60,40 @@ def parse() -> argparse.Namespace:
         help="ask the MLflow store of each run, or $MLFLOW_TRACKING_URI, what it has, and send the rest",
     )
     parser.add_argument("--cancel", action="store_true", help="cancel or stop the runs that are not over")
-    args = parser.parse_args()
-    if args.sync and (args.list or args.watch or args.json or args.cancel):
-        parser.error("--sync can't be combined with --list, --watch, --json or --cancel")
-    return args
+    return parser
 
 
-def list_sweeps(sweeps: Path) -> None:
-    """Print a line for each sweep, the most recent first."""
-    for sweep in find_sweeps(sweeps):
-        content, (folders, _) = sweep.read(), sweep.members()
-        done = sum(folder.status().get("state") == DONE for folder in folders)
-        given = time.strftime("%Y-%m-%d %H:%M", time.localtime(content["given"]))
-        print(f"{sweep.name}  {given}  {done}/{len(folders)} done  {content['command']}")
+def parse() -> argparse.Namespace:
+    """Return the arguments of the command line.
 
-
-def show(sweep: SweepFolder, args: argparse.Namespace) -> int:
-    """Show the states of the runs of one sweep, after cancelling them if that is asked for.
-
-    Parameters
-    ----------
-    sweep
-        The folder of the sweep.
-    args
-        The result of `parse`.
-
-    Returns
-    -------
-    int
-        The exit code: 1 if a run has failed or is lost.
+    Raises
+    ------
+    UserError
+        If a flag is unknown, or flags contradict each other.
     """
-    folders, labels = sweep.members()
-    console = make_console(stderr=args.json)  # standard output is for the JSON alone
-    if args.cancel:
-        stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
-        console.print(f"{amount(slurm_queue.cancel(folders), 'Slurm job')} cancelled{stopped}")
-
-    def read_states() -> list[JobState]:
-        return collect(folders, labels, sweep.is_held())
-
-    title = f"sweep {sweep.name}"
-    states = watch(console, title, read_states) if args.watch else read_states()
-    if args.json:
-        print(json.dumps({"sweep": sweep.name, "runs": [vars(state) for state in states]}, indent=1))
-    elif not args.watch:
-        console.print(state_table(states, title))
-    return 1 if any(state.state in (FAILED, LOST) for state in states) else 0
+    args = make_parser().parse_args()
+    given = [name for name in ("sync", "list", "cancel", "watch", "json") if getattr(args, name)]
+    if args.list and args.sweep:
+        raise UserError(f"--list lists all sweeps: leave {args.sweep} out, or leave --list out to look at it")
+    if len(given) > 1 and set(given) not in TOGETHER:
+        raise UserError(f"{' and '.join(f'--{name}' for name in given)} can't be combined")
+    return args
 
 
 def main() -> int:
     """Run the verb as the command line says; the exit code is 2 for a mistake of the user."""
     set_up_logging()
-    args = parse()
     try:
+        args = parse()
         if args.sync:
             return sync(args.root, args.sweep)
         if args.list:
-            list_sweeps(args.root / "sweeps")
+            list_sweeps(args.root / "sweeps", args.json)
             return 0
-        return show(choose_sweep(args.root / "sweeps", args.sweep), args)
+        sweep = choose_sweep(args.root / "sweeps", args.sweep)
+        if args.cancel:
+            cancel(sweep, quiet=args.json)
+        return show(sweep, args.watch, args.json)
     except (UserError, OSError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2

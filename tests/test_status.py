@@ -1,7 +1,9 @@
-"""``status --sync``: asks the store, completes it, and says where there is none."""
+"""``status``: its flags, its list of sweeps, and how ``--sync`` completes records."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mergerexp import status
+from mergerexp.runs.sweep_folder import SweepFolder
 from tests.studies import add_run, empty_store
 
 
@@ -62,3 +65,38 @@ def test_no_secret_is_taken_from_the_environment(sync, tmp_path):
     assert code == 2
     assert "hunter2" not in said
     assert not list(tmp_path.glob("runs/*/mlflow.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--wach"], "unrecognized arguments: --wach (--help lists the flags)"),
+        (["--list", "--watch"], "--list and --watch can't be combined"),
+        (["--list", "--cancel", "--json"], "--list and --cancel and --json can't be combined"),
+        (["--sync", "--json"], "--sync and --json can't be combined"),
+        (["3f2a", "--list"], "--list lists all sweeps: leave 3f2a out, or leave --list out to look at it"),
+        (["--list"], "no sweep in {root}/sweeps; --root or MERGEREXP_ROOT says where to look"),
+        (["--list", "--json"], "no sweep in {root}/sweeps; --root or MERGEREXP_ROOT says where to look"),
+        ([], "no sweep in {root}/sweeps; --root or MERGEREXP_ROOT says where to look"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, message, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.argv", ["status", "--root", str(tmp_path), *arguments])
+    assert status.main() == 2
+    assert capsys.readouterr().err == f"error: {message.format(root=tmp_path)}\n"
+
+
+def test_sweeps_are_listed_for_people_and_for_programs(monkeypatch, tmp_path, capsys):
+    run = add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
+    sweep = SweepFolder.of(tmp_path / "sweeps", [run])
+    sweep.write([run], [["fold=0"]])
+
+    def listed(*flags: str) -> str:
+        monkeypatch.setattr("sys.argv", ["status", "--root", str(tmp_path), "--list", *flags])
+        assert status.main() == 0
+        return capsys.readouterr().out
+
+    assert re.fullmatch(rf"{sweep.name}  \d{{4}}-\d\d-\d\d \d\d:\d\d  1/1 done  \S.*\n", listed())
+    (row,) = json.loads(listed("--json"))
+    assert (row["sweep"], row["done"], row["runs"]) == (sweep.name, 1, 1)
+    assert row["command"] == sweep.read()["command"]

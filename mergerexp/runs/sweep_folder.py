@@ -151,6 +151,19 @@ def find_sweeps(sweeps: Path) -> list[SweepFolder]:
     return sorted(given, key=lambda sweep: given[sweep], reverse=True)
 
 
+def known_sweeps(sweeps: Path) -> list[SweepFolder]:
+    """Return what `find_sweeps` finds.
+
+    Raises
+    ------
+    UserError
+        If there is no sweep.
+    """
+    if not (known := find_sweeps(sweeps)):
+        raise UserError(f"no sweep in {sweeps}; --root or MERGEREXP_ROOT says where to look")
+    return known
+
+
 def choose_sweep(sweeps: Path, beginning: str | None) -> SweepFolder:
     """Return the sweep whose id begins with a text, or the most recent one.
 
@@ -166,9 +179,7 @@ def choose_sweep(sweeps: Path, beginning: str | None) -> SweepFolder:
     UserError
         If there is no such sweep, or several.
     """
-    known = find_sweeps(sweeps)
-    if not known:
-        raise UserError(f"no sweep in {sweeps}; --root or MERGEREXP_ROOT says where to look")
+    known = known_sweeps(sweeps)
     if beginning is None:
         return known[0]
     found = [sweep for sweep in known if sweep.name.startswith(beginning)]
