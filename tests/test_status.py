@@ -89,7 +89,7 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tmp_path, capsys
 def test_sweeps_are_listed_for_people_and_for_programs(monkeypatch, tmp_path, capsys):
     run = add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
     sweep = SweepFolder.of(tmp_path / "sweeps", [run])
-    sweep.write([run], [["fold=0"]])
+    sweep.write([run], [["fold=0"]], [1.0])
 
     def listed(*flags: str) -> str:
         monkeypatch.setattr("sys.argv", ["status", "--root", str(tmp_path), "--list", *flags])

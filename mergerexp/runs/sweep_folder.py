@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mergerexp.errors import UserError, explain
 from mergerexp.files import read_json, write_json
@@ -24,6 +24,24 @@ log = logging.getLogger(__name__)
 # The keys that sweep.json must have, and those of its launcher and of each of its runs.
 CONTENT, LAUNCHER = {"command", "given", "launcher", "runs"}, {"host", "pid"}
 RUN = {"folder", "overrides"}
+
+
+class Members(NamedTuple):
+    """The runs of a sweep.
+
+    Attributes
+    ----------
+    folders
+        Their folders.
+    labels
+        What distinguishes each run from the others.
+    costs
+        How long each run takes in comparison with the others, by its name.
+    """
+
+    folders: list[RunFolder]
+    labels: list[str]
+    costs: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,9 @@ class SweepFolder(LockedFolder):
         """
         return cls(sweeps / digest(sorted(run.name for run in runs), 8))
 
-    def write(self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]]) -> None:
+    def write(
+        self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]], costs: Sequence[float]
+    ) -> None:
         """Write the list of runs.
 
         The paths of runs below the root of the sweep are relative to it, so that the root can be moved.
@@ -61,6 +81,8 @@ class SweepFolder(LockedFolder):
             The runs of the sweep.
         differences
             The overrides that distinguish each run from the others.
+        costs
+            How long each run takes in comparison with the others.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         content = {
@@ -68,8 +90,8 @@ class SweepFolder(LockedFolder):
             "given": round(time.time(), 3),
             "launcher": {"host": platform.node(), "pid": os.getpid()},
             "runs": [
-                {"folder": self._relative(run.path), "overrides": list(overrides)}
-                for run, overrides in zip(runs, differences, strict=True)
+                {"folder": self._relative(run.path), "overrides": list(overrides), "cost": cost}
+                for run, overrides, cost in zip(runs, differences, costs, strict=True)
             ],
         }
         write_json(self.path / "sweep.json", content)
@@ -92,8 +114,8 @@ class SweepFolder(LockedFolder):
             raise UserError(f"{self.path}: no sweep ({explain(error)})") from error
         return content
 
-    def members(self) -> tuple[list[RunFolder], list[str]]:
-        """Return the folders of the runs, and what distinguishes each run from the others.
+    def members(self) -> Members:
+        """Return the runs of the sweep, whose costs are unknown if an older version wrote the list.
 
         Raises
         ------
@@ -102,7 +124,8 @@ class SweepFolder(LockedFolder):
         """
         runs = self.read()["runs"]
         folders = [RunFolder(self._root / run["folder"]) for run in runs]
-        return folders, [" ".join(run["overrides"]) for run in runs]
+        costs = {folder.name: run["cost"] for folder, run in zip(folders, runs, strict=True) if "cost" in run}
+        return Members(folders, [" ".join(run["overrides"]) for run in runs], costs)
 
     @property
     def _root(self) -> Path:
@@ -203,7 +226,7 @@ def all_runs(root: Path) -> list[RunFolder]:
         If there are no runs.
     """
     inside = [RunFolder(path.parent.absolute()) for path in sorted(root.glob("runs/*/config.yaml"))]
-    runs = [*inside, *(run for sweep in find_sweeps(root / "sweeps") for run in sweep.members()[0])]
+    runs = [*inside, *(run for sweep in find_sweeps(root / "sweeps") for run in sweep.members().folders)]
     if not runs:
         raise UserError(f"no run in {root}; --root or MERGEREXP_ROOT says where to look")
     return list(dict.fromkeys(runs))

@@ -32,7 +32,10 @@ def sync(root: Path, beginning: str | None) -> int:
         If there is no such sweep or no run.
     """
     check_address("MLFLOW_TRACKING_URI", uri := os.environ.get("MLFLOW_TRACKING_URI"))
-    folders = all_runs(root) if beginning is None else choose_sweep(root / "sweeps", beginning).members()[0]
+    if beginning is None:
+        folders = all_runs(root)
+    else:
+        folders = choose_sweep(root / "sweeps", beginning).members().folders
     standing = complete_records(folders, functools.partial(configured_tracking, uri=uri), ask=True)
     message = f"MLflow has {standing.begun - standing.lacking} of {standing.begun} runs that have begun"
     if standing.storeless:

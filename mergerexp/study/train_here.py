@@ -9,8 +9,11 @@ from collections.abc import Sequence
 import filelock
 
 from mergerexp.errors import explain
+from mergerexp.runs.job_folder import QUEUED
 from mergerexp.study.plan import TARGET, PlannedRun
 from mergerexp.sweep.job import Job
+from mergerexp.sweep.progress import time_left
+from mergerexp.sweep.states import JobState, job_state
 
 log = logging.getLogger(__name__)
 
@@ -40,4 +43,12 @@ def train_here(runs: Sequence[PlannedRun]) -> None:
         except Exception as error:
             log.error("%s failed: %s (traceback in %s)", label, explain(error), folder.traceback)
         else:
-            log.info("%s: done in %.0f s", folder.name, time.perf_counter() - started)
+            took = f"done in {time.perf_counter() - started:.0f} s"
+            log.info("%s: %s", label, ", ".join(filter(None, [took, _time_left(runs, number)])))
+
+
+def _time_left(runs: Sequence[PlannedRun], number: int) -> str:
+    """Return how long the runs after the first ones will take, by those that are done."""
+    begun = [job_state(run.folder, run.folder.name) for run in runs[:number]]
+    waiting = [JobState(run.folder.name, "", QUEUED) for run in runs[number:] if not run.folder.is_done()]
+    return time_left([*begun, *waiting], {run.folder.name: run.cost for run in runs}, at_once=1)

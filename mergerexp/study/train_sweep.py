@@ -73,7 +73,8 @@ class TrainSweep:
         return waits or all(folder.is_done() for folder in self.folders)
 
     def _run(self) -> None:
-        self.folder.write(self.folders, differences([run.overrides for run in self.runs]))
+        overrides = differences([run.overrides for run in self.runs])
+        self.folder.write(self.folders, overrides, [run.cost for run in self.runs])
         scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
         if not isinstance(self.options, SlurmOptions):
             refuse_jobs_in_slurm(self.folders)
@@ -98,7 +99,8 @@ class TrainSweep:
             new.sort(key=lambda run: -run.cost)  # a long run must not be the last one to start
             submit_jobs(scheduler, _jobs(new), _jobs(active))
         try:
-            wait_for_jobs(scheduler, _jobs([*new, *active]), run_labels(self.runs), title)
+            costs = {run.folder.name: run.cost for run in self.runs}
+            wait_for_jobs(scheduler, _jobs([*new, *active]), run_labels(self.runs), title, costs)
         except Interrupted as interrupted:
             again = RERUN_ALL if self.options.rerun == "all" else ""
             raise Interrupted(f"{interrupted}{again}") from None

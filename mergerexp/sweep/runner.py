@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mergerexp.config.launcher import LocalOptions, Options
@@ -76,19 +76,28 @@ def submit_jobs(scheduler: Scheduler, new: Sequence[Job], active: Sequence[Job])
             scheduler.submit(new)
 
 
-def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[Path, str], title: str) -> None:
-    """Show how jobs stand until all are over, if the scheduler is to be waited for.
+def wait_for_jobs(
+    scheduler: Scheduler,
+    jobs: Sequence[Job],
+    labels: Mapping[Path, str],
+    title: str,
+    costs: Mapping[str, float] | None = None,
+) -> None:
+    """Show how the jobs of a sweep stand until these are over, if the scheduler is to be waited for.
 
     Parameters
     ----------
     scheduler
         The scheduler that runs the jobs.
     jobs
-        The jobs.
+        The jobs that are waited for.
     labels
-        The name of each job on the terminal, by the path of its folder, in the order in which they are shown.
+        The name on the terminal of each job of the sweep, by the path of its folder, in the order in which
+        they are shown. Those that are not waited for are shown as they stand now.
     title
         The name of the sweep on the terminal.
+    costs
+        How long each job takes in comparison with the others, by its name; None if that is not known.
 
     Raises
     ------
@@ -99,19 +108,18 @@ def wait_for_jobs(scheduler: Scheduler, jobs: Sequence[Job], labels: dict[Path, 
     """
     if not scheduler.waits or not jobs:
         return
-    paths = {job.folder.path for job in jobs}
-    folders = [JobFolder(path) for path in labels if path in paths]
+    awaited = [job.folder.path for job in jobs]
+    known = {path: job_state(JobFolder(path), label) for path, label in labels.items()}
     with _sigterm_as_ctrl_c():
         try:
-            with view(title) as show:
+            with view(title, costs or {}) as show:
                 while True:
                     scheduler.poll()
-                    states = [
-                        job_state(folder, labels[folder.path], in_queue=scheduler.in_queue(folder))
-                        for folder in folders
-                    ]
-                    show(states)
-                    if all_over(states) and scheduler.idle():
+                    for folder in map(JobFolder, awaited):
+                        in_queue = scheduler.in_queue(folder)
+                        known[folder.path] = job_state(folder, labels[folder.path], in_queue=in_queue)
+                    show(list(known.values()))
+                    if all_over([known[path] for path in awaited]) and scheduler.idle():
                         break
                     time.sleep(scheduler.interval_s)
         except KeyboardInterrupt:

@@ -32,7 +32,7 @@ def list_sweeps(sweeps: Path, as_json: bool) -> None:
     """
     rows: list[dict[str, Any]] = []
     for sweep in known_sweeps(sweeps):
-        content, (folders, _) = sweep.read(), sweep.members()
+        content, folders = sweep.read(), sweep.members().folders
         done = sum(folder.is_done() for folder in folders)
         row = {"sweep": sweep.name, "given": content["given"], "done": done, "runs": len(folders)}
         rows.append({**row, "command": content["command"]})
@@ -54,9 +54,8 @@ def cancel(sweep: SweepFolder, quiet: bool) -> None:
     quiet
         Whether standard output is left to something else.
     """
-    folders, _ = sweep.members()
     stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
-    cancelled = amount(slurm_queue.cancel(folders), "Slurm job")
+    cancelled = amount(slurm_queue.cancel(sweep.members().folders), "Slurm job")
     make_console(stderr=quiet).print(f"{cancelled} cancelled{stopped}")
 
 
@@ -77,15 +76,15 @@ def show(sweep: SweepFolder, watching: bool, as_json: bool) -> int:
     int
         The exit code: 1 if a run has failed or is lost.
     """
-    folders, labels = sweep.members()
+    folders, labels, costs = sweep.members()
 
     def read_states() -> list[JobState]:
         return collect(folders, labels, sweep.is_held())
 
     title, console = f"sweep {sweep.name}", make_console(stderr=False)
-    states = watch(console, title, read_states) if watching else read_states()
+    states = watch(console, title, read_states, costs) if watching else read_states()
     if as_json:
         print(json.dumps({"sweep": sweep.name, "runs": [vars(state) for state in states]}, indent=1))
     elif not watching:
-        console.print(state_table(states, title))
+        console.print(state_table(states, title, costs))
     return 1 if any(state.state in (FAILED, LOST) for state in states) else 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm_queue
 
+FROM_STATUS = ("node", "stage", "epoch", "epochs", "best_accuracy", "restarts", "error")
 ORDER = (RUNNING, QUEUED, STOPPED, FAILED, LOST, DONE, "new")
 
 
@@ -31,6 +32,8 @@ class JobState:
         Its id in Slurm, and the node that it runs on.
     stage, epoch, best_accuracy
         The stage and the epoch (from 0) of the training, and the best validation accuracy so far.
+    epochs
+        The largest number of epochs in the last stage; None in the stages before it.
     restarts
         How often it was resumed after a stop.
     seconds
@@ -46,6 +49,7 @@ class JobState:
     node: str | None = None
     stage: str | None = None
     epoch: int | None = None
+    epochs: int | None = None
     best_accuracy: float | None = None
     restarts: int | None = None
     seconds: float | None = None
@@ -74,7 +78,7 @@ def job_state(folder: JobFolder, label: str, job: str | None = None, in_queue: s
     seconds = status.get("seconds")
     if state == RUNNING and "job_started" in status:
         seconds = (seconds or 0.0) + max(0.0, time.time() - status.get("updated", 0.0))
-    known = {key: status.get(key) for key in ("node", "stage", "epoch", "best_accuracy", "restarts", "error")}
+    known = {key: status.get(key) for key in FROM_STATUS}
     return JobState(folder.name, label, state, job or status.get("job"), seconds=seconds, **known)
 
 

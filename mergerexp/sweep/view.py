@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -13,15 +14,18 @@ from rich.table import Table
 
 from mergerexp.console import LOG_EVERY_S, console
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
+from mergerexp.sweep.progress import time_left
 from mergerexp.sweep.states import JobState, all_over, counts
 
 log = logging.getLogger(__name__)
 STYLES = {DONE: "green", RUNNING: "cyan", FAILED: "red", LOST: "red", STOPPED: "yellow", QUEUED: "dim"}
 WATCH_EVERY_S = 2.0
+PROGRESS_EVERY_S = 60.0  # between two log lines about a sweep whose jobs all go on
+SHOWN = 4  # jobs whose epochs a log line tells
 COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "restarts", "time", "reason")
 
 
-def state_table(states: Sequence[JobState], title: str) -> Table:
+def state_table(states: Sequence[JobState], title: str, costs: Mapping[str, float]) -> Table:
     """Return a table with a row for each job; columns that are empty in all rows are left out.
 
     Parameters
@@ -29,11 +33,13 @@ def state_table(states: Sequence[JobState], title: str) -> Table:
     states
         The states of the jobs.
     title
-        The title of the table; the number of jobs in each state is added to it.
+        The title of the table; the number of jobs in each state and the time that is left are added to it.
+    costs
+        How long each job takes in comparison with the others; see `time_left`.
     """
     rows = [_cells(state) for state in states]
     used = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(row[i] for row in rows)]
-    table = Table(title=f"{title}: {counts(states)}", title_justify="left")
+    table = Table(title=f"{title}: {_summary(states, costs)}", title_justify="left")
     for i in used:
         right = COLUMNS[i] in ("best acc.", "restarts", "time")
         table.add_column(COLUMNS[i], justify="right" if right else "left", overflow="fold")
@@ -42,7 +48,12 @@ def state_table(states: Sequence[JobState], title: str) -> Table:
     return table
 
 
-def watch(console: Console, title: str, read_states: Callable[[], Sequence[JobState]]) -> Sequence[JobState]:
+def watch(
+    console: Console,
+    title: str,
+    read_states: Callable[[], Sequence[JobState]],
+    costs: Mapping[str, float],
+) -> Sequence[JobState]:
     """Keep a table up to date until every job is over or the user presses Ctrl-C.
 
     Parameters
@@ -53,6 +64,8 @@ def watch(console: Console, title: str, read_states: Callable[[], Sequence[JobSt
         The title of the table.
     read_states
         Returns the present states of the jobs.
+    costs
+        How long each job takes in comparison with the others; see `time_left`.
 
     Returns
     -------
@@ -62,7 +75,7 @@ def watch(console: Console, title: str, read_states: Callable[[], Sequence[JobSt
     states = read_states()
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(state_table(states, title), refresh=True)
+            live.update(state_table(states, title, costs), refresh=True)
             if all_over(states):
                 break
             time.sleep(WATCH_EVERY_S)
@@ -84,13 +97,15 @@ def failure_table(states: Sequence[JobState]) -> Table | None:
 
 
 @contextlib.contextmanager
-def view(title: str) -> Iterator[Callable[[Sequence[JobState]], None]]:
+def view(title: str, costs: Mapping[str, float]) -> Iterator[Callable[[Sequence[JobState]], None]]:
     """Show the states of jobs while a sweep goes on, as a table on a terminal and elsewhere as log lines.
 
     Parameters
     ----------
     title
         The title of the table or the beginning of each log line.
+    costs
+        How long each job takes in comparison with the others; see `time_left`.
 
     Yields
     ------
@@ -98,38 +113,50 @@ def view(title: str) -> Iterator[Callable[[Sequence[JobState]], None]]:
         The function that brings what is shown up to date.
     """
     if not console.is_terminal:
-        yield _Log(title).show
+        yield _Log(title, costs).show
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
 
         def show(states: Sequence[JobState]) -> None:
             # Running jobs come first, since the table of a long sweep is taller than the screen.
             ordered = sorted(states, key=lambda each: (each.state != RUNNING, each.state in (QUEUED, DONE)))
-            live.update(state_table(ordered, title), refresh=True)
+            live.update(state_table(ordered, title, costs), refresh=True)
 
         yield show
 
 
 class _Log:
-    """Logs each failure once, and from time to time how many jobs are in each state."""
+    """Logs each failure once, and from time to time how many jobs are in each state and how far they are."""
 
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self._last_line, self._reported, self._next = "", set[str](), 0.0
+    def __init__(self, title: str, costs: Mapping[str, float]) -> None:
+        self.title, self.costs = title, costs
+        self._counts, self._reported, self._logged = "", set[str](), -math.inf
 
     def show(self, states: Sequence[JobState]) -> None:
         for state in states:
             if state.state in (FAILED, LOST) and state.name not in self._reported:
                 self._reported.add(state.name)
                 log.error("%s %s: %s", state.label or state.name, state.state, state.error)
-        line = counts(states)
-        if line != self._last_line and time.monotonic() >= self._next:
-            self._last_line, self._next = line, time.monotonic() + LOG_EVERY_S
-            log.info("%s: %s", self.title, line)
+        silence = time.monotonic() - self._logged
+        is_news = counts(states) != self._counts
+        if silence >= PROGRESS_EVERY_S or (is_news and silence >= LOG_EVERY_S):
+            self._counts, self._logged = counts(states), time.monotonic()
+            running = [f"{state.label or state.name} at {_epoch(state)}" for state in states if _epoch(state)]
+            log.info("%s: %s", self.title, "; ".join([_summary(states, self.costs), *running[:SHOWN]]))
+
+
+def _summary(states: Sequence[JobState], costs: Mapping[str, float]) -> str:
+    return ", ".join(filter(None, [counts(states), time_left(states, costs)]))
+
+
+def _epoch(state: JobState) -> str:
+    """Return the stage and epoch of a job, such as "finetune 13/50"; empty if it has not completed one."""
+    if state.epoch is None:
+        return ""
+    return f"{state.stage} {state.epoch + 1}" + (f"/{state.epochs}" if state.epochs else "")
 
 
 def _cells(state: JobState) -> tuple[str, ...]:
-    epoch = "" if state.epoch is None else f"{state.stage} {state.epoch + 1}"
     accuracy = "" if state.best_accuracy is None else f"{state.best_accuracy:.3f}"
     minutes, seconds = divmod(round(state.seconds or 0), 60)
     took = "" if state.seconds is None else f"{minutes}:{seconds:02d}"
@@ -139,7 +166,7 @@ def _cells(state: JobState) -> tuple[str, ...]:
         state.state,
         state.job or "",
         state.node or "",
-        epoch,
+        _epoch(state),
         accuracy,
         str(state.restarts or ""),
         took,

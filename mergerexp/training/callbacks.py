@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mergerexp.console import ProgressReport
 from mergerexp.files import written
 from mergerexp.runs import stop
-from mergerexp.training.stage import Stage
+from mergerexp.training.stage import FINETUNE, HEAD, Stage
 from mergerexp.training.trained_model import Row
 
 log = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class EpochProgress(pl.Callback):
         """Start the report."""
         assert isinstance(pl_module, Stage)
         steps = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
-        title = {"head": "training the head", "finetune": "training all layers"}[pl_module.name]
+        title = {HEAD: "training the head", FINETUNE: "training all layers"}[pl_module.name]
         self._report = ProgressReport(title, steps, trainer.global_step, enabled=self.enabled)
 
     def on_train_batch_end(

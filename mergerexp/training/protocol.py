@@ -47,7 +47,7 @@ from mergerexp.training.callbacks import (
 )
 from mergerexp.training.machine import LIGHTNING_PRECISION, Machine
 from mergerexp.training.predictions import predict_split
-from mergerexp.training.stage import Stage, balanced_scores
+from mergerexp.training.stage import FINETUNE, HEAD, Stage, balanced_scores
 from mergerexp.training.trained_model import Row, TrainedModel
 
 log = logging.getLogger(__name__)
@@ -106,9 +106,9 @@ class TwoStageTraining:
         """Run the stages that are not complete; return the network of the best epoch and its predictions."""
         stage = checkpointed_stage(self.checkpoint)
         passes = 0
-        if isinstance(self.cfg.init, TwoStagesConfig) and stage != "finetune":
-            passes = self.train_head(resume=stage == "head")
-        best = self._finetune(resume=stage == "finetune")
+        if isinstance(self.cfg.init, TwoStagesConfig) and stage != FINETUNE:
+            passes = self.train_head(resume=stage == HEAD)
+        best = self._finetune(resume=stage == FINETUNE)
         self.classifier.load_state_dict(best.weights)
         rows, batch = self.history.rows, self.cfg.trainer.eval_batch
         return TrainedModel(
@@ -118,7 +118,7 @@ class TwoStageTraining:
             metrics={
                 BEST_EPOCH: float(best.epoch),
                 HAS_DIVERGED: float(best.diverged),
-                EPOCHS: float(sum(row["stage"] == "finetune" for row in rows)),
+                EPOCHS: float(sum(row["stage"] == FINETUNE for row in rows)),
                 "run/epochs": float(len(rows)),
                 "run/backbone_passes": float(passes),
             },
@@ -143,13 +143,13 @@ class TwoStageTraining:
             self.classifier.backbone, self.images, cfg, weights_id=self.weights_id, content_hash=content_hash
         )
         train, val = self.split.train, self.split.val
-        inputs, seed = random_views(features.training(train), device), seed_for(self.run_seed, "head")
+        inputs, seed = random_views(features.training(train), device), seed_for(self.run_seed, HEAD)
         batches = TrainingBatches(inputs, labels[train], cfg.trainer.per_class, seed, device)
         evaluation = FeatureEvaluation(features.plain(val), labels[val], device)
         adam = OptimizerConfig(
             name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0
         )
-        stage = Stage("head", self.classifier.head, adam, self.run_seed)
+        stage = Stage(HEAD, self.classifier.head, adam, self.run_seed)
         self.fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
         return features.passes
 
@@ -157,7 +157,7 @@ class TwoStageTraining:
         """Run stage 2, which trains all layers until the validation accuracy no longer improves."""
         cfg, labels = self.cfg, self.dataset.labels
         train, val = self.split.train, self.split.val
-        inputs, seed = augmented_images(self.images, train, cfg.augment), seed_for(self.run_seed, "finetune")
+        inputs, seed = augmented_images(self.images, train, cfg.augment), seed_for(self.run_seed, FINETUNE)
         batches = TrainingBatches(inputs, labels[train], cfg.trainer.per_class, seed, self.machine.device)
         augment = cfg.augment if cfg.augment.validation else None
         evaluation = ImageEvaluation(self.images, val, labels[val], cfg.trainer.eval_batch, augment)
@@ -166,7 +166,7 @@ class TwoStageTraining:
         if isinstance(cfg.init, TwoStagesConfig) and not resume:
             # The result of stage 1 is the first candidate, as fine-tuning must not end worse than it began.
             best.compare(_evaluate(self.classifier, evaluation), -1, self.classifier)
-        stage = Stage("finetune", self.classifier, optimizer, self.run_seed, cfg.init.freeze_batchnorm)
+        stage = Stage(FINETUNE, self.classifier, optimizer, self.run_seed, cfg.init.freeze_batchnorm)
         self.fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
         return best
 

@@ -26,6 +26,7 @@ from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb
 from mergerexp.training.protocol import TwoStageTraining
+from mergerexp.training.stage import FINETUNE
 from mergerexp.training.trained_model import Row, TrainedModel
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,9 @@ def run_training(
     def saved(rows: list[Row]) -> None:
         write_json(folder.history, rows)
         best = max(row["val_accuracy"] for row in rows)
-        last = {"stage": rows[-1]["stage"], "epoch": rows[-1]["epoch"]}
+        stage = rows[-1]["stage"]
+        epochs = cfg.trainer.max_epochs if stage == FINETUNE else None
+        last = {"stage": stage, "epoch": rows[-1]["epoch"], "epochs": epochs}
         folder.set_state(RUNNING, **last, best_accuracy=best, seconds=seconds())
         record.update()
 

@@ -15,6 +15,8 @@ from mergerexp.batches.loaders import Batch
 from mergerexp.config.schema import OptimizerConfig
 from mergerexp.seeding import seed_for
 
+HEAD, FINETUNE = "head", "finetune"  # the names of the stages, which are recorded in every checkpoint
+
 
 class Stage(pl.LightningModule):
     """Cross-entropy training of a network on balanced batches.
@@ -25,7 +27,7 @@ class Stage(pl.LightningModule):
     Parameters
     ----------
     name
-        The name of the stage, ``head`` or ``finetune``, which is recorded in every checkpoint.
+        The name of the stage, `HEAD` or `FINETUNE`.
     network
         The network, which maps the inputs of a batch to logits (B, 2).
     optimizer

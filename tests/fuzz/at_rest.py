@@ -248,7 +248,7 @@ def _of_the_rest(root: Path) -> list[Kind]:
     run = RunFolder(root / "runs" / "unfinished")
     run.set_state(RUNNING, epoch=3)
     sweep = SweepFolder.of(root / "sweeps", [run])
-    sweep.write([run], [["fold=0"]])
+    sweep.write([run], [["fold=0"]], [1.0])
     copy = snapshot(root / "sweeps")
     code = copy / "mergerexp" / "training" / "run.py"
 

@@ -292,11 +292,11 @@ def sweep(tmp_path) -> SweepFolder:
 def test_a_moved_root_has_its_own_runs(tmp_path):
     inside, outside = RunFolder(tmp_path / "old" / "runs" / "one"), RunFolder(tmp_path / "scratch" / "two")
     sweep = SweepFolder.of(tmp_path / "old" / "sweeps", [inside, outside])
-    sweep.write([inside, outside], [["fold=0"], ["fold=1"]])
-    assert sweep.members()[0] == [inside, outside]
+    sweep.write([inside, outside], [["fold=0"], ["fold=1"]], [1.0, 2.0])
+    assert sweep.members().folders == [inside, outside]
     (tmp_path / "old").rename(tmp_path / "new")
     (moved,) = find_sweeps(tmp_path / "new" / "sweeps")
-    assert moved.members()[0] == [RunFolder(tmp_path / "new" / "runs" / "one"), outside]
+    assert moved.members().folders == [RunFolder(tmp_path / "new" / "runs" / "one"), outside]
 
 
 def test_status(sweep, tmp_path, capsys, monkeypatch):

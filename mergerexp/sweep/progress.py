@@ -1,0 +1,63 @@
+"""How long a sweep will still take, by its finished jobs and by how far the others have come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mergerexp.runs.job_folder import DONE, QUEUED, RUNNING
+from mergerexp.sweep.states import JobState
+
+
+def time_left(states: Sequence[JobState], costs: Mapping[str, float], at_once: int | None = None) -> str:
+    """Return how long the jobs that are running or queued will still take, as text.
+
+    A job takes as long as the finished jobs have taken, in proportion to its cost. Before the first one is
+    done, it is taken to train for all its epochs, which is the longest that it may take.
+
+    Parameters
+    ----------
+    states
+        The states of the jobs, including those that are done.
+    costs
+        How long each job takes in comparison with the others, by its name; 1 for those that are left out.
+    at_once
+        The number of jobs that run at once; None for as many as do now.
+
+    Returns
+    -------
+    str
+        For example "about 25 min left"; empty if nothing runs or waits, or nothing is known yet.
+    """
+    running = [state for state in states if state.state == RUNNING]
+    whole = {state.name: state.seconds for state in states if state.state == DONE and state.seconds}
+    bound = "about" if whole else "at most"
+    if not whole:
+        whole = {state.name: longest for state in running if (longest := _longest(state))}
+    at_once = at_once or len(running)
+    if not at_once or not whole:
+        return ""
+    per_cost = sum(whole.values()) / sum(costs.get(name, 1.0) for name in whole)
+    left = [
+        max(0.0, costs.get(state.name, 1.0) * per_cost - (state.seconds or 0.0))
+        for state in states
+        if state.state in (RUNNING, QUEUED)
+    ]
+    return f"{bound} {duration(max(max(left), sum(left) / at_once))} left" if left else ""
+
+
+def _longest(state: JobState) -> float | None:
+    """Return the seconds that a job takes if it trains for all its epochs; None if that is not known yet."""
+    if state.epoch is None or state.epochs is None or not state.seconds:
+        return None
+    return state.seconds * state.epochs / (state.epoch + 1)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as text with one unit or two, such as "40 s", "25 min" or "3 h 10 min"."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{round(hours / 24)} days"
+    return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))

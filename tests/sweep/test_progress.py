@@ -1,0 +1,63 @@
+"""How long a sweep will still take: closed cases."""
+
+from __future__ import annotations
+
+import pytest
+
+from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
+from mergerexp.sweep.progress import duration, time_left
+from mergerexp.sweep.states import JobState
+
+
+def job(name: str, state: str, seconds: float | None = None, epoch: int | None = None, epochs=None):
+    return JobState(name, name, state, seconds=seconds, epoch=epoch, epochs=epochs)
+
+
+def queued(number: int) -> list[JobState]:
+    return [job(f"queued {i}", QUEUED) for i in range(number)]
+
+
+def test_finished_jobs_say_how_long_the_others_take():
+    states = [job("a", DONE, 600.0), job("b", RUNNING, 60.0), job("c", RUNNING, 300.0), *queued(4)]
+    # 540 s + 300 s + 4 x 600 s, two at once
+    assert time_left(states, {}) == "about 27 min left"
+    # one more takes as long as two others
+    assert time_left([*states, job("long", QUEUED)], {"long": 2.0}) == "about 37 min left"
+
+
+def test_no_sooner_than_the_longest_job():
+    states = [job("short", DONE, 100.0), job("long", RUNNING, 10.0), job("other", RUNNING, 95.0)]
+    assert time_left(states, {"long": 12.0}) == "about 20 min left"
+
+
+def test_before_the_first_job_ends_its_epochs_give_a_bound():
+    states = [job("a", RUNNING, 30.0, epoch=4, epochs=50), *queued(1)]  # 6 s an epoch
+    assert time_left(states, {}) == "at most 10 min left"  # 270 s + 300 s
+    assert time_left([job("a", RUNNING, 30.0, epoch=4)], {}) == ""  # its last stage has not begun
+    assert time_left([job("a", RUNNING), *queued(3)], {}) == ""
+
+
+def test_nothing_is_said_where_nothing_runs():
+    assert time_left([job("a", DONE, 600.0), *queued(2)], {}) == ""
+    assert time_left([job("a", DONE, 600.0), job("b", FAILED, 6.0)], {}) == ""
+    assert time_left([], {}) == ""
+    assert time_left([job("a", DONE, 600.0)], {}, at_once=1) == ""
+
+
+def test_runs_one_after_the_other():
+    assert time_left([job("a", DONE, 600.0), *queued(2)], {}, at_once=1) == "about 20 min left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (2, "10 s"),
+        (26, "30 s"),
+        (50, "1 min"),
+        (3590, "1 h"),
+        (11400, "3 h 10 min"),
+        (260000, "3 days"),
+    ],
+)
+def test_times_have_at_most_two_units(seconds, text):
+    assert duration(seconds) == text
