@@ -285,7 +285,7 @@ def sweep(tmp_path) -> SweepFolder:
     runs[0].set_state(FAILED, error="ValueError: bad luck")
     runs[1].set_state(QUEUED)
     sweep = SweepFolder.of(tmp_path / "sweeps", runs)
-    sweep.write(runs, [[f"fold={i}"] for i in range(400)])
+    sweep.write(runs, [[f"fold={i}"] for i in range(400)], [1.0] * 400)
     return sweep
 
 
