@@ -50,6 +50,8 @@ MARKS = {
     "undisturbed_run": "training",
     "users": "training",
 }
+# Tests on Slurm mostly wait, so that half of them has a cluster of its own, beside that of the others.
+ON_THE_SECOND_CLUSTER = ("test_chaos", "test_hydra_contract", "test_submission")
 # What takes so long to make that all tests which share it stay in one process.
 SHARED = (
     "cluster",
@@ -65,8 +67,8 @@ SHARED = (
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Have a process a core, and one more for the tests on Slurm, which mostly wait."""
-    return min(os.cpu_count() or 1, 4) + ("not slurm" not in config.option.markexpr)
+    """Have a process a core, and two more for the tests on the two Slurm clusters, which mostly wait."""
+    return min(os.cpu_count() or 1, 4) + 2 * ("not slurm" not in config.option.markexpr)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -79,13 +81,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(mark)
     for name in SHARED:
         if name in fixtures:
-            item.add_marker(pytest.mark.xdist_group(name))
+            second = name == "cluster" and item.path.stem in ON_THE_SECOND_CLUSTER
+            item.add_marker(pytest.mark.xdist_group(f"{name} 2" if second else name))
             break
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the longest tests come first."""
-    items.sort(key=lambda item: item.get_closest_marker("training") is None)
+    """Let those tests come first that take longest, beginning with those that mostly wait."""
+    order = ("slurm", "training")
+
+    def rank(item: pytest.Item) -> int:
+        return next((i for i, mark in enumerate(order) if item.get_closest_marker(mark)), len(order))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from PIL import Image
 
-from mergerexp.config.compose import compose_cell
-from mergerexp.config.paths import absolute_paths
+from mergerexp.config.hydra_adapter import VERSION_BASE, CellComposer
+from mergerexp.config.paths import absolute_paths, conf_dir, set_machine_defaults
 from mergerexp.config.schema import NetworkConfig, SplitConfig, TrainConfig
+from mergerexp.config.validate import validate
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.files import write_json
 from mergerexp.hashing import digest
@@ -36,6 +38,14 @@ def empty_store() -> Path:
     path = Path(tempfile.mkdtemp()) / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
+
+
+@functools.cache
+def composer() -> CellComposer:
+    """Return what composes the cells of all studies: most of their groups are the same."""
+    set_machine_defaults()
+    with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
+        return CellComposer("train", TrainConfig)
 
 
 def galaxies(n_mergers: int = 60, n_others: int = 140) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +83,7 @@ def add_run(
         root.mkdir(exist_ok=True)
         shutil.copy(empty_store(), root / "mlflow.db")
     cell = (f"paths.root={root}", "data=simulated_small", *overrides)
-    cfg = absolute_paths(compose_cell("train", cell, TrainConfig))
+    cfg = absolute_paths(validate(composer().compose(cell), TrainConfig))
     objids, labels = galaxies()
     settings = SplitConfig(folds=cfg.split.folds, seed=0, subset_of="all", negatives="all")
     split = make_split(labels, np.arange(len(labels)) // 2, settings, cfg.fold, cfg.subset)

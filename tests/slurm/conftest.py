@@ -16,6 +16,7 @@ from mergerexp.sweep import slurm as scheduler
 from tests.conftest import REPOSITORY
 
 SANDBOX = REPOSITORY / "launchers" / "slurm_sandbox"
+PORTS = 20  # that a sandbox uses
 # Small jobs that come and go quickly.
 JOBS = (
     "hydra.launcher.gpus=0",
@@ -48,8 +49,9 @@ def cluster(one_installs: FileLock) -> Iterator[dict[str, str]]:
 def sandbox_environment(folder: Path) -> dict[str, str]:
     """Return the settings of a sandbox in a folder, whatever the caller has set for another one."""
     others = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_SANDBOX_")}
-    port = os.environ.get("MERGEREXP_TESTS_SLURM_PORT", "16850")
-    ours = {"SLURM_SANDBOX_DIR": str(folder), "SLURM_SANDBOX_PORT": port}
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = int(os.environ.get("MERGEREXP_TESTS_SLURM_PORT", "16850"))
+    ours = {"SLURM_SANDBOX_DIR": str(folder), "SLURM_SANDBOX_PORT": str(first + PORTS * process)}
     return {**others, **ours, "SLURM_SANDBOX_GRACE": "10", "SLURM_SANDBOX_OOM": "1"}
 
 
