@@ -43,7 +43,7 @@ class SlurmOptions:
     timeout: int = setting(
         "time limit; a run that needs longer is requeued and goes on", 1, 60 * 24 * 365, unit="minutes"
     )
-    parallel: int = setting("jobs of the array that run at once", 1, 100_000)
+    parallel: int = setting("jobs of the sweep that run at once", 1, 100_000)
     max_requeues: int = setting(
         "requeues of a job that runs out of time; preemption and failing nodes do not count", 0, 10_000
     )

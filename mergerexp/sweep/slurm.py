@@ -65,6 +65,7 @@ class Slurm:
         self._jobs: dict[JobFolder, Job] = {}
         self._left_at: dict[JobFolder, float] = {}  # when jobs were first not found in the queue
         self._submissions: Counter[tuple[JobFolder, bool]] = Counter()
+        self._limits: dict[str, tuple[list[JobFolder], int]] = {}  # how many jobs of an array may run at once
         self._asked = 0.0  # when the queue was last asked
         self._states: dict[JobFolder, str] = {}  # Slurm's states of the jobs in the queue
 
@@ -124,19 +125,33 @@ class Slurm:
         clusters = self._clusters()
         about = {"name": name, "clusters": clusters, "jobs": [job.path for job in jobs]}
         # This is written before the jobs exist, so that the array is found by its name if this process dies.
-        files = [job.folder.submission for job in jobs]
+        folders = [job.folder for job in jobs]
+        files, limit = [folder.submission for folder in folders], self._limit(folders)
         with restored_on_error([record, *files]):
             write_json(record, {**about, "array": None})
             for index, file in enumerate(files):
                 write_json(file, {"record": str(record), "index": index})
             try:
-                array = self._sbatch(name, jobs)
+                array = self._sbatch(name, jobs, limit)
             except (UserError, OSError):
                 # Slurm may have accepted it although no answer arrived.
                 slurm_queue.cancel_array(name, clusters)
                 raise
         write_json(record, {**about, "array": array})
+        self._limits[array] = folders, limit
         log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array, name)
+
+    def _limit(self, folders: Sequence[JobFolder]) -> int:
+        """Return how many of some jobs may run at once, beside those of the sweep's other arrays."""
+        others = [folder for folder in self._jobs.keys() - set(folders) if not folder.is_over()]
+        return max(1, self.options.parallel - len(others))
+
+    def _raise_limits(self) -> None:
+        """Let more jobs of an array run at once, if those of other arrays have ended."""
+        for array, (folders, limit) in self._limits.items():
+            if limit < self.options.parallel and (new := self._limit(folders)) > limit:
+                slurm_queue.limit_array(array, self._clusters(), new)
+                self._limits[array] = folders, new
 
     def _clusters(self) -> str | None:
         """Return the clusters that the user lets sbatch choose from; None for the one of this machine."""
@@ -145,7 +160,7 @@ class Slurm:
         clusters = (self.options.extra or {}).get("clusters", clusters)
         return str(clusters) if clusters else None
 
-    def _sbatch(self, name: str, jobs: Sequence[Job]) -> str:
+    def _sbatch(self, name: str, jobs: Sequence[Job], limit: int) -> str:
         import submitit
 
         options = self.options
@@ -164,7 +179,7 @@ class Slurm:
                     time=options.timeout,
                     mem=options.mem,
                     cpus_per_task=options.cpus,
-                    array_parallelism=options.parallel,
+                    array_parallelism=limit,
                     signal_delay_s=options.signal_lead,
                     stderr_to_stdout=True,
                     setup=setup,
@@ -194,6 +209,7 @@ class Slurm:
             elif time.monotonic() - self._left_at.setdefault(folder, time.monotonic()) >= GRACE_S:
                 vanished.append(folder)
         self._resubmit_or_end(vanished)
+        self._raise_limits()
 
     def _resubmit_or_end(self, vanished: Sequence[JobFolder]) -> None:
         """Submit the jobs that the site ended again, and write the final state of the others."""

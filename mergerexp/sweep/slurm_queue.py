@@ -379,6 +379,11 @@ def cancel_array(name: str, clusters: str | None) -> None:
     _slurm("scancel", *_on(clusters), "--name", name)
 
 
+def limit_array(array: str, clusters: str | None, jobs: int) -> None:
+    """Set how many jobs of an array may run at once; see `cancel_array`."""
+    _slurm("scontrol", *_on(clusters), "update", f"JobId={array}", f"ArrayTaskThrottle={jobs}")
+
+
 def _slurm(*command: str) -> str | None:
     """Return the output of a Slurm command; None if the command is missing, fails or does not answer."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(USER_FORMATS)}

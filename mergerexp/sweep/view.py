@@ -139,7 +139,8 @@ class _Log:
                 log.error("%s %s: %s", state.label or state.name, state.state, state.error)
         silence = time.monotonic() - self._logged
         is_news = counts(states) != self._counts
-        if silence >= PROGRESS_EVERY_S or (is_news and silence >= LOG_EVERY_S):
+        is_over = is_news and all_over(states)
+        if is_over or silence >= PROGRESS_EVERY_S or (is_news and silence >= LOG_EVERY_S):
             self._counts, self._logged = counts(states), time.monotonic()
             running = [f"{state.label or state.name} at {_epoch(state)}" for state in states if _epoch(state)]
             log.info("%s: %s", self.title, "; ".join([_summary(states, self.costs), *running[:SHOWN]]))

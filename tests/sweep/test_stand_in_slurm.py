@@ -29,7 +29,7 @@ class StandIn:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("squeue", "sacct", "scancel", "sbatch", "srun"):
+        for name in ("squeue", "sacct", "scancel", "sbatch", "srun", "scontrol"):
             self.says(name, "")
 
     def says(self, name: str, text: str, code: int = 0, then: str = "") -> None:
@@ -106,7 +106,7 @@ def test_each_cluster_is_asked_for_its_own_jobs(stand_in, tmp_path):
 def test_an_array_whose_answer_is_lost_is_cancelled(stand_in, tmp_path, monkeypatch):
     """Its number is known to nobody if the disk fills up after Slurm has accepted it."""
 
-    def full(slurm: Slurm, name: str, jobs: object) -> str:
+    def full(slurm: Slurm, name: str, *_: object) -> str:
         stand_in.says("squeue", f"4711|PENDING|{name}\n")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -236,6 +236,29 @@ def test_sbatch_that_fails_for_a_moment(stand_in, tmp_path):
     slurm.poll()
     assert folder.status()["state"] == QUEUED
     assert read_json(Path(read_json(folder.submission)["record"]))["array"] == "4712"
+
+
+def test_arrays_of_a_sweep_share_its_limit(stand_in, tmp_path):
+    """Slurm has a limit for each array alone: the second one gets what the first one leaves."""
+    before, new = submitted(tmp_path, 3), [make(tmp_path, f"new{i}", steps=1) for i in range(5)]
+    stand_in.says("squeue", "".join(f"4711_{i}|RUNNING|mergerexp-5weep000-abc\n" for i in range(3)))
+    stand_in.says("sbatch", "Submitted batch job 4712\n")
+    slurm = Slurm(options(parallel=4), tmp_path / "sweep", None)
+    slurm.watch([Job(TARGET, folder.path) for folder in before])
+    slurm.submit([Job(TARGET, folder.path) for folder in new])
+    assert "--array=0-4%1" in next((tmp_path / "sweep" / "slurm").glob("*.sh")).read_text()
+    slurm.poll()
+    assert not stand_in.asked("scontrol")
+    for folder in before[:2]:
+        folder.set_state(DONE)
+    slurm.poll()
+    before[2].set_state(FAILED)
+    slurm.poll()
+    slurm.poll()
+    assert stand_in.asked("scontrol") == [
+        "update JobId=4712 ArrayTaskThrottle=3",
+        "update JobId=4712 ArrayTaskThrottle=4",
+    ]
 
 
 def test_a_failed_job_that_has_not_left_yet_is_no_job_under_way(stand_in, tmp_path):
