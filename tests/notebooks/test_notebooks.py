@@ -38,8 +38,13 @@ def test_every_notebook_is_short_without_outputs_and_tested():
 
 
 @pytest.mark.filterwarnings("ignore")  # the kernel's own
-def test_explore_study(small_study, tmp_path, monkeypatch):
-    said = run("explore_study.ipynb", tmp_path, monkeypatch, MERGEREXP_STUDY=small_study)
+def test_explore_study(small_study, monkeypatch):
+    """The newest study of the folder above is found, as from notebooks/ of a checkout."""
+    own = small_study.parents[1] / "notebooks"
+    own.mkdir(exist_ok=True)
+    monkeypatch.delenv("MERGEREXP_ROOT", raising=False)
+    said = run("explore_study.ipynb", own, monkeypatch)
+    assert f"../studies/{small_study.name} with" in said
     assert "imagenet, random and 0 gaps" in said
     assert "50% mergers: purity" in said
     assert "fold 3" in said
@@ -49,5 +54,6 @@ def test_explore_study(small_study, tmp_path, monkeypatch):
 def test_bring_your_own_images(galaxies, tmp_path, monkeypatch):
     environment = {"MERGEREXP_IMAGES": galaxies, "MERGEREXP_ROOT": tmp_path}
     said = run("bring_your_own_images.ipynb", tmp_path, monkeypatch, **environment)
+    assert "\x1b" not in said  # Jupyter asks programs for colours, and shows their codes
     assert "40 double" in said
     assert "init=imagenet,random" in said
