@@ -137,13 +137,15 @@ class _Log:
             if state.state in (FAILED, LOST) and state.name not in self._reported:
                 self._reported.add(state.name)
                 log.error("%s %s: %s", state.label or state.name, state.state, state.error)
-        silence = time.monotonic() - self._logged
+        now = time.monotonic()
+        silence = now - self._logged
         is_news = counts(states) != self._counts
         is_over = is_news and all_over(states)
         if is_over or silence >= PROGRESS_EVERY_S or (is_news and silence >= LOG_EVERY_S):
-            self._counts, self._logged = counts(states), time.monotonic()
-            running = [f"{state.label or state.name} at {_epoch(state)}" for state in states if _epoch(state)]
-            log.info("%s: %s", self.title, "; ".join([_summary(states, self.costs), *running[:SHOWN]]))
+            self._counts, self._logged = counts(states), now
+            running = [state for state in states if state.state == RUNNING and _epoch(state)]
+            far = [f"{state.label or state.name} at {_epoch(state)}" for state in running[:SHOWN]]
+            log.info("%s: %s", self.title, "; ".join([_summary(states, self.costs), *far]))
 
 
 def _summary(states: Sequence[JobState], costs: Mapping[str, float]) -> str:

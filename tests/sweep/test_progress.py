@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
+from mergerexp.sweep import view as view_module
 from mergerexp.sweep.progress import duration, time_left
 from mergerexp.sweep.states import JobState
 
 
 def job(name: str, state: str, seconds: float | None = None, epoch: int | None = None, epochs=None):
-    return JobState(name, name, state, seconds=seconds, epoch=epoch, epochs=epochs)
+    return JobState(name, name, state, seconds=seconds, stage="finetune", epoch=epoch, epochs=epochs)
 
 
 def queued(number: int) -> list[JobState]:
@@ -42,6 +43,23 @@ def test_nothing_is_said_where_nothing_runs():
     assert time_left([job("a", DONE, 600.0), job("b", FAILED, 6.0)], {}) == ""
     assert time_left([], {}) == ""
     assert time_left([job("a", DONE, 600.0)], {}, at_once=1) == ""
+
+
+def test_the_log_tells_how_far_running_jobs_are(caplog, monkeypatch):
+    clock = iter([100.0, 110.0, 150.0, 215.0, 216.0])
+    monkeypatch.setattr(view_module.time, "monotonic", lambda: next(clock))
+    states = [job("a", DONE, 600.0, epoch=8, epochs=50), job("b", RUNNING, 60.0, epoch=4, epochs=50)]
+    with caplog.at_level("INFO"), view_module.view("sweep", {}) as show:
+        show(states)  # at once
+        show(states)  # nothing new
+        show(states)
+        show(states)  # after a minute
+        show([job("a", DONE, 600.0), job("b", DONE, 500.0)])  # the end is told at once
+    assert [record.message for record in caplog.records] == [
+        "sweep: 1 running, 1 done, about 9 min left; b at finetune 5/50",
+        "sweep: 1 running, 1 done, about 9 min left; b at finetune 5/50",
+        "sweep: 2 done",
+    ]
 
 
 def test_runs_one_after_the_other():
