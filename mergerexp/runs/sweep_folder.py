@@ -68,6 +68,11 @@ class SweepFolder(LockedFolder):
         """
         return cls(sweeps / digest(sorted(run.name for run in runs), 8))
 
+    @property
+    def file(self) -> Path:
+        """The file with the list of runs."""
+        return self.path / "sweep.json"
+
     def write(
         self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]], costs: Sequence[float]
     ) -> None:
@@ -94,7 +99,7 @@ class SweepFolder(LockedFolder):
                 for run, overrides, cost in zip(runs, differences, costs, strict=True)
             ],
         }
-        write_json(self.path / "sweep.json", content)
+        write_json(self.file, content)
 
     def read(self) -> dict[str, Any]:
         """Return the content of ``sweep.json``, which `write` wrote.
@@ -105,7 +110,7 @@ class SweepFolder(LockedFolder):
             If the file does not exist, is damaged or lacks a key.
         """
         try:
-            content = dict(read_json(self.path / "sweep.json"))
+            content = dict(read_json(self.file))
             runs = ((run, RUN) for run in content.get("runs", ()))
             for part, keys in ((content, CONTENT), (content.get("launcher", {}), LAUNCHER), *runs):
                 if missing := keys - part.keys():

@@ -12,7 +12,7 @@ from mergerexp.errors import explain
 from mergerexp.runs.job_folder import QUEUED
 from mergerexp.study.plan import TARGET, PlannedRun
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.progress import time_left
+from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState, job_state
 
 log = logging.getLogger(__name__)
@@ -51,4 +51,4 @@ def _time_left(runs: Sequence[PlannedRun], number: int) -> str:
     """Return how long the runs after the first ones will take, by those that are done."""
     begun = [job_state(run.folder, run.folder.name) for run in runs[:number]]
     waiting = [JobState(run.folder.name, "", QUEUED) for run in runs[number:] if not run.folder.is_done()]
-    return time_left([*begun, *waiting], {run.folder.name: run.cost for run in runs}, at_once=1)
+    return Forecast({run.folder.name: run.cost for run in runs}, at_once=1).left([*begun, *waiting])

@@ -19,7 +19,7 @@ from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.study.outcome import RERUN_ALL
 from mergerexp.study.plan import TARGET, PlannedRun, run_labels
 from mergerexp.sweep.job import Job
-from mergerexp.sweep.runner import Interrupted, make_scheduler, submit_jobs, wait_for_jobs
+from mergerexp.sweep.runner import Interrupted, Scheduler, make_scheduler, submit_jobs, wait_for_jobs
 from mergerexp.sweep.slurm_queue import refuse_jobs_in_slurm
 from mergerexp.sweep.snapshot import snapshot
 
@@ -42,6 +42,7 @@ class TrainSweep:
         self.folders = [run.folder for run in runs]
         self.sweeps = Path(self.runs[0].cfg.paths.sweeps)
         self.folder = SweepFolder.of(self.sweeps, self.folders)
+        self.title = f"sweep {self.folder.name}"
 
     def run(self) -> bool:
         """Start the runs that are to be started, and wait until all are over, if the launcher waits.
@@ -73,6 +74,17 @@ class TrainSweep:
         return waits or all(folder.is_done() for folder in self.folders)
 
     def _run(self) -> None:
+        with restored_on_error([self.folder.file]):  # a sweep that is refused is none that status could show
+            scheduler, jobs = self._submit()
+        try:
+            labels, costs = run_labels(self.runs), {run.folder.name: run.cost for run in self.runs}
+            wait_for_jobs(scheduler, jobs, labels, self.title, costs)
+        except Interrupted as interrupted:
+            again = RERUN_ALL if self.options.rerun == "all" else ""
+            raise Interrupted(f"{interrupted}{again}") from None
+
+    def _submit(self) -> tuple[Scheduler, list[Job]]:
+        """Submit the runs that are to start; return the scheduler, and the jobs of all runs under way."""
         overrides = differences([run.overrides for run in self.runs])
         self.folder.write(self.folders, overrides, [run.cost for run in self.runs])
         scheduler = make_scheduler(self.options, self.folder.path, snapshot(self.sweeps))
@@ -87,8 +99,8 @@ class TrainSweep:
         active = [run for run in self.runs if run.folder in under_way]
         new = [run for run in self.runs if run.folder not in under_way and self._is_to_start(run)]
         done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
-        title, number = f"sweep {self.folder.name}", amount(len(self.runs), "run")
-        log.info("%s: %s, %d done before, %d to start", title, number, done, len(new))
+        number = amount(len(self.runs), "run")
+        log.info("%s: %s, %d done before, %d to start", self.title, number, done, len(new))
         begun = [run.folder for run in new if run.folder.status()]
         files = [file for run in begun for file in (run.config, run.inputs, run.again, run.submission)]
         with restored_on_error(files):
@@ -98,12 +110,7 @@ class TrainSweep:
                 folder.join(self.folder.name)
             new.sort(key=lambda run: -run.cost)  # a long run must not be the last one to start
             submit_jobs(scheduler, _jobs(new), _jobs(active))
-        try:
-            costs = {run.folder.name: run.cost for run in self.runs}
-            wait_for_jobs(scheduler, _jobs([*new, *active]), run_labels(self.runs), title, costs)
-        except Interrupted as interrupted:
-            again = RERUN_ALL if self.options.rerun == "all" else ""
-            raise Interrupted(f"{interrupted}{again}") from None
+        return scheduler, _jobs([*new, *active])
 
     def _is_to_start(self, run: PlannedRun) -> bool:
         """Tell whether a run that is not under way is to be started, by its state and the options."""

@@ -16,6 +16,7 @@ from mergerexp.files import restored_on_error
 from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.local import Local
+from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.slurm import Slurm
 from mergerexp.sweep.states import all_over, job_state
 from mergerexp.sweep.view import view
@@ -112,7 +113,7 @@ def wait_for_jobs(
     known = {path: job_state(JobFolder(path), label) for path, label in labels.items()}
     with _sigterm_as_ctrl_c():
         try:
-            with view(title, costs or {}) as show:
+            with view(title, Forecast(costs or {})) as show:
                 while True:
                     scheduler.poll()
                     for folder in map(JobFolder, awaited):

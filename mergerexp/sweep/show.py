@@ -11,6 +11,7 @@ from mergerexp.console import amount, make_console
 from mergerexp.runs.job_folder import FAILED, LOST
 from mergerexp.runs.sweep_folder import SweepFolder, known_sweeps
 from mergerexp.sweep import slurm_queue
+from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState, collect
 from mergerexp.sweep.view import state_table, watch
 
@@ -81,10 +82,10 @@ def show(sweep: SweepFolder, watching: bool, as_json: bool) -> int:
     def read_states() -> list[JobState]:
         return collect(folders, labels, sweep.is_held())
 
-    title, console = f"sweep {sweep.name}", make_console(stderr=False)
-    states = watch(console, title, read_states, costs) if watching else read_states()
+    title, console, forecast = f"sweep {sweep.name}", make_console(stderr=False), Forecast(costs)
+    states = watch(console, title, read_states, forecast) if watching else read_states()
     if as_json:
         print(json.dumps({"sweep": sweep.name, "runs": [vars(state) for state in states]}, indent=1))
     elif not watching:
-        console.print(state_table(states, title, costs))
+        console.print(state_table(states, title, forecast))
     return 1 if any(state.state in (FAILED, LOST) for state in states) else 0

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mergerexp.console import LOG_EVERY_S, console
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
-from mergerexp.sweep.progress import time_left
+from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState, all_over, counts
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ SHOWN = 4  # jobs whose epochs a log line tells
 COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "restarts", "time", "reason")
 
 
-def state_table(states: Sequence[JobState], title: str, costs: Mapping[str, float]) -> Table:
+def state_table(states: Sequence[JobState], title: str, forecast: Forecast) -> Table:
     """Return a table with a row for each job; columns that are empty in all rows are left out.
 
     Parameters
@@ -34,12 +34,12 @@ def state_table(states: Sequence[JobState], title: str, costs: Mapping[str, floa
         The states of the jobs.
     title
         The title of the table; the number of jobs in each state and the time that is left are added to it.
-    costs
-        How long each job takes in comparison with the others; see `time_left`.
+    forecast
+        What says how long the sweep will still take.
     """
     rows = [_cells(state) for state in states]
     used = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(row[i] for row in rows)]
-    table = Table(title=f"{title}: {_summary(states, costs)}", title_justify="left")
+    table = Table(title=f"{title}: {_summary(states, forecast)}", title_justify="left")
     for i in used:
         right = COLUMNS[i] in ("best acc.", "restarts", "time")
         table.add_column(COLUMNS[i], justify="right" if right else "left", overflow="fold")
@@ -52,7 +52,7 @@ def watch(
     console: Console,
     title: str,
     read_states: Callable[[], Sequence[JobState]],
-    costs: Mapping[str, float],
+    forecast: Forecast,
 ) -> Sequence[JobState]:
     """Keep a table up to date until every job is over or the user presses Ctrl-C.
 
@@ -64,8 +64,8 @@ def watch(
         The title of the table.
     read_states
         Returns the present states of the jobs.
-    costs
-        How long each job takes in comparison with the others; see `time_left`.
+    forecast
+        What says how long the sweep will still take.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def watch(
     states = read_states()
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(state_table(states, title, costs), refresh=True)
+            live.update(state_table(states, title, forecast), refresh=True)
             if all_over(states):
                 break
             time.sleep(WATCH_EVERY_S)
@@ -97,15 +97,15 @@ def failure_table(states: Sequence[JobState]) -> Table | None:
 
 
 @contextlib.contextmanager
-def view(title: str, costs: Mapping[str, float]) -> Iterator[Callable[[Sequence[JobState]], None]]:
+def view(title: str, forecast: Forecast) -> Iterator[Callable[[Sequence[JobState]], None]]:
     """Show the states of jobs while a sweep goes on, as a table on a terminal and elsewhere as log lines.
 
     Parameters
     ----------
     title
         The title of the table or the beginning of each log line.
-    costs
-        How long each job takes in comparison with the others; see `time_left`.
+    forecast
+        What says how long the sweep will still take.
 
     Yields
     ------
@@ -113,14 +113,14 @@ def view(title: str, costs: Mapping[str, float]) -> Iterator[Callable[[Sequence[
         The function that brings what is shown up to date.
     """
     if not console.is_terminal:
-        yield _Log(title, costs).show
+        yield _Log(title, forecast).show
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
 
         def show(states: Sequence[JobState]) -> None:
             # Running jobs come first, since the table of a long sweep is taller than the screen.
             ordered = sorted(states, key=lambda each: (each.state != RUNNING, each.state in (QUEUED, DONE)))
-            live.update(state_table(ordered, title, costs), refresh=True)
+            live.update(state_table(ordered, title, forecast), refresh=True)
 
         yield show
 
@@ -128,8 +128,8 @@ def view(title: str, costs: Mapping[str, float]) -> Iterator[Callable[[Sequence[
 class _Log:
     """Logs each failure once, and from time to time how many jobs are in each state and how far they are."""
 
-    def __init__(self, title: str, costs: Mapping[str, float]) -> None:
-        self.title, self.costs = title, costs
+    def __init__(self, title: str, forecast: Forecast) -> None:
+        self.title, self.forecast = title, forecast
         self._counts, self._reported, self._logged = "", set[str](), -math.inf
 
     def show(self, states: Sequence[JobState]) -> None:
@@ -145,11 +145,11 @@ class _Log:
             self._counts, self._logged = counts(states), now
             running = [state for state in states if state.state == RUNNING and _epoch(state)]
             far = [f"{state.label or state.name} at {_epoch(state)}" for state in running[:SHOWN]]
-            log.info("%s: %s", self.title, "; ".join([_summary(states, self.costs), *far]))
+            log.info("%s: %s", self.title, "; ".join([_summary(states, self.forecast), *far]))
 
 
-def _summary(states: Sequence[JobState], costs: Mapping[str, float]) -> str:
-    return ", ".join(filter(None, [counts(states), time_left(states, costs)]))
+def _summary(states: Sequence[JobState], forecast: Forecast) -> str:
+    return ", ".join(filter(None, [counts(states), forecast.left(states)]))
 
 
 def _epoch(state: JobState) -> str:

@@ -321,7 +321,7 @@ def test_status(sweep, tmp_path, capsys, monkeypatch):
     for key in content:
         write_json(sweep.path / "sweep.json", {name: content[name] for name in content if name != key})
         code, _, said = ask("--list")
-        assert (code, f"{sweep.path}: no sweep (sweep.json lacks {key})" in said) == (0, True)
+        assert (code, f"{sweep.path}: no sweep (sweep.json lacks {key})" in said) == (2, True)
     write_json(sweep.path / "sweep.json", {**content, "runs": [{"folder": "runs/run-000"}]})
     assert "sweep.json lacks overrides" in ask("--list")[2]
     monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path / "elsewhere")])

@@ -6,7 +6,7 @@ import pytest
 
 from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
 from mergerexp.sweep import view as view_module
-from mergerexp.sweep.progress import duration, time_left
+from mergerexp.sweep.progress import Forecast, duration
 from mergerexp.sweep.states import JobState
 
 
@@ -21,35 +21,42 @@ def queued(number: int) -> list[JobState]:
 def test_finished_jobs_say_how_long_the_others_take():
     states = [job("a", DONE, 600.0), job("b", RUNNING, 60.0), job("c", RUNNING, 300.0), *queued(4)]
     # 540 s + 300 s + 4 x 600 s, two at once
-    assert time_left(states, {}) == "about 27 min left"
+    assert Forecast({}).left(states) == "about 27 min left"
     # one more takes as long as two others
-    assert time_left([*states, job("long", QUEUED)], {"long": 2.0}) == "about 37 min left"
+    assert Forecast({"long": 2.0}).left([*states, job("long", QUEUED)]) == "about 37 min left"
+
+
+def test_a_job_that_waits_for_its_turn_changes_nothing():
+    forecast = Forecast({})
+    states = [job("a", DONE, 600.0), job("b", RUNNING, 0.0), job("c", RUNNING, 0.0), *queued(2)]
+    assert forecast.left(states) == "about 20 min left"
+    assert forecast.left([*states[:2], job("c", DONE, 600.0), *queued(2)]) == "about 15 min left"
 
 
 def test_no_sooner_than_the_longest_job():
     states = [job("short", DONE, 100.0), job("long", RUNNING, 10.0), job("other", RUNNING, 95.0)]
-    assert time_left(states, {"long": 12.0}) == "about 20 min left"
+    assert Forecast({"long": 12.0}).left(states) == "about 20 min left"
 
 
 def test_before_the_first_job_ends_its_epochs_give_a_bound():
     states = [job("a", RUNNING, 30.0, epoch=4, epochs=50), *queued(1)]  # 6 s an epoch
-    assert time_left(states, {}) == "at most 10 min left"  # 270 s + 300 s
-    assert time_left([job("a", RUNNING, 30.0, epoch=4)], {}) == ""  # its last stage has not begun
-    assert time_left([job("a", RUNNING), *queued(3)], {}) == ""
+    assert Forecast({}).left(states) == "at most 10 min left"  # 270 s + 300 s
+    assert Forecast({}).left([job("a", RUNNING, 30.0, epoch=4)]) == ""  # its last stage has not begun
+    assert Forecast({}).left([job("a", RUNNING), *queued(3)]) == ""
 
 
 def test_nothing_is_said_where_nothing_runs():
-    assert time_left([job("a", DONE, 600.0), *queued(2)], {}) == ""
-    assert time_left([job("a", DONE, 600.0), job("b", FAILED, 6.0)], {}) == ""
-    assert time_left([], {}) == ""
-    assert time_left([job("a", DONE, 600.0)], {}, at_once=1) == ""
+    assert Forecast({}).left([job("a", DONE, 600.0), *queued(2)]) == ""
+    assert Forecast({}).left([job("a", DONE, 600.0), job("b", FAILED, 6.0)]) == ""
+    assert Forecast({}).left([]) == ""
+    assert Forecast({}, at_once=1).left([job("a", DONE, 600.0)]) == ""
 
 
 def test_the_log_tells_how_far_running_jobs_are(caplog, monkeypatch):
     clock = iter([100.0, 110.0, 150.0, 215.0, 216.0])
     monkeypatch.setattr(view_module.time, "monotonic", lambda: next(clock))
     states = [job("a", DONE, 600.0, epoch=8, epochs=50), job("b", RUNNING, 60.0, epoch=4, epochs=50)]
-    with caplog.at_level("INFO"), view_module.view("sweep", {}) as show:
+    with caplog.at_level("INFO"), view_module.view("sweep", Forecast({})) as show:
         show(states)  # at once
         show(states)  # nothing new
         show(states)
@@ -63,7 +70,7 @@ def test_the_log_tells_how_far_running_jobs_are(caplog, monkeypatch):
 
 
 def test_runs_one_after_the_other():
-    assert time_left([job("a", DONE, 600.0), *queued(2)], {}, at_once=1) == "about 20 min left"
+    assert Forecast({}, at_once=1).left([job("a", DONE, 600.0), *queued(2)]) == "about 20 min left"
 
 
 @pytest.mark.parametrize(

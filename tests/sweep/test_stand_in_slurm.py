@@ -14,6 +14,7 @@ import pytest
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.runs.sweep_folder import find_sweeps
 from mergerexp.sweep import slurm as scheduler
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.job import HELD, Job
@@ -259,6 +260,22 @@ def test_arrays_of_a_sweep_share_its_limit(stand_in, tmp_path):
         "update JobId=4712 ArrayTaskThrottle=3",
         "update JobId=4712 ArrayTaskThrottle=4",
     ]
+
+
+def test_a_sweep_that_slurm_refuses_is_none(stand_in, run_train, tmp_path, capsys):
+    """Otherwise the status verb would show it as the most recent one."""
+    sweep = ("-m", "fold=0,1", "hydra/launcher=slurm", "hydra.launcher.gpus=0", "tracking=none")
+    stand_in.says("sbatch", "", code=1, then="echo 'Invalid qos specification' >&2")
+    assert run_train(*sweep) == 2
+    assert "Invalid qos specification" in capsys.readouterr().err
+    assert find_sweeps(tmp_path / "sweeps") == []
+    stand_in.says("sbatch", "Submitted batch job 4711\n")
+    assert run_train(*sweep, "hydra.launcher.wait=false") == 0
+    (sweep_folder,) = find_sweeps(tmp_path / "sweeps")
+    known = sweep_folder.file.read_bytes()
+    stand_in.says("squeue", "slurm_load_jobs error", code=1)
+    assert run_train(*sweep) == 2
+    assert sweep_folder.file.read_bytes() == known
 
 
 def test_a_failed_job_that_has_not_left_yet_is_no_job_under_way(stand_in, tmp_path):
