@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +76,23 @@ def test_the_shells_script_completes_our_command(shell):
     said = say("--shell-completion", f"install={shell}")
     assert said.returncode == 0
     assert re.search(r"complete .*\bmergerexp\b", said.stdout)
+
+
+def test_a_real_shell_completes():
+    installed = Path(sys.executable).with_name("mergerexp")
+    if not installed.exists():
+        pytest.skip("this environment has no mergerexp command: the package is not installed in it")
+    script = """
+eval "$(mergerexp --shell-completion install=bash)"
+complete -p mergerexp >&2
+COMP_LINE=$1 COMP_CWORD=$2 hydra_bash_completion && echo "${COMPREPLY[@]}"
+"""
+    path = os.pathsep.join([str(installed.parent), os.environ["PATH"]])
+    for line, position, answer in (
+        ("mergerexp st", 1, "status"),
+        ("mergerexp train model=n", 2, "model=nonparametric"),
+    ):
+        command = ["bash", "-c", script, "bash", line, str(position)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        assert "hydra_bash_completion mergerexp" in done.stderr
+        assert done.stdout.split()[0] == answer
