@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mergerexp.report.tables import Table
 from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import cautions, caveats_of
 from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, verdict
+from mergerexp.tracking.store_file import StoreFile
 
 PER_BIN = 4  # images of each class in each tenth of p_m, in the threshold explorer
 NOT_IN_PAPER = "not in the paper"
@@ -228,7 +230,8 @@ def _runs(results: StudyResults) -> TableBlock:
         f"{study.uri}/#/experiments/{study.experiment_id}/runs/{run_id}" if study.has_page else None
         for run_id in runs["run_id"]
     ]
-    caption = "" if study.has_page else f"In MLflow: mlflow ui --backend-store-uri {study.uri}"
+    file = StoreFile.of(study.uri)
+    caption = f"In MLflow: mlflow ui --backend-store-uri {shlex.quote(file.address)}" if file else ""
     return TableBlock("runs", "All runs", caption, frame, links)
 
 

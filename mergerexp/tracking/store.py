@@ -68,7 +68,7 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
             raise UserError(
                 f"{file.path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is, and {SYNC}"
             )
-        return _connect(tracking, _readable(file).uri, create), file.uri
+        return _connect(tracking, _readable(file).address, create), file.uri
     if not file.exists():
         file.path.parent.mkdir(parents=True, exist_ok=True)
         with file.lock():
@@ -81,7 +81,7 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
             "folder): if a group shares it, chmod g+w both"
         )
     file.follow()
-    return _connect(tracking, file.uri, create), file.uri
+    return _connect(tracking, file.address, create), file.uri
 
 
 def _make(file: StoreFile) -> None:
@@ -92,7 +92,7 @@ def _make(file: StoreFile) -> None:
     file.remove_side_files()
     with tempfile.TemporaryDirectory() as scratch:
         made = StoreFile(Path(scratch) / file.path.name)
-        MlflowClient(made.uri).search_experiments(max_results=1)
+        MlflowClient(made.address).search_experiments(max_results=1)
         with written(file.path) as partial:
             shutil.copyfile(made.path, partial)
 

@@ -53,7 +53,8 @@ class StoreFile:
     path
         The absolute path of the file.
     options
-        The part of the address from the question mark on, if it has one.
+        The part of the address from a question mark behind the last slash on, if it has one. Other question
+        marks are part of the path.
     """
 
     path: Path
@@ -64,13 +65,37 @@ class StoreFile:
         """Return the file that an address names; None if it is the address of a server."""
         if uri is None or not uri.startswith(SQLITE):
             return None
-        path, mark, options = uri.removeprefix(SQLITE).partition("?")
-        return cls(Path(path).absolute(), mark + options)
+        folder, slash, name = uri.removeprefix(SQLITE).rpartition("/")
+        name, mark, options = name.partition("?")
+        return cls(Path(f"{folder}{slash}{name}").absolute(), mark + options)
 
     @property
     def uri(self) -> str:
-        """The address of the store, with the absolute path."""
+        """The address of the store as our files and messages have it, with the absolute path as it is."""
         return f"{SQLITE}{self.path}{self.options}"
+
+    @property
+    def address(self) -> str:
+        """The address of the store for MLflow, where a path such as ``a%20b`` or ``a?b`` has to be quoted.
+
+        Without the name of the driver, MLflow would also make the folder that the quoted path names.
+
+        Raises
+        ------
+        StoreError
+            If SQLAlchemy can't be told this path.
+        """
+        if not any(mark in str(self.path) for mark in "%?"):
+            return self.uri
+        from sqlalchemy.engine import URL, make_url
+
+        address = URL.create("sqlite+pysqlite", database=str(self.path)).render_as_string() + self.options
+        if make_url(address).database != str(self.path):
+            raise StoreError(
+                f"{self.path}: SQLAlchemy can't open a file with such a path: choose another one with "
+                "MERGEREXP_ROOT or tracking.uri"
+            )
+        return address
 
     def exists(self) -> bool:
         """Tell whether the file exists and is not empty."""

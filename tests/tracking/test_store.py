@@ -143,6 +143,28 @@ def test_the_journal_of_a_lost_store_is_not_played_back_into_the_next(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["a%20b", "50%", "a?b", "a#b", "my files", "äöü", "it's", 'a"b', "a;b", "a@b:c", "a&b=c"]
+)
+def test_a_root_may_have_any_name(name, tmp_path):
+    root = tmp_path / name
+    client, uri = open_store(tracking(root))
+    assert uri == f"sqlite:///{root}/mlflow.db"
+    run = client.create_run(client.get_experiment_by_name("mergerexp").experiment_id)
+    client.log_text(run.info.run_id, "content", "file.txt")
+    again, _ = open_store(tracking(root), create=False)
+    assert Path(again.download_artifacts(run.info.run_id, "file.txt")).read_text() == "content"
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing was written beside the root
+    assert StoreFile.of(uri).exists()
+
+
+def test_the_options_of_an_address_are_no_part_of_the_path(tmp_path):
+    file = StoreFile.of(f"sqlite:///{tmp_path}/a?b/mlflow.db?timeout=30")
+    assert (file.path, file.options) == (tmp_path / "a?b" / "mlflow.db", "?timeout=30")
+    assert file.address.endswith("/a%3Fb/mlflow.db?timeout=30")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved", "copied"])
 def test_artifacts_are_where_the_store_is_now(how, tmp_path):
     old, new = tmp_path / "a root", tmp_path / "another"
