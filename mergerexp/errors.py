@@ -8,12 +8,13 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SHOWN = 60  # characters of a value in a message
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -91,6 +92,12 @@ def describe(error: BaseException) -> str:
     kind, message = type(error).__name__, without_credentials(" ".join(explain(error).split()))
     names_itself = isinstance(error, UserError) or (isinstance(error, OSError) and error.filename)
     return (message if names_itself and message else f"{kind}: {message}" if message else kind)[:2000]
+
+
+def short(value: Any) -> str:
+    """Return a value as text that fits on a line of a message."""
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
 
 
 def explain(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.backbone_names import check_backbone
@@ -30,15 +30,19 @@ from mergerexp.config.schema import (
     TrackingConfig,
     TrainConfig,
 )
-from mergerexp.errors import ConfigError, has_secret, try_all, without_credentials
+from mergerexp.errors import ConfigError, has_secret, short, try_all, without_credentials
 from mergerexp.files import flatten
 from mergerexp.settings import declared
 
 Schema = TypeVar("Schema")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # line breaks, escape sequences and their like
 LONGEST_EXPERIMENT = 256  # characters: what a store's database takes
+ONE_LINE = (
+    "it has a line break or another control character, and every text is a single line (where a list is "
+    "asked for, each line is an entry of its own)"
+)
 LONGEST_NAME = 100  # characters: with what a run folder's name holds besides, a file system takes it
-SHOWN = 60  # characters of a value in a message
 
 
 def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
@@ -215,12 +219,14 @@ def _bound_mistakes(node: Any, prefix: str) -> Iterator[str]:
         else:
             entries = value if isinstance(value, list) else [value]
             found = [
-                f"{key}={_short(entry)}: {problem}"
+                f"{key}={short(entry)}: {problem}"
                 for entry in entries
                 if (problem := setting.problem(entry)) is not None
             ]
             if isinstance(value, list) and any(isinstance(entry, list | dict) for entry in value):
-                found = [f"{key}={_short(value)}: a list within a list"]  # which OmegaConf lets pass
+                found = [f"{key}={short(value)}: a list within a list"]  # which OmegaConf lets pass
+            if _has_control_characters(value):
+                found = [f"{key}={short(without_credentials(repr(value)))}: {ONE_LINE}"]
             if not found and (problem := setting.problem_of_strengths(value)) is not None:
                 found = [f"{key}={value}: {problem}"]
             yield from found
@@ -235,13 +241,17 @@ def _values(node: Any) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
             continue
         value = getattr(node, field.name)
         if value is not None:
-            yield field, list(value) if isinstance(value, ListConfig) else value
+            is_plain = declared(field) is None or not OmegaConf.is_config(value)
+            yield field, value if is_plain else OmegaConf.to_container(value)
 
 
-def _short(value: Any) -> str:
-    """Return a value as text that fits on a line."""
-    text = str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+def _has_control_characters(value: Any) -> bool:
+    """Tell whether a text, or any text within a list or a dictionary, has a control character."""
+    if isinstance(value, str):
+        return CONTROL.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_control_characters(part) for item in value.items() for part in item)
+    return isinstance(value, list) and any(_has_control_characters(part) for part in value)
 
 
 def check_file_name(key: str, value: str) -> None:
@@ -254,10 +264,10 @@ def check_file_name(key: str, value: str) -> None:
     """
     if not FILE_NAME.fullmatch(value):
         raise ConfigError(
-            f"{key}={_short(value)}: use letters, digits, '.', '_' and '-' only (it names a folder)"
+            f"{key}={short(value)}: use letters, digits, '.', '_' and '-' only (it names a folder)"
         )
     if len(value) > LONGEST_NAME:
-        raise ConfigError(f"{key}={_short(value)}: at most {LONGEST_NAME} characters (it names a folder)")
+        raise ConfigError(f"{key}={short(value)}: at most {LONGEST_NAME} characters (it names a folder)")
 
 
 def _check_paths(paths: PathsConfig) -> None:
@@ -296,7 +306,7 @@ def _check_tracking(tracking: TrackingConfig) -> None:
         raise ConfigError("tracking.experiment: a name is needed")
     if len(tracking.experiment) > LONGEST_EXPERIMENT:
         raise ConfigError(
-            f"tracking.experiment={_short(tracking.experiment)}: at most {LONGEST_EXPERIMENT} characters"
+            f"tracking.experiment={short(tracking.experiment)}: at most {LONGEST_EXPERIMENT} characters"
         )
     check_address("tracking.uri", tracking.uri)
     _check_store("tracking.uri", tracking.uri)
@@ -317,7 +327,7 @@ def _check_store(key: str, address: str | None) -> None:
         is_other = False
     if not is_file and not is_other:
         raise ConfigError(
-            f"{key}={_short(address)!r}: no address of an MLflow store, such as sqlite:///mlflow.db or "
+            f"{key}={short(address)!r}: no address of an MLflow store, such as sqlite:///mlflow.db or "
             "http://host:5000; tracking=none keeps run folders only"
         )
 

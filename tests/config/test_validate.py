@@ -11,6 +11,8 @@ import pytest
 import mergerexp.prepare
 import mergerexp.robustness
 import mergerexp.train
+from mergerexp.config.keys import options_of
+from mergerexp.config.launcher import read_options
 
 WRONG = [
     # unknown keys and options
@@ -147,6 +149,38 @@ def test_wrong_override(overrides, key, hint, run_verb, capsys, tmp_path):
     assert hint in message
     assert "secret" not in message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "shown"),
+    [
+        (
+            'hydra.launcher.partition="gpu\n#SBATCH --uid=0"',
+            r"hydra.launcher.partition='gpu\n#SBATCH --uid=0'",
+        ),
+        ('hydra.launcher.mem="1GB\r"', r"hydra.launcher.mem='1GB\r'"),
+        ('hydra.launcher.setup=["module load a\nexit 1"]', r"hydra.launcher.setup=['module load a\nexit 1']"),
+        ('hydra.launcher.extra={constraint:"a\n#SBATCH -A b"}', r"{'constraint': 'a\n#SBATCH -A b'}"),
+        ('hydra.launcher.extra={a:[{b:"c\x1bd"}]}', r"{'a': [{'b': 'c\x1bd'}]}"),
+        ('tracking.experiment="a\nb"', r"tracking.experiment='a\nb'"),
+        ('tracking.experiment="a\x1b[31mb"', r"tracking.experiment='a\x1b[31mb'"),
+        ('tracking.experiment="a\u2028b"', r"tracking.experiment='a\u2028b'"),
+        ('tracking.uri="http://me:secret@host\nx"', r"tracking.uri='http://host\nx'"),
+        ('paths.runs="a\x7fb"', r"paths.runs='a\x7fb'"),
+    ],
+)
+def test_a_text_that_would_be_several_lines_is_refused(override, shown, run_verb, capsys, tmp_path):
+    assert run_verb(mergerexp.train, "-m", "hydra/launcher=slurm", "fold=0,1", override) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert any(shown in line and "single line" in line for line in lines)
+    assert all(line.isprintable() and "secret" not in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_of_a_setup_are_entries_of_a_list():
+    slurm = {key: value for key, value in options_of("hydra/launcher")["slurm"].items() if key != "_target_"}
+    options = read_options("SlurmLauncher", {**slurm, "setup": ["module load a", "export B='c d'"]})
+    assert options.setup == ["module load a", "export B='c d'"]
 
 
 WRONG_ROBUSTNESS = [

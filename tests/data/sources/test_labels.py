@@ -146,7 +146,14 @@ def test_csv_of_class_names_and_other_columns(root):
         ("file,label,group\na.png,1,a\nb.png,0,\n", "line 3: group '' is empty"),
         ("file,label\nmerger/1.png,1\nmerger/2.png,1\n", r"exactly two classes, found: 1 \(2\)"),
         ("file,label,z,z\na.png,1,1,2\n", "several columns 'z'"),
-        (f"file,label,objid\na.png,1,{'1' * 5000}\n", "line 2: objid '1111"),
+        (f"file,label,objid\na.png,1,{'1' * 5000}\n", r"line 2: objid '1{60}… \(5000 characters\)' is"),
+        (f"file,label\na.png,1\nb.png,0\nc.png,{'2' * 5000}\n", r"line 4: label '2{60}… \(5000 characters"),
+        ("file;label\na.png;1\n", "separated by ';'"),
+        ("file\tlabel\na.png\t1\n", r"separated by '\\t'"),
+        ("file,label\na.png,1\nb.png,\0000\n", r"line 3: label '\\x000' has a character that can't be seen"),
+        ("file,label\na.png,1\nb.png,1\u200b0\n", r"line 3: label '1\\u200b0'"),
+        ('file,label\na.png,1\n"b.png,0\n', "after line [23]: unexpected end"),
+        ("file,label\na.png,1\n" + "b" * 140_000 + ",0\n", "after line [23]: field larger"),
     ],
 )
 def test_csv_errors_name_the_line(root, text, message):
@@ -160,6 +167,11 @@ def test_csv_refuses_unreadable_files_and_chosen_columns_that_are_absent(root):
     (root / "latin.csv").write_bytes("file,label\nmergé.png,1\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"cannot be read.*utf-8"):
         FolderSource(root, 16, csv="latin.csv").recipe()
+    (root / "excel.csv").write_bytes("file,label\nmerger/1.png,1\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"excel.csv cannot be read.*save it as UTF-8"):
+        FolderSource(root, 16, csv="excel.csv").recipe()
+    with pytest.raises(DataError, match=r"two of data.columns are the same column"):
+        with_csv(root, "file,label\na,0\n", columns=Columns(label="file")).recipe()
     with pytest.raises(DataError, match=r"no column 'dr7' \(data.columns.objid\)"):
         with_csv(root, "file,label\na,0\n", columns=Columns(objid="dr7")).recipe()
 
@@ -169,6 +181,18 @@ def test_a_file_on_two_lines_is_not_two_objects(root):
     rows, problems, _ = made(with_csv(root, text))
     assert [row["objid"] for row in rows] == [1, 2]
     assert problems == {"merger/1.png": "listed twice, in lines 2 and 4 of the CSV"}
+
+
+def test_an_objid_on_two_lines_is_named_with_both(root):
+    text = "file,label,objid\nmerger/1.png,1,1\nother/101.png,0,2\nother/102.png,0,1\n"
+    rows, problems, _ = made(with_csv(root, text))
+    assert [row["objid"] for row in rows] == [1, 2]
+    assert problems == {"other/102.png": "duplicate objid 1: lines 2 and 4 of the CSV have it"}
+
+
+def test_a_byte_order_mark_and_spaces_in_labels_are_no_mistakes(root):
+    text = "\ufefffile,label\nmerger/1.png, big merger \nother/101.png, other\nother/102.png,other\n"
+    assert with_csv(root, text).class_names == ("other", "big merger")
 
 
 def test_csv_may_name_only_files_within_the_root(root, tmp_path):

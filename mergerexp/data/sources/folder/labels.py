@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mergerexp.data.sources.folder.listing import INT64_END, Entry, whole, with_objids
-from mergerexp.errors import DataError
+from mergerexp.errors import DataError, short
 from mergerexp.settings import setting
 
 MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")
@@ -48,8 +48,8 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     Raises
     ------
     DataError
-        If the CSV is unreadable or lacks a column, or a line has no file, no label, a third class, or an
-        objid that is not an integer.
+        If the CSV is unreadable, lacks a column or has one for two purposes, or a line has no file, no label,
+        a third class, or an objid that is not an integer.
     """
     path = root / csv_name
     header, lines = _read_csv(path)
@@ -61,6 +61,8 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     objid = _optional(path, header, "objid", columns.objid)
     group = _optional(path, header, "group", columns.group)
     used = {columns.file, columns.label, objid, group}
+    if len(used - {None}) < sum(column is not None for column in (columns.file, columns.label, objid, group)):
+        raise DataError(f"{path}: two of data.columns are the same column; each needs one of its own")
     # A column without a name is the index of a table, which was saved with it.
     others = [column for column in header if column and column not in used]
 
@@ -70,20 +72,25 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     classes: list[str] = []
     entries = []
     listed: dict[str, int] = {}  # the line of each file
+    owners: dict[int, int] = {}  # the line of each objid
     for i, (line, row) in enumerate(lines):
         where = f"{path}, line {line}"
         if not row[columns.file]:
             raise DataError(f"{where}: column {columns.file!r} is empty")
         file = _relative(root, row[columns.file])
         first = listed.setdefault(file, line)
+        problem = None if first == line else f"listed twice, in lines {first} and {line} of the CSV"
+        number = _integer(where, row[objid]) if objid else None
+        if number is not None and not problem and (owner := owners.setdefault(number, line)) != line:
+            problem = f"duplicate objid {number}: lines {owner} and {line} of the CSV have it"
         entries.append(
             Entry(
                 file,
                 _label(where, row[columns.label], classes),
-                _integer(where, row[objid]) if objid else None,
+                number,
                 group_codes[whole(row[group])] if group and group_codes else None,
                 {column: values[i] for column, values in extras.items()},
-                None if first == line else f"listed twice, in lines {first} and {line} of the CSV",
+                problem,
             )
         )
     return entries if objid else with_objids(entries)
@@ -106,8 +113,14 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             header = list(reader.fieldnames)
             lines = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"data.csv={path} cannot be read: {error}; save it as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"data.csv={path} cannot be read after line {reader.line_num}: {error}") from error
+    except OSError as error:
         raise DataError(f"data.csv={path} cannot be read: {error}") from error
+    if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
+        raise DataError(f"{path}: its columns are separated by {marks[0]!r}; save it with commas")
     if not lines:
         raise DataError(f"data.csv={path} has no rows")
     repeated = [name for name, n in Counter(header).items() if name and n > 1]
@@ -134,11 +147,14 @@ def _label(where: str, text: str, classes: list[str]) -> str:
     """Return the class that a label stands for, and add it to ``classes`` if it is new."""
     if text.lower() in MISSING:
         raise DataError(f"{where}: label {text!r} is empty; every row needs a class")
+    if not text.isprintable():
+        raise DataError(f"{where}: label {short(text)!r} has a character that can't be seen; remove it")
     text = whole(text)
     if text not in classes:
         if len(classes) == 2:
             raise DataError(
-                f"{where}: label {text!r} is a third class, beside {classes[0]!r} and {classes[1]!r}"
+                f"{where}: label {short(text)!r} is a third class, beside {short(classes[0])!r} and "
+                f"{short(classes[1])!r}"
             )
         classes.append(text)
     return text
@@ -146,7 +162,9 @@ def _label(where: str, text: str, classes: list[str]) -> str:
 
 def _integer(where: str, text: str) -> int:
     if not INTEGER.fullmatch(text) or not -INT64_END <= int(text) < INT64_END:
-        raise DataError(f"{where}: objid {text!r} is not a 64-bit integer (did a spreadsheet round it?)")
+        raise DataError(
+            f"{where}: objid {short(text)!r} is not a 64-bit integer (did a spreadsheet round it?)"
+        )
     return int(text)
 
 
