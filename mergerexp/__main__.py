@@ -11,6 +11,8 @@ import sys
 from importlib.metadata import version
 from typing import NoReturn
 
+from mergerexp.errors import visible
+
 VERBS = {
     "prepare": "make a data set on disk",
     "train": "train one run, or with -m all runs of a sweep",
@@ -79,7 +81,7 @@ def _complete(what: list[str]) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {visible(message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -10,22 +10,34 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from mergerexp.errors import visible_lines
 
 log = logging.getLogger(__name__)
 
 
+class _VisibleConsole(Console):
+    """A console that shows every text, those in tables included, by `mergerexp.errors.visible_lines`."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible_lines(text), **options)
+
+
 def make_console(stderr: bool = True) -> Console:
-    """Return a console that shows names with [brackets] as they are.
+    """Return a console that shows names with [brackets] as they are, and control characters escaped.
 
     In a file or a pipe its tables may be wider than a terminal that does not say its width.
     """
     options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False}
-    found = Console(**options)
-    return found if found.is_terminal else Console(**options, width=160)
+    found = _VisibleConsole(**options)
+    return found if found.is_terminal else _VisibleConsole(**options, width=160)
 
 
 console = make_console()
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
+
+INDENT = " " * len("00:00:00 ")  # of further lines, so that no name can pretend to be a log line
 
 BAR_AFTER_S = 1.0  # for work that takes less time, no bar is shown
 REFRESH_S = 0.25  # a bar that moves with every step makes the training of a small network 20-35 % slower
@@ -38,7 +50,7 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record with the time of day."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
-        text = f"{stamp} {self.format(record)}"
+        text = f"{stamp} {self.format(record)}".replace("\n", f"\n{INDENT}")
         console.print(text, style=STYLES.get(record.levelno), soft_wrap=True)
 
 

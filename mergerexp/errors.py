@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHOWN = 60  # characters of a value in a message
+INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that a terminal does not show
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -98,6 +100,22 @@ def short(value: Any) -> str:
     """Return a value as text that fits on a line of a message."""
     text = str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which all that a terminal would obey or not show is escaped, such as ``\x1b``.
+
+    Names of files and classes may hold escape sequences, line breaks, marks that reverse the direction of the
+    text or have no width, and bytes that are not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(repr(mark)[1:-1] if unicodedata.category(mark) in INVISIBLE else mark for mark in text)
+
+
+def visible_lines(text: str) -> str:
+    """Return a text whose line breaks are meant, with each line as `visible` shows it."""
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def explain(error: BaseException) -> str:

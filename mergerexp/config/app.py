@@ -31,7 +31,7 @@ from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.environment import environment
-from mergerexp.errors import ConfigError, UserError, explain, try_all
+from mergerexp.errors import ConfigError, UserError, explain, try_all, visible
 
 LAUNCHER = re.compile(r"[+~]*hydra[./]launcher\b")
 
@@ -189,8 +189,8 @@ def one_line_errors() -> Iterator[None]:
         if os.environ.get(FULL_ERROR) == "1":
             raise
         text = explain(error)  # a line for each mistake, if the message is ours
-        for message in text.splitlines() if isinstance(error, UserError) else [" ".join(text.split())]:
-            print(f"error: {message}", file=sys.stderr)
+        for message in text.split("\n") if isinstance(error, UserError) else [" ".join(text.split())]:
+            print(f"error: {visible(message)}", file=sys.stderr)
         if type(error) is ValueError:  # perhaps a mistake of ours
             print(f"{FULL_ERROR}=1 shows where it came from", file=sys.stderr)
         sys.exit(2)

@@ -28,7 +28,7 @@ from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
 from mergerexp.data.sources import Problem, Source, make_source
 from mergerexp.data.store import META, Dataset, save, write_problems
-from mergerexp.errors import DataError, UserError
+from mergerexp.errors import DataError, UserError, visible
 from mergerexp.files import is_locked, remove_partial
 from mergerexp.hashing import digest
 from mergerexp.seals import check_signed
@@ -211,7 +211,7 @@ def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> N
         if read_record(path)[1]:
             path.unlink()
     write_problems(report, problems)
-    shown = [f"  {problem.file}: {problem.reason}" for problem in problems[:SHOWN_PROBLEMS]]
+    shown = [visible(f"  {problem.file}: {problem.reason}") for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"  … and {len(problems) - SHOWN_PROBLEMS} more")
     raise DataError(

@@ -116,8 +116,60 @@ def make_split(
     ]
     training = [kept[k] for k in range(folds) if k not in (fold, val_fold)]
     split = Split(train=np.sort(np.concatenate(training)), val=kept[val_fold], test=kept[fold])
-    _check_classes(split, label, f"subset {subset}, test fold {fold} of {folds}")
+    _check_classes(split, label, np.asarray(groups), folds, f"subset {subset}, test fold {fold} of {folds}")
     return split
+
+
+def doubts_about_folds(
+    labels: ArrayLike, groups: ArrayLike, settings: SplitConfig, subset: float = 1.0
+) -> list[str]:
+    """Say which folds are so uneven, or which subsets so small, that results may mean something else.
+
+    The folds of a class are far from even if one has less than half or more than twice the objects that it
+    would have if all had equally many. Without groups of several objects they differ by one at most.
+
+    Parameters
+    ----------
+    labels, groups
+        The label (0 or 1) and the group (int) of each object, shape (n,).
+    settings
+        The number and the seed of the folds.
+    subset
+        The smallest fraction of the objects that is trained on.
+
+    Returns
+    -------
+    list of str
+        A sentence for each doubt.
+    """
+    label, group = np.asarray(labels), np.asarray(groups)
+    fold_of = assign_folds(label, group, settings.folds, settings.seed)
+    doubts = []
+    for value in (0, 1):
+        sizes = np.bincount(fold_of[label == value], minlength=settings.folds)
+        share = sizes.mean()
+        if sizes.min() < share / 2 or sizes.max() > 2 * share:
+            name, largest = _largest_group(label, group, value)
+            counts = ", ".join(map(str, sizes))
+            doubts.append(
+                f"the folds are far from even: of class {value} they have {counts} objects; "
+                f"no group is divided, and the largest (group {name} of the catalogue) has {largest} of "
+                f"{sizes.sum()}: give smaller groups, or set split.folds to fewer folds"
+            )
+        if subset * sizes.min() < 0.5:
+            doubts.append(
+                f"subset={subset:g} is less than half an object of class {value} in a fold with "
+                f"{sizes.min()}; one of each class and fold is kept, so that the training set is larger"
+            )
+    return doubts
+
+
+def _largest_group(
+    label: NDArray[np.generic], group: NDArray[np.generic], value: int
+) -> tuple[np.generic, int]:
+    """Return the group with the most objects of a class, and their number."""
+    names, sizes = np.unique(group[label == value], return_counts=True)
+    return names[sizes.argmax()], int(sizes.max())
 
 
 def n_balanced(labels: ArrayLike) -> int:
@@ -125,15 +177,20 @@ def n_balanced(labels: ArrayLike) -> int:
     return 2 * int(np.bincount(np.asarray(labels), minlength=2).min())
 
 
-def _check_classes(split: Split, label: NDArray[np.generic], where: str) -> None:
+def _check_classes(
+    split: Split, label: NDArray[np.generic], group: NDArray[np.generic], folds: int, where: str
+) -> None:
     for name, part in vars(split).items():
-        for value in (0, 1):
-            if value not in label[part]:
-                n = np.count_nonzero(label == value)
-                raise DataError(
-                    f"class {value} has no object in {name} ({where}, {n} of the class in all): "
-                    "use fewer folds or more data"
-                )
+        for value in (1, 0):  # where negatives are matched, a fold without class 1 has none of class 0
+            if value in label[part]:
+                continue
+            n = np.count_nonzero(label == value)
+            why, remedy = f"{n} of the class in all", "use fewer folds or more data"
+            if n >= folds:  # these would be enough, if they were not kept together
+                largest, size = _largest_group(label, group, value)
+                why += f", {size} of them in group {largest} of the catalogue, and no group is divided"
+                remedy = "give smaller groups, or use fewer folds"
+            raise DataError(f"class {value} has no object in {name} ({where}, {why}): {remedy}")
 
 
 def _cut(

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from mergerexp.data.sources import Problem
 from mergerexp.errors import DataError, UserError, describe
 from mergerexp.files import read_json, write_json, written, written_folder
+from mergerexp.frames import safe_csv_text
 from mergerexp.seals import FILES, check_listed, digests, stamp
 from mergerexp.software import versions_of
 
@@ -268,7 +269,8 @@ def save(
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """Write a CSV with the file and the reason of each problem."""
-    table = pd.DataFrame(problems, columns=Problem._fields, dtype=object)
+    cells = [[safe_csv_text(text) for text in problem] for problem in problems]
+    table = pd.DataFrame(cells, columns=Problem._fields, dtype=object)
     with written(path) as partial:
         # Names of files may hold bytes that are not UTF-8, which are shown escaped.
         table.to_csv(partial, index=False, lineterminator="\r\n", errors="backslashreplace")

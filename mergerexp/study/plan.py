@@ -25,7 +25,7 @@ from mergerexp.config.launcher import Options
 from mergerexp.config.paths import absolute_paths
 from mergerexp.config.schema import NonparametricConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
-from mergerexp.data.splits import make_split, n_balanced
+from mergerexp.data.splits import doubts_about_folds, make_split, n_balanced
 from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import ConfigError, explain, try_all
 from mergerexp.files import write_json
@@ -136,6 +136,7 @@ class Planner:
         self.weights = check_networks(networks)
         try_all(self._dataset, {_data_key(cell.cfg): cell.cfg for cell in cells}.values())
         planned = try_all(self._plan, cells, attrgetter("label"))
+        self._warn_of_folds(cells)
         if unwritable and not all(run.folder.is_done() for run in planned):
             raise ConfigError("\n".join(unwritable))
         return planned
@@ -171,6 +172,16 @@ class Planner:
         folder = RunFolder.of(cfg, identity)
         folder.mend_status()
         return PlannedRun(folder, cfg, cell.overrides, inputs, float(passes * cfg.data.size**2))
+
+    def _warn_of_folds(self, cells: Sequence[Cell[TrainConfig]]) -> None:
+        """Log once for each data set and division into folds what is doubtful about them."""
+        doubtful: dict[str, TrainConfig] = {}
+        for cfg in sorted((cell.cfg for cell in cells), key=attrgetter("subset")):  # from the smallest
+            doubtful.setdefault(repr((_data_key(cfg), cfg.split.folds, cfg.split.seed)), cfg)
+        for cfg in doubtful.values():
+            data = self._dataset(cfg)
+            for doubt in doubts_about_folds(data.labels, data.groups, cfg.split, cfg.subset):
+                log.warning("%s: %s", cfg.data.name, doubt)
 
     def _dataset(self, cfg: TrainConfig) -> Dataset:
         """Return the data set of a config, which is prepared if it does not exist."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mergerexp.console import amount, make_console
+from mergerexp.errors import visible
 from mergerexp.runs.job_folder import FAILED, LOST
 from mergerexp.runs.sweep_folder import SweepFolder, known_sweeps
 from mergerexp.sweep import slurm_queue
@@ -42,7 +43,7 @@ def list_sweeps(sweeps: Path, as_json: bool) -> None:
         return
     for row in rows:
         given = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["given"]))
-        print(f"{row['sweep']}  {given}  {row['done']}/{row['runs']} done  {row['command']}")
+        print(f"{row['sweep']}  {given}  {row['done']}/{row['runs']} done  {visible(row['command'])}")
 
 
 def cancel(sweep: SweepFolder, quiet: bool) -> None:

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from mergerexp.data import parts
 from mergerexp.data.build import prepare
-from mergerexp.data.sources import Part
+from mergerexp.data.sources import Part, Problem
 from mergerexp.data.sources.folder.source import FolderSource
-from mergerexp.data.store import Dataset, verify
+from mergerexp.data.store import Dataset, verify, write_problems
 from mergerexp.errors import DataError, UserError
 from mergerexp.workers import worker_pool
 
@@ -251,6 +251,23 @@ def test_duplicate_objid_names_both_files(root, tmp_path):
     stamps = source.make(source.chunks()[0]).images
     np.testing.assert_array_equal(dataset.images[files.index(first)], stamps[files.index(first)])
     verify(dataset)
+
+
+def test_names_of_files_are_no_commands(root, tmp_path):
+    """Neither for the terminal that shows them nor for a spreadsheet that opens the report."""
+    for name in ("a\x1b[31m\nb.txt", "c\u202egnp.txt"):
+        (root / "merger" / name).write_text("no image")
+    with pytest.raises(DataError) as stopped:
+        prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
+    lines = str(stopped.value).splitlines()
+    assert r"merger/a\x1b[31m\nb.txt: not an image" in lines[1]
+    assert r"merger/c\u202egnp.txt: not an image" in lines[2]
+
+    write_problems(
+        tmp_path / "problems.csv", [Problem("=cmd|'/C calc'!A0.png", "-1 px"), Problem("a,b", "cut")]
+    )
+    with (tmp_path / "problems.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1:] == [["'=cmd|'/C calc'!A0.png", "'-1 px"], ["a,b", "cut"]]
 
 
 def test_skipping_must_leave_both_classes(root, tmp_path):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from mergerexp.config.schema import SplitConfig
-from mergerexp.data.splits import Split, assign_folds, make_split, n_balanced
+from mergerexp.data.splits import Split, assign_folds, doubts_about_folds, make_split, n_balanced
+from mergerexp.errors import DataError
 
 # The paper's sample, with groups of two or three in both classes.
 LABELS = np.r_[np.ones(3003, int), np.zeros(10_000, int)]
@@ -126,3 +127,42 @@ def test_names_the_class_and_the_part_that_would_be_empty():
 def test_refuses_arguments_out_of_range(changes, message):
     with pytest.raises(ValueError, match=message):
         split(**changes)
+
+
+@pytest.mark.parametrize("groups", [np.arange(13_003), GROUPS], ids=["singles", "groups"])
+@pytest.mark.parametrize("folds", [3, 4, 10])
+def test_even_folds_raise_no_doubts(groups, folds):
+    assert doubts_about_folds(LABELS, groups, SplitConfig(**{**PAPER, "folds": folds}), 0.1) == []
+
+
+@pytest.mark.parametrize("n", range(4, 20))
+def test_few_objects_without_groups_raise_no_doubts(n):
+    labels = np.repeat([0, 1], [n, 2 * n])
+    assert doubts_about_folds(labels, np.arange(3 * n), SplitConfig(**PAPER)) == []
+
+
+def test_folds_that_a_large_group_makes_uneven_are_named_with_it():
+    labels = np.repeat([0, 1], [45, 40])
+    groups = np.r_[np.full(40, 7), np.arange(100, 145)]
+    (doubt,) = doubts_about_folds(labels, groups, SplitConfig(**PAPER))
+    sizes = ", ".join(map(str, np.bincount(assign_folds(labels, groups, 4, 0)[:45], minlength=4)))
+    assert f"far from even: of class 0 they have {sizes} objects" in doubt
+    assert "(group 7 of the catalogue) has 40 of 45" in doubt
+
+
+def test_a_subset_of_less_than_an_object_is_named():
+    doubts = doubts_about_folds(LABELS, GROUPS, SplitConfig(**PAPER), 1e-300)
+    assert len(doubts) == 2
+    assert all("subset=1e-300 is less than half an object" in doubt for doubt in doubts)
+
+
+def test_the_remedy_speaks_of_groups_where_they_are_the_cause():
+    labels = np.repeat([0, 1], [40, 40])
+    in_three = np.r_[np.repeat([1, 2, 3], [20, 10, 10]), np.arange(100, 140)]
+    message = r"class 0 has no object in \w+ .*40 of the class in all, 20 of them in group 1 .*smaller groups"
+    with pytest.raises(DataError, match=message):
+        for fold in range(4):
+            split(labels, in_three, fold=fold)
+    with pytest.raises(DataError, match=r"class 1 has no object.*smaller groups"):
+        for fold in range(4):
+            split(1 - labels, in_three, fold=fold, negatives="matched")
