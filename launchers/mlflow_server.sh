@@ -37,10 +37,27 @@ while [[ $# -gt 0 ]]; do
     shift 2
 done
 command -v mlflow >/dev/null || { echo "the command mlflow is not on the PATH: activate the environment first" >&2; exit 2; }
+python - "$host" "$port" <<'PYTHON' || exit 1
+import socket, sys
+
+host, port = sys.argv[1:]
+try:
+    if not 0 < int(port) < 65536:
+        raise ValueError("a port is a number up to 65535")
+    family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+except (OSError, OverflowError, ValueError) as error:
+    why = getattr(error, "strerror", None) or error
+    sys.exit(f"port {port} of {host} can't be used ({why}): stop what uses it, or choose others with --port and --host")
+PYTHON
 umask 077
 mkdir -p "$dir/artifacts"
 dir=$(cd "$dir" && pwd)
-backend=${backend:-sqlite:///$dir/mlflow.db}
+# SQLAlchemy takes an address apart and unquotes it: a folder may be called a%20b.
+address() { python -c 'import sys, sqlalchemy as s; print(s.URL.create("sqlite+pysqlite", database=sys.argv[1]))' "$1"; }
+backend=${backend:-$(address "$dir/mlflow.db")}
 
 export MLFLOW_DISABLE_TELEMETRY=true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # MLflow's own job queue takes memory and is not needed
@@ -55,10 +72,11 @@ case $host in
         secret() { python -c 'import secrets; print(secrets.token_urlsafe(24))'; }
         [[ -s $dir/password ]] || secret >"$dir/password"
         [[ -s $dir/session-key ]] || secret >"$dir/session-key"
+        users=$(address "$dir/auth.db")
         cat >"$dir/auth.ini" <<INI
 [mlflow]
 default_permission = NO_PERMISSIONS
-database_uri = sqlite:///$dir/auth.db
+database_uri = ${users//%/%%}
 admin_username = admin
 admin_password = $(cat "$dir/password")
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth

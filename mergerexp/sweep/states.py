@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm_queue
@@ -40,6 +41,10 @@ class JobState:
         The time that it has trained for, in all attempts together.
     error
         Why it is not done.
+    host, silent_s
+        If it runs on another machine, and neither Slurm nor a lock tells whether it still does: the name of
+        that machine, and the time since it last wrote its status. The machine may also be this one under
+        another name.
     """
 
     name: str
@@ -54,6 +59,8 @@ class JobState:
     restarts: int | None = None
     seconds: float | None = None
     error: str | None = None
+    host: str | None = None
+    silent_s: float | None = None
 
 
 def job_state(folder: JobFolder, label: str, job: str | None = None, in_queue: str | None = None) -> JobState:
@@ -120,7 +127,9 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
                     continue  # the accounting is late
             final, error = slurm_queue.final_state(folder, reason)
         elif not folder.is_ours() or folder.status().get("host", platform.node()) != platform.node():
-            continue  # its process can't be seen from here, so what it wrote is believed
+            if state.state == RUNNING:  # its process can't be seen from here, so what it wrote is believed
+                states[folder] = _unseen(state, folder.status())
+            continue
         elif state.state in (QUEUED, "new"):
             if looked_after:
                 continue  # it waits to be started
@@ -129,6 +138,12 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
             final, error = LOST, "its process is gone"
         states[folder] = replace(state, state=final, error=error)
     return list(states.values())
+
+
+def _unseen(state: JobState, status: Mapping[str, Any]) -> JobState:
+    """Return the state of a job as of when it last wrote its status, and say how long ago that was."""
+    silent_s = max(0.0, time.time() - status.get("updated", 0.0))
+    return replace(state, seconds=status.get("seconds"), host=status.get("host"), silent_s=round(silent_s))
 
 
 def counts(states: Sequence[JobState]) -> str:

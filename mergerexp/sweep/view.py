@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mergerexp.console import LOG_EVERY_S, console
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
-from mergerexp.sweep.progress import Forecast
+from mergerexp.sweep.progress import Forecast, duration
 from mergerexp.sweep.states import JobState, all_over, counts
 
 log = logging.getLogger(__name__)
@@ -164,6 +164,8 @@ def _cells(state: JobState) -> tuple[str, ...]:
     minutes, seconds = divmod(round(state.seconds or 0), 60)
     took = "" if state.seconds is None else f"{minutes}:{seconds:02d}"
     reason = state.error or ""
+    if state.silent_s is not None:
+        reason = f"on {state.host}, silent for {duration(state.silent_s)}"
     return (
         state.label or state.name,
         state.state,
