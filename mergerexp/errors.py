@@ -134,15 +134,22 @@ def explain(error: BaseException) -> str:
             "folder on another disk, and give the same command again; files that were complete are unchanged"
         )
     if error.errno in NO_RIGHT:
-        return f"{path} can't be opened or written ({error.strerror}){_owner_hint(path)}"
+        nearest = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))  # noqa: PTH110
+        what = (
+            f"{path} can't be opened or written"
+            if nearest == path
+            else f"in {nearest} nothing can be opened or written"
+        )
+        return f"{what} ({error.strerror}){_hint_of_owner(nearest, error.errno)}"
     return f"{path}: {error.strerror}"
 
 
-def _owner_hint(path: Path) -> str:
-    """Return to whom a file, or the nearest folder above it, belongs, and how two users can share a root."""
+def _hint_of_owner(nearest: Path, code: int | None) -> str:
+    """Return to whom a file or folder belongs, and how two users can share a root."""
     import pwd
 
-    nearest = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))  # noqa: PTH110
+    if code == errno.EROFS:
+        return ": its file system can only be read; MERGEREXP_ROOT says where to write"
     about = nearest.stat()
 
     def name(uid: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from mergerexp.config.validate import check_address
@@ -68,3 +70,23 @@ def test_other_addresses_are_taken(address):
     check_address("tracking.uri", address)
     if not address.startswith("postgresql"):  # whose user is hidden where it is shown
         assert without_credentials(address) == address
+
+
+def test_a_folder_that_can_not_be_written_is_named_with_its_owner_not_the_lock_in_it(tmp_path):
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "none" / ".toy.lock"))
+    said = describe(error)
+    assert said.startswith(
+        f"in {tmp_path} nothing can be opened or written (Permission denied): {tmp_path} belongs"
+    )
+    assert ".lock" not in said
+    (file := tmp_path / "file").touch()
+    said = describe(PermissionError(errno.EACCES, "Permission denied", str(file)))
+    assert said.startswith(f"{file} can't be opened or written (Permission denied): {file} belongs to you")
+
+
+def test_a_file_system_that_can_only_be_read_is_no_question_of_owners(tmp_path):
+    said = describe(OSError(errno.EROFS, "Read-only file system", str(tmp_path / ".toy.lock")))
+    assert said == (
+        f"in {tmp_path} nothing can be opened or written (Read-only file system): its file system can only "
+        "be read; MERGEREXP_ROOT says where to write"
+    )

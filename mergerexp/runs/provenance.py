@@ -12,6 +12,7 @@ from typing import Any
 
 from mergerexp.errors import UserError, explain, without_credentials
 from mergerexp.files import read_json
+from mergerexp.runs.job_folder import warn_once
 from mergerexp.seals import FILES, SEAL, check_listed, sha256_of_json
 from mergerexp.software import versions_of
 
@@ -42,7 +43,8 @@ def git_state() -> dict[str, Any]:
     Returns
     -------
     dict
-        The keys are ``commit`` and ``dirty``; both values are None if there is no checkout.
+        The keys are ``commit`` and ``dirty``; both values are None if there is no checkout. If git says nothing
+        of a checkout, the reason is added as ``withheld``, and a warning is logged.
 
     Raises
     ------
@@ -52,10 +54,13 @@ def git_state() -> dict[str, Any]:
     if COPY.fullmatch(ROOT.name) or (ROOT / SEAL).is_file():  # one of the two, if the other was removed
         check_copy(ROOT)
         return dict(read_json(ROOT / "git.json"))
-    commit = (_git("rev-parse", "HEAD") or b"").decode().strip()
-    if not commit or not (ROOT / ".git").exists():
+    if not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+    if commit := (_git("rev-parse", "HEAD") or b"").decode().strip():
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+    why = _reason_of_git()
+    warn_once("the commit of the code is not recorded: %s", why)
+    return {"commit": None, "dirty": None, "withheld": why}
 
 
 def check_copy(copy: Path) -> None:
@@ -117,7 +122,23 @@ def command_line() -> str:
 
 def _git(*arguments: str, code: int = 0) -> bytes | None:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=20)
+        done = _run_git(*arguments)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout if done.returncode == code else None
+
+
+def _reason_of_git() -> str:
+    """Return why git names no commit of the checkout, and what to do about it."""
+    try:
+        said = _run_git("rev-parse", "HEAD").stderr.decode(errors="replace").strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"git can't be run ({explain(error)})"
+    if "safe.directory" in said:  # in every language that git speaks
+        remedy = shlex.join(["git", "config", "--global", "--add", "safe.directory", str(ROOT)])
+        return f"{ROOT} belongs to another user, of whose checkouts git says nothing: {remedy}"
+    return said.partition("\n")[0]
+
+
+def _run_git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=20)
