@@ -8,11 +8,13 @@ done. A sweep: Hydra's sweeper makes the cells and hands them to our launcher, w
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeAlias
 
 from hydra.core.config_loader import ConfigLoader
@@ -23,8 +25,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mergerexp.config.call import Call, Cell, Done, cell_labels
-from mergerexp.config.hydra_adapter import FULL_ERROR, CellComposer, read_command_line, run_hydra
+from mergerexp.config.call import Call, Cell, Done, cell_labels, without_effect
+from mergerexp.config.config_files import config_folders, with_files
+from mergerexp.config.hydra_adapter import (
+    FULL_ERROR,
+    CellComposer,
+    read_command_line,
+    run_hydra,
+)
 from mergerexp.config.launcher import Options
 from mergerexp.config.paths import set_machine_defaults
 from mergerexp.config.validate import Schema, validate
@@ -33,6 +41,7 @@ from mergerexp.cores import wait_without_spinning
 from mergerexp.environment import environment
 from mergerexp.errors import ConfigError, UserError, explain, try_all, visible
 
+log = logging.getLogger(__name__)
 LAUNCHER = re.compile(r"[+~]*hydra[./]launcher\b")
 
 Verb: TypeAlias = Callable[[Call[Schema]], Done]
@@ -57,6 +66,7 @@ class Application(Generic[Schema]):
         self.verb: Verb[Schema] = verb
         self.schema: type[Schema] = schema
         self.exit_code, self.has_begun = 0, False
+        self.folders: Sequence[Path] = ()  # of configs, to name the files of mistakes
         self._kept: list[tuple[list[str], DictConfig]] = []
         self._full_error = os.environ.get(FULL_ERROR)
         self._launchers: list[str] = []  # overrides of a single run that name a launcher
@@ -133,10 +143,16 @@ class Application(Generic[Schema]):
             raise ConfigError("the sweep has no cell: one of its overrides gives no value")
 
         def checked(item: tuple[str, list[str]]) -> Cell[Schema]:
-            return Cell(tuple(item[1]), validate(compose(item[1]), self.schema), item[0])
+            composed = compose(item[1])
+            try:
+                return Cell(tuple(item[1]), validate(composed, self.schema), item[0])
+            except ConfigError as mistake:
+                raise with_files(mistake, self.folders, self.schema) from mistake
 
         labelled = zip(cell_labels(cells), cells, strict=True)
         call = Call(try_all(checked, labelled, lambda item: item[0]), options)
+        for override in without_effect(call.cells):
+            log.warning("%s: model=nonparametric makes no use of it", override)
         done = self.verb(call)
         self.exit_code = max(self.exit_code, done.exit_code)
         return done.values
@@ -175,6 +191,7 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema], starts_jobs: bo
             print(help_text(args, name, schema))
             sys.exit(0)
         app = Application(verb, schema, starts_jobs)
+        app.folders = config_folders(args)
         run_hydra(args, app, name, schema)
         app.run_kept()
         sys.exit(app.exit_code)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from mergerexp.config.schema import TrainerConfig, unused_groups
+from mergerexp.settings import declared
 
 if TYPE_CHECKING:
     from mergerexp.config.launcher import Options
 
 Config = TypeVar("Config")
+# The keys of the trainer that can't change a result.
+WITHOUT_RESULT = {
+    field.name for field in fields(TrainerConfig) if (known := declared(field)) and not known.identity
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,22 @@ class Done(NamedTuple):
 
     exit_code: int = 0
     values: Sequence[Any] = ()
+
+
+def without_effect(cells: Sequence[Cell[Any]]) -> list[str]:
+    """Return the overrides that none of the cells with them makes use of, because of the model's kind.
+
+    An override of a sweep over several kinds of models is meant for those that use it. Keys that can't change
+    a result, such as the number of threads, may have their use with all.
+    """
+    used: dict[str, bool] = {}
+    for cell in cells:
+        unused = unused_groups(getattr(getattr(cell.cfg, "model", None), "kind", None))
+        for override in cell.overrides:
+            group, _, key = override.lstrip("+~").partition("=")[0].partition(".")
+            is_used = group not in unused or key in WITHOUT_RESULT
+            used[override] = used.get(override, False) or is_used
+    return [override for override, is_used in used.items() if not is_used]
 
 
 def differences(cells: Sequence[Sequence[str]]) -> list[list[str]]:

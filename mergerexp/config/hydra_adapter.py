@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+import hydra
 from hydra import compose, initialize_config_dir, initialize_config_module, version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
@@ -31,8 +32,8 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mergerexp.config.keys import form_of, walk, who_has
-from mergerexp.config.launcher import SCHEMAS
+from mergerexp.config.config_files import check_main_file, unknown_key
+from mergerexp.config.keys import form_of
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.validate import validate
 from mergerexp.environment import environment
@@ -76,6 +77,9 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
         raise ConfigError(f"{message} (--help lists flags and settings)")
 
     parser.error = refuse  # type: ignore[method-assign, assignment]
+    for action in parser._actions:
+        if "--version" in action.option_strings:  # whose text is Hydra's alone
+            action.version = f"mergerexp {package_version('mergerexp')}, Hydra {hydra.__version__}"  # type: ignore[attr-defined]
     args = parser.parse_intermixed_args(list(arguments))
     if args.experimental_rerun is not None:
         raise ConfigError(
@@ -83,7 +87,7 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
         )
     for flag in ("config_path", "config_dir"):
         folder = getattr(args, flag)
-        if folder is not None and not folder.startswith("pkg://"):
+        if folder is not None and not (flag == "config_path" and folder.startswith("pkg://")):
             setattr(args, flag, str(Path(folder).absolute()))
             if not Path(folder).is_dir():
                 raise ConfigError(f"--{flag.replace('_', '-')} {folder}: no such folder")
@@ -127,6 +131,7 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
         The exceptions of the task and of the launcher.
     """
     version.setbase(VERSION_BASE)
+    check_main_file(args, config_name)
     overrides = list(args.overrides)  # Hydra adds its own
     try:
         with environment({FULL_ERROR: "1"}), _mode_given(args.multirun):
@@ -175,6 +180,7 @@ def compose_with_hydra(
     ConfigError
         If overrides are wrong, with a line for each mistake.
     """
+    check_main_file(args, config_name)
     try:
         with _initialised(args):
             overrides = _one_value_each(args)
@@ -332,7 +338,7 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
         key = match[1]
         if isinstance(cause, OmegaConfBaseException) and "not in struct" not in str(cause):
             return f"{key}: {str(cause).splitlines()[0]}{form_of(key)}", _of_key(key, overrides)
-        return f"{key}: {_unknown(key, schema)}", _of_key(key, overrides)
+        return f"{key}: {unknown_key(key, schema)}", _of_key(key, overrides)
     if match := re.match(r"Error merging override (.*)", text):
         key = match[1].lstrip("+~").partition("=")[0]
         reason = str(cause).splitlines()[0] if cause is not None else "it can't be merged"
@@ -354,21 +360,6 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
     if isinstance(error, HydraException | OmegaConfBaseException | YAMLError | OSError):
         return " ".join(f"{text} {cause or ''}".split()) or type(error).__name__, None
     return f"{describe(error)} ({FULL_ERROR}=1 shows where it came from)", None
-
-
-def _unknown(key: str, schema: type) -> str:
-    if (hint := who_has(key)) is not None:
-        return hint
-    # Those of every option of a group, and of our launchers.
-    launchers = (key for options in SCHEMAS.values() for key in walk(options, "hydra.launcher."))
-    known = list(dict.fromkeys([*walk(schema, ""), *launchers]))
-    if key in known and key.startswith("hydra."):
-        return "the chosen launcher has no such key (another one has)"
-    if key in known:
-        return f"a group's option is chosen by name, and its keys are set one by one: {key}.KEY=VALUE"
-    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the keys"
-    return f"unknown key; {hint}"
 
 
 def _find(wanted: str, overrides: Sequence[str]) -> str | None:

@@ -43,8 +43,8 @@ def git_state() -> dict[str, Any]:
     Returns
     -------
     dict
-        The keys are ``commit`` and ``dirty``; both values are None if there is no checkout. If git says nothing
-        of a checkout, the reason is added as ``withheld``, and a warning is logged.
+        The keys are ``commit`` and ``dirty``; both values are None if there is no checkout. If there is one
+        and git says nothing of it, the reason is added as ``withheld``, and a warning is logged.
 
     Raises
     ------
