@@ -89,7 +89,9 @@ class StoreFile:
             return self.uri
         from sqlalchemy.engine import URL, make_url
 
-        address = URL.create("sqlite+pysqlite", database=str(self.path)).render_as_string() + self.options
+        address: str = (
+            URL.create("sqlite+pysqlite", database=str(self.path)).render_as_string() + self.options
+        )
         if make_url(address).database != str(self.path):
             raise StoreError(
                 f"{self.path}: SQLAlchemy can't open a file with such a path: choose another one with "
