@@ -13,6 +13,8 @@ from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
 from mergerexp.errors import UserError
+from mergerexp.tracking.experiment import ways_to_runs
+from mergerexp.tracking.store_file import SYNC, check_store
 
 log = logging.getLogger("mergerexp.aggregate")  # __name__ is __main__ under python -m
 
@@ -33,13 +35,14 @@ def aggregate(call: Call[AggregateConfig]) -> Done:
     for cfg in call.configs:
         started = time.perf_counter()
         try:
-            report = aggregate_study(cfg)
+            report, ways = _aggregate(cfg)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted: studies are as they were before.") from None
         took = time.perf_counter() - started
         for line in (
             f"{report.parent}: tables, figures and the report, in {took:.0f} s",
             f"Open {report.absolute().as_uri()}",
+            *ways,
         ):
             console.print(line, soft_wrap=True)
     return Done()
@@ -53,10 +56,15 @@ def aggregate_study(cfg: AggregateConfig) -> Path:
     UserError
         If the study is not there, or has gaps and ``allow_partial`` is false.
     """
+    return _aggregate(cfg)[0]
+
+
+def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
+    """Do what `aggregate_study` does; return how the runs are opened in MLflow, too."""
+    check_store(cfg.tracking.uri)  # before the imports, which take seconds
     from mergerexp.report.results import compute
     from mergerexp.report.settings import AggregationSettings
     from mergerexp.report.study_folder import check_folder, write_study
-    from mergerexp.tracking.store import SYNC
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
     from mergerexp.tracking.study_reader import StudyReader
 
@@ -75,7 +83,7 @@ def aggregate_study(cfg: AggregateConfig) -> Path:
             "the study is not whole: allow_partial=true goes on with what there is (the newest of duplicates)"
         )
         lacks = any(gap.kind in ("missing", "unfinished", "damaged") for gap in study.gaps)
-        raise UserError("\n".join([*map(str, study.gaps), *([SYNC] if lacks else []), hint]))
+        raise UserError("\n".join(map(str, study.gaps)), *([SYNC] if lacks else []), hint)
     check_folder(folder)
     for gap in study.gaps:
         log.warning("%s", gap)
@@ -85,7 +93,12 @@ def aggregate_study(cfg: AggregateConfig) -> Path:
     )
     results = compute(study, settings, degraded, histories, examples)
     log.info("writing tables, figures and the report")
-    return write_study(results, folder)
+    report = write_study(results, folder)
+    try:
+        reader.add_report(study, title, report)
+    except UserError as error:  # a colleague's store may be read only
+        log.warning("%s: the report is not in MLflow", error)
+    return report, ways_to_runs(study.uri, study.experiment_id)
 
 
 def _file_name(title: str) -> str:

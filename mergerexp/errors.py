@@ -47,7 +47,19 @@ _SECRET = re.compile(
 
 
 class UserError(ValueError):
-    """The base class of all errors that the user can mend."""
+    """The base class of all errors that the user can mend.
+
+    Parameters
+    ----------
+    message
+        What is wrong, with a line for each mistake.
+    *hints
+        Further lines, which say what to do.
+    """
+
+    def __init__(self, message: str = "", *hints: str) -> None:
+        super().__init__(message)
+        self.hints = hints
 
 
 class ConfigError(UserError):

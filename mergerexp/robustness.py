@@ -10,6 +10,7 @@ from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import RobustnessConfig
 from mergerexp.console import console
 from mergerexp.errors import require_torch
+from mergerexp.tracking.store_file import check_store
 
 
 def robustness(call: Call[RobustnessConfig]) -> Done:
@@ -26,6 +27,8 @@ def robustness(call: Call[RobustnessConfig]) -> Done:
         If torch is not installed; else see `mergerexp.evaluation.robustness_measurement`.
     """
     require_torch("rating images")
+    for cfg in call.configs:
+        check_store(cfg.tracking.uri)  # before the imports, which take seconds
     from mergerexp.evaluation.robustness_measurement import RobustnessMeasurement
 
     failed = 0

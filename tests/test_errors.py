@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from mergerexp.config.validate import check_address
+from mergerexp.config.addresses import check_address
 from mergerexp.errors import ConfigError, describe, has_secret, without_credentials
 
 SECRET = [

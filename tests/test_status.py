@@ -32,7 +32,7 @@ def sync(monkeypatch, tmp_path, capsys):
 
 def names(store: Path) -> set[str]:
     client = MlflowClient(f"sqlite:///{store}")
-    return {run.info.run_name for run in client.search_runs(["1"])}
+    return {run.data.tags["mergerexp.run_folder"] for run in client.search_runs(["1"])}
 
 
 def test_without_a_store_it_says_so_and_how_to_name_one(sync, tmp_path):

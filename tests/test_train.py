@@ -54,7 +54,9 @@ def test_sweep_and_its_repetition(train, tiny_weights, tmp_path, capsys, monkeyp
     folders = sorted((tmp_path / "runs").iterdir())
     assert len(folders) == 8
     runs = mlflow_runs(tmp_path)
-    assert sorted(run.info.run_name for run in runs) == [folder.name for folder in folders]
+    assert sorted(run.data.tags["mergerexp.run_folder"] for run in runs) == [
+        folder.name for folder in folders
+    ]
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     for run in runs:
         assert run.info.status == "FINISHED"
@@ -71,7 +73,7 @@ def test_sweep_and_its_repetition(train, tiny_weights, tmp_path, capsys, monkeyp
             "config.yaml",
             "provenance.json",
         } <= names
-        history = read_json(tmp_path / "runs" / run.info.run_name / "history.json")
+        history = read_json(tmp_path / "runs" / run.data.tags["mergerexp.run_folder"] / "history.json")
         stages = list(dict.fromkeys(row["stage"] for row in history))
         of_init = {"imagenet": ["head", "finetune"], "random": ["finetune"]}
         assert stages == of_init[run.data.params["init.name"]]

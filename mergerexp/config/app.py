@@ -208,6 +208,8 @@ def one_line_errors() -> Iterator[None]:
         text = explain(error)  # a line for each mistake, if the message is ours
         for message in text.split("\n") if isinstance(error, UserError) else [" ".join(text.split())]:
             print(f"error: {visible(message)}", file=sys.stderr)
+        for hint in error.hints if isinstance(error, UserError) else ():
+            print(visible(hint), file=sys.stderr)
         if type(error) is ValueError:  # perhaps a mistake of ours
             print(f"{FULL_ERROR}=1 shows where it came from", file=sys.stderr)
         sys.exit(2)

@@ -39,8 +39,8 @@ def _absolute(path: str) -> str:
 def set_machine_defaults() -> None:
     """Set the environment variables that the defaults in ``conf/`` ask for, as far as the user has not."""
     os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")
-    has_server = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
-    os.environ.setdefault("MERGEREXP_TRACKING", "server" if has_server else "sqlite")
+    is_named = bool(os.environ.get("MLFLOW_TRACKING_URI"))  # a server or any other store
+    os.environ.setdefault("MERGEREXP_TRACKING", "server" if is_named else "sqlite")
 
 
 def _has_slurm() -> bool:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote_plus, urlsplit
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mergerexp.config.addresses import STORE_VARIABLE, check_address, check_store_address
 from mergerexp.config.backbone_names import check_backbone
 from mergerexp.config.keys import FORMS, form_of, options_of, who_has
-from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import (
     CHOICES,
     AggregateConfig,
@@ -30,7 +30,7 @@ from mergerexp.config.schema import (
     TrackingConfig,
     TrainConfig,
 )
-from mergerexp.errors import ConfigError, has_secret, short, try_all, without_credentials
+from mergerexp.errors import ConfigError, short, try_all, without_credentials
 from mergerexp.files import flatten
 from mergerexp.settings import declared
 
@@ -308,44 +308,11 @@ def _check_tracking(tracking: TrackingConfig) -> None:
         raise ConfigError(
             f"tracking.experiment={short(tracking.experiment)}: at most {LONGEST_EXPERIMENT} characters"
         )
-    check_address("tracking.uri", tracking.uri)
-    _check_store("tracking.uri", tracking.uri)
+    from_environment = tracking.uri is not None and tracking.uri == os.environ.get(STORE_VARIABLE)
+    check_store_address(STORE_VARIABLE if from_environment else "tracking.uri", tracking.uri)
     check_address("tracking.artifacts", tracking.artifacts)
     if tracking.artifacts is not None and not tracking.artifacts.strip():
         raise ConfigError("tracking.artifacts: a folder or an address is needed, or null")
-
-
-def _check_store(key: str, address: str | None) -> None:
-    """Refuse an address that can't be one of a store."""
-    if address is None:
-        return
-    is_file = address.startswith(SQLITE) and len(address) > len(SQLITE)
-    try:
-        parts = urlsplit(address)
-        is_other = bool(parts.scheme and parts.scheme != "sqlite" and (parts.netloc or parts.path))
-    except ValueError:  # brackets without an IPv6 address in them
-        is_other = False
-    if not is_file and not is_other:
-        raise ConfigError(
-            f"{key}={short(address)!r}: no address of an MLflow store, such as sqlite:///mlflow.db or "
-            "http://host:5000; tracking=none keeps run folders only"
-        )
-
-
-def check_address(key: str, address: str | None) -> None:
-    """Refuse an address that holds a secret: it is stored with every run, for all to read.
-
-    Raises
-    ------
-    ConfigError
-        If it holds a secret; the message names the key and says where the secret belongs.
-    """
-    if address is not None and has_secret(address):
-        raise ConfigError(
-            f"{key}={without_credentials(unquote_plus(unquote_plus(address)))}: no password, token or key in "
-            "it, please, it would be stored with every run: set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN (PostgreSQL: PGPASSWORD)"
-        )
 
 
 def _check_study(cfg: StudyConfig) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from mergerexp.config.launcher import Options
 from mergerexp.console import console
+from mergerexp.errors import without_credentials
 from mergerexp.files import read_json
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.study.plan import PlannedRun, run_labels
 from mergerexp.sweep.states import job_state
 from mergerexp.sweep.view import failure_table
-from mergerexp.tracking.pending import complete_records
+from mergerexp.tracking.experiment import ways_to_runs
+from mergerexp.tracking.pending import complete_records, experiment_of
 
 RERUN_ALL = "\nLeave out hydra.launcher.rerun=all then: with it, all runs begin once more."
 
@@ -41,6 +43,23 @@ def complete_study(runs: Sequence[PlannedRun]) -> bool:
             soft_wrap=True,
         )
     return not standing.broken
+
+
+def show_addresses(runs: Sequence[PlannedRun]) -> None:
+    """Show how the table of the runs is opened in MLflow, as far as MLflow has any of them.
+
+    Parameters
+    ----------
+    runs
+        The runs of a call.
+    """
+    ways: dict[str, list[str]] = {}
+    for run in runs:
+        tracking = run.cfg.tracking
+        if (uri := tracking.uri) is not None and (experiment := experiment_of(run.folder, tracking)):
+            ways.setdefault(uri + experiment, ways_to_runs(without_credentials(uri), experiment))
+    for line in (line for lines in ways.values() for line in lines):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def show_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:

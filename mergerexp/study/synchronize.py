@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 
-from mergerexp.config.validate import check_address
+from mergerexp.config.validate import STORE_VARIABLE, check_store_address
 from mergerexp.runs.sweep_folder import all_runs, choose_sweep
 from mergerexp.tracking.pending import complete_records, configured_tracking
 
@@ -31,7 +31,7 @@ def sync(root: Path, beginning: str | None) -> int:
     UserError
         If there is no such sweep or no run.
     """
-    check_address("MLFLOW_TRACKING_URI", uri := os.environ.get("MLFLOW_TRACKING_URI"))
+    check_store_address(STORE_VARIABLE, uri := os.environ.get(STORE_VARIABLE) or None)
     if beginning is None:
         folders = all_runs(root)
     else:

@@ -117,7 +117,7 @@ class Record:
     def _report_failure(self, error: Exception) -> None:
         """Log why the record can't be completed: because of a file that is named, or of no answer."""
         self.answers = False
-        problem = _problem_to_mend(error, self.tracking.uri)
+        problem = problem_to_mend(error, self.tracking.uri)
         if problem is not None:
             self.broken = True
             log.warning("%s. After that, python -m mergerexp.status --sync completes the record", problem)
@@ -126,13 +126,28 @@ class Record:
         log.warning("MLflow does not answer (%s): the record will be completed later", reason)
 
 
-def _problem_to_mend(error: Exception, uri: str | None) -> str | None:
-    """Return what somebody has to do about an error; None if the store is busy or does not answer."""
+def problem_to_mend(error: Exception, uri: str | None) -> str | None:
+    """Return what somebody has to do about an error of a store.
+
+    Parameters
+    ----------
+    error
+        The error that MLflow, or what it makes use of, has raised.
+    uri
+        The address of the store.
+
+    Returns
+    -------
+    str or None
+        What is wrong and what to do; None if the store is only busy or does not answer.
+    """
     if isinstance(error, OSError) and error.filename is not None:
         return explain(error)
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, sqlite3.Error | ImportError):
         cause = cause.__cause__ or cause.__context__  # which errors of MLflow and SQLAlchemy hide
+    if refusal := _refusal(error, uri):
+        return refusal
     if isinstance(cause, ImportError):
         return f"the MLflow store can't be reached without a package ({cause}): install it"
     file = StoreFile.of(uri)
@@ -144,6 +159,18 @@ def _problem_to_mend(error: Exception, uri: str | None) -> str | None:
     if code in SYSTEM_ERROR:
         return explain(OSError(SYSTEM_ERROR[code], str(cause), str(file.path)))
     return None
+
+
+def _refusal(error: Exception, uri: str | None) -> str | None:
+    """Return what to do if a server refuses who asks; None for other errors of MLflow."""
+    advice = {
+        "UNAUTHENTICATED": "does not accept the name and password: set MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        "PERMISSION_DENIED": "does not let this user do that: let the owner of the experiment, or whoever "
+        "looks after the server, give the right to edit it",
+    }
+    code = str(getattr(error, "error_code", None))
+    return f"{without_credentials(str(uri))}: the server {advice[code]}" if code in advice else None
 
 
 def configured_tracking(folder: RunFolder, uri: str | None = None) -> TrackingConfig:
@@ -220,6 +247,18 @@ def complete_records(
             given_up |= set() if record.answers else {store.uri}
         standing.lacking += 1
     return standing
+
+
+def experiment_of(folder: RunFolder, tracking: TrackingConfig) -> str | None:
+    """Return the ID of the experiment in MLflow that has a run; None if it can't be told without MLflow."""
+    note = folder.note()
+    if note.items() >= {"uri": tracking.uri, "experiment": tracking.experiment}.items():
+        if "experiment_id" in note:
+            return str(note["experiment_id"])
+        with contextlib.suppress(StoreError, sqlite3.Error):
+            if (file := StoreFile.of(tracking.uri)) is not None and file.exists():
+                return file.experiment_id(tracking.experiment)
+    return None
 
 
 def _is_noted(folder: RunFolder, tracking: TrackingConfig) -> bool:

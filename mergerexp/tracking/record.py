@@ -7,29 +7,36 @@ was interrupted anywhere, by a kill or by a server that is down, is completed by
 from __future__ import annotations
 
 import filecmp
+import json
 import logging
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
+from mergerexp.config.backbone_names import short_name
 from mergerexp.config.schema import TrackingConfig, unused_groups
+from mergerexp.errors import UserError, describe
 from mergerexp.files import flatten, read_json, write_json
 from mergerexp.hashing import digest
 from mergerexp.runs.endings import MEANS, caveats
 from mergerexp.runs.job_folder import DONE, RUNNING
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.seals import sha256
+from mergerexp.tracking.experiment import DESCRIPTION_TAG, describe_experiment
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import CLOSED, local_path
 
 log = logging.getLogger(__name__)
 IDENTITY = "mergerexp.fingerprint"
+FIGURES = "figures"  # the folder among the artifacts of a run with pictures to look at
 HASH = "mergerexp.sha256."  # a tag for each artifact begins so, and goes on with the name of its file
+REPORT = "mergerexp.report"  # this tag marks a run of MLflow that has a report, and gives its title
 SWEEP = "mergerexp.sweep."  # a tag for each sweep of the run begins so, and goes on with the sweep's id
 PER_BATCH = 900  # metrics that are sent at once; MLflow accepts 1000
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
@@ -56,7 +63,10 @@ def send(folder: RunFolder, tracking: TrackingConfig, ask: bool = False) -> None
     note = _take_up(client, folder, tracking, uri)
     if ask:
         note |= {"rows": 0, "tags": None, "sweeps": []}
-        _send_settings(client, folder, client.get_run(note["run_id"]))
+        run = client.get_run(note["run_id"])
+        if run.info.run_name == folder.path.name:  # it was named so by an older version
+            client.update_run(note["run_id"], name=run_name(folder))
+        _send_settings(client, folder, run)
     _send_tags(client, folder, note)
     if note.get("sweeps", []) != folder.sweeps:
         client.log_batch(note["run_id"], tags=[RunTag(f"{SWEEP}{name}", "member") for name in folder.sweeps])
@@ -87,7 +97,8 @@ def _take_up(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig, 
             client.delete_run(note["run_id"])  # so that it has one record; MLflow can restore the other one
         else:
             return note
-    note = {**store, "run_id": _start(client, folder, tracking), "rows": 0, "closed": None}
+    run = _start(client, folder, tracking).info
+    note = {**store, "experiment_id": run.experiment_id, "run_id": run.run_id, "rows": 0, "closed": None}
     write_json(folder.note_file, note)
     return note
 
@@ -103,14 +114,8 @@ def _has_run(client: MlflowClient, run_id: str) -> bool:
     return str(run.info.lifecycle_stage) == "active"
 
 
-def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) -> str:
-    """Create the MLflow run with its parameters and tags, or find the one with the same fingerprint.
-
-    Returns
-    -------
-    str
-        The id of the MLflow run.
-    """
+def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) -> Run:
+    """Create the MLflow run with its parameters and tags, or find the one with the same fingerprint."""
     experiment = client.get_experiment_by_name(tracking.experiment)
     assert experiment is not None  # since open_store has created it
     same = f"tags.`{IDENTITY}` = '{folder.fingerprint}'"
@@ -123,27 +128,94 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
             experiment.experiment_id,
             start_time=None if started is None else int(started * 1000),
             tags=_tags(folder),
-            run_name=folder.path.name,
+            run_name=run_name(folder),
         )
     _send_settings(client, folder, run)
-    return str(run.info.run_id)
+    return run
+
+
+def run_name(folder: RunFolder) -> str:
+    """Return the name of a run in MLflow, which begins with what differs between the runs of a study.
+
+    It ends, like the name of the run's folder, with the beginning of the fingerprint.
+    """
+    settings = flatten(OmegaConf.to_container(folder.read_config()))
+    is_network = settings.get("model.kind") != "nonparametric"
+    words = (
+        ("", settings.get("init.name" if is_network else "model.method")),
+        ("s", settings.get("subset")),
+        ("f", settings.get("fold")),
+        ("seed", settings.get("seed") or None),
+        ("", short_name(settings.get("model.backbone", "")) or None),
+        ("", settings.get("data.name")),
+        ("", folder.path.name.rpartition("-")[2]),
+    )
+    return " ".join(
+        f"{before}{value:g}" if isinstance(value, float) else f"{before}{value}"
+        for before, value in words
+        if value is not None
+    )
 
 
 def _send_settings(client: MlflowClient, folder: RunFolder, run: Run) -> None:
-    """Send the settings that MLflow lacks as parameters of its run.
+    """Send the settings that MLflow lacks as parameters of its run, and the data set as its input.
 
     MLflow lets no parameter be changed. Settings that may have changed since do not matter for the result.
+    The experiment is described by the commands that made its runs.
     """
     config: Any = OmegaConf.to_container(folder.read_config())
     for group in unused_groups(config.get("model", {}).get("kind")):
         config.pop(group, None)
     new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
+    provenance, dataset = read_json(folder.provenance), read_json(folder.inputs).get("dataset")
+    if dataset and not run.inputs.dataset_inputs:
+        client.log_inputs(run.info.run_id, [_dataset(provenance["data"], dataset["path"])])
+    if command := provenance.get("command"):
+        experiment = client.get_experiment(run.info.experiment_id)
+        text = describe_experiment(experiment.tags.get(DESCRIPTION_TAG), experiment.name, command)
+        if text is not None:
+            client.set_experiment_tag(experiment.experiment_id, DESCRIPTION_TAG, text)
+
+
+def _dataset(data: dict[str, Any], path: str) -> DatasetInput:
+    """Return what MLflow shows of a data set, by the provenance of a run and the path of the data set."""
+    classes = {key: data[key] for key in ("objects", "positive", "negative") if key in data}
+    dataset = Dataset(
+        name=data["name"],
+        digest=data["content_hash"][:12],
+        source_type="local",
+        source=json.dumps({"uri": path}),
+        profile=json.dumps(classes),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
 def _tags(folder: RunFolder) -> dict[str, str]:
-    tags = {**flatten(read_json(folder.provenance)), "run_folder": folder.path.name}
-    return {IDENTITY: folder.fingerprint} | {f"mergerexp.{key}": str(tags[key])[:5000] for key in tags}
+    provenance = read_json(folder.provenance)
+    tags = {**flatten(provenance), "run_folder": folder.path.name}
+    known = {f"mergerexp.{key}": str(value) for key, value in tags.items()}
+    known |= authorship(folder.path, "train")
+    if commit := provenance.get("git", {}).get("commit"):
+        known["mlflow.source.git.commit"] = commit
+    return {IDENTITY: folder.fingerprint} | {key: value[:5000] for key, value in known.items()}
+
+
+def authorship(path: Path, verb: str) -> dict[str, str]:
+    """Return the tags that fill the columns User and Source of MLflow's table of runs.
+
+    Parameters
+    ----------
+    path
+        What the user has made, since somebody else may complete the record.
+    verb
+        The verb that made it.
+    """
+    try:
+        user = path.owner()
+    except KeyError:  # a user of another machine
+        user = str(path.stat().st_uid)
+    return {"mlflow.user": user, "mlflow.source.name": f"mergerexp.{verb}", "mlflow.source.type": "LOCAL"}
 
 
 def _send_tags(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
@@ -198,9 +270,24 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
         files = [*folder.artifacts(), *filter(Path.is_file, [folder.diff])]
         for path in _lacking(client, run, files) if ask else files:
             client.log_artifact(run_id, str(path))
+        if not ask or not client.list_artifacts(run_id, FIGURES):
+            _send_figures(client, folder, run_id)
     client.log_batch(run_id, tags=_state_tags(state, str(status.get("error") or "")))
     if run.info.status != CLOSED[state] or not ask:
         client.set_terminated(run_id, CLOSED[state], now)
+
+
+def _send_figures(client: MlflowClient, folder: RunFolder, run_id: str) -> None:
+    """Draw the figures of a finished run and send them; a record is complete without them too."""
+    from mergerexp.tracking.run_figures import run_figures  # with matplotlib: only at the end of a run
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            run_figures(folder, Path(scratch))
+        except (UserError, ValueError, LookupError, OSError) as error:
+            log.warning("%s: its figures can't be drawn (%s)", folder.name, describe(error))
+        if any(Path(scratch).iterdir()):
+            client.log_artifacts(run_id, scratch, FIGURES)
 
 
 def _lacking(client: MlflowClient, run: Run, files: Sequence[Path]) -> list[Path]:

@@ -13,10 +13,12 @@ from mlflow.entities import Run
 from mergerexp.errors import UserError
 from mergerexp.tracking.arms import CELL, arm_of, is_network, name_arms, shared_settings
 from mergerexp.tracking.record import IDENTITY, SWEEP
-from mergerexp.tracking.store import SYNC
+from mergerexp.tracking.store_file import SYNC
 
 # The settings that every run must have, and the types to which their texts are converted.
 REQUIRED = {"subset": float, "seed": int, "fold": int, "split.folds": int}
+# What MLflow says of a run that has ended without results, as the kind of a gap and in words.
+ENDINGS = {"FAILED": ("failed", "has failed"), "KILLED": ("stopped", "was stopped by its user")}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Gap:
     Attributes
     ----------
     kind
-        One of missing, unfinished, failed, duplicate, foreign and damaged.
+        One of missing, unfinished, stopped, failed, duplicate, foreign and damaged.
     what
         The cell or run, and what is wrong with it.
     """
@@ -177,10 +179,9 @@ def _newest_of_each_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFr
             kept.append(finished.iloc[-1])
             continue
         last = group.sort_values("started").iloc[-1]
-        failed = last["status"] in ("FAILED", "KILLED")
         reason = f": {last['error']}" if last["error"] else ""
-        kind, state = ("failed", last["status"].lower()) if failed else ("unfinished", "not finished")
-        gaps.append(Gap(kind, f"{name} is {state} (run {last['run_id'][:8]}){reason}"))
+        kind, state = ENDINGS.get(last["status"], ("unfinished", "is not finished"))
+        gaps.append(Gap(kind, f"{name} {state} (run {last['run_id'][:8]}){reason}"))
     present = {tuple(key) for key, _ in rows.groupby(cell)}
     gaps += [
         Gap("missing", f"{cell_name(expected)} is not in MLflow")
@@ -188,7 +189,7 @@ def _newest_of_each_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFr
         if tuple(expected[column] for column in cell) not in present
     ]
     if not kept:
-        raise UserError("\n".join(["none of the chosen runs is finished:", *map(str, gaps), SYNC]))
+        raise UserError("\n".join(["none of the chosen runs is finished:", *map(str, gaps)]), SYNC)
     order = ["arm", "subset", "seed", "fold"]
     runs = pd.DataFrame(kept).sort_values(order, ascending=[True, False, True, True])
     return runs.drop(columns=["status", "error", "split.folds"]).reset_index(drop=True), gaps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import StoreError, UserError, without_credentials
 from mergerexp.files import written
-from mergerexp.tracking.store_file import FOLDER, StoreFile
+from mergerexp.tracking.experiment import VIEW_TAG, saved_view
+from mergerexp.tracking.store_file import FOLDER, SYNC, StoreFile
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -32,7 +34,6 @@ for chatty in ("mlflow", "alembic"):
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # without it, the UI opens on language models
-SYNC = "python -m mergerexp.status --sync sends MLflow what it lacks of the runs below MERGEREXP_ROOT"
 
 
 def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowClient, str]:
@@ -55,7 +56,8 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
     Raises
     ------
     StoreError
-        If the SQLite file is damaged or incomplete, or can't be written although that is needed.
+        If the SQLite file is damaged or incomplete, or can't be written although that is needed; or if
+        somebody has deleted the experiment.
     UserError
         If the store or the experiment does not exist and is not to be created.
     """
@@ -64,10 +66,7 @@ def open_store(tracking: TrackingConfig, create: bool = True) -> tuple[MlflowCli
     if file is None:
         return _connect(tracking, tracking.uri, create), tracking.uri
     if not create:
-        if not file.exists():
-            raise UserError(
-                f"{file.path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is, and {SYNC}"
-            )
+        file.check_there()
         return _connect(tracking, _readable(file).address, create), file.uri
     if not file.exists():
         file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,17 +114,27 @@ def _readable(file: StoreFile) -> StoreFile:
 def _connect(tracking: TrackingConfig, uri: str, create: bool) -> MlflowClient:
     """Return the client of a store that has the experiment."""
     client = MlflowClient(uri)
-    if client.get_experiment_by_name(tracking.experiment) is None:
+    experiment, where = client.get_experiment_by_name(tracking.experiment), without_credentials(uri)
+    if experiment is None:
         if not create:
             known = ", ".join(experiment.name for experiment in client.search_experiments())
-            where = without_credentials(str(tracking.uri))
             raise UserError(f"no experiment {tracking.experiment} in {where}; there are {known}; {SYNC}")
         _create_experiment(client, tracking)
+    elif experiment.lifecycle_stage == "deleted":
+        restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        raise StoreError(
+            f"experiment {tracking.experiment} in {where} was deleted: restore it with "
+            f"MLFLOW_TRACKING_URI={shlex.quote(where)} {restore}, or choose another name with "
+            "tracking.experiment=NAME"
+        )
+    elif create and VIEW_TAG not in experiment.tags:  # an older version has made it
+        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, saved_view())
     return client
 
 
 def _create_experiment(client: MlflowClient, tracking: TrackingConfig) -> None:
-    artifacts, tags, file = tracking.artifacts, dict(KIND), StoreFile.of(tracking.uri)
+    artifacts, file = tracking.artifacts, StoreFile.of(tracking.uri)
+    tags = {**KIND, VIEW_TAG: saved_view()}
     if file is not None:
         tags[FOLDER] = file.folder
         artifacts = artifacts or str(Path(file.folder) / "mlartifacts")  # the default of MLflow is ./mlruns

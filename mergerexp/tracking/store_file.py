@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from mergerexp.config.paths import SQLITE
-from mergerexp.errors import StoreError
+from mergerexp.errors import StoreError, UserError
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, STOPPED
 
 # A tag of our experiments: the folder that the store was in when its addresses of artifacts were right.
@@ -22,6 +22,7 @@ TABLES = {"alembic_version", "experiments", "experiment_tags", "runs"}  # the ta
 CLOSED = {DONE: "FINISHED", FAILED: "FAILED", LOST: "FAILED", STOPPED: "KILLED"}  # our states and MLflow's
 BUSY_S = 20.0  # how long to wait for other writers
 SIDE_FILES = ("-journal", "-wal", "-shm")  # the suffixes of the files that SQLite keeps beside the store
+SYNC = "python -m mergerexp.status --sync sends MLflow what it lacks of the runs below MERGEREXP_ROOT"
 REMEDY = (
     "move it away, and python -m mergerexp.status --sync makes a new one from the run folders "
     "(ratings of mergerexp.robustness have to be made again)"
@@ -103,6 +104,19 @@ class StoreFile:
         """Tell whether the file exists and is not empty."""
         return self.path.is_file() and self.path.stat().st_size > 0
 
+    def check_there(self) -> None:
+        """Refuse a file that does not exist.
+
+        Raises
+        ------
+        UserError
+            If there is no such file, or it is empty.
+        """
+        if not self.exists():
+            raise UserError(
+                f"{self.path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is, and {SYNC}"
+            )
+
     def is_writable(self) -> bool:
         """Tell whether this user may write the file and its folder, where SQLite writes a journal."""
         return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
@@ -154,6 +168,19 @@ class StoreFile:
                 "SELECT run_uuid, status, artifact_uri FROM runs WHERE lifecycle_stage = 'active'"
             ).fetchall()
         return {run_id: StoredRun(status, local_path(uri)) for run_id, status, uri in rows}
+
+    def experiment_id(self, name: str) -> str | None:
+        """Return the ID of an experiment; None if there is no such experiment, or somebody has deleted it.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged.
+        """
+        query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
+        with self._open() as database:
+            found = database.execute(query, (name,)).fetchone()
+        return None if found is None else str(found[0])
 
     def moved_from(self) -> list[str]:
         """Return the folders that the addresses of artifacts name although the store is no longer there."""
@@ -240,6 +267,18 @@ class StoreFile:
                     "write there run python -m mergerexp.status --sync"
                 ) from error
             raise
+
+
+def check_store(uri: str | None) -> None:
+    """Refuse the address of an SQLite file that does not exist, without loading MLflow.
+
+    Raises
+    ------
+    UserError
+        If there is no such file.
+    """
+    if (file := StoreFile.of(uri)) is not None:
+        file.check_there()
 
 
 def local_path(address: str) -> Path | None:

@@ -20,10 +20,11 @@ from mergerexp.frames import records
 from mergerexp.runs.run_folder import PREDICTIONS
 from mergerexp.seals import sha256
 from mergerexp.tracking.arms import CELL
-from mergerexp.tracking.record import HASH, log_file
+from mergerexp.tracking.pending import problem_to_mend
+from mergerexp.tracking.record import HASH, REPORT, authorship, log_file
 from mergerexp.tracking.selection import Gap, run_title, runs_of_sweep, runs_with_setting, select
-from mergerexp.tracking.store import SYNC, open_store
-from mergerexp.tracking.store_file import StoreFile
+from mergerexp.tracking.store import open_store
+from mergerexp.tracking.store_file import SYNC, StoreFile
 from mergerexp.tracking.stored_predictions import ConsistencyCheck, read_predictions
 from mergerexp.tracking.study import Study
 
@@ -73,11 +74,7 @@ class StudyReader:
         with self._answering():
             experiment = self._client.get_experiment_by_name(self.tracking.experiment)
             assert experiment is not None  # `open_store` has seen it
-            found = self._search(experiment.experiment_id)
-        if experiment.lifecycle_stage == "deleted":
-            raise UserError(
-                f"experiment {self.tracking.experiment} in {self.uri} is deleted; MLflow can restore it"
-            )
+            found = [run for run in self._search(experiment.experiment_id) if REPORT not in run.data.tags]
         if not found:
             raise UserError(f"experiment {self.tracking.experiment} in {self.uri} has no runs; {SYNC}")
         if sweep is not None:
@@ -117,7 +114,7 @@ class StudyReader:
             else:
                 gaps.append(Gap("damaged", f"{run_title(run)}: {problem}"))
         if not parts:
-            raise UserError("\n".join(["no run has predictions that can be read:", *map(str, gaps), SYNC]))
+            raise UserError("\n".join(["no run has predictions that can be read:", *map(str, gaps)]), SYNC)
         predictions = pd.concat(parts, ignore_index=True)
         read = predictions[["arm", *CELL]].drop_duplicates()
         runs = study.runs.merge(read, on=["arm", *CELL])
@@ -158,6 +155,36 @@ class StudyReader:
         """
         with self._answering():
             log_file(self._client, run_id, path)
+
+    def add_report(self, study: Study, title: str, report: Path) -> None:
+        """Keep a report in the experiment of its study, as the artifact of a run that is no run of the study.
+
+        Parameters
+        ----------
+        study
+            The study.
+        title
+            The title of the report; an earlier report with this title is replaced.
+        report
+            The page.
+
+        Raises
+        ------
+        UserError
+            If MLflow does not answer, or the store can't be written.
+        """
+        self.check_writable()
+        with self._answering():
+            runs = self._search(study.experiment_id)
+            earlier = [run.info.run_id for run in runs if run.data.tags.get(REPORT) == title]
+            if earlier:
+                run_id = earlier[0]
+            else:
+                tags = {REPORT: title, **authorship(report, "aggregate")}
+                made = self._client.create_run(study.experiment_id, tags=tags, run_name=f"report of {title}")
+                run_id = made.info.run_id
+            self._client.log_artifact(run_id, str(report))
+            self._client.set_terminated(run_id)
 
     def download(self, run_id: str, name: str, folder: Path) -> Path:
         """Download a file of a run, and check that it is as it was logged.
@@ -226,6 +253,8 @@ class StudyReader:
         except UserError:
             raise
         except Exception as error:
+            if problem := problem_to_mend(error, self.tracking.uri):
+                raise NoAnswerError(problem) from error
             where, why = without_credentials(str(self.tracking.uri)), describe(error)
             raise NoAnswerError(f"{where}: MLflow does not answer ({why})") from error
 

@@ -13,7 +13,7 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
 from mergerexp.runs.job_folder import FAILED, RUNNING
 from mergerexp.tracking.arms import name_arms
-from mergerexp.tracking.record import IDENTITY, log_file
+from mergerexp.tracking.record import IDENTITY, log_file, run_name
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_reader import StudyReader
 from tests.studies import add_run, add_study
@@ -55,7 +55,7 @@ def test_whole_study(whole):
     study = reader(whole).with_predictions(study)
     for folder in (whole / "runs").iterdir():
         stored = pd.read_parquet(folder / "predictions.parquet")
-        run_id = study.runs.loc[study.runs["run_name"] == folder.name].iloc[0]
+        run_id = study.runs.loc[study.runs["run_name"] == run_name(folder)].iloc[0]
         ours = study.predictions
         for key in ("arm", "subset", "fold"):
             ours = ours[ours[key] == run_id[key]]
@@ -82,7 +82,7 @@ def test_duplicate_and_foreign(root):
     study = reader(root).find()
     (duplicate,) = (what for kind, what in gaps(study) if kind == "duplicate")
     assert duplicate.startswith("imagenet subset=1 fold=2 seed=0 was finished 2 times")
-    assert again.path.name in set(study.runs["run_name"])  # the newest
+    assert run_name(again) in set(study.runs["run_name"])  # the newest
     foreign = [what for kind, what in gaps(study) if kind == "foreign"]
     assert any("data=dddddddddddd; the study has data=cccccccccccc" in what for what in foreign)
     assert any("trainer.patience=3; the study has trainer.patience=12" in what for what in foreign)

@@ -59,9 +59,11 @@ def test_sweep_and_its_repetition(baseline, tmp_path, capsys):
 
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("mergerexp").experiment_id])
-    assert sorted(run.info.run_name for run in runs) == [folder.name for folder in folders]
+    assert sorted(run.data.tags["mergerexp.run_folder"] for run in runs) == [
+        folder.name for folder in folders
+    ]
     for run in runs:
-        folder = RunFolder(tmp_path / "runs" / run.info.run_name)
+        folder = RunFolder(tmp_path / "runs" / run.data.tags["mergerexp.run_folder"])
         assert run.info.status == "FINISHED"
         assert run.data.params["model.method"] in run.info.run_name
         assert {"model.kind", "subset", "fold", "seed", "split.folds"} <= set(run.data.params)
