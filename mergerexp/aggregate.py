@@ -96,9 +96,11 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     report = write_study(results, folder)
     try:
         reader.add_report(study, title, report)
+        is_kept = True
     except UserError as error:  # a colleague's store may be read only
-        log.warning("%s: the report is not in MLflow", error)
-    return report, ways_to_runs(study.uri, study.experiment_id)
+        log.warning("%s: MLflow does not have this report", error)
+        is_kept = False
+    return report, ways_to_runs(study.uri, study.experiment_id, has_view=is_kept)
 
 
 def _file_name(title: str) -> str:

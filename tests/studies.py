@@ -92,7 +92,8 @@ def add_run(
     folder = RunFolder(root / "runs" / f"study-{name}-{cfg.subset:g}-{cfg.fold}-{identity}")
     folder.path.mkdir(parents=True)
     folder.write_config(cfg)
-    write_json(folder.inputs, {"fingerprint": identity})
+    dataset = {"path": str(root / "datasets" / "study"), "content_hash": content_hash}
+    write_json(folder.inputs, {"fingerprint": identity, "dataset": dataset})
     provenance = {"git": {"commit": "0123abc", "dirty": False}, "device": "cpu", "command": "train"}
     classes = {"positive": "merger", "negative": "noninteracting"}
     data = {"name": cfg.data.name, "content_hash": content_hash, "objects": len(labels), **classes}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dic
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 from mergerexp.files import read_json
 from mergerexp.report.study_folder import MARK, check_folder
-from mergerexp.runs.job_folder import FAILED
+from mergerexp.runs.job_folder import FAILED, STOPPED
 from tests.studies import add_run, add_study
 
 pytestmark = pytest.mark.slow
@@ -120,13 +123,78 @@ def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
     assert len([line for line in lines if "foreign" in line and "data=dddddddddddd" in line]) == 1
     assert len([line for line in lines if "missing: random subset=0.5 fold=3" in line]) == 1
     assert len([line for line in lines if "failed: imagenet subset=0.5 fold=3" in line]) == 1
-    assert "status --sync" in lines[-2]
-    assert "allow_partial=true" in lines[-1]
-    assert len(lines) == 6
+    assert len(lines) == 4
+    sync, go_on = said.splitlines()[-2:]  # what to do is no error
+    assert sync.startswith("python -m mergerexp.status --sync")
+    assert go_on.startswith("the study is not whole: allow_partial=true")
     assert not (tmp_path / "studies").exists()
     assert aggregate("allow_partial=true") == 0
     page = (tmp_path / "studies" / "mergerexp" / "report.html").read_text()
     assert "random subset=0.5 fold=3 seed=0 is not in MLflow" in page
+
+
+def test_what_the_user_stopped_has_not_failed(aggregate, tmp_path, capsys):
+    add_study(tmp_path, ("random",), (1.0,), (0, 1, 2))
+    add_run(tmp_path, "init=random", "fold=3", "subset=1.0", state=STOPPED)
+    assert aggregate() == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: stopped: random subset=1 fold=3 seed=0 was stopped by its user")
+
+
+def test_the_report_is_in_mlflow_and_no_run_of_the_study(aggregate, tmp_path, capsys):
+    add_study(tmp_path, subsets=(1.0,))
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for _ in range(2):
+        assert aggregate() == 0  # the report of the first time is no gap
+        said = capsys.readouterr().out
+    assert f"mlflow ui --backend-store-uri {store}\n" in said
+    assert "/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=mergerexp" in said
+    client = MlflowClient(store)
+    runs = client.search_runs(["1"])
+    assert len(runs) == 9
+    (report,) = [run for run in runs if run.info.run_name == "report of mergerexp"]
+    assert report.info.status == "FINISHED"
+    page = Path(client.download_artifacts(report.info.run_id, "report.html"))
+    assert page.read_bytes() == (tmp_path / "studies" / "mergerexp" / "report.html").read_bytes()
+
+
+def test_nothing_to_aggregate_is_said_without_loading_mlflow(tmp_path):
+    script = (
+        "import sys\n"
+        "sys.argv = ['aggregate']\n"
+        "from mergerexp import aggregate\n"
+        "try:\n"
+        "    aggregate.main()\n"
+        "finally:\n"
+        "    print(sorted({'mlflow', 'torch', 'pandas'} & set(sys.modules)))\n"
+    )
+    environment = {**os.environ, "MERGEREXP_ROOT": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "[]\n")
+    assert done.stderr.startswith(f"error: {tmp_path / 'mlflow.db'}: no MLflow store; ")
+
+
+def test_a_deleted_experiment_is_named_with_its_remedy(aggregate, tmp_path, capsys):
+    add_run(tmp_path, "init=random", "fold=0")
+    MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").delete_experiment("1")
+    assert aggregate() == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: experiment mergerexp in sqlite:///{tmp_path / 'mlflow.db'} was deleted: ")
+    assert "mlflow experiments restore --experiment-id 1" in said
+    assert "tracking.experiment=NAME" in said
+
+
+def test_the_store_that_the_environment_names_is_read(aggregate, study_root, tmp_path, capsys, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "MERGEREXP_TRACKING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{study_root / 'mlflow.db'}")
+    assert aggregate("sweep=zzz") == 2
+    assert "sweep=zzz: no such sweep in MLflow; there are 5weep000" in capsys.readouterr().err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
+    assert aggregate() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: MLFLOW_TRACKING_URI='file://")
+    assert "sqlite:///" in line
 
 
 def test_an_interrupted_aggregation_leaves_the_old_study(

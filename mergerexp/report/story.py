@@ -29,6 +29,7 @@ from mergerexp.report.tables import Table
 from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import cautions, caveats_of
 from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, verdict
+from mergerexp.tracking.experiment import page_of_run
 from mergerexp.tracking.store_file import StoreFile
 
 PER_BIN = 4  # images of each class in each tenth of p_m, in the threshold explorer
@@ -227,11 +228,15 @@ def _runs(results: StudyResults) -> TableBlock:
         }
     )
     links = [
-        f"{study.uri}/#/experiments/{study.experiment_id}/runs/{run_id}" if study.has_page else None
+        page_of_run(study.uri, study.experiment_id, run_id) if study.has_page else None
         for run_id in runs["run_id"]
     ]
-    file = StoreFile.of(study.uri)
-    caption = f"In MLflow: mlflow ui --backend-store-uri {shlex.quote(file.address)}" if file else ""
+    caption, file = (
+        "The name of a run's folder ends with the last word of the run's name.",
+        StoreFile.of(study.uri),
+    )
+    if file is not None:
+        caption += f" In MLflow: mlflow ui --backend-store-uri {shlex.quote(file.address)}"
     return TableBlock("runs", "All runs", caption, frame, links)
 
 

@@ -16,7 +16,8 @@ VIEW = "mergerexp"  # the key of our saved view, which addresses name
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 DESCRIPTION_TAG = "mlflow.note.content"
 LONGEST = 5000  # characters of a tag of an experiment
-MADE_BY = "These runs were made by\n\n```\n"  # the commands follow, one per line
+# The first line is what MLflow shows while the description is folded; the commands follow, one per line.
+MADE_BY = "The commands that made these runs, and the one that makes their report:\n\n```\n"
 # The columns that are visible at once, by MLflow's names, with their widths in pixels.
 COLUMNS = {
     "params.`init.name`": 90,
@@ -29,6 +30,8 @@ COLUMNS = {
     "attributes.`User`": 80,
     "attributes.`Source`": 130,
 }
+# Without this, MLflow 3 opens an experiment on its pages about language models.
+TRAINING = "workflowType=machine_learning"
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where `mlflow ui` serves its pages unless told otherwise
 
 
@@ -71,12 +74,25 @@ def describe_experiment(text: str | None, experiment: str, command: str) -> str 
     return new if len(new) <= LONGEST else None
 
 
-def ways_to_runs(uri: str, experiment_id: str) -> list[str]:
+def page_of_run(uri: str, experiment_id: str, run_id: str) -> str:
+    """Return the address of a run on a server."""
+    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
+
+
+def ways_to_runs(uri: str, experiment_id: str, has_view: bool = True) -> list[str]:
     """Return the lines that tell how the table of runs is opened: the address, after a command for a file.
 
-    MLflow 3 opens its home page, and an experiment too, on pages about language models otherwise.
+    Parameters
+    ----------
+    uri
+        The address of the store.
+    experiment_id
+        The ID of the experiment.
+    has_view
+        Whether the experiment has our saved view, with which the table is opened then.
     """
-    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+    view = f"&viewStateShareKey={VIEW}" if has_view else ""
+    page = f"#/experiments/{experiment_id}/runs?{TRAINING}{view}"
     if uri.startswith("http"):
         return [f"Runs in MLflow: {uri.rstrip('/')}/{page}"]
     file = StoreFile.of(uri)

@@ -19,6 +19,7 @@ from mergerexp.frames import records
 from mergerexp.runs.run_folder import RunFolder
 
 COLUMNS = 10  # images in a row
+SIDE, CELL, ROW = 88, 95, 140  # pixels: of an image, and of what it takes with its margin and texts
 LOOK: dict[Any, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -82,23 +83,21 @@ def _confusion(test: pd.DataFrame, names: tuple[str, str]) -> Figure:
 
 def _examples(rated: pd.DataFrame, names: tuple[str, str]) -> Figure:
     """Draw random test images with each outcome, with p_m below each of them."""
-    made = _figure(COLUMNS * 0.95, 4 * 1.45)
+    made = Figure(figsize=(COLUMNS * CELL / 100, 4 * ROW / 100))
+    FigureCanvasAgg(made)
+    axes = made.add_axes((0, 0, 1, 1))  # one for all images: a layout of 40 of them takes a second
     outcomes = [(label, called) for label in (1, 0) for called in (True, False)]
-    for part, (label, called) in zip(made.subfigures(nrows=4), outcomes, strict=True):
+    for row, (label, called) in enumerate(outcomes):
         shown = rated[(rated["label"] == label) & ((rated["p_m"] >= 0.5) == called)]
         shown = shown.head(COLUMNS).sort_values("p_m", ascending=False)
-        number = "" if len(shown) else ": none"
-        part.suptitle(
-            f"{names[1 - label]}, called {names[0 if called else 1]}{number}", fontsize=10, x=0.01, ha="left"
-        )
-        grid = part.subplots(ncols=COLUMNS)
-        for axes in grid:
-            axes.set_axis_off()
-        for axes, image in zip(grid, records(shown), strict=False):
-            axes.imshow(np.asarray(Image.open(io.BytesIO(image["jpeg"]))))
-            axes.text(
-                0.5, -0.05, f"{image['p_m']:.2f}", transform=axes.transAxes, ha="center", va="top", fontsize=9
-            )
+        top, number = row * ROW + 25, "" if len(shown) else ": none"
+        axes.text(4, top - 8, f"{names[1 - label]}, called {names[0 if called else 1]}{number}")
+        for column, image in enumerate(records(shown)):
+            left, pixels = column * CELL + 4, np.asarray(Image.open(io.BytesIO(image["jpeg"])))
+            axes.imshow(pixels, extent=(left, left + SIDE, top + SIDE, top))
+            axes.text(left + SIDE / 2, top + SIDE + 15, f"{image['p_m']:.2f}", ha="center", fontsize=9)
+    axes.set(xlim=(0, COLUMNS * CELL), ylim=(4 * ROW, 0), aspect="equal")
+    axes.set_axis_off()
     return made
 
 

@@ -26,6 +26,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
 
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 for chatty in ("mlflow", "alembic"):
@@ -127,9 +128,15 @@ def _connect(tracking: TrackingConfig, uri: str, create: bool) -> MlflowClient:
             f"MLFLOW_TRACKING_URI={shlex.quote(where)} {restore}, or choose another name with "
             "tracking.experiment=NAME"
         )
-    elif create and VIEW_TAG not in experiment.tags:  # an older version has made it
-        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, saved_view())
+    elif create:
+        keep_view(client, experiment)
     return client
+
+
+def keep_view(client: MlflowClient, experiment: Experiment) -> None:
+    """Give an experiment that an older version has made our saved view of its runs."""
+    if VIEW_TAG not in experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, saved_view())
 
 
 def _create_experiment(client: MlflowClient, tracking: TrackingConfig) -> None:

@@ -23,7 +23,7 @@ from mergerexp.tracking.arms import CELL
 from mergerexp.tracking.pending import problem_to_mend
 from mergerexp.tracking.record import HASH, REPORT, authorship, log_file
 from mergerexp.tracking.selection import Gap, run_title, runs_of_sweep, runs_with_setting, select
-from mergerexp.tracking.store import open_store
+from mergerexp.tracking.store import keep_view, open_store
 from mergerexp.tracking.store_file import SYNC, StoreFile
 from mergerexp.tracking.stored_predictions import ConsistencyCheck, read_predictions
 from mergerexp.tracking.study import Study
@@ -183,6 +183,7 @@ class StudyReader:
                 tags = {REPORT: title, **authorship(report, "aggregate")}
                 made = self._client.create_run(study.experiment_id, tags=tags, run_name=f"report of {title}")
                 run_id = made.info.run_id
+            keep_view(self._client, self._client.get_experiment(study.experiment_id))
             self._client.log_artifact(run_id, str(report))
             self._client.set_terminated(run_id)
 
