@@ -121,7 +121,7 @@ class Planner:
             If a network or data set can't be prepared or used, the data can't be split as the config says, or
             runs can't be written below the root. The message has a line for each network, data set or cell.
         StoreError
-            If the SQLite file for the records is damaged or incomplete.
+            If the SQLite file for the records is damaged or incomplete, or its experiment was deleted.
         """
         cells = try_all(self._on_its_device, cells, attrgetter("label"))
         # The root of a colleague may be unwritable: runs that are done can be shown all the same.
@@ -129,9 +129,10 @@ class Planner:
         unwritable = [problem for root in roots if (problem := _unwritable(root))]
         if unwritable and not any(Path(cell.cfg.paths.runs).is_dir() for cell in cells):
             raise ConfigError("\n".join(unwritable))
-        for file in {StoreFile.of(absolute_paths(cell.cfg).tracking.uri) for cell in cells}:
+        stores = [absolute_paths(cell.cfg).tracking for cell in cells]
+        for file, name in {(StoreFile.of(store.uri), store.experiment) for store in stores}:
             if file is not None and file.exists():
-                _check_store(file)  # now, since otherwise days of runs might end without a record
+                _check_store(file, name)  # now, since otherwise days of runs might end without a record
         networks = dict.fromkeys(filter(None, (_network(cell.cfg) for cell in cells)))
         self.weights = check_networks(networks)
         try_all(self._dataset, {_data_key(cell.cfg): cell.cfg for cell in cells}.values())
@@ -203,10 +204,11 @@ def _network(cfg: TrainConfig) -> Wanted | None:
     return Wanted(cfg.model.backbone, cfg.data.size, pretrained, Path(cfg.paths.weights))
 
 
-def _check_store(file: StoreFile) -> None:
-    """Raise an error if a store is damaged or incomplete; if it is busy, it can be written later."""
+def _check_store(file: StoreFile, experiment: str) -> None:
+    """Refuse a store that is damaged or whose experiment was deleted; one that is busy can wait."""
     try:
         file.check(pages=True)
+        file.experiment_id(experiment)
     except sqlite3.Error as error:
         log.warning("%s can't be checked now (%s): the record is completed later", file.path, error)
 

@@ -92,8 +92,8 @@ class TrainSweep:
             refuse_jobs_in_slurm(self.folders)
         elif str(self.runs[0].cfg.tracking.uri).startswith(SQLITE):
             log.warning(
-                "An SQLite file on a shared file system may lock up: use tracking=server, or tracking=none "
-                "and later MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
+                "An SQLite file on a shared file system may lock up: let MLFLOW_TRACKING_URI name a server, "
+                "or use tracking=none and later MLFLOW_TRACKING_URI=... python -m mergerexp.status --sync"
             )
         under_way = scheduler.active(self.folders)
         active = [run for run in self.runs if run.folder in under_way]

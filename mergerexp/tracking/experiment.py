@@ -62,8 +62,8 @@ def describe_experiment(text: str | None, experiment: str, command: str) -> str 
     if not text:
         aggregate = shlex.join(["python", "-m", "mergerexp.aggregate", f"tracking.experiment={experiment}"])
         new = (
-            f"{MADE_BY}{command}\n```\n\nThe same command trains what is missing. Tables, figures and the "
-            f"report are made by\n\n```\n{aggregate}\n```\n"
+            f"{MADE_BY}{command}\n```\n\nEach trains what is missing of its runs when it is given again. "
+            f"Tables, figures and the report are made by\n\n```\n{aggregate}\n```\n"
         )
     else:
         before, ours, after = text.partition(MADE_BY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import StoreError, UserError, without_credentials
 from mergerexp.files import written
 from mergerexp.tracking.experiment import VIEW_TAG, saved_view
-from mergerexp.tracking.store_file import FOLDER, SYNC, StoreFile
+from mergerexp.tracking.store_file import FOLDER, SYNC, StoreFile, deleted_experiment
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -115,19 +114,15 @@ def _readable(file: StoreFile) -> StoreFile:
 def _connect(tracking: TrackingConfig, uri: str, create: bool) -> MlflowClient:
     """Return the client of a store that has the experiment."""
     client = MlflowClient(uri)
-    experiment, where = client.get_experiment_by_name(tracking.experiment), without_credentials(uri)
+    experiment = client.get_experiment_by_name(tracking.experiment)
     if experiment is None:
         if not create:
+            where = without_credentials(uri)
             known = ", ".join(experiment.name for experiment in client.search_experiments())
             raise UserError(f"no experiment {tracking.experiment} in {where}; there are {known}; {SYNC}")
         _create_experiment(client, tracking)
     elif experiment.lifecycle_stage == "deleted":
-        restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
-        raise StoreError(
-            f"experiment {tracking.experiment} in {where} was deleted: restore it with "
-            f"MLFLOW_TRACKING_URI={shlex.quote(where)} {restore}, or choose another name with "
-            "tracking.experiment=NAME"
-        )
+        raise deleted_experiment(uri, tracking.experiment, experiment.experiment_id)
     elif create:
         keep_view(client, experiment)
     return client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from mergerexp.config.paths import SQLITE
-from mergerexp.errors import StoreError, UserError
+from mergerexp.errors import StoreError, UserError, without_credentials
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, STOPPED
 
 # A tag of our experiments: the folder that the store was in when its addresses of artifacts were right.
@@ -170,16 +171,18 @@ class StoreFile:
         return {run_id: StoredRun(status, local_path(uri)) for run_id, status, uri in rows}
 
     def experiment_id(self, name: str) -> str | None:
-        """Return the ID of an experiment; None if there is no such experiment, or somebody has deleted it.
+        """Return the ID of an experiment; None if there is no such experiment.
 
         Raises
         ------
         StoreError
-            If the file is damaged.
+            If the file is damaged, or somebody has deleted the experiment.
         """
-        query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
+        query = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
         with self._open() as database:
             found = database.execute(query, (name,)).fetchone()
+        if found is not None and found[1] == "deleted":
+            raise deleted_experiment(self.uri, name, found[0])
         return None if found is None else str(found[0])
 
     def moved_from(self) -> list[str]:
@@ -267,6 +270,16 @@ class StoreFile:
                     "write there run python -m mergerexp.status --sync"
                 ) from error
             raise
+
+
+def deleted_experiment(uri: str, name: str, experiment_id: str | int) -> StoreError:
+    """Return the error that says that somebody has deleted an experiment, and what to do."""
+    where = without_credentials(uri)
+    return StoreError(
+        f"experiment {name} in {where} was deleted: restore it with MLFLOW_TRACKING_URI={shlex.quote(where)} "
+        f"mlflow experiments restore --experiment-id {experiment_id}, or choose another name with "
+        "tracking.experiment=NAME"
+    )
 
 
 def check_store(uri: str | None) -> None:

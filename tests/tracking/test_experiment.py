@@ -10,7 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from mergerexp.errors import UserError
+from mergerexp.config.call import Cell
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.schema import TrainConfig
+from mergerexp.errors import StoreError, UserError
+from mergerexp.study.plan import Planner
 from mergerexp.tracking.experiment import VIEW_TAG, describe_experiment, ways_to_runs
 from mergerexp.tracking.pending import Record, Standing, complete_records, configured_tracking
 from mergerexp.tracking.study_reader import StudyReader
@@ -91,6 +95,8 @@ def test_a_deleted_experiment_has_to_be_restored(tmp_path, caplog):
     keeper = Record(run, configured_tracking(run))
     assert keeper.update(final=True, ask=True) is False
     assert keeper.broken
+    with pytest.raises(StoreError, match="was deleted"):
+        Planner(None).plan([Cell((), compose_cell("train", [f"paths.root={tmp_path}"], TrainConfig), "")])
     assert "was deleted: restore it with" in caplog.text
     assert "restore --experiment-id 1" in caplog.text
 
