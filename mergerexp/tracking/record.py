@@ -120,6 +120,7 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
     assert experiment is not None  # since open_store has created it
     same = f"tags.`{IDENTITY}` = '{folder.fingerprint}'"
     found = client.search_runs([experiment.experiment_id], same, max_results=1)
+    run: Run
     if found:
         run = found[0]
     else:
@@ -139,7 +140,8 @@ def run_name(folder: RunFolder) -> str:
 
     It ends, like the name of the run's folder, with the beginning of the fingerprint.
     """
-    settings = flatten(OmegaConf.to_container(folder.read_config()))
+    config: Any = OmegaConf.to_container(folder.read_config())
+    settings = flatten(config)
     is_network = settings.get("model.kind") != "nonparametric"
     words = (
         ("", settings.get("init.name" if is_network else "model.method")),
@@ -169,7 +171,7 @@ def _send_settings(client: MlflowClient, folder: RunFolder, run: Run) -> None:
     new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
     provenance, dataset = read_json(folder.provenance), read_json(folder.inputs).get("dataset")
-    if dataset and not run.inputs.dataset_inputs:
+    if dataset and not (run.inputs and run.inputs.dataset_inputs):
         client.log_inputs(run.info.run_id, [_dataset(provenance["data"], dataset["path"])])
     if command := provenance.get("command"):
         experiment = client.get_experiment(run.info.experiment_id)
