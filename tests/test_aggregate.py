@@ -146,7 +146,7 @@ def test_the_report_is_in_mlflow_and_no_run_of_the_study(aggregate, tmp_path, ca
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     for _ in range(2):
         assert aggregate() == 0  # the report of the first time is no gap
-        said = capsys.readouterr().out
+        said = capsys.readouterr().err
     assert f"mlflow ui --backend-store-uri {store}\n" in said
     assert "/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=mergerexp" in said
     client = MlflowClient(store)
