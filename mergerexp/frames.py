@@ -1,4 +1,4 @@
-"""Conversion of data frames, and of texts that go into tables."""
+"""Conversion of data frames, and of their cells."""
 
 from __future__ import annotations
 
@@ -13,5 +13,14 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def safe_csv_text(text: str) -> str:
-    """Return a text for a cell of a CSV, with an apostrophe before what a spreadsheet takes for a formula."""
+    """Return a text for a CSV file, which a spreadsheet will not take for a formula.
+
+    Excel and LibreOffice run a cell that begins with ``=``, ``+``, ``-`` or ``@``, or with a tab or line
+    break before it. An apostrophe in front makes it a text; other texts are returned as they are.
+
+    Examples
+    --------
+    >>> safe_csv_text("=1+1"), safe_csv_text("merger/1.png")
+    ("'=1+1", 'merger/1.png')
+    """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -31,7 +31,7 @@ FIGURES = {
     "fig02_lesion", "fig03_histogram", "fig04_calibration", "fig05_histogram_recalibrated",
     "fig06_calibration_recalibrated", "fig07_roc", "precision_recall", "fig08_true_positives",
     "fig09_false_positives", "fig10_true_negatives", "fig11_false_negatives", "most_confident_mistakes",
-    "learning_curves",
+    "training_curves",
 }  # fmt: skip
 
 
@@ -305,7 +305,7 @@ def test_the_published_tests_stand_beside_those_of_transfer_learning(aggregate, 
 
 
 def test_how_training_ended_is_told(aggregate, tmp_path):
-    """Networks that were never fine-tuned, and those that might have gone on, with their learning curves."""
+    """Networks that were never fine-tuned, and those that might have gone on, with their training curves."""
     cut_off = {"run/finetune_epochs": 40.0, "run/best_epoch": 38.0}
     for init, ended in (("imagenet", cut_off), ("random", {"run/best_epoch": -1.0})):
         for fold in range(4):
@@ -332,11 +332,11 @@ def test_how_training_ended_is_told(aggregate, tmp_path):
     ]  # fmt: skip
 
 
-def test_a_learning_curve_that_can_not_be_read_is_a_gap(aggregate, tmp_path, capsys):
+def test_training_curves_that_can_not_be_read_is_a_gap(aggregate, tmp_path, capsys):
     add_study(tmp_path, ("imagenet",), (1.0,))
     next(tmp_path.glob("mlartifacts/**/history.json")).write_text("[]")
     assert aggregate() == 2
-    assert "damaged: learning curve of imagenet" in capsys.readouterr().err
+    assert "damaged: training curves of imagenet" in capsys.readouterr().err
 
 
 def test_several_seeds(aggregate, tmp_path):

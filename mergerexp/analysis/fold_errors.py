@@ -93,8 +93,8 @@ def learning_table(predictions: pd.DataFrame, prevalence: float | None = 0.5) ->
     >>> run = {"arm": "imagenet", "subset": 1.0, "n_train": 8, "seed": 0, "split": "test"}
     >>> table = learning_table(pd.concat(folds).assign(**run))
     >>> print(table[["arm", "n_train", "error", "sem", "folds", "text"]].to_string(index=False))
-         arm  n_train  error   sem  folds  text
-    imagenet        8  0.125 0.125      2 0.1±1
+         arm  n_train  error   sem  folds   text
+    imagenet        8  0.125 0.125      2 0.1(1)
     """
     table = []
     for (arm, subset), part in fold_errors(predictions, prevalence).groupby(["arm", "subset"]):

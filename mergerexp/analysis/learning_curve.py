@@ -152,7 +152,7 @@ def _checked(n_train: ArrayLike, error: ArrayLike, sem: ArrayLike) -> tuple[Floa
     if not ((n > 0) & np.isfinite(n)).all() or len(np.unique(n)) < len(n):
         raise ValueError("n_train must be positive and finite, each size once")
     if len(n) < 3:
-        raise ValueError(f"a learning curve needs three training-set sizes at least, not {len(n)}")
+        raise ValueError(f"a learning curve needs at least three training-set sizes, not {len(n)}")
     if not ((y >= 0) & np.isfinite(y)).all() or not y.any():
         raise ValueError("error must be finite, nowhere negative, and not 0 at all sizes")
     if not ((s > 0) & np.isfinite(s)).all():

@@ -280,7 +280,7 @@ def correlated_bayes_t(
 
 
 def shorthand(mean: float, sem: float) -> str:
-    """Write a mean with its standard error as the paper does.
+    """Write a mean with its standard error in brackets, in units of the last digit.
 
     The error is rounded to one digit, and the mean to the place of that digit.
 
@@ -294,8 +294,8 @@ def shorthand(mean: float, sem: float) -> str:
     Returns
     -------
     str
-        The mean and, after "±", the error in units of the last digit. The mean has three decimals where the
-        error is 0, and three decimals and no "±" where the error is unknown.
+        The mean and, in brackets, the error in units of the last digit. The mean has three decimals where the
+        error is 0, and three decimals and no brackets where the error is unknown.
 
     Raises
     ------
@@ -305,19 +305,19 @@ def shorthand(mean: float, sem: float) -> str:
     Examples
     --------
     >>> shorthand(0.0382, 0.0011)
-    '0.038±1'
+    '0.038(1)'
     """
     if not np.isfinite(mean):
         raise ValueError(f"mean must be finite, not {mean}")
     if sem < 0 or np.isinf(sem):
         raise ValueError(f"sem must be finite and not negative, not {sem}")
     if np.isnan(sem) or sem == 0:
-        return f"{mean:.3f}" + ("±0" if sem == 0 else "")
+        return f"{mean:.3f}" + ("(0)" if sem == 0 else "")
     digit, exponent = f"{sem:.0e}".split("e")
     place = int(exponent)
     if place > 0:
-        return f"{round(mean, -place):.0f}±{int(digit) * 10**place}"
-    return f"{mean:.{-place}f}±{digit}"
+        return f"{round(mean, -place):.0f}({int(digit) * 10**place})"
+    return f"{mean:.{-place}f}({digit})"
 
 
 def _errors(name: str, values: ArrayLike) -> Floats:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mergerexp.analysis.significance import shorthand
+
 GRID = 1000  # how many steps of p_m between 0 and 1 can be chosen as thresholds
 
 
@@ -32,12 +34,12 @@ def p_value_text(p: float) -> str:
     """Return a p-value with as many digits as matter."""
     if p != p:
         return ""
-    return "< .0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def mean_text(row: Mapping[str, Any]) -> str:
-    """Return a mean over folds, with its standard error if there are several folds."""
-    return f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["folds"] > 1 else "")
+    """Return a mean over folds, with its standard error if there are several folds, such as 0.17(1)."""
+    return shorthand(row["mean"], row["sem"])
 
 
 def equals(p: float) -> str:

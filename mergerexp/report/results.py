@@ -167,7 +167,7 @@ def compute(
         try:
             quality[arm] = measure_quality(study.pooled[arm].first_seed, settings)
         except ValueError as reason:
-            notes.append(f"The calibration of {arm} is not looked at: {reason}.")
+            notes.append(f"The calibration of {arm} is not examined: {reason}.")
     return StudyResults(
         study=study,
         settings=settings,

@@ -25,7 +25,7 @@ from mergerexp.report.page.content import (
     TableBlock,
 )
 from mergerexp.report.results import StudyResults
-from mergerexp.report.tables import Table
+from mergerexp.report.table import Table
 from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import cautions, caveats_of
 from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, verdict
@@ -34,10 +34,11 @@ from mergerexp.tracking.store_file import StoreFile
 
 PER_BIN = 4  # images of each class in each tenth of p_m, in the threshold explorer
 NOT_IN_PAPER = "not in the paper"
+EQUALLY = "both classes weighted equally"
 # The figures, tables and galleries of each section in their order; those that a study lacks are left out.
 ITEMS = {
     "lesion": ["fig02_lesion", "lesion_errors", "lesion_tests", "lesion_combined", "lesion_assumptions"],
-    "training": ["learning_curves", "training"],
+    "training": ["training_curves", "training"],
     "scores": ["table1_scores", "scores_by_prevalence", "fig07_roc", "precision_recall"],
     "calibration": [
         "fig03_histogram",
@@ -81,7 +82,14 @@ def build_report(
         provenance=provenance,
         explorer=_explorer(results),
         words=results.words,
+        notation=_notation(results),
+        files=texts()["files"],
     )
+
+
+def _notation(results: StudyResults) -> str:
+    names = ["notation", *(["notation_published"] if results.with_published else [])]
+    return " ".join(texts()[name] for name in names).format(source=published()["source"])
 
 
 def _subtitle(results: StudyResults) -> str:
@@ -90,9 +98,9 @@ def _subtitle(results: StudyResults) -> str:
     name, galaxies = data["mergerexp.data.name"], int(data["mergerexp.data.objects"])
     tested = study.predictions.loc[study.predictions["split"] == "test", "objid"].nunique()
     return (
-        f"{len(study.runs)} runs on the {galaxies:,} galaxies of {name}, after {published()['source']}. "
-        "Every number here is computed from the stored predictions of the test folds, which hold "
-        f"{tested:,} of them."
+        f"{len(study.runs)} runs on the {galaxies:,} galaxies of {name}, in the manner of "
+        f"{published()['source']}. Every number is computed from the stored predictions of the test folds, "
+        f"which hold {tested:,} of these galaxies."
     )
 
 
@@ -107,12 +115,12 @@ def _headline(results: StudyResults) -> list[Headline]:
     paper = published()
     error, f1 = published_error("transfer"), f"{paper['table1'][0]['f1']:.2f}"
     lines = [
-        Headline("test error", mean_text(by["error"]), f"published {error}", f"{size}, classes alike"),
+        Headline("test error", mean_text(by["error"]), f"published {error}", f"{size}, {EQUALLY}"),
         Headline("AUROC", mean_text(by["auroc"]), f"published {paper['auroc']}", size),
         Headline("F1 at p_m ≥ 0.5", mean_text(by["f1"]), f"published {f1}", size),
     ]
     if comparison := results.comparison:
-        level = f"one-tailed, level {LEVEL:g}: has {comparison.better} the smaller error?"
+        level = f"one-tailed, at a level of {LEVEL:g}: small if {comparison.better} has the smaller error"
         lines += [
             Headline(f"p, {TILES[judgement.test]}", p_value_text(judgement.p), NOT_IN_PAPER, level)
             for judgement in judgements(comparison)
@@ -121,7 +129,8 @@ def _headline(results: StudyResults) -> list[Headline]:
         return [replace(line, published=None) for line in lines]
     if comparison and (welch := combined_test(comparison, "stouffer", "welch")):
         p, p_of_paper = p_value_text(welch["p_value"]), f"published {paper['lesion']['combined_p']:.2f}"
-        lines.append(Headline("p, by the paper's test", p, p_of_paper, "not safe, see below"))
+        note = "finds differences too often, as the next section says"
+        lines.append(Headline("p, by the paper's test", p, p_of_paper, note))
     return lines
 
 
@@ -134,7 +143,7 @@ def _sections(results: StudyResults, tables: list[Table], figures: dict[str, Pat
             caption, alt = text["caption"].format(**words), text["alt"].format(**words)
             items[name] = FigureBlock(name, text["title"], caption, alt, figures[name])
     words["details"] = "\n\n".join(_paragraphs(results))
-    words["cautions"] = " ".join(cautions(results)) or "Here every run did."
+    words["cautions"] = " ".join(cautions(results)) or "Here every run did so."
     sections = []
     for name, text in texts()["sections"].items():
         if shown := [items[item] for item in ITEMS[name] if item in items]:
@@ -161,7 +170,7 @@ def _words(results: StudyResults) -> dict[str, str]:
         "headline": results.headline,
         "rated": results.rated or "",
         "pictured": results.pictured or "",
-        "laws": "; lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else "",
+        "laws": ", and lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else "",
         "stars": " The stars are the published errors." if results.with_published else "",
         "seed": _seed_text(results, results.rated),
         "seed_pictured": _seed_text(results, results.pictured),
@@ -180,12 +189,15 @@ def _galleries(results: StudyResults) -> list[Gallery]:
     pictures = galleries(results)
     if not pictures:
         return []
-    outcomes = [(title, pictures[name]) for name, title, _, _ in OUTCOMES]
-    worst = [("Mistakes", pictures["most_confident_mistakes"])]
-    title = "Random draws of each outcome (Figs 8 to 11)"
+    groups = {
+        "outcomes": [pictures[name] for name, *_ in OUTCOMES],
+        "mistakes": [pictures["most_confident_mistakes"]],
+    }
+    has_files = any(thumb.file for group in pictures.values() for thumb in group.thumbs)
+    words = {**results.words._asdict(), "named": "the name of its file" if has_files else "its objid"}
     return [
-        Gallery("outcomes", title, "p_m is below each image.", outcomes),
-        Gallery("mistakes", "The most confident mistakes", "The worst first.", worst, named=True),
+        Gallery(name, text["title"], text["caption"].format(**words), groups[name], named=name == "mistakes")
+        for name, text in texts()["galleries"].items()
     ]
 
 
@@ -197,7 +209,7 @@ def _explorer(results: StudyResults) -> Explorer:
         arms.append(Arm(arm, test["label"].to_numpy(), test["p_m"].to_numpy(), samples))
     prevalence = float(results.study.pooled[results.headline].all_seeds["label"].mean())
     first = ", of its first seed" if results.study.has_several_seeds else ""
-    note = f"The pooled test folds of each method at its largest training set{first}."
+    note = f"Each method is shown with its largest training set{first}, on the pooled test folds."
     return Explorer(arms, prevalence, note, results.settings.prevalence)
 
 
@@ -231,12 +243,12 @@ def _runs(results: StudyResults) -> TableBlock:
         page_of_run(study.uri, study.experiment_id, run_id) if study.has_page else None
         for run_id in runs["run_id"]
     ]
-    caption, file = (
-        "The name of a run's folder ends with the last word of the run's name.",
-        StoreFile.of(study.uri),
+    caption = (
+        "Each run is a row, with the error on its own test fold. The last word of a run's name ends the name of "
+        "its folder, too."
     )
-    if file is not None:
-        caption += f" In MLflow: mlflow ui --backend-store-uri {shlex.quote(file.address)}"
+    if (file := StoreFile.of(study.uri)) is not None:
+        caption += f" To see the runs in MLflow: mlflow ui --backend-store-uri {shlex.quote(file.address)}"
     return TableBlock("runs", "All runs", caption, frame, links)
 
 

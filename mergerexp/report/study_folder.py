@@ -30,7 +30,8 @@ from mergerexp.report.figures.quality import (
     draw_roc,
 )
 from mergerexp.report.figures.style import save
-from mergerexp.report.figures.training import draw_learning_curves
+from mergerexp.report.figures.training import draw_training_curves
+from mergerexp.report.mistakes import mistakes_table
 from mergerexp.report.page.content import Report
 from mergerexp.report.page.render import write_page
 from mergerexp.report.results import StudyResults
@@ -39,6 +40,7 @@ from mergerexp.report.tables import all_tables
 from mergerexp.report.training import endings
 from mergerexp.runs.provenance import command_line, git_state, software
 
+_YES_NO = {"True": "yes", "False": "no"}
 MARK = "study.json"  # A folder with this file is a study of ours, and may be replaced.
 
 
@@ -105,7 +107,7 @@ def _old_folder(folder: Path) -> Path:
 
 
 def _write(results: StudyResults, folder: Path) -> None:
-    tables = all_tables(results)
+    tables = [*all_tables(results), mistakes_table(results)]
     for table in tables:
         table.write(folder / "tables")
     figures = _figures(results, folder / "figures")
@@ -117,7 +119,7 @@ def _write(results: StudyResults, folder: Path) -> None:
 
 
 def _figures(results: StudyResults, folder: Path) -> dict[str, Path]:
-    """Draw all figures, and return their PNG files by name; figures of probabilities show one network."""
+    """Draw all figures, and return their SVG files by name; figures of probabilities show one network."""
     drawers: dict[str, Callable[[], Figure]] = {
         "fig02_lesion": lambda: draw_lesion(results),
         "fig07_roc": lambda: draw_roc(results),
@@ -133,12 +135,12 @@ def _figures(results: StudyResults, folder: Path) -> dict[str, Path]:
             "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
         }
     if len(results.histories):
-        drawers["learning_curves"] = lambda: draw_learning_curves(results)
+        drawers["training_curves"] = lambda: draw_training_curves(results)
     if results.robustness is not None:
         drawers["robustness_curves"] = lambda: draw_degradations(results)
-    for name, pictures in galleries(results).items():
-        if pictures:
-            drawers[name] = partial(draw_gallery, pictures)
+    for name, group in galleries(results).items():
+        if group.thumbs:
+            drawers[name] = partial(draw_gallery, group.thumbs)
     return {name: save(draw(), folder, name) for name, draw in drawers.items()}
 
 
@@ -166,7 +168,7 @@ def _provenance(results: StudyResults) -> dict[str, Any]:
         "settings": _settings(results),
         "runs": {
             "commit": values("git.commit"),
-            "with changes of their own": values("git.dirty"),
+            "code differs from the commit": [_YES_NO.get(value, value) for value in values("git.dirty")],
             "from": str(ended.min().date()),
             "to": str(ended.max().date()),
             "device": values("device"),
@@ -178,7 +180,8 @@ def _provenance(results: StudyResults) -> dict[str, Any]:
         "this aggregation": {
             "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "command": command_line(),
-            **git_state(),
+            "commit": (git := git_state())["commit"],
+            "code differs from the commit": _YES_NO.get(str(git["dirty"]), "unknown"),
             **software(),
         },
     }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,15 +10,16 @@ import pandas as pd
 from mergerexp.analysis.degradation_curves import doubling_strengths
 from mergerexp.analysis.lesion import Comparison
 from mergerexp.analysis.significance import ASSUMES, ROPE, shorthand
-from mergerexp.files import write_text
 from mergerexp.frames import records
 from mergerexp.report.numbers import equals, mean_text, p_value_text
-from mergerexp.report.page.content import TableBlock
 from mergerexp.report.results import StudyResults
+from mergerexp.report.table import Table
 from mergerexp.report.texts import published, published_error
 from mergerexp.report.training import CAVEAT_SENTENCES, endings
 
 PAPER = "published"
+SEM = "the digit in brackets is the standard error of the last digit"
+N_IS = "N is the number of training images, equally many of each class."
 NAMES = {
     "welch": "Welch",
     "paired_t": "paired t",
@@ -32,34 +31,6 @@ NAMES = {
     "strube": "Strube",
     "mean_over_sizes": "mean over sizes",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table(TableBlock):
-    """A table of a study, which is written to files too; its name is theirs.
-
-    Attributes
-    ----------
-    numbers
-        The numbers with all digits, for the CSV file. The texts are for Markdown and the report.
-    """
-
-    numbers: pd.DataFrame
-
-    def write(self, folder: Path) -> None:
-        """Write ``<name>.csv`` and ``<name>.md`` to a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / f"{self.name}.csv", self.numbers.to_csv(index=False))
-        text = f"# {self.title}\n\n{markdown(self.shown)}\n\n{self.caption}\n"
-        write_text(folder / f"{self.name}.md", text)
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """Return a frame of strings as a Markdown table."""
-    rows = [list(map(str, frame.columns)), *frame.astype(str).to_numpy().tolist()]
-    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]])
 
 
 def all_tables(results: StudyResults) -> list[Table]:
@@ -97,11 +68,11 @@ def scores_table(results: StudyResults) -> Table:
     return Table(
         "table1_scores",
         f"Scores at p_m ≥ 0.5 on the test folds, as many {many} as others (Table 1 of the paper)",
-        "Means of the folds' scores ± their standard errors; the last two columns are scores of all test "
-        "folds pooled, with 2σ bootstrap intervals, and differ from the means a little, as they should. "
-        "N: training images, equally many of each class.",
+        f"Means over the folds; {SEM}. The last two columns are computed from all test folds pooled, with 2σ "
+        f"bootstrap intervals in square brackets, so they differ a little from the means. {N_IS}",
         pd.DataFrame(rows)[columns].fillna("").rename(columns={"f1": "F1", "auroc": "AUROC"}),
         numbers=scores.drop(columns="at"),
+        published=len(published()["table1"]) if results.with_published else 0,
     )
 
 
@@ -130,10 +101,10 @@ def prevalence_table(results: StudyResults) -> Table:
         rows.append(row | {name: mean_text(by[name]) for name in ("error", "precision", "recall", "f1")})
     return Table(
         "scores_by_prevalence",
-        f"The same scores where {words.many} are rarer",
-        "Means of the folds' scores ± their standard errors. Recall does not depend on how many "
-        f"{words.many} there are; precision does, and falls steeply where they are few. An error of a few "
-        f"per cent says little there: calling nothing {words.one} does too.",
+        f"The same scores among galaxies of which fewer are {words.many}",
+        f"Means over the folds; {SEM}. Recall does not depend on how many {words.many} there are; precision "
+        "does, and falls steeply where they are few. There, an error of a few per cent means little: who "
+        f"calls no galaxy {words.one} reaches it as well.",
         pd.DataFrame(rows).rename(columns={"f1": "F1"}),
         numbers=scores,
     )
@@ -155,9 +126,10 @@ def lesion_errors_table(results: StudyResults) -> Table:
     return Table(
         "lesion_errors",
         "Test error against the size of the training set (Fig. 2 of the paper)",
-        "Mean over the folds, ± its standard error in units of the last digit.",
+        f"Mean over the folds; {SEM}. {N_IS}",
         shown,
         numbers=learning,
+        published=int(results.is_published_comparison),
     )
 
 
@@ -169,20 +141,20 @@ def tests_table(results: StudyResults, comparison: Comparison) -> Table:
     names = list(dict.fromkeys(sizes["test"]))
     wide = wide[names].rename(columns=NAMES).sort_index(ascending=False).reset_index()
     shown = wide.drop(columns="subset").rename(columns={"n_train": "N"}).astype({"N": int})
-    paper = []
+    paper = ""
     if results.is_published_comparison:
         lesion = published()["lesion"]
-        paper = [
-            {"N": f"{size} ({PAPER})", NAMES["welch"]: f"{p:.2f}"}
-            for size, p in zip(lesion["sizes"], lesion["p_values"], strict=True)
-        ]
+        pairs = zip(lesion["p_values"], lesion["sizes"], strict=True)
+        values = ", ".join(f"{p:.2f} at N = {size}" for p, size in pairs)
+        paper = f" The published p-values of Welch's test are {values}."
     better, worse = comparison.better, comparison.worse
     return Table(
         "lesion_tests",
         f"Has {better} the smaller error than {worse}? One-tailed p-values at each size",
-        f"Small where it has. Of the Bayesian t it is the probability that {better}'s error is smaller by "
-        f"more than {ROPE:g}: large where it is. The last table of this section says what each test assumes.",
-        pd.concat([shown.astype(str), pd.DataFrame(paper)], ignore_index=True).fillna(""),
+        f"A p-value is small where the error of {better} is the smaller one. The Bayesian t gives P, the "
+        f"probability that it is smaller by more than {ROPE:g}, which is large there. Another table says "
+        f"what each test assumes. {N_IS}{paper}",
+        shown.astype(str),
         numbers=comparison.per_size,
     )
 
@@ -200,12 +172,14 @@ def combined_table(results: StudyResults, comparison: Comparison) -> Table:
     paper = [of_paper] if results.is_published_comparison else []
     return Table(
         "lesion_combined",
-        "All sizes together",
-        "The joint bootstrap, the last of ours, resamples galaxies over all sizes at once, so that what "
-        "nested subsets share is accounted for: with several seeds it is the one to quote. With one seed it "
-        "takes the luck of the training for skill; the corrected t doesn't, but has only the folds to go by.",
+        "One-tailed p-values over all sizes together",
+        "The paired bootstrap of the mean over sizes resamples galaxies at all sizes at once, so it accounts "
+        "for the galaxies that nested subsets share: with several seeds it is the test to quote. With one "
+        "seed it mistakes luck in the training for skill. The corrected t does not, but has only the few "
+        "folds to judge by.",
         pd.concat([shown, pd.DataFrame(paper)], ignore_index=True),
         numbers=combined,
+        published=len(paper),
     )
 
 
@@ -216,7 +190,7 @@ def assumptions_table(comparison: Comparison) -> Table:
     frame = pd.DataFrame(
         {"test": [NAMES[name] for name in used], "assumes": [ASSUMES[name] for name in used]}
     )
-    caption = "Of a combined test, both its test's and its combination's."
+    caption = "A test that is combined over the sizes assumes what the test and the combination assume."
     return Table("lesion_assumptions", "What each test assumes", caption, frame, numbers=frame)
 
 
@@ -231,9 +205,10 @@ def training_table(results: StudyResults, ended: pd.DataFrame) -> Table:
     return Table(
         "training",
         "How the networks were trained",
-        "Fine-tuning ends where as many epochs as patience allows in a row brought no better validation "
-        "accuracy, and the best epoch is what is scored. Epochs are of fine-tuning, least to most of the "
-        "runs; best epoch 0: none was better than the head stage before it.",
+        "Fine-tuning should end by patience: when so many epochs in a row have not improved the validation "
+        "accuracy. The network of the best epoch is scored. Epochs are those of fine-tuning, from the fewest "
+        "to the most of any run; a best epoch of 0 means that none was better than the network before "
+        f"fine-tuning. The rate is the learning rate of fine-tuning. {N_IS}",
         pd.DataFrame(rows),
         numbers=ended,
     )
@@ -245,10 +220,10 @@ def quality_table(results: StudyResults) -> Table:
     rows = [
         {
             "method": row["arm"],
-            "p": row["p"],
-            words.many: _percent(row["prevalence"]),
+            "p_m": row["p"],
+            f"{words.many} among all": _percent(row["prevalence"]),
             "ECE": _interval(row, "ece"),
-            "ECE if p were true": _or_dash(
+            "ECE of true probabilities": _or_dash(
                 row["ece_null"], f"{row['ece_null']:.4f} (p {equals(row['ece_p'])})"
             ),
             "Brier": _interval(row, "brier"),
@@ -262,13 +237,14 @@ def quality_table(results: StudyResults) -> Table:
     return Table(
         "calibration",
         "Calibration of p_m, before and after recalibration",
-        "Calibrators are fitted on a third of each test fold and scored on the rest, pooled. 2σ bootstrap "
-        "intervals, which refit the calibrator where its probabilities are scored for the prevalence that "
-        "they are meant for. An ECE is positive even for true probabilities, for which its interval allows; "
-        "the next column says how large it would be then, and how probable one as large as found; a dash "
-        "where that says nothing, because p is meant for another fraction or is the same for all. "
-        f"Probabilities hold for equally many {words.many} and others; in a survey they must be shifted to "
-        f"its fraction of {words.many}: a calibrated .95 means .28 where they are 2 %.",
+        "Calibrators are fitted on a third of each test fold and scored on the other two thirds, pooled over "
+        "the folds. Square brackets hold 2σ bootstrap intervals; where probabilities are scored at the "
+        "fraction for which they are meant, each draw fits the calibrator again. The expected calibration "
+        "error (ECE) is above 0 even for true probabilities: the next column says how large it would be "
+        "then, and how probable it is to find one as large as here. A dash stands where this would mean "
+        "nothing, because the probabilities are meant for another fraction or are all the same. They are "
+        f"meant for equally many {words.many} and others; for a survey they are shifted to its fraction of "
+        f"{words.many}, where a calibrated 0.95 becomes 0.28 if that is 2 %.",
         pd.DataFrame(rows),
         numbers=numbers[first + [column for column in numbers if column not in first]],
     )
@@ -283,8 +259,7 @@ def robustness_table(arms: list[str], curves: pd.DataFrame) -> Table:
     return Table(
         "robustness",
         "Test error on degraded images",
-        "Mean over the folds, ± its standard error in units of the last digit. The first strength of each "
-        "degradation leaves the images as they are.",
+        f"Mean over the folds; {SEM}. The first strength of each degradation leaves the images as they are.",
         pd.DataFrame(rows).fillna(""),
         numbers=curves,
     )
@@ -306,8 +281,9 @@ def doubling_table(arms: list[str], curves: pd.DataFrame) -> Table:
     return Table(
         "robustness_doubled",
         "Strength at which the error has doubled",
-        "Interpolated between the strengths; in brackets how large the error gets. An error above .25 can't "
-        "double before it is that of guessing, and one of 0 can't double at all (–).",
+        "The strength is interpolated between those that were measured. Brackets hold the error without "
+        "degradation and the largest one. An error above 0.25 can't double before it is that of guessing, "
+        "and an error of 0 can't double at all, which a dash shows.",
         pd.DataFrame(rows).fillna(""),
         numbers=doubled,
     )
@@ -342,7 +318,7 @@ def _settings_texts(settings: dict[str, str]) -> dict[str, str]:
     head = settings.get("init.head_epochs")
     rate = float(settings["optimizer.lr"]) * float(settings["init.lr_factor"])
     return {
-        "starts from": f"{settings['init.weights']} weights",
+        "weights at the start": settings["init.weights"],
         "head stage": f"{head} epochs" if head else "none",
         "rate": f"{rate:.2g}",
         "max_epochs": settings["trainer.max_epochs"],
@@ -355,8 +331,8 @@ def _ending_texts(runs: pd.DataFrame) -> dict[str, Any]:
     return {
         "epochs": _range(runs["epochs"]),
         "best epoch": _range(runs["best_epoch"] + 1),
-        "ended by patience, trained": f"{ended_well.sum()} of {len(runs)}",
-        **{name: str(runs[name].sum()) for name in CAVEAT_SENTENCES},
+        "ended by patience": f"{ended_well.sum()} of {len(runs)}",
+        "other ends": ", ".join(f"{n} {name}" for name in CAVEAT_SENTENCES if (n := runs[name].sum())) or "–",
     }
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from mergerexp.analysis.significance import shorthand
+
 
 @functools.cache
 def _content(name: str) -> Any:
@@ -27,4 +29,4 @@ def published() -> dict[str, Any]:
 def published_error(arm: str) -> str:
     """Return the published test error, with its standard error, of ``transfer`` or ``random`` learning."""
     error, sem = published()["lesion"]["error"][arm]
-    return f"{error:.3f} ± {sem:.3f}"
+    return shorthand(error, sem)

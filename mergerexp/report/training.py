@@ -10,10 +10,10 @@ from mergerexp.runs.endings import BEST_EPOCH, CUT_OFF, DIVERGED, EPOCHS, UNTUNE
 from mergerexp.tracking.study import Study
 
 CAVEAT_SENTENCES = {
-    UNTUNED: "no epoch of fine-tuning was better than the head on the frozen backbone: what is scored there "
-    "is a backbone that was never trained on these galaxies.",
-    CUT_OFF: "training stopped at max_epochs before patience was used up: longer training might be better.",
-    DIVERGED: "training diverged after its best epoch, which is what is scored.",
+    UNTUNED: "no epoch of fine-tuning was better than the head on the frozen backbone. The network that is "
+    "scored has a backbone that was never trained on these galaxies.",
+    CUT_OFF: "training stopped at max_epochs before patience was used up. Longer training might be better.",
+    DIVERGED: "training diverged after its best epoch. The network of the best epoch is scored.",
 }
 
 
@@ -54,5 +54,6 @@ def cautions(results: StudyResults) -> list[str]:
         runs = table[table["arm"] == arm]
         for name, sentence in CAVEAT_SENTENCES.items():
             if n := int(runs[name].sum()):
-                sentences.append(f"In {n} of the {len(runs)} runs of {arm}, {sentence}")
+                which = f"all {n}" if n == len(runs) > 1 else f"{n} of the {len(runs)}"
+                sentences.append(f"In {which} runs of {arm}, {sentence}")
     return sentences

@@ -14,10 +14,11 @@ from mergerexp.errors import UserError
 from mergerexp.runs.run_folder import PREDICTIONS
 
 COLUMNS = ["objid", "group", "split", "label", "p_m"]
+FILE = "file"  # which data sets made of files have
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """Read the predictions of a run.
+    """Read the predictions of a run, with the names of the files where they are recorded.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise UserError(f"{PREDICTIONS} needs rows of the splits val and test, and no others")
     if predictions["objid"].duplicated().any():
         raise UserError(f"{PREDICTIONS} rates an object twice")
-    return predictions[COLUMNS]
+    return predictions[COLUMNS + [FILE] * (FILE in predictions)]
 
 
 class ConsistencyCheck:

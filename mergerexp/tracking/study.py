@@ -54,7 +54,8 @@ class Study:
         The settings, tags and metrics of each run, by its run_id.
     predictions
         The predictions, with a row for each galaxy and run and the columns arm, subset, n_train, seed, fold,
-        split, objid, group, label and p_m. It is empty until `StudyReader.with_predictions` has read them.
+        split, objid, group, label and p_m, and file where the data set has files. It is empty until
+        `StudyReader.with_predictions` has read them.
     """
 
     name: str

@@ -22,7 +22,7 @@ from mergerexp.tracking.study_reader import StudyReader
 
 ROBUSTNESS = "robustness.parquet"  # This file is there only where `mergerexp.robustness` has been run.
 EPOCH_COLUMNS = ["stage", "epoch", "train_loss", "val_loss", "val_accuracy"]
-EXAMPLE_COLUMNS = ["objid", "fold", "seed", "label", "p_m"]
+EXAMPLE_COLUMNS = ["objid", "file", "fold", "seed", "label", "p_m"]  # file: where the data set has files
 
 
 def read_examples(reader: StudyReader, study: Study) -> tuple[dict[str, pd.DataFrame], list[Gap]]:
@@ -31,11 +31,12 @@ def read_examples(reader: StudyReader, study: Study) -> tuple[dict[str, pd.DataF
     Returns
     -------
     dict
-        The galaxies of each network with the columns objid, drawn, jpeg, fold, seed, label and p_m.
+        The galaxies of each network with the columns objid, drawn, jpeg, fold, seed, label and p_m,
+        and file where the data set has files.
     list of Gap
         The runs whose images can't be read.
     """
-    rated = {arm: study.pooled[arm].first_seed[EXAMPLE_COLUMNS] for arm in study.networks}
+    rated = {arm: study.pooled[arm].first_seed.filter(EXAMPLE_COLUMNS) for arm in study.networks}
     if not rated:
         return {}, []
     cells = pd.concat([table[["fold", "seed"]].assign(arm=arm) for arm, table in rated.items()])
@@ -93,7 +94,7 @@ def read_histories(reader: StudyReader, study: Study) -> tuple[pd.DataFrame, lis
     list of Gap
         The runs whose epochs can't be read.
     """
-    found_in, gaps = _read(reader, study.runs_of_networks, HISTORY, _read_history, "learning curve")
+    found_in, gaps = _read(reader, study.runs_of_networks, HISTORY, _read_history, "training curves")
     parts = [
         found.assign(**{key: run[key] for key in ("run_id", "arm", "subset")}) for run, found in found_in
     ]

@@ -61,12 +61,14 @@ def prediction_table(
     -------
     DataFrame
         One row for each galaxy: objid, group (int64; that of images of one object or encounter), split
-        (``val`` or ``test``), label, p_m (float64), logit_0 and logit_1 (float32).
+        (``val`` or ``test``), label, file (where the source has files), p_m (float64), logit_0 and logit_1
+        (float32).
     """
+    columns = [name for name in ("objid", "group", "label", "file") if name in dataset.catalogue]
     parts = []
     for name, rows in (("val", split.val), ("test", split.test)):
         p_m, logits = rate(rows)
-        galaxies = dataset.catalogue[["objid", "group", "label"]].iloc[rows]
+        galaxies = dataset.catalogue[columns].iloc[rows]
         galaxies.insert(2, "split", name)
         parts.append(galaxies.assign(p_m=p_m, logit_0=logits[:, 0], logit_1=logits[:, 1]))
     return pd.concat(parts, ignore_index=True)

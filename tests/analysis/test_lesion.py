@@ -100,7 +100,7 @@ def test_learning_table_worked_by_hand():
     assert found.error == pytest.approx(0.1)
     assert found.sem == pytest.approx((0.0125 / 3) ** 0.5 / 2)
     assert (found.n_train, found.folds, found.seeds, found.runs) == (42, 4, 2, 8)
-    assert found.text == "0.10±3"
+    assert found.text == "0.10(3)"
     lost = learning_table(example[~((example["fold"] == 2) & (example["seed"] == 1))])
     assert (lost["seeds"].item(), lost["runs"].item()) == (2, 7)
     single = learning_table(example[example["fold"] == 1]).iloc[0]

@@ -15,7 +15,7 @@ from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.errors import UserError
 from mergerexp.report.figures.lesion import draw_lesion
 from mergerexp.report.figures.quality import draw_calibration, draw_precision_recall, draw_roc
-from mergerexp.report.figures.training import draw_learning_curves
+from mergerexp.report.figures.training import draw_training_curves
 from mergerexp.report.numbers import p_value_text
 from mergerexp.report.results import StudyResults, compute
 from mergerexp.report.settings import AggregationSettings
@@ -115,14 +115,14 @@ def test_arms_that_share_nothing_are_no_comparison():
         results(*apart, compare=("imagenet", "random"))
 
 
-def test_learning_curves_of_arms_with_different_sizes():
+def test_training_curves_of_arms_with_different_sizes():
     """A panel stays empty where an arm was not trained at a size of another arm."""
     uneven = study([*cells(["imagenet"]), *cells(["random"], subsets=(0.5,))])
     uneven = replace(uneven, metrics={run_id: {} for run_id in uneven.runs["run_id"]})
     epochs = {"stage": "finetune", "epoch": 0, "train_loss": 0.5, "val_loss": 0.5, "val_accuracy": 0.7}
     histories = uneven.runs[["run_id", "arm", "subset"]].assign(**epochs)
     found = compute(uneven, AggregationSettings(draws=20), histories=histories)
-    drawn = draw_learning_curves(found)
+    drawn = draw_training_curves(found)
     drawn.draw_without_rendering()
     titles = [axes.get_title() for axes in drawn.axes]
     assert [title for title in titles if title] == [
@@ -203,7 +203,7 @@ def shown(found: StudyResults) -> str:
     return " ".join([tiles, cells, words, *report.errata, prose(found)])
 
 
-OF_THE_PAPER = ("published", "Ackermann", "0.032 ± 0.001", "9922", "Goulding", "Keras")
+OF_THE_PAPER = ("published", "Ackermann", "0.032(1)", "9922", "Goulding", "Keras")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_published_numbers_stand_beside_the_published_sample_alone(is_published,
 def test_published_numbers_stand_beside_what_they_are_of():
     found = declared(results(*cells()))
     tiles = {line.label: line.published for line in build_report(found, [], {}, {}).headline}
-    assert tiles["test error"] == "published 0.032 ± 0.001"
+    assert tiles["test error"] == "published 0.032(1)"
     assert tiles["p, paired bootstrap over galaxies"] == "not in the paper"
     turned = declared(results(*cells(), compare=("random", "imagenet")))
     tiles = {line.label: line.published for line in build_report(turned, [], {}, {}).headline}

@@ -52,7 +52,7 @@ def test_one_sentence_says_what_both_tests_say(p, difference, p_of_folds, expect
 
 def test_the_ps_of_the_verdict_are_those_of_the_tests():
     text = verdict(comparison(0.00001, p_of_folds=0.0213))
-    assert "is < .0001 by the paired bootstrap over galaxies and 0.021 by the corrected t over folds" in text
+    assert "is < 0.0001 by the paired bootstrap over galaxies and 0.021 by the corrected t over folds" in text
 
 
 def test_details_give_the_difference_of_whoever_is_better():

@@ -6,7 +6,7 @@ import math
 
 from matplotlib.figure import Figure
 
-from mergerexp.report.figures.style import FEW, add_legend, draw_errors, figure
+from mergerexp.report.figures.style import WIDE, add_legend, draw_errors, figure
 from mergerexp.report.results import StudyResults
 
 COLUMNS = 3
@@ -17,7 +17,7 @@ def draw_degradations(results: StudyResults) -> Figure:
     assert results.robustness is not None
     kinds = list(dict.fromkeys(results.robustness["degradation"]))
     rows = math.ceil(len(kinds) / COLUMNS)
-    with figure(9.0, 2.7 * rows, nrows=rows, ncols=COLUMNS, squeeze=False, sharey=True) as (made, grid):
+    with figure(WIDE, 2.7 * rows, nrows=rows, ncols=COLUMNS, squeeze=False, sharey=True) as (made, grid):
         for axes in grid.flat[len(kinds) :]:
             axes.set_axis_off()
         for axes, kind in zip(grid.flat, kinds, strict=False):
@@ -32,6 +32,5 @@ def draw_degradations(results: StudyResults) -> Figure:
             axes.set(title=kind, ylim=(0, 0.6))
         for axes in grid[:, 0]:
             axes.set_ylabel("test error")
-        many = len(results.arms) > FEW
-        add_legend(grid.flat[min(COLUMNS, len(kinds)) - 1 if many else 0], len(results.arms))
+        add_legend(grid.flat[0], len(results.arms))
         return made

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from PIL import Image
 
 from mergerexp.frames import records
 from mergerexp.report.figures.style import figure
+from mergerexp.report.mistakes import is_wrong
 from mergerexp.report.numbers import p_m_text
-from mergerexp.report.page.content import Thumb
+from mergerexp.report.page.content import Group, Thumb
 from mergerexp.report.results import StudyResults
 
 COLUMNS = 8
@@ -27,13 +30,24 @@ OUTCOMES = (
 SHOWN = 16
 
 
-def galleries(results: StudyResults) -> dict[str, list[Thumb]]:
+def galleries(results: StudyResults) -> dict[str, Group]:
     """Return the pictures of each gallery of a study by its name; there is none where no arm has images."""
     if results.pictured is None:
         return {}
     examples = results.examples[results.pictured]
+    test = results.study.pooled[results.pictured].first_seed
     samples = sample_outcomes(examples, results.settings.seed)
-    return {**samples, "most_confident_mistakes": most_confident_mistakes(examples)}
+    groups = {
+        name: Group(title, samples[name], int(has_outcome(test, label, called).sum()))
+        for name, title, label, called in OUTCOMES
+    }
+    worst = Group("Mistakes", most_confident_mistakes(examples), int(is_wrong(test).sum()))
+    return {**groups, "most_confident_mistakes": worst}
+
+
+def has_outcome(rated: pd.DataFrame, label: int, called: bool) -> pd.Series:
+    """Tell which galaxies have a label, and are called mergers or not at p_m = 0.5."""
+    return (rated["label"] == label) & ((rated["p_m"] >= 0.5) == called)
 
 
 def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Thumb]]:
@@ -55,8 +69,7 @@ def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Thumb]]
     """
     samples = {}
     for name, _, label, called in OUTCOMES:
-        has_outcome = (examples["label"] == label) & ((examples["p_m"] >= 0.5) == called)
-        candidates = examples[has_outcome & examples["drawn"]]
+        candidates = examples[has_outcome(examples, label, called) & examples["drawn"]]
         order = np.random.default_rng([seed, label, called]).permutation(len(candidates))[:SHOWN]
         samples[name] = thumbs(candidates.iloc[order].sort_values("p_m", ascending=False))
     return samples
@@ -64,12 +77,12 @@ def sample_outcomes(examples: pd.DataFrame, seed: int) -> dict[str, list[Thumb]]
 
 def most_confident_mistakes(examples: pd.DataFrame) -> list[Thumb]:
     """Return the wrongly classified galaxies whose p_m is farthest from 0.5, the worst first."""
-    wrong = examples[(examples["p_m"] >= 0.5) != (examples["label"] == 1)]
+    wrong = examples[is_wrong(examples)]
     worst = (wrong["p_m"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:SHOWN]
     return thumbs(wrong.loc[worst])
 
 
-def draw_gallery(pictures: list[Thumb]) -> Figure:
+def draw_gallery(pictures: Sequence[Thumb]) -> Figure:
     """Draw pictures in rows with p_m below each of them."""
     rows = math.ceil(len(pictures) / COLUMNS)
     with figure(COLUMNS * 0.95, rows * 1.13, nrows=rows, ncols=COLUMNS, squeeze=False) as (made, grid):
@@ -84,5 +97,12 @@ def draw_gallery(pictures: list[Thumb]) -> Figure:
 
 
 def thumbs(rows: pd.DataFrame) -> list[Thumb]:
-    """Return the images of a table's rows, which have jpeg, p_m, objid and label."""
-    return [Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"]) for row in records(rows)]
+    """Return the images of a table's rows, which have jpeg, p_m, objid and label, and may have a file."""
+    return [
+        Thumb(row["jpeg"], row["p_m"], row["objid"], row["label"], _file(row.get("file")))
+        for row in records(rows)
+    ]
+
+
+def _file(name: Any) -> str:
+    return name if isinstance(name, str) else ""  # Of several runs, some may have recorded no file.

@@ -16,7 +16,7 @@ SEPARATION = 1.03
 
 def draw_lesion(results: StudyResults) -> Figure:
     """Draw each arm's mean test error over folds with its SEM and power law, and the published errors."""
-    with figure(height=4.1) as (made, axes):
+    with figure() as (made, axes):
         for arm in results.arms:
             errors = results.learning[results.learning["arm"] == arm].sort_values("n_train")
             colour = colour_of(results.arms, arm)
@@ -40,6 +40,6 @@ def draw_lesion(results: StudyResults) -> Figure:
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("training images, equally many of each class")
-        axes.set_ylabel("test error, classes weighed alike")
+        axes.set_ylabel("test error, classes weighted equally")
         add_legend(axes, len(results.arms))
         return made

@@ -37,7 +37,7 @@ def draw_histogram(test: pd.DataFrame, words: Words, column: str = "p_m") -> Fig
 
 def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> Figure:
     """Draw the fraction of mergers in ten bins of p_m, with 2-sigma Jeffreys intervals."""
-    with figure(width=4.4, height=4.3) as (made, axes):
+    with figure() as (made, axes):
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="perfectly calibrated")
         for kind, colour, marker, shift in (("width", MERGER, "o", 0.0), ("mass", OTHER, ".", 0.004)):
             curve = calibration_curve(test["label"], test[column], kind=kind, prevalence=BALANCED)  # type: ignore[arg-type]
@@ -59,14 +59,14 @@ def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> F
                 label={"width": "bins of equal width", "mass": "bins of equal number"}[kind],
             )
         axes.set(**UNIT_SQUARE, xlabel=f"mean {NAMES[column]} in the bin")
-        axes.set_ylabel(f"fraction of {words.many}, classes weighed alike")
+        axes.set_ylabel(f"fraction of {words.many}, classes weighted equally")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return made
 
 
 def draw_roc(results: StudyResults) -> Figure:
     """Draw the receiver operating characteristic of every arm at its largest size."""
-    with figure(width=4.6, height=4.3) as (made, axes):
+    with figure() as (made, axes):
         for arm in results.arms:
             test = results.study.pooled[arm].all_seeds
             curve = roc(test["label"], test["p_m"])
@@ -74,7 +74,7 @@ def draw_roc(results: StudyResults) -> Figure:
             colour, line = colour_of(results.arms, arm), line_of(results.arms, arm)
             axes.plot(curve.fpr, curve.tpr, line, color=colour, label=f"{arm}: {area:.4f}")
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
-        axes.set(**UNIT_SQUARE, xlabel="false positive rate", ylabel="true positive rate, completeness")
+        axes.set(**UNIT_SQUARE, xlabel="false-positive rate", ylabel="completeness (true-positive rate)")
         title = "AUROC of the pooled folds"
         if results.with_published:
             title += f"\n(published: {published()['auroc']})"
@@ -90,7 +90,7 @@ def draw_precision_recall(results: StudyResults) -> Figure:
     shares = [(BALANCED, "-", "full")]
     if results.settings.prevalence != BALANCED:
         shares.append((results.settings.prevalence, ":", "none"))
-    with figure(height=4.1) as (made, axes):
+    with figure() as (made, axes):
         for arm in results.arms:
             test, colour = results.study.pooled[arm].all_seeds, colour_of(results.arms, arm)
             is_rule, marker = test["p_m"].nunique() <= 2, marker_of(results.arms, arm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 LINES = ("-", "--", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MERGER, OTHER = "#0072B2", "#E69F00"
-WIDTH = 5.2  # inches
+# Inches, alike for all figures with one panel, which are shown in pairs. WIDE is for several panels.
+WIDTH, HEIGHT, WIDE = 4.8, 4.2, 9.8
 FEW = 3  # how many arms have a legend that fits among the data
-LEGEND_WIDTH = 1.8  # inches, of a legend beside the data
+LEGEND_LINE = 0.2  # inches, the height of a line of a legend above the data
 LOOK: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -44,7 +46,7 @@ LOOK: dict[Any, Any] = {
 
 
 @contextmanager
-def figure(width: float = WIDTH, height: float = 3.9, **panels: Any) -> Iterator[tuple[Figure, Any]]:
+def figure(width: float = WIDTH, height: float = HEIGHT, **panels: Any) -> Iterator[tuple[Figure, Any]]:
     """Provide a figure in the common look, independent of pyplot's global state.
 
     Parameters
@@ -74,25 +76,33 @@ def draw_errors(axes: Axes, arms: list[str], arm: str, x: Any, errors: pd.DataFr
 
 
 def add_legend(axes: Axes, arms: int, **options: Any) -> None:
-    """Put the legend into the axes, or beside them where it would hide the data for so many arms."""
+    """Put the legend into the axes, or above them where it would hide the data for so many arms.
+
+    The figure grows in height, never in width.
+    """
     made = axes.figure
     assert isinstance(made, Figure)
-    if arms > FEW:
-        width, height = made.get_size_inches()
-        made.set_size_inches(width + LEGEND_WIDTH, height)
-        made.legend(*axes.get_legend_handles_labels(), **(options | {"loc": "outside right upper"}))
-    else:
+    if arms <= FEW:
         axes.legend(**options)
+        return
+    handles, labels = axes.get_legend_handles_labels()
+    width, height = made.get_size_inches()
+    columns = max(1, int(width / (0.6 + 0.08 * max(map(len, labels)))))  # inches of a line and of a letter
+    lines = math.ceil(len(labels) / columns)
+    made.set_size_inches(width, height + LEGEND_LINE * max(0, lines - FEW))
+    above = {"loc": "outside upper center", "ncols": columns}
+    made.legend(handles, labels, **(options | above))
 
 
 def save(drawn: Figure, folder: Path, name: str) -> Path:
-    """Write ``name.png`` and ``name.pdf``, and return the path of the first."""
+    """Write ``name.pdf``, ``name.png`` and ``name.svg``, and return the path of the last."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(LOOK):
-        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+        for suffix, metadata in undated.items():
             with written(folder / f"{name}.{suffix}") as partial:
                 drawn.savefig(partial, format=suffix, dpi=200, metadata=metadata)
-    return folder / f"{name}.png"
+    return folder / f"{name}.svg"
 
 
 def colour_of(arms: list[str], arm: str) -> str:

@@ -1,4 +1,4 @@
-"""Learning curves: losses and validation accuracy of every run, epoch by epoch."""
+"""Training curves: losses and validation accuracy of every run, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from mergerexp.report.figures.style import colour_of, figure
+from mergerexp.report.figures.style import WIDE, colour_of, figure
 from mergerexp.report.results import StudyResults
 from mergerexp.runs.endings import BEST_EPOCH
 
 TRAINING = "#8a8a8a"
 
 
-def draw_learning_curves(results: StudyResults) -> Figure:
+def draw_training_curves(results: StudyResults) -> Figure:
     """Draw losses and accuracy in two rows of panels for each network, with a column for each size.
 
     The epochs of the head stage are counted back from 0, where fine-tuning begins. A dot marks the best epoch
@@ -24,7 +24,7 @@ def draw_learning_curves(results: StudyResults) -> Figure:
     """
     sizes = sorted(results.histories["subset"].unique(), reverse=True)
     arms = [arm for arm in results.networks if arm in set(results.histories["arm"])]
-    width, height = max(5.2, 1.1 + 2.1 * len(sizes)), 0.5 + 3.6 * len(arms)
+    width, height = max(WIDE, 1.1 + 2.1 * len(sizes)), 0.5 + 3.0 * len(arms)
     panels = {"nrows": 2 * len(arms), "ncols": len(sizes), "squeeze": False, "sharex": "col", "sharey": "row"}
     with figure(width, height, **panels) as (made, grid):
         for (row, arm), (column, size) in ((a, b) for a in enumerate(arms) for b in enumerate(sizes)):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import groupby
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from mergerexp.report.numbers import p_m_text
-from mergerexp.report.page.content import Gallery, Item, Report, TableBlock, Thumb
+from mergerexp.report.page.content import Gallery, Group, Item, Report, TableBlock, Thumb
 from mergerexp.report.page.images import Embedded, embed
 from mergerexp.report.words import Words
 
 LONG = 28  # the number of characters above which a cell may be broken into lines
+NARROW = 600  # the width in CSS pixels up to which figures are shown in pairs
+CARDS = 4  # the number of columns above which each row of a table becomes a card on a phone
+BROAD = 14  # the number of characters above which a card has two columns instead of three
 
 
 class Column(NamedTuple):
@@ -25,14 +27,30 @@ class Column(NamedTuple):
     kind: str
 
 
+class Row(NamedTuple):
+    """The cells of a row, the address of the first one, and whether the numbers are published ones."""
+
+    cells: list[str]
+    link: str | None
+    is_published: bool
+
+
 class Small(NamedTuple):
-    """An image of a gallery with its p_m and its class as they are shown."""
+    """An image of a gallery with its p_m, class and name as they are shown."""
 
     src: str
     alt: str
-    objid: str
+    name: str
     shown: str
     truth: str
+
+
+class Pictures(NamedTuple):
+    """A group of a gallery: its heading, how many of how many galaxies are shown, and these."""
+
+    heading: str
+    tally: str
+    smalls: list[Small]
 
 
 class Block(NamedTuple):
@@ -43,19 +61,24 @@ class Block(NamedTuple):
     anchor: str
     label: str
     image: Embedded | None = None
-    pdf: str | None = None
     columns: Sequence[Column] = ()
-    rows: Sequence[tuple[list[str], str | None]] = ()
-    groups: Sequence[tuple[str, list[Small]]] = ()
+    rows: Sequence[Row] = ()
+    cards: str = ""
+    groups: Sequence[Pictures] = ()
+
+    @property
+    def is_narrow(self) -> bool:
+        """Tell whether this is a figure that leaves room for another one beside it."""
+        return self.image is not None and self.image.width <= NARROW
 
 
 class SectionBlocks(NamedTuple):
-    """A section with its items."""
+    """A section with its items; figures that stand beside each other share an element of the last list."""
 
     anchor: str
     title: str
     paragraphs: list[str]
-    blocks: list[Block]
+    blocks: list[list[Block]]
 
 
 class _Numbering:
@@ -76,8 +99,8 @@ class _Numbering:
         return anchor, f"{kind.capitalize()} {self._counts[kind]}"
 
 
-def blocks(report: Report, folder: Path) -> tuple[list[SectionBlocks], Block | None]:
-    """Return the sections and the table of runs, numbered, with links relative to a folder.
+def blocks(report: Report) -> tuple[list[SectionBlocks], Block | None]:
+    """Return the sections and the table of runs, numbered.
 
     Raises
     ------
@@ -90,31 +113,43 @@ def blocks(report: Report, folder: Path) -> tuple[list[SectionBlocks], Block | N
             numbering.add("section", section.id)[0],
             section.title,
             [paragraph for paragraph in re.split(r"\n\s*\n", section.intro.strip()) if paragraph],
-            [_block(item, numbering, folder, report.words) for item in section.items],
+            _side_by_side([_block(item, numbering, report.words) for item in section.items]),
         )
         for section in report.sections
     ]
-    return parts, _block(report.runs, numbering, folder, report.words) if report.runs else None
+    return parts, _block(report.runs, numbering, report.words) if report.runs else None
 
 
-def _block(item: Item, numbering: _Numbering, folder: Path, words: Words) -> Block:
+def _side_by_side(items: list[Block]) -> list[list[Block]]:
+    runs = [(narrow, list(part)) for narrow, part in groupby(items, lambda block: block.is_narrow)]
+    return [part for narrow, run in runs for part in ([run] if narrow else [[block] for block in run])]
+
+
+def _block(item: Item, numbering: _Numbering, words: Words) -> Block:
     if isinstance(item, TableBlock):
         return _table(item, *numbering.add("table", item.name))
     anchor, label = numbering.add("figure", item.name)
     if isinstance(item, Gallery):
-        groups = [(heading, [_small(thumb, words) for thumb in thumbs]) for heading, thumbs in item.groups]
+        groups = [
+            Pictures(group.heading, _tally(group), [_small(thumb, words) for thumb in group.thumbs])
+            for group in item.groups
+        ]
         return Block("gallery", item, anchor, label, groups=groups)
-    content, pdf = item.png.read_bytes(), item.png.with_suffix(".pdf")
-    image = embed(content, str(item.png))
-    link = quote(Path(os.path.relpath(pdf, folder)).as_posix()) if pdf.is_file() else None
-    return Block("figure", item, anchor, label, image=image, pdf=link)
+    image = embed(item.image.read_bytes(), str(item.image))
+    return Block("figure", item, anchor, label, image=image)
+
+
+def _tally(group: Group) -> str:
+    shown = len(group.thumbs)
+    total = shown if group.total is None else group.total
+    return "none" if not total else f"all {total} shown" if shown == total else f"{shown} of {total:,} shown"
 
 
 def _small(thumb: Thumb, words: Words) -> Small:
     shown = p_m_text(thumb.p_m)
     truth = words.one if thumb.label else f"not {words.one}"
-    alt = f"{truth}, p_m {shown}, object {thumb.objid}"
-    return Small(embed(thumb.image, f"object {thumb.objid}").src, alt, str(thumb.objid), shown, truth)
+    alt = f"{truth}, p_m {shown}, {thumb.name}"
+    return Small(embed(thumb.image, thumb.name).src, alt, thumb.name, shown, truth)
 
 
 def _table(table: TableBlock, anchor: str, label: str) -> Block:
@@ -123,8 +158,14 @@ def _table(table: TableBlock, anchor: str, label: str) -> Block:
         if link and urlsplit(link).scheme not in ("http", "https"):
             raise ValueError(f"table {table.name!r}: {link!r} is not an http(s) address")
     columns = [Column(str(name), _kind(list(cells))) for name, cells in frame.items()]
-    rows = list(zip(frame.to_numpy().tolist(), links, strict=True))
-    return Block("table", table, anchor, label, columns=columns, rows=rows)
+    ours = len(frame) - table.published
+    rows = [
+        Row(cells, link, place >= ours)
+        for place, (cells, link) in enumerate(zip(frame.to_numpy().tolist(), links, strict=True))
+    ]
+    broad = any(len(cell) > BROAD for row in rows for cell in row.cells[1:])
+    cards = ("cards broad" if broad else "cards") if len(columns) > CARDS else ""
+    return Block("table", table, anchor, label, columns=columns, rows=rows, cards=cards)
 
 
 def _kind(cells: list[str]) -> str:

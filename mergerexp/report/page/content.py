@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -37,7 +37,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure, which is shown at the size for which it was drawn, by its resolution in dots per inch.
+    """A figure; one that was drawn for a larger width than `WIDE` has the whole width to itself.
 
     Attributes
     ----------
@@ -47,15 +47,15 @@ class FigureBlock:
         What the figure is, without a full stop, and what can be seen in it.
     alt
         What the figure shows, for those who can't see it.
-    png
-        The path of the image. A PDF of the same name beside it is linked to.
+    image
+        The path of the image, an SVG, PNG or JPEG file.
     """
 
     name: str
     title: str
     caption: str
     alt: str
-    png: Path
+    image: Path
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class TableBlock:
     links
         The addresses (http or https) to which the first cells of the rows are linked, None where there is
         none. It is empty for a table without links.
+    published
+        How many of the last rows hold published numbers, which are muted.
     """
 
     name: str
@@ -78,6 +80,7 @@ class TableBlock:
     caption: str
     shown: pd.DataFrame
     links: Sequence[str | None] = ()
+    published: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,38 @@ class Thumb:
         The identifier of the galaxy.
     label
         1 for a merger, 0 otherwise.
+    file
+        The file of the galaxy, by which it is named; without one it is named by its objid.
     """
 
     image: bytes
     p_m: float
     objid: int | str
     label: int
+    file: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name under which the galaxy is found again."""
+        return self.file or f"object {self.objid}"
+
+
+class Group(NamedTuple):
+    """Images of a gallery with one heading.
+
+    Attributes
+    ----------
+    heading
+        The heading.
+    thumbs
+        The images.
+    total
+        How many galaxies there are of which these are some; None if these are all.
+    """
+
+    heading: str
+    thumbs: Sequence[Thumb]
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +140,7 @@ class Gallery:
     name, title, caption
         These are as for a `FigureBlock`.
     groups
-        The heading and the images of each group.
+        The images, in groups.
     named
         Whether the class of each image is named below it.
     """
@@ -119,7 +148,7 @@ class Gallery:
     name: str
     title: str
     caption: str
-    groups: Sequence[tuple[str, Sequence[Thumb]]]
+    groups: Sequence[Group]
     named: bool = False
 
 
@@ -216,6 +245,10 @@ class Report:
         The words for the two classes.
     verdict
         A sentence on what was found, and a sentence for each reason to doubt it.
+    notation
+        Sentences on how numbers are written here.
+    files
+        Sentences on where figures and tables lie as files; the name of each ends its caption.
     """
 
     title: str
@@ -229,3 +262,5 @@ class Report:
     explorer: Explorer | None = None
     words: Words = field(default_factory=Words)
     verdict: Sequence[str] = ()
+    notation: str = ""
+    files: str = ""

@@ -1,6 +1,6 @@
 "use strict";
 // Thresholds are counted in cells of 1/data.cells; an arm's arrays have an entry for each of them.
-{
+if (document.getElementById("explorer-data")) {
   const MARGIN = { left: 44, right: 12, top: 10, bottom: 26 };
   const HEIGHT = 240;
   const MANTISSAS = [1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9];
@@ -46,7 +46,7 @@
     $("fpr").textContent = percent(now.fpr, 2);
     $("fpr-limits").textContent = range(now.fprLimits, 2);
     $("f1").textContent = now.f1.toFixed(3);
-    $("f1-limits").textContent = "harmonic mean of the first two";
+    $("f1-limits").textContent = "harmonic mean of completeness and purity";
   }
 
   function fill(table, tp, fp, positives, negatives) {
@@ -63,8 +63,9 @@
     fill($("survey"), rare * now.completeness, rest * now.fpr, rare, rest);
     const called = rare * now.completeness + rest * now.fpr;
     $("summary").textContent =
-      `Of 10,000 galaxies, ${count(rare)} of them ${data.words.many}, ${count(called)} would be called ${data.words.one}: ` +
-      `${count(rare * now.completeness)} rightly, ${count(rest * now.fpr)} wrongly.`;
+      `Of 10,000 galaxies, of which ${count(rare)} are ${data.words.many}, ${state.arm.name} calls ${count(called)} ` +
+      `${data.words.one} at a threshold of ${threshold()}: ${count(rare * now.completeness)} rightly and ` +
+      `${count(rest * now.fpr)} wrongly.`;
   }
 
   function draw(name, attributes, text = "") {
@@ -106,15 +107,21 @@
 
   /** A list item for each image of an arm, the highest p_m first. */
   function makeSamples(arm) {
-    return arm.samples.map(({ image, objid, p: shown, positive, cell }) => {
-      const item = document.createElement("li");
-      const [picture, p, mark] = ["img", "span", "span"].map((name) => document.createElement(name));
+    return arm.samples.map(({ image, name, p: shown, positive, cell }) => {
+      const [item, button, picture] = ["li", "button", "img"].map((tag) => document.createElement(tag));
+      const [p, mark, file] = ["p", "mark", "name"].map((kind) => {
+        const line = document.createElement("span");
+        line.className = kind;
+        return line;
+      });
       p.textContent = shown;
+      file.textContent = name;
+      button.className = "thumb";
+      button.type = "button";
       picture.src = data.images[image];
-      picture.alt = `${positive ? "" : "not "}${data.words.one}, p_m ${shown}, object ${objid}`;
-      picture.title = objid;
-      mark.className = "mark";
-      item.append(picture, p, mark);
+      picture.alt = `${positive ? "" : "not "}${data.words.one}, p_m ${shown}, ${name}`;
+      button.append(picture);
+      item.append(button, p, mark, file);
       return { item, mark, positive, cell };
     });
   }
@@ -169,7 +176,7 @@
   $("threshold").addEventListener("input", (event) => change({ cell: Number(event.target.value) }));
   $("prevalence").addEventListener("input", (event) => change({ prevalence: prevalences[event.target.value] }));
   $("arm").addEventListener("change", chooseArm);
-  for (const button of document.querySelectorAll("#explorer button")) {
+  for (const button of document.querySelectorAll("#explorer .presets button")) {
     const { prevalence, threshold: cut } = button.dataset;
     const values = cut ? { cell: Math.round(Number(cut) * data.cells) } : { prevalence: Number(prevalence) };
     button.addEventListener("click", () => change(values));

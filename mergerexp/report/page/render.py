@@ -30,11 +30,11 @@ def write_page(report: Report, path: Path) -> None:
     OSError
         If a figure's file can't be read.
     """
-    write_text(path, render(report, path.parent))
+    write_text(path, render(report))
 
 
-def render(report: Report, folder: Path) -> str:
-    """Return the page as it would be in a folder, to which the links to PDFs are relative.
+def render(report: Report) -> str:
+    """Return the page, which refers to no other file, so that it can be sent alone.
 
     Raises
     ------
@@ -49,13 +49,17 @@ def render(report: Report, folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters["marked"] = _marked
-    css, js = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "explorer.js"))
-    sections, runs = blocks(report, folder)
+    css, explorer_js, zoom_js = (
+        (TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "explorer.js", "zoom.js")
+    )
+    js = explorer_js + zoom_js
+    sections, runs = blocks(report)
     page = environment.get_template("report.html.jinja").render(
         report=report,
         sections=sections,
         runs=runs,
         explorer=explorer_data(report.explorer, report.words) if report.explorer else None,
+        has_images=any(row[0].groups for section in sections for row in section.blocks),
         contents=_contents(report, sections),
         css=Markup(css),
         js=Markup(js),
@@ -75,8 +79,9 @@ def _policy(css: str, js: str) -> str:
 
 
 def _marked(text: object) -> Markup:
-    """Escape a text, set p_m as a symbol, and keep numbers and their percent signs together."""
-    escaped = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", str(escape(text)))
+    """Escape a text, set p_m as a symbol, and keep intervals, and numbers and their signs, together."""
+    glued = r"(?<=\d) (?=%)|(?<=[=<]) (?=[\d.])|(?<=\d,) (?=-?[\d.]+\])"
+    escaped = escape(re.sub(glued, "\N{NO-BREAK SPACE}", str(text)))
     return Markup(re.sub(r"\bp_m\b", "<i>p</i><sub>m</sub>", escaped))
 
 
