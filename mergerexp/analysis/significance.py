@@ -21,14 +21,16 @@ ASSUMES = {
     "paired_t": "The folds' differences are independent draws from one normal distribution.",
     "corrected_t": "The folds' differences are normal and equally correlated, as the overlap of their "
     "training sets suggests.",
-    "correlated_bayes_t": "As the corrected t, with a flat prior on the mean difference.",
-    "mcnemar": "Objects are independent, the two trained networks are given, and every object counts alike.",
-    "paired_bootstrap": "Objects are independent, and the trained networks are given: that training might "
-    "have gone otherwise is not in it.",
+    "correlated_bayes_t": "The same as for the corrected t, with a flat prior on the mean difference.",
+    "mcnemar": "Objects are independent, the two trained networks are given, and every object counts the "
+    "same.",
+    "paired_bootstrap": "Objects are independent, and the trained networks are given: the test does not "
+    "allow for luck in the training.",
     "stouffer": "The sizes' tests are independent, though nested subsets share their objects.",
-    "strube": "The sizes' z are correlated as their error differences are when test objects are drawn anew; "
-    "what training adds is not in it.",
-    "mean_over_sizes": "The mean difference over the sizes is tested as one number; sizes count alike.",
+    "strube": "The sizes' z are as correlated as the differences of errors are when test objects are drawn "
+    "anew, which leaves out the training.",
+    "mean_over_sizes": "The mean difference over the sizes is tested as one number, and every size counts "
+    "the same.",
 }
 ROPE = 0.001  # the largest difference of errors that counts as none
 

@@ -224,7 +224,7 @@ def quality_table(results: StudyResults) -> Table:
             f"{words.many} among all": _percent(row["prevalence"]),
             "ECE": _interval(row, "ece"),
             "ECE of true probabilities": _or_dash(
-                row["ece_null"], f"{row['ece_null']:.4f} (p {equals(row['ece_p'])})"
+                row["ece_null"], f"{row['ece_null']:.3f} (p {equals(row['ece_p'])})"
             ),
             "Brier": _interval(row, "brier"),
             "log-loss": _interval(row, "log_loss"),
@@ -346,7 +346,7 @@ def _or_dash(value: float, text: str) -> str:
 
 
 def _interval(row: dict[Any, Any], name: str) -> str:
-    return f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
 def _percent(fraction: float) -> str:

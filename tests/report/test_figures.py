@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from matplotlib.figure import Figure
 
-from mergerexp.report.figures.style import COLOURS, FEW, add_legend, colour_of, figure, line_of, marker_of
+from mergerexp.report.figures.style import (
+    COLOURS,
+    FEW,
+    WIDTH,
+    add_legend,
+    colour_of,
+    figure,
+    line_of,
+    marker_of,
+)
 
 ARMS = [f"arm {k}" for k in range(3 * len(COLOURS))]
 
@@ -18,16 +27,20 @@ def test_arms_are_told_apart():
 
 
 @pytest.mark.parametrize("arms", [2, FEW + 1, 9])
-def test_the_legend_of_many_arms_lies_beside_the_data(arms):
+@pytest.mark.parametrize("long", ["", ", learning rate of 0.001"])
+def test_the_legend_of_many_arms_lies_above_the_data(arms, long):
+    """All figures of one panel have the same width, so that they can stand in pairs."""
     with figure() as (made, axes):
         for arm in ARMS[:arms]:
-            axes.plot([0, 1], [0, 1], color=colour_of(ARMS, arm), label=arm)
+            axes.plot([0, 1], [0, 1], color=colour_of(ARMS, arm), label=arm + long)
         add_legend(axes, arms)
         made.draw_without_rendering()
         (legend,) = made.legends if arms > FEW else [axes.get_legend()]
         legend, data = legend.get_window_extent(), axes.get_window_extent()
-        assert (legend.x0 >= data.x1) == (arms > FEW)
-        assert legend.x1 <= figure_width(made)
+        assert (legend.y0 >= data.y1) == (arms > FEW)
+        assert made.get_size_inches()[0] == WIDTH
+        assert legend.x0 >= 0 and legend.x1 <= figure_width(made)
+        assert data.height > 0.55 * made.bbox.height
 
 
 def figure_width(made: Figure) -> float:

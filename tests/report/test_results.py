@@ -136,7 +136,7 @@ def test_training_curves_of_arms_with_different_sizes():
 def test_too_few_galaxies_to_calibrate():
     found = results(*cells(), mergers=4, others=40)
     assert found.quality == {}
-    assert "The calibration of imagenet is not looked at: fold 0" in prose(found)
+    assert "The calibration of imagenet is not examined: fold 0" in prose(found)
 
 
 @pytest.mark.parametrize("subset_of", ["all", "train"])
@@ -164,7 +164,7 @@ def test_folds_count_alike_whatever_their_seeds():
     mixed = [*cells(seeds=(1,), folds=(0, 1)), *cells(seeds=(2, 3), folds=(2, 3))]
     expected = [*cells(seeds=(1,), folds=(0, 1)), *cells(seeds=(2,), folds=(2, 3))]
     pd.testing.assert_frame_equal(results(*mixed).scores, results(*expected).scores)
-    several = "The calibration of imagenet is not looked at: predictions are of several seeds"
+    several = "The calibration of imagenet is not examined: predictions are of several seeds"
     assert several in prose(results(*mixed))
 
 
@@ -185,9 +185,9 @@ def test_the_predictions_of_each_arm_are_selected_once(monkeypatch):
 
 def test_the_seed_that_is_looked_at_is_named():
     several = results(*cells(["imagenet"], seeds=(1, 2)), *cells(["random"], seeds=(0, 1, 2)))
-    assert "All figures are of imagenet at its largest training set and of seed 1, with" in prose(several)
-    assert "would tell how much is luck" not in prose(several)
-    assert "would tell how much is luck" in prose(results(*cells()))
+    assert "All figures show imagenet with its largest training set and of seed 1. Both" in prose(several)
+    assert "would show how much of the difference is luck" not in prose(several)
+    assert "would show how much of the difference is luck" in prose(results(*cells()))
 
 
 def shown(found: StudyResults) -> str:
@@ -212,9 +212,9 @@ OF_THE_PAPER = ("published", "Ackermann", "0.032(1)", "9922", "Goulding", "Keras
 )
 def test_published_numbers_stand_beside_the_published_sample_alone(is_published, asked, expected):
     """A study of other objects has none of them, unless they are asked for."""
-    text = shown(declared(results(*cells()), is_published, asked)).replace("the published analysis", "")
+    text = shown(declared(results(*cells()), is_published, asked)).replace("The published analysis", "")
     assert [word in text for word in OF_THE_PAPER] == [expected] * len(OF_THE_PAPER)
-    assert ("they were asked for" in text) == (asked is True and not is_published)
+    assert ("published=true asked for" in text) == (asked is True and not is_published)
 
 
 def test_published_numbers_stand_beside_what_they_are_of():
@@ -243,7 +243,7 @@ def test_galaxies_are_counted_where_they_are_tested():
     subtitle = build_report(found := results(*cells(folds=(0,))), [], {}, {}).subtitle
     tested = found.study.predictions.query("split == 'test'")["objid"].nunique()
     assert tested == 50
-    assert "the 200 galaxies of galaxies" in subtitle and "which hold 50 of them" in subtitle
+    assert "the 200 galaxies of galaxies" in subtitle and "which hold 50 of these galaxies" in subtitle
 
 
 def test_means_of_folds_and_pooled_scores_are_named():
@@ -252,7 +252,7 @@ def test_means_of_folds_and_pooled_scores_are_named():
     assert all("mean of 4 folds" in note for note in notes)
     assert "pooled" in draw_roc(found).axes[0].get_legend().get_title().get_text()
     captions = {table.name: table.caption for table in all_tables(found)}
-    assert "Means of the folds' scores" in captions["table1_scores"]
+    assert "Means over the folds" in captions["table1_scores"]
     assert "pooled" in captions["calibration"]
 
 
@@ -267,8 +267,8 @@ def test_calibration_is_tested_where_probabilities_are_meant_to_hold():
     constant = found.study.predictions.assign(p_m=0.5)
     flat = compute(replace(found.study, predictions=constant), AggregationSettings(draws=100))
     table = {table.name: table.shown for table in all_tables(flat)}["calibration"]
-    raw = table[table["p"] == "as trained"]
-    assert set(raw["ECE if p were true"]) == set(raw["Spiegelhalter z"]) == {"–"}
+    raw = table[table["p_m"] == "as trained"]
+    assert set(raw["ECE of true probabilities"]) == set(raw["Spiegelhalter z"]) == {"–"}
 
 
 def test_a_rule_that_calls_nothing_has_no_purity():

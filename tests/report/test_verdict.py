@@ -25,9 +25,14 @@ def comparison(p: float, difference: float = 0.03, p_of_folds: float | None = No
 @pytest.mark.parametrize(
     ("p", "difference", "p_of_folds", "expected"),
     [
-        (0.00001, 0.03, 0.01, "imagenet is better than random on these galaxies, by both tests"),
-        (0.99999, -0.03, 0.99, "random is better than imagenet on these galaxies, by both tests"),
-        (0.3, 0.01, 0.04, "imagenet and random can't be told apart on these galaxies, by both tests"),
+        (0.00001, 0.03, 0.01, "imagenet is better than random on these galaxies, according to both"),
+        (0.99999, -0.03, 0.99, "random is better than imagenet on these galaxies, according to both"),
+        (
+            0.3,
+            0.01,
+            0.04,
+            "imagenet and random can't be told apart on these galaxies, according to both",
+        ),
         (
             0.01,
             0.03,
@@ -36,15 +41,20 @@ def comparison(p: float, difference: float = 0.03, p_of_folds: float | None = No
         ),
         (0.3, 0.01, 0.01, "can't be told apart, the corrected t that imagenet is better than random"),
         (0.999, -0.03, 0.5, "that random is better than imagenet, the corrected t that"),
-        (0.001, 0.03, None, "imagenet is better than random on these galaxies, by the only test"),
-        (1.0, 0.0, 0.5, "can't be told apart on these galaxies, by both tests"),  # the arms never differ
+        (0.001, 0.03, None, "imagenet is better than random on these galaxies, according to the only"),
+        (
+            1.0,
+            0.0,
+            0.5,
+            "can't be told apart on these galaxies, according to both",
+        ),  # the arms never differ
     ],
 )
 def test_one_sentence_says_what_both_tests_say(p, difference, p_of_folds, expected):
     """The tests' p stand beside each other, with the level; a verdict of one test alone is no verdict."""
     text = verdict(comparison(p, difference, p_of_folds))
     assert expected in text
-    assert text.count(". ") == 0 and text.endswith("at a level of 0.025 in either direction.")
+    assert text.count(". ") == 0 and text.endswith("with a level of 0.025 in either direction.")
     assert "by the paired bootstrap over galaxies" in text
     assert ("by the corrected t over folds" in text) == (p_of_folds is not None)
     assert text.startswith("It is not settled") == ("the corrected t that" in text)
@@ -56,14 +66,16 @@ def test_the_ps_of_the_verdict_are_those_of_the_tests():
 
 
 def test_details_give_the_difference_of_whoever_is_better():
-    assert "the error of imagenet is smaller by 0.0300 (95 % interval 0.0100 to 0.0500" in details(
+    assert "the error of imagenet is smaller by 0.030 (95 % bootstrap interval: 0.010 to 0.050" in details(
         comparison(0.01)
     )
     text = details(comparison(0.99, -0.03))
-    assert "the error of random is smaller by 0.0300 (95 % interval 0.0100 to 0.0500" in text
-    assert "is in the tables too (p = 0.0040). It is not safe" in text
-    assert "would tell how much is luck" in text
-    assert "would tell how much is luck" not in details(comparison(0.01), has_several_seeds=True)
+    assert "the error of random is smaller by 0.030 (95 % bootstrap interval: 0.010 to 0.050" in text
+    assert "is in the tables as well (p = 0.0040). It finds differences too often" in text
+    assert "would show how much of the difference is luck" in text
+    assert "would show how much of the difference is luck" not in details(
+        comparison(0.01), has_several_seeds=True
+    )
 
 
 def test_no_comparison():

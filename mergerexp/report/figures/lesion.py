@@ -32,7 +32,7 @@ def draw_lesion(results: StudyResults) -> Figure:
             published_errors, size = published()["lesion"]["error"], max(published()["lesion"]["sizes"])
             ticks.add(size)
             for name, colour in (("transfer", "#666666"), ("random", "#b0b0b0")):
-                label = f"Ackermann et al. 2018, {name}"
+                label = f"published, {name}"
                 axes.plot([size], [published_errors[name][0]], "*", color=colour, markersize=10, label=label)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))

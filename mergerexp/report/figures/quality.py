@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 from mergerexp.analysis.calibration import calibration_curve
 from mergerexp.analysis.curves import precision_recall, roc
 from mergerexp.analysis.metrics import auroc
-from mergerexp.report.figures.style import MERGER, OTHER, add_legend, colour_of, figure, line_of, marker_of
+from mergerexp.report.figures.style import (
+    MERGER,
+    OTHER,
+    add_legend,
+    colour_of,
+    figure,
+    line_of,
+    marker_of,
+    plain_logarithms,
+)
 from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import StudyResults
 from mergerexp.report.texts import published
@@ -31,6 +40,7 @@ def draw_histogram(test: pd.DataFrame, words: Words, column: str = "p_m") -> Fig
             axes.hist(p, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
             axes.hist(p, edges, weights=weights, histtype="step", color=colour, label=name, linewidth=1.6)
         axes.set(yscale="log", xlim=(0, 1), xlabel=NAMES[column], ylabel="fraction of the class")
+        plain_logarithms(axes)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         return made
 

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mergerexp.files import written
 
@@ -89,15 +90,25 @@ def add_legend(axes: Axes, arms: int, **options: Any) -> None:
     width, height = made.get_size_inches()
     columns = max(1, int(width / (0.6 + 0.08 * max(map(len, labels)))))  # inches of a line and of a letter
     lines = math.ceil(len(labels) / columns)
+    columns = math.ceil(len(labels) / lines)  # no line is much shorter than the others
     made.set_size_inches(width, height + LEGEND_LINE * max(0, lines - FEW))
     above = {"loc": "outside upper center", "ncols": columns}
     made.legend(handles, labels, **(options | above))
+
+
+def plain_logarithms(axes: Axes) -> None:
+    """Label a logarithmic axis of y with plain numbers, such as 0.05."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def save(drawn: Figure, folder: Path, name: str) -> Path:
     """Write ``name.pdf``, ``name.png`` and ``name.svg``, and return the path of the last."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(LOOK):
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine("none")  # once laid out, it need not be laid out for each file
         undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
         for suffix, metadata in undated.items():
             with written(folder / f"{name}.{suffix}") as partial:

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from mergerexp.report.figures.style import WIDE, colour_of, figure
+from mergerexp.report.figures.style import WIDE, colour_of, figure, plain_logarithms
 from mergerexp.report.results import StudyResults
 from mergerexp.runs.endings import BEST_EPOCH
 
@@ -67,9 +67,7 @@ def _label(grid: np.ndarray, made: Figure) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for axes in grid[0::2].flat:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_logarithms(axes)
     for axes in grid[0::2, 0]:
         axes.set_ylabel("loss")
     for axes in grid[1::2, 0]:

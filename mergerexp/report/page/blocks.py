@@ -14,10 +14,9 @@ from mergerexp.report.page.content import Gallery, Group, Item, Report, TableBlo
 from mergerexp.report.page.images import Embedded, embed
 from mergerexp.report.words import Words
 
-LONG = 28  # the number of characters above which a cell may be broken into lines
+LONG = 16  # the number of characters above which a cell may be broken into lines
 NARROW = 600  # the width in CSS pixels up to which figures are shown in pairs
 CARDS = 4  # the number of columns above which each row of a table becomes a card on a phone
-BROAD = 14  # the number of characters above which a card has two columns instead of three
 
 
 class Column(NamedTuple):
@@ -63,7 +62,7 @@ class Block(NamedTuple):
     image: Embedded | None = None
     columns: Sequence[Column] = ()
     rows: Sequence[Row] = ()
-    cards: str = ""
+    is_cards: bool = False
     groups: Sequence[Pictures] = ()
 
     @property
@@ -149,7 +148,8 @@ def _small(thumb: Thumb, words: Words) -> Small:
     shown = p_m_text(thumb.p_m)
     truth = words.one if thumb.label else f"not {words.one}"
     alt = f"{truth}, p_m {shown}, {thumb.name}"
-    return Small(embed(thumb.image, thumb.name).src, alt, thumb.name, shown, truth)
+    name = thumb.file or str(thumb.objid)
+    return Small(embed(thumb.image, thumb.name).src, alt, name, shown, truth)
 
 
 def _table(table: TableBlock, anchor: str, label: str) -> Block:
@@ -163,9 +163,7 @@ def _table(table: TableBlock, anchor: str, label: str) -> Block:
         Row(cells, link, place >= ours)
         for place, (cells, link) in enumerate(zip(frame.to_numpy().tolist(), links, strict=True))
     ]
-    broad = any(len(cell) > BROAD for row in rows for cell in row.cells[1:])
-    cards = ("cards broad" if broad else "cards") if len(columns) > CARDS else ""
-    return Block("table", table, anchor, label, columns=columns, rows=rows, cards=cards)
+    return Block("table", table, anchor, label, columns=columns, rows=rows, is_cards=len(columns) > CARDS)
 
 
 def _kind(cells: list[str]) -> str:

@@ -69,5 +69,5 @@ def _sample(thumb: Thumb, images: dict[bytes, tuple[int, str]]) -> dict[str, Any
         images[thumb.image] = (len(images), embed(thumb.image, thumb.name).src)
     place, _ = images[thumb.image]
     cell = int(cells_of([thumb.p_m])[0])
-    shown = {"objid": str(thumb.objid), "name": thumb.name, "p": p_m_text(thumb.p_m)}
+    shown = {"objid": str(thumb.objid), "name": thumb.file or str(thumb.objid), "p": p_m_text(thumb.p_m)}
     return {"image": place, **shown, "positive": bool(thumb.label), "cell": cell}
