@@ -111,6 +111,7 @@ def add_run(
                     "group": rows // 2,  # two images an encounter
                     "split": name,
                     "label": labels[rows],
+                    "file": [f"={objid}.png" for objid in objids[rows]],  # nothing that may be run
                     "p_m": rate(labels[rows], skill, rng),
                 }
             )

@@ -82,6 +82,24 @@ def test_numbers_are_those_of_the_predictions(small_study):
     assert ours == pytest.approx(welch.pvalue)
 
 
+def test_confident_mistakes_are_listed_to_be_looked_at_again(small_study):
+    """The worst of each class, by the file as it is named, which a spreadsheet must not run."""
+    table = pd.read_csv(small_study / "tables" / "confident_mistakes.csv")
+    assert list(table) == ["file", "objid", "label", "predicted", "p_m", "arm", "fold"]
+    own = pooled(small_study, "imagenet")
+    wrong = own[(own["p_m"] >= 0.5) != (own["label"] == 1)]
+    for label, (name, other) in enumerate([("noninteracting", "merger"), ("merger", "noninteracting")]):
+        listed = table[table["label"] == name]
+        expected = wrong[wrong["label"] == label].sort_values("p_m", ascending=bool(label)).head(50)
+        assert listed["objid"].tolist() == expected["objid"].tolist()
+        assert listed["p_m"].to_numpy() == pytest.approx(expected["p_m"].to_numpy())
+        assert set(listed["predicted"]) == {other}
+    assert (table["file"] == "'=" + table["objid"].astype(str) + ".png").all()
+    page = (small_study / "report.html").read_text()
+    assert f">={wrong.loc[(wrong['p_m'] - 0.5).abs().idxmax(), 'objid']}.png</span>" in page
+    assert f"16 of {len(wrong)} shown" in page
+
+
 def balanced_errors(own: pd.DataFrame) -> list[float]:
     errors = []
     for _, part in own.groupby("fold"):
