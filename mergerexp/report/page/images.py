@@ -29,8 +29,8 @@ def embed(content: bytes, name: str) -> Embedded:
     ValueError
         If the content is no SVG, PNG or JPEG image; the message contains the name.
     """
-    if size := re.search(rb'<svg [^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"', content[:2000]):
-        width, height = (round(float(points) * 96 / 72) for points in size.groups())
+    if drawn := re.search(rb'<svg [^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"', content[:2000]):
+        width, height = (round(float(points) * 96 / 72) for points in drawn.groups())
         return Embedded(_data_uri("svg+xml", content), width, height)
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
