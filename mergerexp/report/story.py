@@ -244,8 +244,8 @@ def _runs(results: StudyResults) -> TableBlock:
         for run_id in runs["run_id"]
     ]
     caption = (
-        "Each run is a row, with the error on its own test fold. The last word of a run's name ends the name of "
-        "its folder, too."
+        "Each run is a row, with the error on its own test fold. The last word of a run's name also ends the "
+        "name of its folder."
     )
     if (file := StoreFile.of(study.uri)) is not None:
         caption += f" To see the runs in MLflow: mlflow ui --backend-store-uri {shlex.quote(file.address)}"
