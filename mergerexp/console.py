@@ -20,6 +20,14 @@ log = logging.getLogger(__name__)
 class _VisibleConsole(Console):
     """A console that shows every text, those in tables included, by `mergerexp.errors.visible_lines`."""
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it writes to a terminal, also where Jupyter sets FORCE_COLOR for what it starts."""
+        try:
+            return super().is_terminal and self.file.isatty()
+        except ValueError:  # the file is closed
+            return False
+
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible_lines(text), **options)
 

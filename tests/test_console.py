@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 from rich.table import Table
@@ -94,3 +96,11 @@ def test_a_name_that_is_not_utf8_can_be_printed(capfdbinary):
     with pytest.raises(SystemExit), one_line_errors():
         raise DataError(f"{os.fsdecode(b'a' + bytes([255]))}: no image")
     assert capfdbinary.readouterr().err == b"error: a\\udcff: no image\n"
+
+
+def test_no_codes_of_colours_where_no_terminal_is():
+    """Jupyter sets FORCE_COLOR for the programs that it starts, and shows what they print as it is."""
+    script = "from mergerexp.console import console; console.print('red', style='red')"
+    environment = {**os.environ, "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "xterm-color"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.stderr, done.returncode) == ("red\n", 0)
