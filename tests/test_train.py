@@ -96,7 +96,8 @@ def test_predictions_are_the_record(train, only_run, galaxies, datasets):
     assert train() == 0
     folder = only_run()
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    assert list(predictions.columns) == ["objid", "group", "split", "label", "p_m", "logit_0", "logit_1"]
+    columns = ["objid", "group", "split", "label", "file", "p_m", "logit_0", "logit_1"]
+    assert list(predictions.columns) == columns
     assert predictions["objid"].dtype == np.int64
     metrics = read_json(folder / "metrics.json")
     for fold, part in predictions.groupby("split"):

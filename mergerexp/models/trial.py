@@ -88,17 +88,17 @@ def check_networks(wanted: Iterable[Wanted]) -> dict[Wanted, WeightsFile | None]
 
 def _try(found: dict[Wanted, WeightsFile | None]) -> list[str]:
     """Return the problems of networks that do not work, and record those that do."""
-    new: dict[Path, dict[str, Any]] = {  # by record, since two paths may lead to the same weights
-        record: {"backbone": one.backbone, "size": one.size, "weights": weights and weights.to_dict()}
+    new: list[tuple[Path, dict[str, Any]]] = [  # also files of the same content, each with its own message
+        (record, {"backbone": one.backbone, "size": one.size, "weights": weights and weights.to_dict()})
         for one, weights in found.items()
         if not (record := _record(one, weights)).is_file()
-    }
+    ]
     if not new:
         return []
     # A separate process is only of use where this one has not loaded torch.
-    networks = list(new.values())
+    networks = [network for _, network in new]
     problems = [problem_of(**each) for each in networks] if "torch" in sys.modules else _elsewhere(networks)
-    for (record, network), problem in zip(new.items(), problems, strict=True):
+    for (record, network), problem in zip(new, problems, strict=True):
         if problem is None:
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
 from mergerexp.runs.job_folder import FAILED, RUNNING
+from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking.arms import name_arms
 from mergerexp.tracking.record import IDENTITY, log_file, run_name
 from mergerexp.tracking.study import Study
@@ -55,7 +56,7 @@ def test_whole_study(whole):
     study = reader(whole).with_predictions(study)
     for folder in (whole / "runs").iterdir():
         stored = pd.read_parquet(folder / "predictions.parquet")
-        run_id = study.runs.loc[study.runs["run_name"] == run_name(folder)].iloc[0]
+        run_id = study.runs.loc[study.runs["run_name"] == run_name(RunFolder(folder))].iloc[0]
         ours = study.predictions
         for key in ("arm", "subset", "fold"):
             ours = ours[ours[key] == run_id[key]]
@@ -69,7 +70,7 @@ def test_missing_and_failed_and_unfinished(root):
     add_run(root, "init=random", "fold=2", state=RUNNING)
     kinds = dict(gaps(reader(root).find()))
     assert kinds["missing"] == "random subset=1 fold=3 seed=0 is not in MLflow"
-    assert kinds["failed"].startswith("random subset=1 fold=1 seed=0 is failed (run ")
+    assert kinds["failed"].startswith("random subset=1 fold=1 seed=0 has failed (run ")
     assert kinds["failed"].endswith("bad luck")
     assert kinds["unfinished"].startswith("random subset=1 fold=2 seed=0 is not finished")
     assert len(kinds) == 3

@@ -84,7 +84,8 @@ def test_sweep_and_its_repetition(baseline, tmp_path, capsys):
 
 def check(folder: RunFolder, recorded: dict[str, float]) -> None:
     predictions, metrics = pd.read_parquet(folder.predictions), read_json(folder.metrics)
-    assert list(predictions.columns) == ["objid", "group", "split", "label", "p_m", "logit_0", "logit_1"]
+    columns = ["objid", "group", "split", "label", "file", "p_m", "logit_0", "logit_1"]
+    assert list(predictions.columns) == columns
     dtypes = predictions.dtypes.map(str).to_dict()
     assert (dtypes["objid"], dtypes["p_m"], dtypes["logit_1"]) == ("int64", "float64", "float32")
     for split, part in predictions.groupby("split"):
