@@ -7,9 +7,11 @@ import io
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,7 @@ from mergerexp.files import write_json
 from mergerexp.hashing import digest
 from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
+from mergerexp.tracking import record
 from mergerexp.tracking.record import send
 from mergerexp.training.run import fold_metrics
 
@@ -77,8 +80,12 @@ def add_run(
     state: str = DONE,
     content_hash: str = "c" * 64,
     ended: Mapping[str, float] = MappingProxyType({}),
+    figures: bool = False,
 ) -> RunFolder:
-    """Make one run's folder and its MLflow record; ended: how training did, if not by patience."""
+    """Make one run's folder and its MLflow record; ended: how training did, if not by patience.
+
+    The record has figures only where a test is about them, since hundreds of runs are made.
+    """
     if not (root / "mlflow.db").exists():
         root.mkdir(exist_ok=True)
         shutil.copy(empty_store(), root / "mlflow.db")
@@ -132,7 +139,8 @@ def add_run(
         folder.seal()
     folder.set_state(state, error=None if state == DONE else "ValueError: bad luck")
     if cfg.tracking.uri is not None:
-        send(folder, cfg.tracking)
+        with nullcontext() if figures else patch.object(record, "_send_figures"):
+            send(folder, cfg.tracking)
     return folder
 
 

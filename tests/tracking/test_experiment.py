@@ -40,7 +40,7 @@ def test_a_description_gets_new_commands_and_keeps_what_was_added():
 
 
 def test_the_columns_of_the_table_are_filled_and_pictures_drawn(tmp_path):
-    run = add_run(tmp_path, "init=imagenet", "subset=0.3", "fold=2", "seed=7")
+    run = add_run(tmp_path, "init=imagenet", "subset=0.3", "fold=2", "seed=7", figures=True)
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (found,) = client.search_runs(["1"])
     fingerprint = run.name.rpartition("-")[2]
@@ -72,7 +72,7 @@ def test_the_experiment_says_how_its_runs_were_made(tmp_path):
 
 
 def test_the_record_of_an_older_version_is_brought_up_to_date(tmp_path):
-    run = add_run(tmp_path, "init=random", "fold=0")
+    run = add_run(tmp_path, "init=random", "fold=0", figures=True)
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (found,) = client.search_runs(["1"])
     client.update_run(found.info.run_id, name=run.name)
