@@ -57,7 +57,7 @@ def child(folder: str) -> None:
     def first_step(self: Any, batch: Any, batch_idx: int) -> None:
         raise FirstStep
 
-    stage.Stage.training_step = first_step  # type: ignore[assignment]
+    stage.Stage.training_step = first_step  # type: ignore[method-assign]
     began = time.perf_counter()
     with contextlib.suppress(FirstStep):
         job.train_run(Path(folder))

@@ -120,7 +120,7 @@ def protocol(setting: Setting, dataset: Dataset, *overrides: str, folder: Path =
         The folder for the checkpoint.
     """
     chosen = [
-        "init=random",
+        *([] if any(override.startswith("init=") for override in overrides) else ["init=random"]),
         f"model.backbone={setting.network}",
         f"data.size={setting.size}",
         f"trainer.per_class={setting.batch // 2}",
@@ -232,7 +232,8 @@ def finetuning(
 
     val = run.split.val
     evaluation = ImageEvaluation(run.images, val, run.dataset.labels[val], run.cfg.trainer.eval_batch)
-    stage = Stage("finetune", run.classifier, run.cfg.optimizer, run.run_seed)
+    graph = run.machine.cuda_graph
+    stage = Stage("finetune", run.classifier, run.cfg.optimizer, run.run_seed, cuda_graph=graph)
     run.fit(stage, image_batches(run), evaluation, epochs, list(callbacks), resume)
 
 

@@ -32,9 +32,9 @@ class PowerCut(BaseException):
 class Cut(pl.Callback):
     """Ends a run after `CUT_AT` steps."""
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Raise `PowerCut` after the step; the checkpoint of the step before is written by then."""
-        if trainer.global_step == CUT_AT:
+        if pl_module.steps == CUT_AT:
             raise PowerCut
 
 

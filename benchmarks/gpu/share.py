@@ -1,8 +1,4 @@
-"""Time 1, 2, 4 and 8 runs at once on one device, with time slices and, if it can be started, with MPS.
-
-The runs train as a job does, or, in the stage `share_captured`, in a plain loop of steps that are captured as
-CUDA graphs.
-"""
+"""Time 1, 2, 4 and 8 runs at once on one device, which share it by MPS, or else by time slices."""
 
 from __future__ import annotations
 
@@ -29,12 +25,10 @@ from benchmarks.gpu.measure import (
     settings,
     synchronize,
 )
-from benchmarks.gpu.train import Loop
 
 EVERY = 1 if SMALL else 5  # steps between two looks at the clock
 AT_ONCE = (1, 2) if SMALL else (1, 2, 4, 8)
 PHASE_S = 1.0 if SMALL else 3.0
-CAPTURED = os.environ.get("STAGE") == "share_captured"
 MPS = "nvidia-cuda-mps-control"
 
 
@@ -100,13 +94,8 @@ def train_networks(folder: Path, number: int) -> None:
     for setting in settings(batches=(16,)):
         log = Log(Signals(folder), number, setting.network)
         dataset = long_epochs(setting)
-        if CAPTURED:
-            loop = Loop(setting, dataset, capture=GPU)
-            while not log.record():
-                loop.step()
-        else:
-            run_folder = folder / f"run-{number}"
-            finetuning(protocol(setting, dataset, "trainer.threads=1", folder=run_folder), log)
+        run_folder = folder / f"run-{number}"
+        finetuning(protocol(setting, dataset, "trainer.threads=1", folder=run_folder), log)
         (folder / f"{setting.network}-steps-{number}.json").write_text(json.dumps(log.ends))
 
 
@@ -144,7 +133,7 @@ def together(folder: Path, mode: str) -> None:
         for n, began, over in windows:
             steps = EVERY * sum(bisect_left(each, over) - bisect_left(each, began) for each in ends)
             setting.report(
-                "captured runs at once" if CAPTURED else "runs at once",
+                "runs at once",
                 runs=n,
                 mode=mode,
                 images_per_s=round(steps * setting.batch / (over - began), 1),
@@ -154,9 +143,9 @@ def together(folder: Path, mode: str) -> None:
 
 
 def main() -> None:
-    """Let the runs share the device by time slices, and then by MPS."""
-    together(SCRATCH / "sliced", "time slices")
+    """Let the runs share the device by MPS, and by time slices where it does not start."""
     if not GPU:
+        together(SCRATCH / "sliced", "time slices")
         return
     pipes, logs = SCRATCH / "mps", SCRATCH / "mps-log"
     pipes.mkdir()
@@ -166,6 +155,7 @@ def main() -> None:
         subprocess.run([MPS, "-d"], check=True, timeout=20)
     except (OSError, subprocess.SubprocessError) as error:
         report("MPS does not start", error=str(error))
+        together(SCRATCH / "sliced", "time slices")
         return
     try:
         together(SCRATCH / "mps-runs", "MPS")

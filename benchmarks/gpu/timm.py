@@ -43,7 +43,7 @@ def main() -> None:
     if not script:
         report("timm's train.py is not timed: TIMM_TRAIN has to name it")
         return
-    for setting in settings(batches=(16,)):
+    for setting in reversed(settings(batches=(16,))):
         folder = SCRATCH / f"jpegs-{setting.size}"
         if not folder.exists():
             write_jpegs(folder, 64 if SMALL else 3000, setting.size)

@@ -29,10 +29,12 @@ from mergerexp.training.stage import make_optimizer
 
 
 def ours(setting: Setting, dataset: Dataset) -> None:
-    """Time the training loop of a run, with Lightning, augmentation and checks."""
-    clock = Clock(setting.batch)
-    finetuning(protocol(setting, dataset, "trainer.max_epochs=1000"), clock)
-    setting.report("ours", **spread(clock.rates))
+    """Time the training loop of a run, with Lightning, augmentation and checks, with a graph and without."""
+    for graph in ("auto", "never"):
+        clock = Clock(setting.batch)
+        run = protocol(setting, dataset, "trainer.max_epochs=1000", f"trainer.cuda_graph={graph}")
+        finetuning(run, clock)
+        setting.report("ours", cuda_graph=run.machine.cuda_graph, **spread(clock.rates))
 
 
 def plain_loop(setting: Setting, dataset: Dataset) -> None:

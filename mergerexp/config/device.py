@@ -21,7 +21,7 @@ GPU_OPTIONS = ("gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket", "gre
 
 
 def resolve(trainer: TrainerConfig, options: Options | None) -> TrainerConfig:
-    """Return the settings with a device and a precision in place of ``auto``.
+    """Return the settings with a device and a precision in place of ``auto``, and no graph but on CUDA.
 
     On Slurm the device is what ``hydra.launcher`` asks for, since a login node need not have what its jobs
     get; otherwise it is this machine's. The precision on a CUDA device is bf16, unless a GPU of this machine
@@ -49,7 +49,8 @@ def resolve(trainer: TrainerConfig, options: Options | None) -> TrainerConfig:
         precision = "bf16" if device == "cuda" and known else "32"
     if device == "cpu":
         check_processor(precision, here=not isinstance(options, SlurmOptions))
-    return dataclasses.replace(trainer, device=device, precision=precision)
+    graph = _cuda_graph(trainer.cuda_graph, device, precision)
+    return dataclasses.replace(trainer, device=device, precision=precision, cuda_graph=graph)
 
 
 def check_processor(precision: str, here: bool = True) -> None:
@@ -74,6 +75,18 @@ def check_processor(precision: str, here: bool = True) -> None:
             "trainer.precision=bf16: this processor has no bfloat16 units and would take minutes for a "
             "batch; use trainer.precision=32"
         )
+
+
+def _cuda_graph(asked: str, device: str, precision: str) -> str:
+    """Return ``never`` instead of ``auto`` where nothing can be captured, and refuse ``always`` there."""
+    if device == "cuda" and precision != "16":  # whose scaled gradients are read back at every step
+        return asked
+    if asked == "always":
+        raise ConfigError(
+            f"trainer.cuda_graph=always: steps on {device} in precision {precision} cannot be captured as a "
+            "CUDA graph; use trainer.cuda_graph=auto"
+        )
+    return "never"
 
 
 def _device_of_jobs(options: SlurmOptions) -> str:

@@ -201,6 +201,12 @@ class TrainerConfig:
         "on a Mac, else cpu; decided when runs are planned",
         choices=DEVICES,
     )
+    cuda_graph: str = setting(
+        "start all kernels of a training step at once. auto: on cuda, if the step can be captured, and "
+        "not in precision 16",
+        choices=("auto", "always", "never"),
+        identity=False,
+    )
     threads: int | None = setting(
         "threads of the processor; null: all that a run may use", 1, 1024, identity=False
     )

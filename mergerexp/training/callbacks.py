@@ -213,7 +213,7 @@ class EpochProgress(pl.Callback):
         assert isinstance(pl_module, Stage)
         steps = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
         title = {HEAD: "training the head", FINETUNE: "training all layers"}[pl_module.name]
-        self._report = ProgressReport(title, steps, trainer.global_step, enabled=self.enabled)
+        self._report = ProgressReport(title, steps, pl_module.steps, enabled=self.enabled)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any

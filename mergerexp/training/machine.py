@@ -34,11 +34,15 @@ class Machine:
         Predictions of networks are always made in float32.
     threads
         The number of CPU threads, or of worker processes with one thread each.
+    cuda_graph
+        Whether training steps are captured as a CUDA graph: ``always``, ``auto`` (if they can be) or
+        ``never``.
     """
 
     device: torch.device
     precision: str
     threads: int
+    cuda_graph: str = "never"
 
 
 def choose_machine(trainer: TrainerConfig) -> Machine:
@@ -73,7 +77,7 @@ def choose_machine(trainer: TrainerConfig) -> Machine:
         )
     threads = trainer.threads or usable_cores()
     set_up_torch(threads)
-    return Machine(_first(kind), trainer.precision, threads)
+    return Machine(_first(kind), trainer.precision, threads, trainer.cuda_graph)
 
 
 def choose_device(kind: str, key: str) -> torch.device:

@@ -149,7 +149,7 @@ class TwoStageTraining:
         adam = OptimizerConfig(
             name="adam", lr=cfg.init.head_lr, momentum=0.9, weight_decay=0.0, warmup_steps=0
         )
-        stage = Stage(HEAD, self.classifier.head, adam, self.run_seed)
+        stage = Stage(HEAD, self.classifier.head, adam, self.run_seed, cuda_graph=self.machine.cuda_graph)
         self.fit(stage, batches, evaluation, cfg.init.head_epochs, [], resume)
         return features.passes
 
@@ -166,7 +166,8 @@ class TwoStageTraining:
         if isinstance(cfg.init, TwoStagesConfig) and not resume:
             # The result of stage 1 is the first candidate, as fine-tuning must not end worse than it began.
             best.compare(_evaluate(self.classifier, evaluation), -1, self.classifier)
-        stage = Stage(FINETUNE, self.classifier, optimizer, self.run_seed, cfg.init.freeze_batchnorm)
+        frozen, graph = cfg.init.freeze_batchnorm, self.machine.cuda_graph
+        stage = Stage(FINETUNE, self.classifier, optimizer, self.run_seed, frozen, graph)
         self.fit(stage, batches, evaluation, cfg.trainer.max_epochs, [best], resume)
         return best
 
@@ -219,11 +220,12 @@ class TwoStageTraining:
             plugins=[LightningEnvironment(), PlainFiles()],  # the launcher requeues on Slurm
             default_root_dir=self.checkpoint.parent,
         )
-        batches.position = lambda: trainer.global_step
+        batches.position = lambda: stage.steps
         with closing(shown), warnings.catch_warnings():
             # The batches depend on the step alone, so that resuming within an epoch needs no state of a
             # loader.
             warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
+            warnings.filterwarnings("ignore", message=".*running without CUDA graph capture.*")
             path = self.checkpoint if resume else None
             interrupt = signal.getsignal(signal.SIGINT)
             try:

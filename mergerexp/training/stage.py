@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as functional
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mergerexp.batches.loaders import Batch
 from mergerexp.config.schema import OptimizerConfig
 from mergerexp.seeding import seed_for
+from mergerexp.training.captured import CapturedStep
 
 HEAD, FINETUNE = "head", "finetune"  # the names of the stages, which are recorded in every checkpoint
 
@@ -36,7 +38,17 @@ class Stage(pl.LightningModule):
         The seed of dropout and other random layers.
     freeze_batchnorm
         Whether to use the running statistics of BatchNorm without updating them.
+    cuda_graph
+        Whether a GPU repeats the step as a captured graph: ``always``, ``auto`` (if it can be captured) or
+        ``never``.
+
+    Attributes
+    ----------
+    steps
+        The number of optimiser steps taken so far, in all epochs.
     """
+
+    automatic_optimization = False  # a captured graph holds the optimiser's step too
 
     def __init__(
         self,
@@ -45,11 +57,13 @@ class Stage(pl.LightningModule):
         optimizer: OptimizerConfig,
         seed: int,
         freeze_batchnorm: bool = False,
+        cuda_graph: str = "never",
     ) -> None:
         super().__init__()
         self.freeze_batchnorm = freeze_batchnorm
         self.name, self.network = name, network
-        self.optimizer_config, self.seed = optimizer, seed
+        self.optimizer_config, self.seed, self.cuda_graph = optimizer, seed, cuda_graph
+        self.steps = 0
         self.train_losses: list[Tensor] = []
         self.val_outputs: list[tuple[Tensor, Tensor]] = []
         self.scores: dict[str, float] = {}
@@ -62,10 +76,15 @@ class Stage(pl.LightningModule):
         for layer in self.network.modules():
             if self.freeze_batchnorm and isinstance(layer, _BatchNorm):
                 layer.eval()
+        for group in self._optimizer().param_groups:
+            if isinstance(group["lr"], Tensor):  # the same for that of a checkpoint
+                group["lr"] = group["lr"].to(self.device)
+        captures = self.cuda_graph != "never"
+        self._step = CapturedStep(self._train, self.cuda_graph == "always") if captures else self._train
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global random numbers (dropout) by the step, so that a resumed run draws the same."""
-        seed = seed_for(self.seed, "step", self.name, self.global_step)
+        seed = seed_for(self.seed, "step", self.name, self.steps)
         # torch.manual_seed would record a stack trace for every device not in use, a quarter of stage 1's
         # time.
         torch.default_generator.manual_seed(seed)
@@ -74,11 +93,28 @@ class Stage(pl.LightningModule):
         elif self.device.type == "mps":
             torch.mps.manual_seed(seed)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean cross-entropy of a balanced batch."""
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take a step down the mean cross-entropy of a balanced batch."""
+        self.train_losses.append(self._step(batch))
+        warmup = self.lr_schedulers()
+        if isinstance(warmup, LambdaLR):
+            warmup.step()
+        self.steps += 1
+
+    def _optimizer(self) -> LightningOptimizer:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)  # not a list of several
+        return optimizer
+
+    def _train(self, batch: Batch) -> Tensor:
+        """Do the arithmetic of a step, and return the loss."""
+        optimizer = self._optimizer()
+        optimizer.zero_grad()
         loss = functional.cross_entropy(self.network(batch.inputs), batch.labels)
-        self.train_losses.append(loss.detach())
-        return loss
+        with torch.autocast(self.device.type, enabled=False):  # the precision is that of the forward pass
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss.detach()
 
     def on_train_epoch_start(self) -> None:
         """Clear the losses of the previous epoch, unless the run resumes within an epoch."""
@@ -105,23 +141,30 @@ class Stage(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the name of the stage, and within an epoch its losses so far."""
-        within_epoch = self.global_step % int(self.trainer.num_training_batches) != 0
-        checkpoint["stage"] = self.name
+        within_epoch = self.steps % int(self.trainer.num_training_batches) != 0
+        checkpoint["stage"], checkpoint["steps"] = self.name, self.steps
         checkpoint["train_losses"] = [float(loss) for loss in self.train_losses] if within_epoch else []
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the losses of an epoch that was interrupted."""
+        """Restore the number of steps, and the losses of an epoch that was interrupted."""
+        self.steps = checkpoint["steps"]
         self.train_losses = [torch.tensor(loss) for loss in checkpoint["train_losses"]]
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return SGD, Adam or AdamW for all parameters of a network."""
+    """Return SGD, Adam or AdamW for all parameters of a network, in a form that a CUDA graph can hold.
+
+    On a CUDA device the learning rate is a tensor there, which a graph reads anew at every step.
+    """
     parameters = list(network.parameters())
-    decay = config.weight_decay
+    decay, lr = config.weight_decay, config.lr
+    on_gpu = parameters[0].is_cuda
+    rate = torch.tensor(lr, device=parameters[0].device) if on_gpu else lr
     if config.name == "sgd":
-        return torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=decay, fused=True)
+        return torch.optim.SGD(parameters, rate, config.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(parameters, config.lr, (config.momentum, 0.999), weight_decay=decay, fused=True)
+    betas = (config.momentum, 0.999)
+    return kind(parameters, rate, betas, weight_decay=decay, fused=True, capturable=on_gpu)
 
 
 def balanced_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:

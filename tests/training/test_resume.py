@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mergerexp.batches.loaders import Batch
 from mergerexp.files import read_json
 from mergerexp.training.stage import Stage
 from tests.conftest import TINY
@@ -83,7 +84,7 @@ def test_stopped_at_a_step(stage, step, train, only_run, undisturbed, monkeypatc
     training_step = Stage.training_step
 
     def stop(self, batch, batch_idx):
-        if (self.name, self.global_step) == (stage, step):
+        if (self.name, self.steps) == (stage, step):
             raise Stopped("power cut")
         return training_step(self, batch, batch_idx)
 
@@ -141,14 +142,18 @@ def test_divergence_is_told(train, only_run, capsys):
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"a file holds {name}"))
 
 
+def unusable(batch: Batch) -> Batch:
+    """Return a batch after which no weight is finite any more."""
+    return batch._replace(inputs=batch.inputs * float("nan"))
+
+
 def test_killed_between_divergence_and_results(train, only_run, monkeypatch):
     """That training has diverged is in the checkpoint: nothing is trained once more."""
     training_step = Stage.training_step
 
     def diverge(self, batch, batch_idx):
-        loss = training_step(self, batch, batch_idx)
         in_second_epoch = self.name == "finetune" and self.current_epoch == 1
-        return loss * float("nan") if in_second_epoch else loss
+        training_step(self, unusable(batch) if in_second_epoch else batch, batch_idx)
 
     def kill(*arguments: object) -> None:
         raise Stopped("power cut")
@@ -171,7 +176,7 @@ def test_a_head_that_diverged_is_no_candidate(train, only_run, monkeypatch):
     training_step = Stage.training_step
 
     def diverge(self, batch, batch_idx):
-        return training_step(self, batch, batch_idx) * float("nan" if self.name == "head" else 1)
+        training_step(self, unusable(batch) if self.name == "head" else batch, batch_idx)
 
     monkeypatch.setattr(Stage, "training_step", diverge)
     assert train(*RUN, "tracking=none") == 1
