@@ -30,7 +30,7 @@ from mergerexp.training.stage import make_optimizer
 
 def ours(setting: Setting, dataset: Dataset) -> None:
     """Time the training loop of a run, with Lightning, augmentation and checks, with a graph and without."""
-    for graph in ("auto", "never"):
+    for graph in ("always", "never") if GPU else ("never",):
         clock = Clock(setting.batch)
         run = protocol(setting, dataset, "trainer.max_epochs=1000", f"trainer.cuda_graph={graph}")
         finetuning(run, clock)

@@ -80,6 +80,28 @@ def test_what_a_run_is_planned_for(gpus, launcher, asked, expected, machine):
     assert (chosen.device, chosen.precision) == expected
 
 
+@pytest.mark.parametrize(
+    ("gpus", "asked", "expected"),
+    [
+        ((), {"cuda_graph": "auto"}, "never"),
+        (("9.0",), {"cuda_graph": "auto"}, "auto"),
+        (("9.0",), {"cuda_graph": "always"}, "always"),
+        (("9.0",), {"cuda_graph": "auto", "precision": "16"}, "never"),
+        (("9.0",), {}, "never"),
+    ],
+)
+def test_where_steps_are_captured(gpus, asked, expected, machine):
+    machine(*gpus)
+    assert resolve(trainer(**asked), None).cuda_graph == expected
+
+
+@pytest.mark.parametrize(("gpus", "precision"), [((), "32"), (("9.0",), "16")])
+def test_a_graph_that_cannot_be_is_refused_beforehand(gpus, precision, machine):
+    machine(*gpus)
+    with pytest.raises(ConfigError, match=r"^trainer.cuda_graph=always: .* use trainer.cuda_graph=auto$"):
+        resolve(trainer(cuda_graph="always", precision=precision), None)
+
+
 def test_a_gpu_that_this_torch_can_not_use_is_none(machine, monkeypatch):
     machine("9.0")
     monkeypatch.setattr(device, "torch_is_built_for_cuda", lambda: False)

@@ -93,7 +93,7 @@ def test_a_step_that_cannot_be_captured(train, only_run, monkeypatch, caplog):
         return logits if logits.sum().item() > -1e9 else -logits
 
     monkeypatch.setattr(Classifier, "forward", reads_back)
-    assert train(*RUN, "trainer.per_class=2") == 0
+    assert train(*RUN, "trainer.per_class=2", "trainer.cuda_graph=auto") == 0
     assert caplog.text.count("training without a CUDA graph") == 1
     shutil.rmtree(only_run())
     assert train(*RUN, "trainer.per_class=2", "trainer.cuda_graph=always") != 0
