@@ -40,7 +40,7 @@ check test: lint
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests + types))
 
 docs: $(VENV)/dev
-	$(BIN)/sphinx-build -W --keep-going -q -j auto -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:

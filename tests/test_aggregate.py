@@ -21,6 +21,7 @@ import mergerexp.aggregate
 from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dict
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 from mergerexp.files import read_json
+from mergerexp.report.figures.style import FORMATS
 from mergerexp.report.study_folder import MARK, check_folder
 from mergerexp.runs.job_folder import FAILED, STOPPED
 from tests.studies import add_run, add_study
@@ -36,7 +37,10 @@ FIGURES = {
 
 
 @pytest.fixture
-def aggregate(run_verb, tmp_path):
+def aggregate(run_verb, tmp_path, monkeypatch):
+    """Run the verb on small bootstraps and figures in one format; `small_study` has everything."""
+    monkeypatch.setattr("mergerexp.report.figures.style.FORMATS", {"svg": FORMATS["svg"]})
+
     def run(*overrides: str) -> int:
         return run_verb(mergerexp.aggregate, "draws=100", *overrides)
 
@@ -304,7 +308,7 @@ def test_rules_alone(aggregate, tmp_path):
             add_run(tmp_path, "model=nonparametric", f"model.method={method}", f"fold={fold}")
     assert aggregate("compare=[asymmetry,gini_m20]") == 0
     study = tmp_path / "studies" / "mergerexp"
-    assert {"fig07_roc", "precision_recall"} <= {path.stem for path in (study / "figures").glob("*.png")}
+    assert {"fig07_roc", "precision_recall"} <= {path.stem for path in (study / "figures").glob("*.svg")}
     assert not (study / "tables" / "calibration.csv").exists()
     page = (study / "report.html").read_text()
     assert not re.search(r">\s*nan\s*<", page)

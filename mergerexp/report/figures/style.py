@@ -26,6 +26,12 @@ MERGER, OTHER = "#0072B2", "#E69F00"
 # Inches, alike for all figures with one panel, which are shown in pairs. WIDE is for several panels.
 WIDTH, HEIGHT, WIDE = 4.8, 4.2, 9.8
 FEW = 3  # how many arms have a legend that fits among the data
+# The files of a figure, each with metadata that leave out what changes from one drawing to the next.
+FORMATS: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+    "svg": {"Date": None},
+}
 LEGEND_LINE = 0.2  # inches, the height of a line of a legend above the data
 LOOK: dict[Any, Any] = {
     "font.size": 10,
@@ -104,13 +110,12 @@ def plain_logarithms(axes: Axes) -> None:
 
 
 def save(drawn: Figure, folder: Path, name: str) -> Path:
-    """Write ``name.pdf``, ``name.png`` and ``name.svg``, and return the path of the last."""
+    """Write a figure in all `FORMATS`, and return the path of the SVG file."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(LOOK):
         drawn.draw_without_rendering()
-        drawn.set_layout_engine("none")  # once laid out, it need not be laid out for each file
-        undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
-        for suffix, metadata in undated.items():
+        drawn.set_layout_engine(None)  # else each file would be laid out and drawn anew
+        for suffix, metadata in FORMATS.items():
             with written(folder / f"{name}.{suffix}") as partial:
                 drawn.savefig(partial, format=suffix, dpi=200, metadata=metadata)
     return folder / f"{name}.svg"
