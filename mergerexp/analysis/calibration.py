@@ -95,9 +95,34 @@ def prior_shift(p: ArrayLike, old: float, new: float) -> Floats:
     for name, fraction in (("old", old), ("new", new)):
         if not 0 < fraction < 1:
             raise ValueError(f"prevalence {name} must lie between 0 and 1, not {fraction}")
-    merger, other = p_old * (new / old), (1 - p_old) * ((1 - new) / (1 - old))
-    shifted: Floats = merger / (merger + other)
-    return shifted
+    return shifted(p_old, old, new)
+
+
+def shifted(p: Floats, old: float | Floats, new: float) -> Floats:
+    """Do what `prior_shift` does, without its checks; there may be a fraction for each probability.
+
+    Parameters
+    ----------
+    p : ndarray of float
+        Merger probabilities, in [0, 1].
+    old : float or ndarray of float
+        The fraction of mergers at which they hold, of a shape that goes with that of p.
+    new : float
+        The fraction of mergers at which the results hold.
+
+    Returns
+    -------
+    ndarray of float
+        The converted probabilities.
+
+    Examples
+    --------
+    >>> shifted(np.array([0.5, 0.5]), np.array([0.5, 0.8]), 0.5).round(2).tolist()
+    [0.5, 0.2]
+    """
+    merger, other = p * (new / old), (1 - p) * ((1 - new) / (1 - old))
+    result: Floats = merger / (merger + other)
+    return result
 
 
 def calibration_curve(

@@ -55,7 +55,7 @@ def test_a_draw_is_scored_as_the_rows_repeated(prevalence, decimals):
     label, p = simulated(60, 90, rng)
     p = np.round(p, decimals)
     counts = rng.integers(0, 4, (5, 150)).astype(float)
-    drawn = intervals._scores_of_draws(label == 1, p, p, counts, prevalence)
+    drawn = intervals._scores_of_draws(label == 1, p[None], p[None], counts, prevalence)
     for row, times in zip(drawn, counts.astype(int), strict=True):
         again, p_again = np.repeat(label, times), np.repeat(p, times)
         expected = scores(again, p_again, prevalence) | {
@@ -180,8 +180,8 @@ def test_recalibrated_units():
     views = pd.concat(
         [table.assign(objid=table["objid"] + 1000 * k, encounter=table["objid"]) for k in range(3)]
     )
-    rows = bootstrap_recalibrated(views, "platt", seed=1, draws=100).set_index("metric")
-    whole = bootstrap_recalibrated(views, "platt", seed=1, draws=100, unit="encounter").set_index("metric")
+    rows = bootstrap_recalibrated(views, "platt", seed=1, draws=1000).set_index("metric")
+    whole = bootstrap_recalibrated(views, "platt", seed=1, draws=1000, unit="encounter").set_index("metric")
     assert (whole["high"] - whole["low"])["error"] > 1.2 * (rows["high"] - rows["low"])["error"]
 
 
