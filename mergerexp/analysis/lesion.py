@@ -109,8 +109,8 @@ def compare_arms(
     Raises
     ------
     ValueError
-        If an arm is absent, the arms share no objects of both classes, an object is in test folds of two
-        numbers, or `fold_errors` raises it.
+        If an arm is absent, the arms share no objects of both classes, an object is in the test sets of two
+        folds, or `fold_errors` raises it.
 
     Examples
     --------
@@ -144,17 +144,18 @@ def compare_arms(
         table += [{**size, **test} for test in _tests_over_folds(of_size, ratios[subset], rope)]
         table += [{**size, **test} for test in _tests_over_objects(part, of_draws)]
         if len(of_size) == 1:
-            left_out.append(f"subset {subset:g}: the arms share one fold only, so no test over folds")
+            why = "the two arms have only one fold in common, so there is no test over folds"
+            left_out.append(f"subset {subset:g}: {why}")
     per_size = pd.DataFrame(table).reindex(columns=PER_SIZE)
     without = per_size[per_size["test"].isin(T_TESTS) & per_size["p_value"].isna()]
     left_out += [
-        f"subset {subset:g}: all folds agree, so no {test} test, alone or in a combination"
+        f"subset {subset:g}: the difference is the same in all folds, so {test} can say nothing"
         for subset, test in zip(without["subset"], without["test"], strict=True)
     ]
 
     sizes_of_fold = folds.groupby("fold").size()
     left_out += [
-        f"fold {fold}: not shared at every size, so not in the corrected t of the mean over sizes"
+        f"fold {fold}: the arms do not share it at every size, so the corrected t of the mean leaves it out"
         for fold in sizes_of_fold.index[sizes_of_fold < len(subsets)]
     ]
     correlation = pd.DataFrame(_correlation(drawn), index=subsets, columns=subsets)
@@ -199,24 +200,24 @@ def _pair(
     parts = []
     for subset, of_size in either.groupby("subset"):
         if (only := _only_one(of_size, better, worse)) is not None:
-            left_out.append(f"subset {subset:g}: only {only} has it")
+            left_out.append(f"subset {subset:g}: only {only} was trained at this size")
             continue
         for fold, cell in of_size.groupby("fold"):
             both, where = cell.dropna(), f"subset {subset:g}, fold {fold}"
             if (only := _only_one(cell, better, worse)) is not None:
-                left_out.append(f"{where}: only {only} has it")
+                left_out.append(f"{where}: only {only} has this fold")
             elif both["label"].nunique() < 2:
-                left_out.append(f"{where}: the arms share no objects of both classes")
+                left_out.append(f"{where}: the objects that both arms rated are of one class")
             else:
                 parts.append(both)
                 if n := len(cell) - len(both):
-                    left_out.append(f"{where}: {n} objects that only one arm rated are not paired")
+                    left_out.append(f"{where}: {n} objects that only one arm rated are left out")
     if not parts:
         raise ValueError(f"{better} and {worse} can't be compared: " + "; ".join(left_out))
     pairs = pd.concat(parts, ignore_index=True)
     folds_of = pairs[["objid", "fold"]].drop_duplicates()["objid"]
     if (twice := folds_of.duplicated()).any():
-        raise ValueError(f"object {folds_of[twice].iloc[0]} is in the test folds of two numbers")
+        raise ValueError(f"object {folds_of[twice].iloc[0]} is in the test sets of two folds")
 
     def weight(label: pd.Series) -> Floats:
         return class_weights(label.to_numpy() == 1, prevalence)
