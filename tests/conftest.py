@@ -62,6 +62,7 @@ SHARED = (
     "bank",
     "larger_sample",
     "whole",
+    "users",
 )
 
 

@@ -24,7 +24,7 @@ from mergerexp.files import read_json
 from mergerexp.report.figures.style import FORMATS
 from mergerexp.report.study_folder import MARK, check_folder
 from mergerexp.runs.job_folder import FAILED, STOPPED
-from tests.studies import add_run, add_study
+from tests.studies import add_run, add_study, copy_study
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,9 @@ FIGURES = {
     "fig09_false_positives", "fig10_true_negatives", "fig11_false_negatives", "most_confident_mistakes",
     "training_curves",
 }  # fmt: skip
+
+
+WHOLE = (("imagenet", "random"), (1.0,))  # the cells of a study that several tests begin with
 
 
 @pytest.fixture
@@ -133,7 +136,7 @@ def test_recalibration_helps_an_overconfident_network(small_study):
 
 
 def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
-    add_study(tmp_path, subsets=(1.0,))
+    copy_study(tmp_path, *WHOLE)
     add_run(tmp_path, "init=imagenet", "fold=1", "subset=1.0")
     add_run(tmp_path, "init=imagenet", "fold=1", "subset=1.0", content_hash="d" * 64)
     add_study(tmp_path, subsets=(0.5,), folds=(0, 1, 2))
@@ -164,7 +167,7 @@ def test_what_the_user_stopped_has_not_failed(aggregate, tmp_path, capsys):
 
 
 def test_the_report_is_in_mlflow_and_no_run_of_the_study(aggregate, tmp_path, capsys):
-    add_study(tmp_path, subsets=(1.0,))
+    copy_study(tmp_path, *WHOLE)
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     for _ in range(2):
         assert aggregate() == 0  # the report of the first time is no gap
@@ -356,14 +359,14 @@ def test_how_training_ended_is_told(aggregate, tmp_path):
 
 
 def test_training_curves_that_can_not_be_read_is_a_gap(aggregate, tmp_path, capsys):
-    add_study(tmp_path, ("imagenet",), (1.0,))
+    copy_study(tmp_path, ("imagenet",), (1.0,))
     next(tmp_path.glob("mlartifacts/**/history.json")).write_text("[]")
     assert aggregate() == 2
     assert "damaged: training curves of imagenet" in capsys.readouterr().err
 
 
 def test_several_seeds(aggregate, tmp_path):
-    add_study(tmp_path, ("imagenet", "random"), (1.0,), (0, 1, 2, 3))
+    copy_study(tmp_path, *WHOLE)
     add_study(tmp_path, ("imagenet", "random"), (1.0,), (0, 1, 2, 3), "seed=1")
     assert aggregate() == 0
     study = tmp_path / "studies" / "mergerexp"
@@ -386,7 +389,7 @@ def test_experiments_may_be_called_anything(experiment, folder, aggregate, tmp_p
 
 
 def test_arms_of_unequal_folds_share_a_row_and_say_so(aggregate, tmp_path):
-    add_study(tmp_path, subsets=(1.0,))
+    copy_study(tmp_path, *WHOLE)
     add_study(tmp_path, ("imagenet",), (0.5,))
     add_study(tmp_path, ("random",), (0.5,), (0, 1, 2))
     assert aggregate("allow_partial=true") == 0
