@@ -51,12 +51,14 @@ class _OurLauncher(Launcher):
         from mergerexp.config.app import Application
         from mergerexp.config.launcher import read_options
 
-        options, task = read_options(type(self).__name__, self.options), self.task_function
+        task, name = self.task_function, type(self).__name__
         if isinstance(task, Application):
-            return task.sweep(self.hydra_context.config_loader, self.config.hydra, job_overrides, options)
+            loader = self.hydra_context.config_loader
+            return task.sweep(loader, self.config, job_overrides, name, self.options)
         from mergerexp.sweep.hydra_task import launch  # for the applications of others alone
 
         folder = Path(str(self.config.hydra.sweep.dir)) / ".jobs"
+        options = read_options(name, self.options)
         return launch(options, folder, self.hydra_context, self.config, task, job_overrides, initial_job_idx)
 
 

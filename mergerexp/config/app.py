@@ -7,14 +7,14 @@ done. A sweep: Hydra's sweeper makes the cells and hands them to our launcher, w
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeAlias
 
 from hydra.core.config_loader import ConfigLoader
@@ -26,14 +26,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.call import Call, Cell, Done, cell_labels, without_effect
-from mergerexp.config.config_files import config_folders, with_files
+from mergerexp.config.config_files import naming_files
 from mergerexp.config.hydra_adapter import (
     FULL_ERROR,
     CellComposer,
     read_command_line,
     run_hydra,
 )
-from mergerexp.config.launcher import Options
+from mergerexp.config.launcher import Options, read_options
 from mergerexp.config.paths import set_machine_defaults
 from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
@@ -57,16 +57,21 @@ class Application(Generic[Schema]):
         results, such as Optuna's.
     schema
         The root dataclass of the verb's config.
+    args
+        The parsed command line.
     starts_jobs
         Whether the verb uses a launcher; otherwise it does all cells in this process.
     """
 
-    def __init__(self, verb: Verb[Schema], schema: type[Schema], starts_jobs: bool = False) -> None:
+    def __init__(
+        self, verb: Verb[Schema], schema: type[Schema], args: argparse.Namespace, starts_jobs: bool = False
+    ) -> None:
+        # Hydra adds overrides of its own to the list that it is given.
+        self.args = argparse.Namespace(**{**vars(args), "overrides": list(args.overrides)})
         self.starts_jobs = starts_jobs
         self.verb: Verb[Schema] = verb
         self.schema: type[Schema] = schema
         self.exit_code, self.has_begun = 0, False
-        self.folders: Sequence[Path] = ()  # of configs, to name the files of mistakes
         self._kept: list[tuple[list[str], DictConfig]] = []
         self._full_error = os.environ.get(FULL_ERROR)
         self._launchers: list[str] = []  # overrides of a single run that name a launcher
@@ -95,20 +100,21 @@ class Application(Generic[Schema]):
     def sweep(
         self,
         loader: ConfigLoader,
-        hydra: DictConfig,
+        cfg: DictConfig,
         job_overrides: Sequence[Sequence[str]],
-        options: Options,
+        launcher: str,
+        settings: Mapping[str, Any],
     ) -> list[JobReturn]:
         """Call the verb with the cells of a sweep, for one of our launchers.
 
         Parameters
         ----------
-        loader, hydra
-            The config loader of Hydra, and the ``hydra`` node of the sweep's config.
+        loader, cfg
+            The config loader of Hydra, and the sweep's config with Hydra's own node.
         job_overrides
             The overrides of each cell.
-        options
-            The options of the launcher.
+        launcher, settings
+            The name of the launcher's class, and its options.
 
         Returns
         -------
@@ -118,11 +124,13 @@ class Application(Generic[Schema]):
         Raises
         ------
         ConfigError
-            If cells are wrong, with a line for each.
+            If cells or the options are wrong, with a line for each mistake.
         """
-        self.has_begun = True
+        self.has_begun, hydra = True, cfg.hydra
         if not self.starts_jobs:
             raise ConfigError("hydra/launcher: this verb starts no jobs; leave it out")
+        with naming_files(cfg, (), self.args, self.schema):
+            options = read_options(launcher, settings)
         composer = CellComposer(hydra.job.config_name, self.schema, loader, _as_given(hydra.overrides.hydra))
         with environment({FULL_ERROR: self._full_error}):
             values = self._run([list(overrides) for overrides in job_overrides], composer.compose, options)
@@ -144,10 +152,8 @@ class Application(Generic[Schema]):
 
         def checked(item: tuple[str, list[str]]) -> Cell[Schema]:
             composed = compose(item[1])
-            try:
+            with naming_files(composed, item[1], self.args, self.schema):
                 return Cell(tuple(item[1]), validate(composed, self.schema), item[0])
-            except ConfigError as mistake:
-                raise with_files(mistake, self.folders, self.schema) from mistake
 
         labelled = zip(cell_labels(cells), cells, strict=True)
         call = Call(try_all(checked, labelled, lambda item: item[0]), options)
@@ -190,8 +196,7 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema], starts_jobs: bo
 
             print(help_text(args, name, schema))
             sys.exit(0)
-        app = Application(verb, schema, starts_jobs)
-        app.folders = config_folders(args)
+        app = Application(verb, schema, args, starts_jobs)
         run_hydra(args, app, name, schema)
         app.run_kept()
         sys.exit(app.exit_code)

@@ -1,16 +1,19 @@
-"""The YAML files that a command line names, and which of them has a key that nothing knows."""
+"""The YAML files that a command line names, and which of them has a key or value that is wrong."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -20,16 +23,26 @@ from mergerexp.config.paths import conf_dir
 from mergerexp.errors import ConfigError
 from mergerexp.files import flatten
 
+PACKAGE = "pkg://"  # begins the address of a folder in a package
+SWEPT = "hydra.sweeper.params."  # begins a key that a file sweeps over
+ANY = object()  # stands for every value
+
 
 def config_folders(args: argparse.Namespace) -> list[Path]:
     """Return the folders of configs that a command line names, and the main one; packages are left out."""
     main = args.config_path or str(conf_dir())
-    more = [path for one in args.overrides for path in re.findall(r"file://([^],]+)", one)]
-    return [Path(path) for path in (main, args.config_dir, *more) if path and not path.startswith("pkg://")]
+    more = [path.removeprefix("file://") for path in _search_path(args)]
+    return [Path(path) for path in (main, args.config_dir, *more) if path and not path.startswith(PACKAGE)]
 
 
-def check_main_file(args: argparse.Namespace, config_name: str) -> None:
-    """Refuse a main file that is not there, of which Hydra says more than a line.
+def _search_path(args: argparse.Namespace) -> list[str]:
+    """Return the entries of ``hydra.searchpath`` on a command line."""
+    lists = [match[1] for one in args.overrides if (match := re.match(r"\+*hydra\.searchpath=\[(.*)\]", one))]
+    return [entry.strip(" '\"") for entries in lists for entry in entries.split(",")]
+
+
+def check_folders(args: argparse.Namespace, config_name: str) -> None:
+    """Refuse a main file or a folder of configs that is not there, of which Hydra says more than a line.
 
     Parameters
     ----------
@@ -41,50 +54,112 @@ def check_main_file(args: argparse.Namespace, config_name: str) -> None:
     Raises
     ------
     ConfigError
-        If no folder has the file; the message lists those that are there.
+        If a folder is not there, or no folder has the main file; the message lists those that are there.
     """
+    for entry in _search_path(args):
+        if entry.startswith(PACKAGE):
+            _folder_of_package("hydra.searchpath", entry)
+        elif not Path(entry.removeprefix("file://")).is_dir():
+            raise ConfigError(f"hydra.searchpath={entry}: no such folder")
     folders, name = config_folders(args), (args.config_name or config_name).removesuffix(".yaml")
-    if str(args.config_path).startswith("pkg://") or any((at / f"{name}.yaml").is_file() for at in folders):
+    in_package = str(args.config_path).startswith(PACKAGE)
+    main = _folder_of_package("--config-path", args.config_path) if in_package else folders[0]
+    if any((folder / f"{name}.yaml").is_file() for folder in (main, *folders)):
         return
     flag = "--config-path" if args.config_name is None else f"--config-name {name}"
-    there = ", ".join(sorted(path.stem for path in folders[0].glob("*.yaml"))) or "none"
-    raise ConfigError(f"{flag}: no {name}.yaml in {folders[0]}; main files there: {there}")
+    files = sorted(path.name for path in main.iterdir() if path.name.endswith(".yaml"))
+    there = ", ".join(file.removesuffix(".yaml") for file in files) or "none"
+    where = args.config_path if in_package else main
+    raise ConfigError(f"{flag}: no {name}.yaml in {where}; main files there: {there}")
 
 
-def with_files(mistake: ConfigError, folders: Sequence[Path], schema: type) -> ConfigError:
-    """Return an error that also names the files in which keys are that nothing knows, and keys like these.
+def _folder_of_package(key: str, address: str) -> Traversable:
+    """Return the folder of a package, which a flag or key names as ``pkg://PACKAGE``."""
+    package = address.removeprefix(PACKAGE)
+    try:
+        return resources.files(package)
+    except (ImportError, TypeError, ValueError):  # of a name that is no package
+        raise ConfigError(f"{key} {address}: Python finds no package {package!r}") from None
+
+
+@contextmanager
+def naming_files(
+    cfg: DictConfig | None,
+    overrides: Sequence[str],
+    args: argparse.Namespace,
+    schema: type,
+) -> Iterator[None]:
+    """Let a mistake in this block also name the file that it is in, if the user wrote that file.
 
     Parameters
     ----------
-    mistake
-        What validation says of a composed config.
-    folders
-        The result of `config_folders`.
+    cfg
+        The composed config; None if it can't be composed.
+    overrides
+        The overrides that it was composed of.
+    args
+        The parsed command line. What it sets itself is in no file.
     schema
-        The root dataclass of the config.
+        The root dataclass of the config, whose keys are named for one that nothing knows.
+
+    Raises
+    ------
+    ConfigError
+        The mistake, with a line for each key.
     """
-    lines = []
-    for line in str(mistake).splitlines():
-        key, _, reason = line.partition(": ")
-        if reason.startswith(("unknown key", "the chosen")) and (files := _files_with(key, folders)):
-            line = f"{' and '.join(files)}: {key}: {unknown_key(key, schema)}"
-        lines.append(line)
-    return ConfigError("\n".join(lines))
+    try:
+        yield
+    except ConfigError as mistake:
+        composed = flatten(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))) if cfg else {}
+        given, swept = _keys(args.overrides), _keys(overrides)
+        files = list(_own_files(config_folders(args), schema))
+        lines = []
+        for line in str(mistake).splitlines():
+            key, _, reason = line.partition(": ")
+            if reason.startswith(("unknown key", "the chosen")):
+                line = f"{key}: {unknown_key(key, schema)}"
+            key, _, value = key.partition("=")
+            known = {SWEPT + key: ANY} if key in swept else {key: value, **composed}
+            found = [] if key in given else [str(file) for file, leaves in files if _sets(leaves, key, known)]
+            lines.append(": ".join(filter(None, [" and ".join(found), line])))
+        raise ConfigError("\n".join(lines)) from mistake
 
 
-def _files_with(key: str, folders: Sequence[Path]) -> list[str]:
-    """Return the files that set a key."""
-    found = []
-    for folder in dict.fromkeys(folders):
-        for path in sorted(folder.rglob("*.yaml")):
+def _keys(overrides: Sequence[str]) -> set[str]:
+    return {override.lstrip("+~").partition("=")[0] for override in overrides}
+
+
+def _own_files(folders: Sequence[Path], schema: type) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the user's files in folders of configs, each with the keys that it sets and their values.
+
+    The folder may be that of a project, so that only the subfolders of groups are searched.
+    """
+    groups = {"experiment", "hydra", *(field.name for field in dataclasses.fields(schema))}
+    for folder in (each for each in dict.fromkeys(folders) if each != conf_dir()):
+        inside = [path for group in sorted(groups) for path in sorted((folder / group).rglob("*.yaml"))]
+        for path in [*sorted(folder.glob("*.yaml")), *inside]:
             with suppress(OSError, ValueError, YAMLError, OmegaConfBaseException):
-                parts = path.relative_to(folder).parts[:-1]
-                if "@package _global_" in path.read_text(encoding="utf-8").partition("\n")[0]:
-                    parts = ()
-                content: Any = OmegaConf.to_container(OmegaConf.load(path))
-                if any(f"{'.'.join((*parts, leaf))}.".startswith(f"{key}.") for leaf in flatten(content)):
-                    found.append(str(path))
-    return found
+                text = path.read_text(encoding="utf-8")
+                named = re.match(r"#\s*@package\s+(\S+)", text)
+                package = named[1] if named else ".".join(path.relative_to(folder).parts[:-1])
+                prefix = "" if package in ("", "_global_") else f"{package}."
+                content = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(text)))
+                options = [entry for entry in content.pop("defaults", ()) if isinstance(entry, dict)]
+                chosen = {
+                    key.removeprefix("override ").strip("/ "): option
+                    for entry in options
+                    for key, option in entry.items()
+                }
+                yield path, chosen | {f"{prefix}{leaf}": value for leaf, value in flatten(content).items()}
+
+
+def _sets(leaves: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> bool:
+    """Tell whether a file sets a key, or one below it, to a known value, or sweeps over it."""
+    return any(
+        known[leaf] in (value, ANY)
+        for leaf, value in leaves.items()
+        if leaf in known and f"{leaf.removeprefix(SWEPT)}.".startswith(f"{key}.")
+    )
 
 
 def unknown_key(key: str, schema: type) -> str:

@@ -32,7 +32,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mergerexp.config.config_files import check_main_file, unknown_key
+from mergerexp.config.config_files import check_folders, naming_files, unknown_key
 from mergerexp.config.keys import form_of
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.validate import validate
@@ -131,7 +131,7 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
         The exceptions of the task and of the launcher.
     """
     version.setbase(VERSION_BASE)
-    check_main_file(args, config_name)
+    check_folders(args, config_name)
     overrides = list(args.overrides)  # Hydra adds its own
     try:
         with environment({FULL_ERROR: "1"}), _mode_given(args.multirun):
@@ -180,7 +180,7 @@ def compose_with_hydra(
     ConfigError
         If overrides are wrong, with a line for each mistake.
     """
-    check_main_file(args, config_name)
+    check_folders(args, config_name)
     try:
         with _initialised(args):
             overrides = _one_value_each(args)
@@ -225,9 +225,9 @@ def _raise_all_mistakes(
         *_one_value_each(args),
         *(one for one in overrides if _is_sweep(one) and "--multirun" in str(error)),
     ]
-    with _initialised(args):
+    with naming_files(None, (), args, schema), _initialised(args):
         CellComposer(args.config_name or config_name, schema).compose(given)
-    raise ConfigError(_explain(error, overrides, schema)[0]) from error  # it was something else
+        raise ConfigError(_explain(error, overrides, schema)[0]) from error  # it was something else
 
 
 class CellComposer:

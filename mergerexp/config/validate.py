@@ -64,12 +64,13 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     checked = typed(cfg, schema)
     groups = list(_groups(checked, ""))
     mistakes = list(_bound_mistakes(checked, ""))
-    mistakes += _group_mistakes(groups, {line.partition("=")[0] for line in mistakes})
+    wrong = {line.partition("=")[0] for line in mistakes}
+    mistakes += _group_mistakes(groups, wrong)
     checks = [(check, group) for _, group in groups for kind, check in CHECKS if isinstance(group, kind)]
     try:
         try_all(lambda item: item[0](item[1]), checks)
     except ConfigError as error:
-        mistakes.append(str(error))
+        mistakes += [line for line in str(error).splitlines() if line.partition("=")[0] not in wrong]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return checked
