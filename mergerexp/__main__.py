@@ -8,10 +8,10 @@ import os
 import re
 import runpy
 import sys
-from importlib.metadata import version
 from typing import NoReturn
 
 from mergerexp.errors import visible
+from mergerexp.software import version_text
 
 VERBS = {
     "prepare": "make a data set on disk",
@@ -29,7 +29,7 @@ Train a study of rare astronomical objects, and turn it into tables, figures and
 {verbs}
 
   mergerexp VERB --help     show what can be set
-  mergerexp --version       show the version
+  mergerexp --version       show the versions that a bug report needs
   eval "$(mergerexp --shell-completion install=bash)"     complete words with TAB, also in zsh; for fish:
   mergerexp --shell-completion install=fish | source
 
@@ -45,7 +45,7 @@ def main() -> None:
     elif first in ("-h", "--help"):
         print(USAGE.format(verbs="\n".join(f"  {verb:<12}{about}" for verb, about in VERBS.items())))
     elif first == "--version":
-        print(f"mergerexp {version('mergerexp')}")
+        print(version_text())
     elif first in COMPLETION:
         _complete(rest)
     else:

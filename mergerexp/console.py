@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mergerexp.errors import visible_lines
+from mergerexp.errors import visible, visible_lines
 
 log = logging.getLogger(__name__)
 
@@ -147,4 +147,13 @@ def set_up_logging() -> None:
         logger.addHandler(ConsoleHandler())
         logger.setLevel(logging.INFO)
         logger.propagate = False
+    warnings.formatwarning = _format_warning
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*|lightning_fabric\..*")
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning of another package as one line, in which control characters are escaped."""
+    text = f"{category.__name__}: {' '.join(str(message).split())} ({filename}:{lineno})"
+    return f"{visible(text)}\n"

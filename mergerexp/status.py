@@ -11,6 +11,7 @@ from typing import NoReturn
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError, explain, visible_lines
 from mergerexp.runs.sweep_folder import choose_sweep
+from mergerexp.software import version_text
 from mergerexp.study.synchronize import sync
 from mergerexp.sweep.show import cancel, list_sweeps, show
 
@@ -60,6 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="ask the MLflow store of each run, or $MLFLOW_TRACKING_URI, what it has, and send the rest",
     )
     parser.add_argument("--cancel", action="store_true", help="cancel or stop the runs that are not over")
+    parser.add_argument(
+        "--version", action="version", version=version_text(), help="show the versions that a bug report needs"
+    )
     return parser
 
 

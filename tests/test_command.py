@@ -31,7 +31,23 @@ def test_all_verbs_are_listed():
     assert said.returncode == 0
     assert all(f"  {verb} " in said.stdout for verb in VERBS)
     assert say("--help").stdout == said.stdout
-    assert re.fullmatch(r"mergerexp \d[\w.]*\n", say("--version").stdout)
+
+
+@pytest.mark.parametrize("verb", [(), ("train",), ("status",)], ids=lambda verb: " ".join(verb) or "none")
+def test_the_versions_are_those_that_a_bug_report_needs(verb):
+    ours, others = say(*verb, "--version").stdout.splitlines()
+    assert re.fullmatch(r"mergerexp \d[\w.]*", ours)
+    found = dict(part.split(" ", 1) for part in others.split(", ")[:-1])
+    assert found.keys() == {"python", "torch", "timm", "pytorch-lightning", "hydra-core", "mlflow"}
+    assert all(number[0].isdigit() for number in found.values())
+
+
+def test_the_versions_are_shown_without_loading_the_packages():
+    script = (
+        "import sys, mergerexp.software as s; s.version_text(); "
+        "sys.exit(bool({'torch', 'timm', 'mlflow', 'hydra'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
 def test_a_verb_runs_as_its_module_does(tmp_path):

@@ -7,13 +7,15 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 from rich.table import Table
 
 import mergerexp.console
+import mergerexp.train
 from mergerexp.config.app import one_line_errors
-from mergerexp.console import ConsoleHandler, ProgressReport, amount, make_console
+from mergerexp.console import ConsoleHandler, ProgressReport, amount, make_console, set_up_logging
 from mergerexp.errors import DataError, visible
 from mergerexp.frames import safe_csv_text
 
@@ -104,3 +106,20 @@ def test_no_codes_of_colours_where_no_terminal_is():
     environment = {**os.environ, "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "xterm-color"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert (done.stderr, done.returncode) == ("red\n", 0)
+
+
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["--help"], ["--info", "config"]], ids=" ".join)
+def test_a_config_that_is_shown_cannot_command_the_terminal(flags, run_verb, capsys):
+    override = 'tracking.experiment="a\u202e\x1b[31mb"'
+    run_verb(mergerexp.train, *flags, override)
+    shown = capsys.readouterr().out
+    assert "experiment" in shown
+    assert not any(mark in shown for mark in "\u202e\x1b")
+
+
+def test_warnings_of_other_packages_are_one_line_without_commands(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    set_up_logging()
+    shown = warnings.formatwarning(UserWarning(f"no folder\n {NASTY}"), UserWarning, "x.py", 1)
+    (line,) = shown.splitlines()
+    assert line.startswith(f"UserWarning: no folder {SHOWN} (")

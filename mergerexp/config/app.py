@@ -39,9 +39,14 @@ from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.environment import environment
-from mergerexp.errors import ConfigError, UserError, explain, try_all, visible
+from mergerexp.errors import ConfigError, UserError, explain, try_all, visible, visible_lines
 
 log = logging.getLogger(__name__)
+# The sweepers that look at no results: Hydra's own, and ours.
+SWEEPERS = (
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra_plugins.mergerexp_launcher.CheckedSweeper",
+)
 LAUNCHER = re.compile(r"[+~]*hydra[./]launcher\b")
 
 Verb: TypeAlias = Callable[[Call[Schema]], Done]
@@ -76,12 +81,21 @@ class Application(Generic[Schema]):
         self._full_error = os.environ.get(FULL_ERROR)
         self._launchers: list[str] = []  # overrides of a single run that name a launcher
 
-    def __call__(self, cfg: DictConfig) -> None:
-        """Keep a composed config; `run_kept` does the work, once Hydra is done."""
+    def __call__(self, cfg: DictConfig) -> Any:
+        """Keep a composed config; `run_kept` does the work, once Hydra is done.
+
+        For a sweeper that looks at results, such as Optuna's, the work is done now, and its value returned.
+        """
         hydra = HydraConfig.get()
+        overrides = _as_given(hydra.overrides.task)
+        if hydra.mode == RunMode.MULTIRUN and hydra.sweeper._target_ not in SWEEPERS:
+            self.has_begun = True
+            values = self._run([overrides], lambda _: cfg, None)
+            return values[0] if values else None
         if hydra.mode == RunMode.RUN:
             self._launchers = [one for one in _as_given(hydra.overrides.hydra) if LAUNCHER.match(one)]
-        self._kept.append((_as_given(hydra.overrides.task), cfg))
+        self._kept.append((overrides, cfg))
+        return None
 
     def run_kept(self) -> None:
         """Call the verb with the configs that were composed for this process.
@@ -194,7 +208,7 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema], starts_jobs: bo
         if args.help:
             from mergerexp.config.help import help_text
 
-            print(help_text(args, name, schema))
+            print(visible_lines(help_text(args, name, schema)))
             sys.exit(0)
         app = Application(verb, schema, args, starts_jobs)
         run_hydra(args, app, name, schema)

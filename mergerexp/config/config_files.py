@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -112,7 +113,7 @@ def naming_files(
     except ConfigError as mistake:
         composed = flatten(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))) if cfg else {}
         given, swept = _keys(args.overrides), _keys(overrides)
-        files = list(_own_files(config_folders(args), schema))
+        files = _own_files(tuple(config_folders(args)), schema)
         lines = []
         for line in str(mistake).splitlines():
             key, _, reason = line.partition(": ")
@@ -129,12 +130,14 @@ def _keys(overrides: Sequence[str]) -> set[str]:
     return {override.lstrip("+~").partition("=")[0] for override in overrides}
 
 
-def _own_files(folders: Sequence[Path], schema: type) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the user's files in folders of configs, each with the keys that it sets and their values.
+@functools.cache  # every cell of a sweep may be wrong
+def _own_files(folders: tuple[Path, ...], schema: type) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the user's files in folders of configs, each with the keys that it sets and their values.
 
     The folder may be that of a project, so that only the subfolders of groups are searched.
     """
     groups = {"experiment", "hydra", *(field.name for field in dataclasses.fields(schema))}
+    found = []
     for folder in (each for each in dict.fromkeys(folders) if each != conf_dir()):
         inside = [path for group in sorted(groups) for path in sorted((folder / group).rglob("*.yaml"))]
         for path in [*sorted(folder.glob("*.yaml")), *inside]:
@@ -150,7 +153,9 @@ def _own_files(folders: Sequence[Path], schema: type) -> Iterator[tuple[Path, di
                     for entry in options
                     for key, option in entry.items()
                 }
-                yield path, chosen | {f"{prefix}{leaf}": value for leaf, value in flatten(content).items()}
+                leaves = {f"{prefix}{leaf}": value for leaf, value in flatten(content).items()}
+                found.append((path, chosen | leaves))
+    return found
 
 
 def _sets(leaves: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mergerexp.config.hydra_adapter import compose_with_hydra
 from mergerexp.config.launcher import SCHEMAS
-from mergerexp.config.schema import CHOICES
+from mergerexp.config.schema import CHOICES, StudyConfig
 from mergerexp.config.validate import chosen_schema, field_names
 from mergerexp.settings import Setting, declared
 
@@ -26,6 +26,7 @@ FLAGS = {
     "--cfg job": "show the config instead of running",
     "--config-dir DIR": "look for groups and options in a folder of yours too, e.g. DIR/experiment/mine.yaml",
     "--config-path DIR, --config-name NAME": "another main folder of configs, or another main file",
+    "--version": "show the versions that a bug report needs",
     "--help": "show this, with the keys of the options that are chosen on the line",
 }
 
@@ -56,7 +57,8 @@ def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
     lines += [line for flag, meaning in FLAGS.items() for line in _entry(flag, meaning, width)]
     lines += ["", "Groups, and what may be chosen of each (GROUP=OPTION):"]
     for group, option in sorted(choices.items()):
-        lines += _entry(f"{group}={_text(option)}", ", ".join(options[group]), width)
+        possible = [each for each in options[group] if not _is_refused(schema, group, each)]
+        lines += _entry(f"{group}={_text(option)}", ", ".join(possible), width)
     lines += ["", "Settings and their defaults (KEY=VALUE):"]
     lines += list(_keys(cfg, schema, "", width))
     launcher = SCHEMAS.get(str(cfg.hydra.launcher.get("_target_")).rpartition(".")[2])
@@ -64,6 +66,11 @@ def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
         lines += ["", f"hydra.launcher: {_title(launcher)}"]
         lines += list(_keys(cfg, launcher, "hydra.launcher.", width))
     return "\n".join(lines)
+
+
+def _is_refused(schema: type, group: str, option: str) -> bool:
+    """Tell whether a verb refuses an option that others take: a study can't be read without a store."""
+    return (group, option) == ("tracking", "none") and issubclass(schema, StudyConfig)
 
 
 def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[str]:

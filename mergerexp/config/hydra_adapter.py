@@ -9,11 +9,12 @@ plugins.)
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -37,7 +38,8 @@ from mergerexp.config.keys import form_of
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.validate import validate
 from mergerexp.environment import environment
-from mergerexp.errors import ConfigError, describe
+from mergerexp.errors import ConfigError, describe, visible_lines
+from mergerexp.software import version_text
 
 VERSION_BASE = "1.3"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: errors are raised, not printed
@@ -76,10 +78,11 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
             )
         raise ConfigError(f"{message} (--help lists flags and settings)")
 
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # which keeps the lines of --version
     parser.error = refuse  # type: ignore[method-assign, assignment]
     for action in parser._actions:
         if "--version" in action.option_strings:  # whose text is Hydra's alone
-            action.version = f"mergerexp {package_version('mergerexp')}, Hydra {hydra.__version__}"  # type: ignore[attr-defined]
+            action.version = version_text()  # type: ignore[attr-defined]
     args = parser.parse_intermixed_args(list(arguments))
     if args.experimental_rerun is not None:
         raise ConfigError(
@@ -134,12 +137,23 @@ def run_hydra(args: argparse.Namespace, task: Task, config_name: str, schema: ty
     check_folders(args, config_name)
     overrides = list(args.overrides)  # Hydra adds its own
     try:
-        with environment({FULL_ERROR: "1"}), _mode_given(args.multirun):
+        with environment({FULL_ERROR: "1"}), _mode_given(args.multirun), _shown_escaped(args):
             _run_hydra(args, get_args_parser(), task, str(conf_dir()), config_name)
     except Exception as error:  # Hydra does not expect everything that a command line can say
         if task.has_begun or isinstance(error, ConfigError):
             raise
         _raise_all_mistakes(error, args, overrides, config_name, schema)
+
+
+@contextmanager
+def _shown_escaped(args: argparse.Namespace) -> Iterator[None]:
+    """Escape control characters in what Hydra prints of a config, if the command line asks for that."""
+    if args.cfg is None and args.info is None:
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        yield
+    print(visible_lines(shown.getvalue()), end="")
 
 
 @contextmanager

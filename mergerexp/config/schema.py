@@ -218,10 +218,11 @@ class TrainerConfig:
 
 @dataclass(kw_only=True)
 class TrackingConfig:
-    """Where the record of a run goes."""
+    """The MLflow store that has the records of the runs."""
 
     uri: str | None = setting(
-        "address of the MLflow store, without a password; null: run folders only", identity=False
+        "address of the MLflow store, without a password; null, for train alone: run folders only",
+        identity=False,
     )
     experiment: str = setting("name of the MLflow experiment", identity=False)
     artifacts: str | None = setting(

@@ -318,7 +318,9 @@ def _check_tracking(tracking: TrackingConfig) -> None:
 
 def _check_study(cfg: StudyConfig) -> None:
     if cfg.tracking.uri is None:
-        raise ConfigError("tracking=none: a study is read from MLflow: use sqlite or server")
+        raise ConfigError(
+            "tracking=none: a study is read from MLflow, so choose tracking=sqlite or tracking=server"
+        )
 
 
 def _check_ratings(cfg: RobustnessConfig) -> None:

@@ -128,13 +128,6 @@ def test_each_key_is_refused_once(run_verb, capsys):
     assert capsys.readouterr().err == "error: init.weights=nope: choose one of pretrained, random\n"
 
 
-def test_the_version_is_ours_with_hydras(run_verb, capsys):
-    assert run_verb(mergerexp.train, "--version") == 0
-    ours, hydras = capsys.readouterr().out.strip().split(", ")
-    assert ours.startswith("mergerexp ")
-    assert hydras.startswith("Hydra 1.")
-
-
 def cell(*overrides: str) -> Cell[TrainConfig]:
     return Cell(overrides, compose_cell("train", overrides, TrainConfig))
 

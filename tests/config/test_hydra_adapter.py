@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
+import mergerexp.train
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
 from mergerexp.config.hydra_adapter import VERSION_BASE, CellComposer, read_command_line
@@ -172,23 +174,29 @@ class Greedy(Sweeper):
         Greedy.best = best
 
 
-def test_a_sweeper_that_optimises_gets_the_values(calls, monkeypatch):
+@pytest.fixture
+def greedy(monkeypatch) -> None:
+    """Let Hydra find the sweeper above."""
     module = types.ModuleType("hydra_plugins.greedy")  # the only place that Hydra allows
     module.Greedy = Greedy
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(sys.modules["hydra_plugins"], "greedy", module, raising=False)
+    monkeypatch.setattr(importlib.import_module("hydra_plugins"), "greedy", module, raising=False)
     monkeypatch.setattr(Greedy, "__module__", module.__name__)
     Plugins.instance().register(Greedy)
     options = {"_target_": "hydra_plugins.greedy.Greedy"}
     ConfigStore.instance().store("greedy", options, "hydra/sweeper")
+
+
+@pytest.mark.parametrize(("launcher", "cells"), [("local", [2, 2]), ("basic", [1, 1, 1, 1])])
+def test_a_sweeper_that_optimises_gets_the_values(launcher, cells, calls, greedy):
     found = calls(
         "-m",
         "hydra/sweeper=greedy",
-        "hydra/launcher=local",
+        f"hydra/launcher={launcher}",
         values=lambda call: [-cfg.fold + cfg.seed for cfg in call.configs],
     )
     assert Greedy.best == ["fold=1", "seed=0"]
-    assert [len(call.cells) for call in found] == [2, 2]
+    assert [len(call.cells) for call in found] == cells
 
 
 OTHER = """

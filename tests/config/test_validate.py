@@ -202,7 +202,7 @@ WRONG_ROBUSTNESS = [
     ("where=imagenet", "where", ""),
     ("device=tpu", "device=tpu", "auto, cpu, cuda, mps"),
     ("batch=0", "batch=0", "at least 1"),
-    ("tracking=none", "tracking=none", "use sqlite or server"),
+    ("tracking=none", "tracking=none", "choose tracking=sqlite or tracking=server"),
     ("name=study", "name", "unknown key"),
 ]
 
