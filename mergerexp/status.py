@@ -62,7 +62,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cancel", action="store_true", help="cancel or stop the runs that are not over")
     parser.add_argument(
-        "--version", action="version", version=version_text(), help="show the versions that a bug report needs"
+        "--version",
+        action="version",
+        version=version_text(),
+        help="show the versions that a bug report needs",
     )
     return parser
 

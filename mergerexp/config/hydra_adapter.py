@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import hydra
 from hydra import compose, initialize_config_dir, initialize_config_module, version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra

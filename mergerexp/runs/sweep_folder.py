@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import platform
@@ -140,23 +139,35 @@ class SweepFolder(LockedFolder):
         run = run.absolute()
         return str(run.relative_to(self._root) if run.is_relative_to(self._root) else run)
 
-    def stop_launcher(self) -> bool:
+    def stop_launcher(self) -> str:
         """Send SIGTERM to the process of this machine that looks after the sweep, if there is one.
 
         The runs that it started on this machine stop with it. Those in Slurm go on.
 
         Returns
         -------
-        bool
-            Whether the signal was sent.
+        str
+            What became of the process, also if it can't be stopped from here; empty if there is none.
         """
         launcher = self.read()["launcher"]
-        if launcher["host"] != platform.node() or not self.is_held():
-            return False
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(launcher["pid"], signal.SIGTERM)
-            return True
-        return False
+        host, pid = launcher["host"], launcher["pid"]
+        if host != platform.node():
+            jobs = self.members().folders
+            if not self.is_held() and all(job.is_over() or job.submission.exists() for job in jobs):
+                return ""
+            return (
+                f"process {pid} on {host} may still look after the sweep, and can't be stopped from here: "
+                f"give the same command on {host}; if that is an old name of this machine, kill {pid} stops it"
+            )
+        if not self.is_held():
+            return ""
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            return f"process {pid}, which looks after the sweep, belongs to another user, who has to stop it"
+        return "the process that looks after the sweep is told to stop"
 
 
 def find_sweeps(sweeps: Path) -> list[SweepFolder]:

@@ -99,7 +99,7 @@ class TrainSweep:
         active = [run for run in self.runs if run.folder in under_way]
         new = [run for run in self.runs if run.folder not in under_way and self._is_to_start(run)]
         done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
-        number = amount(len(self.runs), "run")
+        number = amount(len(self.runs), "run") if len(self.runs) > 1 else f"1 run ({self.folders[0].name})"
         log.info("%s: %s, %d done before, %d to start", self.title, number, done, len(new))
         begun = [run.folder for run in new if run.folder.status()]
         files = [file for run in begun for file in (run.config, run.inputs, run.again, run.submission)]

@@ -112,22 +112,22 @@ class Local:
 
     def interrupt(self) -> str:
         """Stop the jobs between two training steps, after a checkpoint; return a message for the user."""
-        with contextlib.suppress(OSError):  # even if the disk is full, the processes have to stop
-            for job in self._waiting:
-                job.folder.set_state_of_idle(STOPPED)
-        self._waiting.clear()
-        for process in self._running:
-            process.terminate()
         deadline = time.monotonic() + PATIENCE_S + 5
         with contextlib.suppress(KeyboardInterrupt):  # after a second Ctrl-C, they are killed at once
             for process in self._running:
+                process.terminate()
+            for process in self._running:
                 process.join(max(0.0, deadline - time.monotonic()))
-        for process, (job, _) in self._running.items():
-            if process.is_alive():
-                process.kill()
-                process.join()
-                with contextlib.suppress(OSError):
-                    job.folder.set_state_of_idle(STOPPED)
+        with _undisturbed():
+            for process in self._running:
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+            for job in [*(job for job, _ in self._running.values()), *self._waiting]:
+                with contextlib.suppress(OSError):  # the disk may be full
+                    if not job.folder.is_over():  # also one that had not begun to write its state
+                        job.folder.set_state_of_idle(STOPPED)
+        self._waiting.clear()
         return "Stopped: the same command goes on where this one stopped."
 
 
@@ -144,6 +144,16 @@ def _run_child(target: str, folder: str, variables: dict[str, str]) -> None:
     os.environ.update(variables)
     on_end_of_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     sys.exit(run_here(target, folder))
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM from interrupting what is done in this block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -56,9 +56,11 @@ def cancel(sweep: SweepFolder, quiet: bool) -> None:
     quiet
         Whether standard output is left to something else.
     """
-    stopped = ", the process that looks after the sweep is told to stop" if sweep.stop_launcher() else ""
-    cancelled = amount(slurm_queue.cancel(sweep.members().folders), "Slurm job")
-    make_console(stderr=quiet).print(f"{cancelled} cancelled{stopped}")
+    launcher = sweep.stop_launcher()  # first, since it would submit cancelled jobs again
+    number = slurm_queue.cancel(sweep.members().folders)
+    cancelled = f"{amount(number, 'Slurm job')} cancelled" if number else ""
+    said = "; ".join(filter(None, [cancelled, launcher])) or "nothing is under way that could be stopped"
+    make_console(stderr=quiet).print(f"sweep {sweep.name}: {said}", soft_wrap=True)
 
 
 def show(sweep: SweepFolder, watching: bool, as_json: bool) -> int:

@@ -133,7 +133,7 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
         elif state.state in (QUEUED, "new"):
             if looked_after:
                 continue  # it waits to be started
-            final, error = STOPPED, "not started"
+            final, error = STOPPED, "was waiting for its turn when the sweep was stopped"
         else:
             final, error = LOST, "its process is gone"
         states[folder] = replace(state, state=final, error=error)

@@ -17,7 +17,6 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
-import mergerexp.train
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
 from mergerexp.config.hydra_adapter import VERSION_BASE, CellComposer, read_command_line

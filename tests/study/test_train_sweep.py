@@ -6,10 +6,13 @@ import errno
 import fcntl
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +23,7 @@ from mergerexp import status
 from mergerexp.config.call import differences
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
-from mergerexp.runs.job_folder import FAILED, QUEUED, RUNNING
+from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.sweep_folder import SweepFolder, find_sweeps
 from mergerexp.sweep.local import Local
@@ -63,10 +66,11 @@ def test_local_processes_give_what_one_process_gives(train, tmp_path, runs, caps
 
 
 @pytest.mark.parametrize("how", [("-m", *LOCAL), ()], ids=["sweep", "one run"])
-def test_results_that_somebody_removed_are_made_again(how, train, runs):
+def test_results_that_somebody_removed_are_made_again(how, train, runs, capsys):
     run = (*how, "fold=0", "trainer.max_epochs=1")
     assert train(*run) == 0
     (folder,) = runs.iterdir()
+    assert re.search(rf"1 run \({folder.name}\), 0 done|{folder.name}: starting", capsys.readouterr().err)
     before = pd.read_parquet(folder / "predictions.parquet")
     for name in ("predictions.parquet", "model.safetensors"):
         (folder / name).unlink()
@@ -118,6 +122,19 @@ def test_a_file_system_without_locks_is_refused(refused, monkeypatch, capsys, tm
     refused("fold=0")
     assert "this file system has no locks" in capsys.readouterr().err
     assert not list(tmp_path.glob(".lock*"))
+
+
+def test_a_sweep_of_a_file_has_a_row_for_each_run_and_no_other(train, tmp_path, capsys, monkeypatch):
+    mine = tmp_path / "own" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      fold: 0,1\n")
+    own = ("--config-dir", str(tmp_path / "own"), "experiment=mine")
+    assert train("-m", *own, "trainer.max_epochs=1", "tracking=none", *LOCAL) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path), "--json"])
+    assert status.main() == 0
+    rows = json.loads(capsys.readouterr().out)["runs"]
+    assert [(row["label"], row["state"]) for row in rows] == [("fold=0", "done"), ("fold=1", "done")]
 
 
 def test_rerun(train, tmp_path, runs, capsys):
@@ -310,7 +327,8 @@ def test_status(sweep, tmp_path, capsys, monkeypatch):
     assert code == 1
     assert [states[0]["state"], states[1]["state"], states[2]["state"]] == ["failed", "stopped", "lost"]
     assert states[2]["error"] == "its process is gone"
-    assert [states[1]["error"], states[399]["error"]] == ["not started"] * 2  # nobody is there to do so
+    waited = "was waiting for its turn when the sweep was stopped"
+    assert [states[1]["error"], states[399]["error"]] == [waited] * 2  # nobody is there to start them
     code, shown, _ = ask(sweep.name[:3])
     assert "fold=2 " in shown
     assert "397 lost" in shown
@@ -327,3 +345,35 @@ def test_status(sweep, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path / "elsewhere")])
     assert status.main() == 2
     assert "MERGEREXP_ROOT" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cancel(sweep, tmp_path, capsys, monkeypatch) -> Callable[[str], str]:
+    """Cancel a sweep whose launcher runs on a host with a process id; return what is said."""
+
+    def say(host: str, pid: int = os.getpid()) -> str:
+        write_json(sweep.file, {**sweep.read(), "launcher": {"host": host, "pid": pid}})
+        monkeypatch.setattr(sys, "argv", ["status", "--root", str(tmp_path), "--cancel", "--json"])
+        status.main()
+        return capsys.readouterr().err.strip()
+
+    return say
+
+
+def test_cancel_names_a_launcher_that_it_cannot_reach(sweep, cancel, monkeypatch):
+    assert cancel("former-name", 4711) == (
+        f"sweep {sweep.name}: process 4711 on former-name may still look after the sweep, and can't be stopped "
+        "from here: give the same command on former-name; if that is an old name of this machine, kill 4711 "
+        "stops it"
+    )
+    assert cancel(platform.node()) == f"sweep {sweep.name}: nothing is under way that could be stopped"
+
+    def refuse(pid: int, signum: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    with sweep.lock():
+        assert "belongs to another user" in cancel(platform.node())
+    for folder in sweep.members().folders:
+        folder.set_state(DONE)
+    assert cancel("former-name").endswith("nothing is under way that could be stopped")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -17,6 +18,7 @@ from mergerexp.sweep.job import Job
 from mergerexp.sweep.local import Local
 from mergerexp.sweep.runner import Interrupted, submit_jobs, wait_for_jobs
 from mergerexp.sweep.snapshot import snapshot
+from mergerexp.sweep.states import collect
 from tests.conftest import REPOSITORY
 from tests.sweep.tasks import TARGET, make
 
@@ -191,6 +193,29 @@ def test_interrupted_and_taken_up(tmp_path, monkeypatch):
         first, second = starts(folder)
         assert first == 0
         assert second > 3  # the checkpoint that was asked for
+
+
+def test_a_second_ctrl_c_leaves_no_run_without_its_state(tmp_path, monkeypatch):
+    """It comes while the processes start, before any of them has written a state of its own."""
+    folders = [make(tmp_path, f"job{i}", steps=30) for i in range(4)]
+
+    def interrupt_at_once(local: Local) -> None:
+        real_poll(local)
+        raise KeyboardInterrupt
+
+    def interrupt_again(self, timeout=None) -> None:
+        patch.undo()
+        raise KeyboardInterrupt
+
+    real_poll = Local.poll
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "poll", interrupt_at_once)
+        patch.setattr(BaseProcess, "terminate", interrupt_again)
+        with pytest.raises(Interrupted, match="goes on where this one stopped"):
+            run(folders)
+    assert [folder.status()["state"] for folder in folders] == [STOPPED] * 4
+    states = collect(folders, [folder.name for folder in folders], looked_after=False)
+    assert [(state.state, state.error) for state in states] == [(STOPPED, None)] * 4
 
 
 def test_children_stop_when_their_parent_is_killed(tmp_path):
