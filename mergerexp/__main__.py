@@ -59,18 +59,17 @@ def _complete(what: list[str]) -> None:
 
     Hydra knows what can follow a verb; its script for the shell asks us with the line in ``COMP_LINE``.
     """
-    program, *words = os.environ.get("COMP_LINE", "mergerexp").split(maxsplit=2)
     line = os.environ.get("COMP_LINE", "")
+    program, verb, rest = [*line.split(maxsplit=2), "", "", ""][:3]
     if not what or not re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", what[0]):
         _refuse("--shell-completion: add install=bash, install=zsh or install=fish")
     if not what[0].startswith("query="):
         verb = "train"  # any that goes through Hydra
-    elif not words or (len(words) == 1 and not line.endswith(" ")):
+    elif not rest and not (verb and line.endswith(" ")):
         print("\n".join(VERBS))
         return
     else:
-        verb = words[0]
-        os.environ["COMP_LINE"] = f"{program} {line.partition(verb)[2].lstrip()}"
+        os.environ["COMP_LINE"] = f"{program} {rest}"
     if verb == "status":
         from mergerexp.status import make_parser
 

@@ -80,7 +80,8 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
     if study.gaps and not cfg.allow_partial:
         hint = (
-            "the study is not whole: allow_partial=true goes on with what there is (the newest of duplicates)"
+            "the study is not complete: allow_partial=true makes a report of what there is, with the newest "
+            "run where there are several"
         )
         lacks = any(gap.kind in ("missing", "unfinished", "damaged") for gap in study.gaps)
         raise UserError("\n".join(map(str, study.gaps)), *([SYNC] if lacks else []), hint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import RobustnessConfig
-from mergerexp.console import console
+from mergerexp.console import amount, console
 from mergerexp.errors import require_torch
 from mergerexp.tracking.store_file import check_store
 
@@ -36,9 +36,9 @@ def robustness(call: Call[RobustnessConfig]) -> Done:
         measurement = RobustnessMeasurement(cfg)
         measurement.measure()
         failed += len(measurement.problems)
-        numbers = [f"{measurement.rated} networks rated", f"{measurement.before} before"]
+        numbers = [f"{amount(measurement.rated, 'network')} rated now", f"{measurement.before} before"]
         numbers += [f"{len(measurement.problems)} failed"] if measurement.problems else []
-        console.print(f"{cfg.tracking.experiment}: {', '.join(numbers)}")
+        console.print(f"{cfg.tracking.experiment}: {', '.join(numbers)}", soft_wrap=True)
     return Done(exit_code=int(failed > 0))
 
 

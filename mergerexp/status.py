@@ -21,7 +21,7 @@ examples:
   python -m mergerexp.status                 the most recent sweep
   python -m mergerexp.status --list          all sweeps, with their ids
   python -m mergerexp.status 3f2a --watch    the sweep whose id begins with 3f2a, until it is over
-  python -m mergerexp.status --cancel        end what is under way; the line that began it goes on with it
+  python -m mergerexp.status --cancel        stop what is under way; the command that began it goes on
   MLFLOW_TRACKING_URI=http://host:5000 python -m mergerexp.status --sync"""
 TOGETHER = ({"list", "json"}, {"cancel", "watch"}, {"cancel", "json"})  # the flags that can be combined
 
@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("MERGEREXP_ROOT", ".")),
         help="the folder with the runs and sweeps; default: $MERGEREXP_ROOT, or the working directory",
     )
-    parser.add_argument("--list", action="store_true", help="list all sweeps")
+    parser.add_argument("--list", action="store_true", help="list all sweeps, the most recent first")
     parser.add_argument("--watch", action="store_true", help="update the table until all runs are over")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs, on standard output")
     parser.add_argument(

@@ -151,7 +151,7 @@ def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
     assert len(lines) == 4
     sync, go_on = said.splitlines()[-2:]  # what to do is no error
     assert sync.startswith("python -m mergerexp.status --sync")
-    assert go_on.startswith("the study is not whole: allow_partial=true")
+    assert go_on.startswith("the study is not complete: allow_partial=true")
     assert not (tmp_path / "studies").exists()
     assert aggregate("allow_partial=true") == 0
     page = (tmp_path / "studies" / "mergerexp" / "report.html").read_text()
@@ -214,7 +214,7 @@ def test_the_store_that_the_environment_names_is_read(aggregate, study_root, tmp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{study_root / 'mlflow.db'}")
     assert aggregate("sweep=zzz") == 2
-    assert "sweep=zzz: no such sweep in MLflow; there are 5weep000" in capsys.readouterr().err
+    assert "sweep=zzz: no such sweep in MLflow, which has 5weep000" in capsys.readouterr().err
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
     assert aggregate() == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -261,7 +261,7 @@ def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp
         ("tracking.uri=http://me:secret@host", "tracking.uri=http://host: no password, token or key in it"),
         ("tracking.experiment=lenses", "no experiment lenses"),
         ("where={data.nam: x}", "where.data.nam: no run has such a setting"),
-        ("sweep=zzz", "sweep=zzz: no such sweep in MLflow; there are 5weep000"),
+        ("sweep=zzz", "sweep=zzz: no such sweep in MLflow, which has 5weep000"),
         ("name=../x", "name=../x: use letters"),
     ],
 )
@@ -362,7 +362,7 @@ def test_training_curves_that_can_not_be_read_is_a_gap(aggregate, tmp_path, caps
     copy_study(tmp_path, ("imagenet",), (1.0,))
     next(tmp_path.glob("mlartifacts/**/history.json")).write_text("[]")
     assert aggregate() == 2
-    assert "damaged: training curves of imagenet" in capsys.readouterr().err
+    assert "damaged: the training curves of imagenet" in capsys.readouterr().err
 
 
 def test_several_seeds(aggregate, tmp_path):

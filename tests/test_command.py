@@ -82,7 +82,8 @@ def words(line: str) -> set[str]:
 
 def test_verbs_overrides_and_flags_are_completed():
     assert words("mergerexp ") == VERBS.keys() == words("mergerexp tr")
-    assert "init=" in words("mergerexp train ini")
+    assert words("") == VERBS.keys()
+    assert "init=" in words("mergerexp train ini") & words("/opt/train/bin/mergerexp train ini")
     assert {"init=imagenet", "init=random"} <= words("mergerexp train -m fold=0,1 init=")
     assert {"--watch", "--sync"} <= words("mergerexp status --w")
 

@@ -18,7 +18,7 @@ from mergerexp.analysis.paired_objects import bootstrap_outcome, mcnemar, resamp
 from mergerexp.analysis.significance import ROPE, corrected_t, correlated_bayes_t, paired_t, stouffer, welch
 
 SUBSET_AND_FOLD = ["subset", "fold"]
-T_TESTS = ("welch", "paired_t", "corrected_t")
+T_TESTS = {"welch": "Welch's test", "paired_t": "paired t-test", "corrected_t": "corrected t-test"}
 PER_SIZE = ["subset", "n_train", "folds", "objects", "test", "difference", "statistic", "df", "p_value"]
 PER_SIZE += ["low", "high", "p_better", "p_equal", "p_worse", "only_better_wrong", "only_worse_wrong"]
 COMBINED = ["test", "combination", "sizes", "statistic", "df", "p_value", "difference", "low", "high"]
@@ -109,8 +109,8 @@ def compare_arms(
     Raises
     ------
     ValueError
-        If an arm is absent, the arms share no objects of both classes, an object is in the test sets of two
-        folds, or `fold_errors` raises it.
+        If an arm is absent, the arms share no objects of one of the classes, an object is in two different
+        test folds, or `fold_errors` raises it.
 
     Examples
     --------
@@ -144,18 +144,21 @@ def compare_arms(
         table += [{**size, **test} for test in _tests_over_folds(of_size, ratios[subset], rope)]
         table += [{**size, **test} for test in _tests_over_objects(part, of_draws)]
         if len(of_size) == 1:
-            why = "the two arms have only one fold in common, so there is no test over folds"
-            left_out.append(f"subset {subset:g}: {why}")
+            left_out.append(
+                f"subset={subset:g}: {better} and {worse} share only one fold, and tests need two"
+            )
     per_size = pd.DataFrame(table).reindex(columns=PER_SIZE)
     without = per_size[per_size["test"].isin(T_TESTS) & per_size["p_value"].isna()]
     left_out += [
-        f"subset {subset:g}: the difference is the same in all folds, so {test} can say nothing"
+        f"subset={subset:g}: the difference is the same in all folds, so this size has no {T_TESTS[test]}, "
+        "and the combined one leaves it out"
         for subset, test in zip(without["subset"], without["test"], strict=True)
     ]
 
     sizes_of_fold = folds.groupby("fold").size()
     left_out += [
-        f"fold {fold}: the arms do not share it at every size, so the corrected t of the mean leaves it out"
+        f"fold={fold}: one of the two arms lacks this fold at some size, so the corrected t-test of the mean "
+        "over the sizes leaves it out"
         for fold in sizes_of_fold.index[sizes_of_fold < len(subsets)]
     ]
     correlation = pd.DataFrame(_correlation(drawn), index=subsets, columns=subsets)
@@ -200,24 +203,26 @@ def _pair(
     parts = []
     for subset, of_size in either.groupby("subset"):
         if (only := _only_one(of_size, better, worse)) is not None:
-            left_out.append(f"subset {subset:g}: only {only} was trained at this size")
+            left_out.append(f"subset={subset:g}: only {only} has results here")
             continue
         for fold, cell in of_size.groupby("fold"):
-            both, where = cell.dropna(), f"subset {subset:g}, fold {fold}"
+            both, where = cell.dropna(), f"subset={subset:g} fold={fold}"
             if (only := _only_one(cell, better, worse)) is not None:
-                left_out.append(f"{where}: only {only} has this fold")
+                left_out.append(f"{where}: only {only} has results here")
             elif both["label"].nunique() < 2:
-                left_out.append(f"{where}: the objects that both arms rated are of one class")
+                left_out.append(f"{where}: there is a class of which {better} and {worse} share no object")
             else:
                 parts.append(both)
                 if n := len(cell) - len(both):
-                    left_out.append(f"{where}: {n} objects that only one arm rated are left out")
+                    left_out.append(
+                        f"{where}: paired tests leave out what one arm has not rated ({n} objects)"
+                    )
     if not parts:
         raise ValueError(f"{better} and {worse} can't be compared: " + "; ".join(left_out))
     pairs = pd.concat(parts, ignore_index=True)
     folds_of = pairs[["objid", "fold"]].drop_duplicates()["objid"]
     if (twice := folds_of.duplicated()).any():
-        raise ValueError(f"object {folds_of[twice].iloc[0]} is in the test sets of two folds")
+        raise ValueError(f"object {folds_of[twice].iloc[0]} is in two different test folds")
 
     def weight(label: pd.Series) -> Floats:
         return class_weights(label.to_numpy() == 1, prevalence)

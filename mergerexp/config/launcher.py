@@ -24,7 +24,9 @@ class LocalOptions:
     """Options of hydra/launcher=local: this machine, each run in a process of its own."""
 
     n_jobs: int | None = setting(
-        "runs at once; null: one a GPU, or without any GPU one a core, as far as memory allows", 1, 1024
+        "runs at once; null: one for each GPU, or without GPUs one for each core, as far as memory allows",
+        1,
+        1024,
     )
     rerun: str = setting(RERUN, choices=("failed", "none", "all"))
 

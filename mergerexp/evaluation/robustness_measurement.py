@@ -147,7 +147,7 @@ class RobustnessMeasurement:
         is_network = chosen["arm"].isin(self.study.networks)
         for run in records(chosen[~is_network]):
             kind = self.study.settings[run["run_id"]]["model.kind"]
-            log.info("%s is skipped: a %s model is no network", run_title(run), kind)
+            log.info("%s is skipped, since a %s model is no network", run_title(run), kind)
         return chosen[is_network]
 
     def _measured(self, runs: pd.DataFrame) -> set[str]:

@@ -157,7 +157,7 @@ class SweepFolder(LockedFolder):
                 return ""
             return (
                 f"process {pid} on {host} may still look after the sweep, and can't be stopped from here: "
-                f"give the same command on {host}; if that is an old name of this machine, kill {pid} stops it"
+                f"give the same command on {host}; if {host} is an old name of this machine, kill {pid}"
             )
         if not self.is_held():
             return ""

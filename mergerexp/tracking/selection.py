@@ -51,7 +51,7 @@ def runs_of_sweep(runs: Sequence[Run], beginning: str) -> list[Run]:
     ids = {tag.removeprefix(SWEEP) for run in runs for tag in run.data.tags if tag.startswith(SWEEP)}
     chosen = sorted(name for name in ids if name.startswith(beginning))
     if len(chosen) != 1:
-        what = "which of" if chosen else "no such sweep in MLflow; there are"
+        what = "several sweeps begin so:" if chosen else "no such sweep in MLflow, which has"
         raise UserError(f"sweep={beginning}: {what} {', '.join(chosen or sorted(ids)) or 'none'}")
     return [run for run in runs if f"{SWEEP}{chosen[0]}" in run.data.tags]
 
@@ -74,7 +74,7 @@ def runs_with_setting(runs: Sequence[Run], key: str, value: Any) -> list[Run]:
     for one in wanted:
         if not any(_is_same(present, one) for _, present in known):
             there = ", ".join(sorted({present for _, present in known}))
-            raise UserError(f"where.{key}={one}: no such run; there are {there}")
+            raise UserError(f"where.{key}={one}: no run has this value; there are {there}")
     return [run for run, present in known if any(_is_same(present, one) for one in wanted)]
 
 
@@ -101,10 +101,10 @@ def select(found: Sequence[Run]) -> tuple[pd.DataFrame, list[Gap]]:
         If no run is left.
     """
     ours = [run for run in found if _is_ours(run)]
-    gaps = [Gap("foreign", f"{_title(run)} is no run of mergerexp") for run in found if not _is_ours(run)]
+    gaps = [Gap("foreign", f"{_title(run)} was not made by mergerexp") for run in found if not _is_ours(run)]
     kinds = Counter(_shared_items(run) for run in ours)
     if not kinds:
-        raise UserError("none of the chosen runs is one of mergerexp's")
+        raise UserError("none of the chosen runs was made by mergerexp")
     usual = max(kinds, key=lambda key: kinds[key])
     # Methods without training share fewer settings, which must be among those that the networks share.
     biggest = max(kinds, key=lambda key: (len(key), kinds[key]))
@@ -116,7 +116,9 @@ def select(found: Sequence[Run]) -> tuple[pd.DataFrame, list[Gap]]:
         if differing:
             has = ", ".join(f"{key}={shared[key]}" for key in differing)
             instead = ", ".join(f"{key}={reference.get(key)}" for key in differing)
-            gaps.append(Gap("foreign", f"{_title(run)} has {has}; the study has {instead}"))
+            gaps.append(
+                Gap("foreign", f"{_title(run)} has {has}, unlike the other runs, which have {instead}")
+            )
         else:
             comparable.append(run)
     return _newest_of_each_cell(_rows(comparable), gaps)
@@ -173,7 +175,7 @@ def _newest_of_each_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFr
         finished = group[group["status"] == "FINISHED"].sort_values("ended")
         if len(finished) > 1:
             *others, newest = (run_id[:8] for run_id in finished["run_id"])
-            which = f"run {newest} is the newest, before it {', '.join(others)}"
+            which = f"the newest is run {newest}, and the others are {', '.join(others)}"
             gaps.append(Gap("duplicate", f"{name} was finished {len(finished)} times: {which}"))
         if len(finished):
             kept.append(finished.iloc[-1])

@@ -72,11 +72,11 @@ def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | N
     usual = max(levels, key=levels.count, default=())
     parts = []
     for run in records(runs[~has]):
-        what = f"robustness of {run_title(run)} was not measured: python -m mergerexp.robustness"
+        what = f"the robustness of {run_title(run)}; python -m mergerexp.robustness measures it"
         gaps.append(Gap("missing", what))
     for (run, found), level in zip(found_in, levels, strict=True):
         if level != usual:
-            what = f"robustness of {run_title(run)} was measured at other strengths than that of most runs"
+            what = f"the robustness of {run_title(run)} was measured at other strengths than most"
             gaps.append(Gap("foreign", what))
         else:
             parts.append(found.assign(**{key: run[key] for key in ("arm", "subset", "seed", "fold")}))
@@ -108,7 +108,7 @@ def _read(
     content, found, gaps = reader.artifacts(runs, name, read), [], list[Gap]()
     for run in records(runs):
         if isinstance(value := content[run["run_id"]], Exception):
-            gaps.append(Gap("damaged", f"{what} of {run_title(run)}: {describe(value)}"))
+            gaps.append(Gap("damaged", f"the {what} of {run_title(run)} can't be read: {describe(value)}"))
         else:
             found.append((run, value))
     return found, gaps

@@ -245,14 +245,14 @@ def test_what_one_arm_lacks_is_left_out_and_named(predictions):
     assert row(found.combined, test="welch", combination="stouffer").sizes == 3
     assert row(found.combined, test="paired_bootstrap", combination="mean_over_sizes").sizes == 4
     said = "\n".join(found.left_out)
-    assert "subset 0.3: only random was trained at this size" in said
-    assert "subset 0.5, fold 2: only imagenet has this fold" in said
+    assert "subset=0.3: only random has results here" in said
+    assert "subset=0.5 fold=2: only imagenet has results here" in said
     for fold in (0, 2, 3):
-        assert f"subset 0.17, fold {fold}: only random has this fold" in said
-    assert "subset 0.17: the two arms have only one fold in common" in said
-    assert "subset 1, fold 0: " in said
+        assert f"subset=0.17 fold={fold}: only random has results here" in said
+    assert "subset=0.17: imagenet and random share only one fold, and tests need two" in said
+    assert "subset=1 fold=0: paired tests leave out what one arm has not rated (" in said
     for fold in (0, 2, 3):
-        assert f"fold {fold}: the arms do not share it at every size" in said
+        assert f"fold={fold}: one of the two arms lacks this fold at some size" in said
     # paired tests take shared objects alone, Welch's test all that an arm has
     shared = kept.groupby(["subset", "fold", "objid"])["arm"].transform("nunique") == 2
     only_shared = compare_arms(kept[shared], "imagenet", "random", seed=1, draws=200)
@@ -371,16 +371,13 @@ def test_bad_input(predictions):
         compared(small, worse="other")
     with pytest.raises(ValueError, match="two arms"):
         compared(small, worse="imagenet")
-    with pytest.raises(
-        ValueError,
-        match="subset 1: only imagenet was trained at this size; subset 2: only random was trained",
-    ):
+    with pytest.raises(ValueError, match="subset=1: only imagenet has results here; subset=2: only random"):
         compared(small.assign(subset=small["arm"].map({"imagenet": 1.0, "random": 2.0})))
     apart = small["objid"] + small["arm"].map({"imagenet": 0, "random": 10**6})
-    with pytest.raises(ValueError, match="objects that both arms rated are of one class"):
+    with pytest.raises(ValueError, match="a class of which imagenet and random share no object"):
         compared(small.assign(objid=apart))
     moved = small.assign(subset=0.5, fold=(small["fold"] + 1) % 4)
-    with pytest.raises(ValueError, match="test sets of two folds"):
+    with pytest.raises(ValueError, match="two different test folds"):
         compared(pd.concat([small, moved]))
     with pytest.raises(ValueError, match="draws"):
         compare_arms(small, "imagenet", "random", seed=1, draws=0)
@@ -420,7 +417,8 @@ def test_folds_that_agree_by_chance_prove_nothing():
     found = compare_arms(pd.concat(cells, ignore_index=True), "imagenet", "random", seed=0, draws=99)
     of_t = found.per_size.set_index(["test", "subset"])["p_value"]
     assert np.isnan(of_t["paired_t", 1.0]) and 0 < of_t["paired_t", 0.5] < 1
-    assert "subset 1: the difference is the same in all folds, so paired_t can say nothing" in found.left_out
+    same = "subset=1: the difference is the same in all folds, so this size has no paired t-test"
+    assert any(line.startswith(same) for line in found.left_out)
     paired = found.combined[(found.combined["test"] == "paired_t")].set_index("combination")
     assert paired["sizes"].eq(1).all()
     assert paired.loc["stouffer", "p_value"] == pytest.approx(of_t["paired_t", 0.5])

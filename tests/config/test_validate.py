@@ -219,6 +219,13 @@ def test_wrong_override_of_robustness(override, key, hint, run_verb, capsys, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("verb", "offered"), [(mergerexp.robustness, False), (mergerexp.train, True)])
+def test_a_verb_that_reads_a_study_does_not_offer_to_have_no_store(verb, offered, run_verb, capsys):
+    assert run_verb(verb, "--help") == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  tracking=sqlite"))
+    assert ("none" in line) is offered
+
+
 def test_wrong_cells_of_a_sweep_are_all_named_and_nothing_starts(run_verb, capsys, tmp_path):
     assert run_verb(mergerexp.train, "-m", "fold=0,4,5", "subset=0.1,7") == 2
     lines = capsys.readouterr().err.splitlines()

@@ -75,7 +75,7 @@ def forget(reader: StudyReader) -> None:
 
 def test_every_degradation_of_the_largest_subset(measure, reader, capsys):
     assert measure("strengths.noise=[0,200]") == 0
-    assert "2 networks rated, 0 before" in capsys.readouterr().err
+    assert "2 networks rated now, 0 before" in capsys.readouterr().err
     study, ratings = measured(reader)
     largest = study.runs[study.runs["subset"] == 1]
     assert set(ratings) == set(largest["run_id"])
@@ -118,15 +118,15 @@ def test_goes_on_where_it_stopped_and_then_does_nothing(measure, reader, capsys,
     assert "goes on where this one stopped" in capsys.readouterr().err
     ((run_id, before),) = measured(reader)[1].items()
     assert measure(*FEW) == 0
-    assert "1 networks rated, 1 before" in capsys.readouterr().err
+    assert "1 network rated now, 1 before" in capsys.readouterr().err
     assert len(measured(reader)[1]) == 2
     pd.testing.assert_frame_equal(measured(reader)[1][run_id], before)
     with monkeypatch.context() as patch:
         patch.setattr(StoredNetwork, "rate", lambda *_: pytest.fail("a network was asked again"))
         assert measure(*FEW) == 0
-        assert "0 networks rated, 2 before" in capsys.readouterr().err
+        assert "0 networks rated now, 2 before" in capsys.readouterr().err
     assert measure(*FEW, "seed=1") == 0  # other noise: measured anew
-    assert "2 networks rated, 0 before" in capsys.readouterr().err
+    assert "2 networks rated now, 0 before" in capsys.readouterr().err
 
 
 def test_batches_do_not_matter_and_subsets_can_be_chosen(measure, reader):
@@ -169,11 +169,11 @@ def test_a_rule_is_skipped_and_a_damaged_network_named(measure, reader, capsys, 
         store.delete_run(rule)
         store.log_artifact(damaged, str(weights))
     shown = capsys.readouterr().err
-    assert f"fold=0 seed=0 (run {rule[:8]}) is skipped: a nonparametric model is no network" in shown
+    assert f"fold=0 seed=0 (run {rule[:8]}) is skipped, since a nonparametric model is no network" in shown
     assert (
         f"fold=1 seed=0 (run {damaged[:8]}) can't be rated: model.safetensors in MLflow is damaged" in shown
     )
-    assert "1 networks rated, 0 before, 1 failed" in shown
+    assert "1 network rated now, 0 before, 1 failed" in shown
     assert set(measured(reader)[1]) == {other}
 
 
@@ -232,7 +232,7 @@ def test_an_mlflow_that_fails_is_named_in_one_line(call, measure, reader, capsys
         ("subset=[0.25]", "subset=0.25: the study has 0.5, 1"),
         ("tracking.experiment=lenses", "no experiment lenses"),
         ("sweep=zzz", "no such sweep"),
-        ("where={init.name: imagenet}", "no such run; there are random"),
+        ("where={init.name: imagenet}", "no run has this value; there are random"),
         ("device=mps", "device=mps: this machine has no such device"),
         ("tracking.uri=sqlite:///nowhere.db", "no MLflow store"),
     ],

@@ -362,9 +362,9 @@ def cancel(sweep, tmp_path, capsys, monkeypatch) -> Callable[[str], str]:
 
 def test_cancel_names_a_launcher_that_it_cannot_reach(sweep, cancel, monkeypatch):
     assert cancel("former-name", 4711) == (
-        f"sweep {sweep.name}: process 4711 on former-name may still look after the sweep, and can't be stopped "
-        "from here: give the same command on former-name; if that is an old name of this machine, kill 4711 "
-        "stops it"
+        f"sweep {sweep.name}: process 4711 on former-name may still look after the sweep, and can't be "
+        "stopped from here: give the same command on former-name; if former-name is an old name of this "
+        "machine, kill 4711"
     )
     assert cancel(platform.node()) == f"sweep {sweep.name}: nothing is under way that could be stopped"
 

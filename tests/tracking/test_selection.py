@@ -86,9 +86,9 @@ def test_runs_that_cannot_be_compared_are_foreign():
     report = run(fold=1, tags={"mergerexp.fingerprint": ""})
     gaps = gaps_of([*whole(), other_data, other_folds, report])
     assert [gap.split(":")[0] for gap in gaps] == ["foreign"] * 3
-    assert "is no run of mergerexp" in gaps[0]
-    assert "has data=dddddddddddd; the study has data=cccccccccccc" in gaps[1]
-    assert "has split.folds=5; the study has split.folds=2" in gaps[2]
+    assert "was not made by mergerexp" in gaps[0]
+    assert "has data=dddddddddddd, unlike the other runs, which have data=cccccccccccc" in gaps[1]
+    assert "has split.folds=5, unlike the other runs, which have split.folds=2" in gaps[2]
 
 
 def test_nothing_to_select_is_an_error_that_says_why():
@@ -96,7 +96,7 @@ def test_nothing_to_select_is_an_error_that_says_why():
         UserError, match="none of the chosen runs is finished:\nfailed: imagenet subset=1 fold=0"
     ):
         select([run("FAILED")])
-    with pytest.raises(UserError, match="none of the chosen runs is one of mergerexp's"):
+    with pytest.raises(UserError, match="none of the chosen runs was made by mergerexp"):
         select([run(tags={"mergerexp.fingerprint": ""})])
 
 
@@ -105,7 +105,7 @@ def test_runs_are_chosen_by_settings_and_tags():
     assert runs_with_setting([first, second], "optimizer.lr", 1e-4) == [first]  # as a number
     assert runs_with_setting([first, second], "optimizer.lr", [1e-4, 0.01]) == [first, second]
     assert runs_with_setting([first, second], "tags.who", "me") == [second]
-    with pytest.raises(UserError, match=r"where.optimizer.lr=3: no such run; there are 0.0001, 0.01"):
+    with pytest.raises(UserError, match=r"lr=3: no run has this value; there are 0.0001, 0.01"):
         runs_with_setting([first, second], "optimizer.lr", 3)
     with pytest.raises(UserError, match=r"where.optimizer.rl: no run has such a setting"):
         runs_with_setting([first, second], "optimizer.rl", 3)
@@ -117,9 +117,9 @@ def test_a_sweep_is_chosen_by_the_beginning_of_its_id():
     first, second = run(tags={"mergerexp.sweep.3f2a": "1"}), run(tags={"mergerexp.sweep.3fb0": "1"})
     both = run(tags={"mergerexp.sweep.3f2a": "1", "mergerexp.sweep.3fb0": "1"})
     assert runs_of_sweep([first, second, both], "3f2") == [first, both]
-    with pytest.raises(UserError, match="sweep=3f: which of 3f2a, 3fb0"):
+    with pytest.raises(UserError, match="sweep=3f: several sweeps begin so: 3f2a, 3fb0"):
         runs_of_sweep([first, second], "3f")
-    with pytest.raises(UserError, match="sweep=9: no such sweep in MLflow; there are 3f2a, 3fb0"):
+    with pytest.raises(UserError, match="sweep=9: no such sweep in MLflow, which has 3f2a, 3fb0"):
         runs_of_sweep([first, second], "9")
     with pytest.raises(UserError, match="there are none"):
         runs_of_sweep([run()], "9")

@@ -85,8 +85,13 @@ def test_duplicate_and_foreign(root):
     assert duplicate.startswith("imagenet subset=1 fold=2 seed=0 was finished 2 times")
     assert run_name(again) in set(study.runs["run_name"])  # the newest
     foreign = [what for kind, what in gaps(study) if kind == "foreign"]
-    assert any("data=dddddddddddd; the study has data=cccccccccccc" in what for what in foreign)
-    assert any("trainer.patience=3; the study has trainer.patience=12" in what for what in foreign)
+    assert any(
+        "data=dddddddddddd, unlike the other runs, which have data=cccccccccccc" in what for what in foreign
+    )
+    assert any(
+        "trainer.patience=3, unlike the other runs, which have trainer.patience=12" in what
+        for what in foreign
+    )
     assert len(study.runs) == 4
 
 
@@ -97,7 +102,7 @@ def test_runs_of_another_device_or_precision_are_foreign(tmp_path):
     add_run(tmp_path, "fold=3", "trainer.device=cpu", "trainer.precision=32")
     study = reader(tmp_path).find()
     by_kind = dict(gaps(study))
-    assert "trainer.device=cpu, trainer.precision=32; the study has" in by_kind["foreign"]
+    assert "trainer.device=cpu, trainer.precision=32, unlike the other runs" in by_kind["foreign"]
     assert by_kind["missing"] == "imagenet subset=1 fold=3 seed=0 is not in MLflow"
     assert reader(tmp_path).find(where={"trainer.device": "cuda", "fold": [0, 1, 2]}).runs.shape[0] == 3
 
@@ -117,9 +122,9 @@ def test_choosing(root):
     assert len(reader(root).find(where={"seed": 7}).runs) == 4
     assert len(reader(root).find(where={"seed": [0, 7], "fold": "0"}).runs) == 2
     assert len(reader(root).find(sweep="5weep").runs) == 8
-    with pytest.raises(UserError, match="sweep=nope: no such sweep in MLflow; there are 5weep000"):
+    with pytest.raises(UserError, match="sweep=nope: no such sweep in MLflow, which has 5weep000"):
         reader(root).find(sweep="nope")
-    with pytest.raises(UserError, match=r"where.seed=3: no such run; there are 0, 7"):
+    with pytest.raises(UserError, match=r"where.seed=3: no run has this value; there are 0, 7"):
         reader(root).find(where={"seed": 3})
     with pytest.raises(UserError, match=r"where\.sead: no run has such a setting"):
         reader(root).find(where={"sead": 3})
@@ -211,7 +216,7 @@ def test_runs_that_others_have_put_there(root):
 
 
 def test_every_value_of_a_choice_is_there(root):
-    with pytest.raises(UserError, match=r"where\.fold=9: no such run; there are 0, 1, 2, 3"):
+    with pytest.raises(UserError, match=r"where\.fold=9: no run has this value; there are 0, 1, 2, 3"):
         reader(root).find(where={"fold": [0, 9]})
     with pytest.raises(UserError, match=r"where\.tags\.night: no run has such a tag in MLflow"):
         reader(root).find(where={"tags.night": 3})
