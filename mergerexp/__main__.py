@@ -10,7 +10,7 @@ import runpy
 import sys
 from typing import NoReturn
 
-from mergerexp.errors import visible
+from mergerexp.errors import UserError, error_text
 from mergerexp.software import version_text
 
 VERBS = {
@@ -80,7 +80,7 @@ def _complete(what: list[str]) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"error: {visible(message)}", file=sys.stderr)
+    print(error_text(UserError(message)), file=sys.stderr)
     sys.exit(2)
 
 

@@ -130,6 +130,14 @@ def visible_lines(text: str) -> str:
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
+def error_text(error: BaseException) -> str:
+    """Return what a terminal shows of an error: a line for each mistake, and then the hints."""
+    text = explain(error)
+    lines = text.split("\n") if isinstance(error, UserError) else [" ".join(text.split())]
+    hints = error.hints if isinstance(error, UserError) else ()
+    return "\n".join([*(f"error: {visible(line)}" for line in lines), *map(visible, hints)])
+
+
 def explain(error: BaseException) -> str:
     """Return the message of an error, without the error number that Python puts before those of the system.
 

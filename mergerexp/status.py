@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mergerexp.console import set_up_logging
-from mergerexp.errors import UserError, explain, visible_lines
+from mergerexp.errors import UserError, error_text
 from mergerexp.runs.sweep_folder import choose_sweep
 from mergerexp.software import version_text
 from mergerexp.study.synchronize import sync
@@ -102,7 +102,7 @@ def main() -> int:
             cancel(sweep, quiet=args.json)
         return show(sweep, args.watch, args.json)
     except (UserError, OSError) as error:
-        print(f"error: {visible_lines(explain(error))}", file=sys.stderr)
+        print(error_text(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted: jobs that are under way go on.", file=sys.stderr)

@@ -39,7 +39,7 @@ from mergerexp.config.validate import Schema, validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.environment import environment
-from mergerexp.errors import ConfigError, UserError, explain, try_all, visible, visible_lines
+from mergerexp.errors import ConfigError, error_text, try_all, visible_lines
 
 log = logging.getLogger(__name__)
 # The sweepers that look at no results: Hydra's own, and ours.
@@ -224,11 +224,7 @@ def one_line_errors() -> Iterator[None]:
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if os.environ.get(FULL_ERROR) == "1":
             raise
-        text = explain(error)  # a line for each mistake, if the message is ours
-        for message in text.split("\n") if isinstance(error, UserError) else [" ".join(text.split())]:
-            print(f"error: {visible(message)}", file=sys.stderr)
-        for hint in error.hints if isinstance(error, UserError) else ():
-            print(visible(hint), file=sys.stderr)
+        print(error_text(error), file=sys.stderr)
         if type(error) is ValueError:  # perhaps a mistake of ours
             print(f"{FULL_ERROR}=1 shows where it came from", file=sys.stderr)
         sys.exit(2)

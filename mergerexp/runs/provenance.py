@@ -137,7 +137,7 @@ def _reason_of_git() -> str:
     if "safe.directory" in said:  # in every language that git speaks
         remedy = shlex.join(["git", "config", "--global", "--add", "safe.directory", str(ROOT)])
         return f"{ROOT} belongs to another user, of whose checkouts git says nothing: {remedy}"
-    return said.partition("\n")[0]
+    return said.partition("\n")[0] or "git does not say why"
 
 
 def _run_git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 
-from mergerexp.config.validate import STORE_VARIABLE, check_store_address
+from mergerexp.config.addresses import STORE_VARIABLE, check_store_address
 from mergerexp.runs.sweep_folder import all_runs, choose_sweep
 from mergerexp.tracking.pending import complete_records, configured_tracking
 

@@ -20,7 +20,12 @@ from mergerexp.runs.run_folder import RunFolder
 
 COLUMNS = 10  # images in a row
 SIDE, CELL, ROW = 88, 95, 140  # pixels: of an image, and of what it takes with its margin and texts
-LOOK: dict[Any, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+LOOK: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # classes may be called anything, dollar signs included
+}
 
 
 def run_figures(folder: RunFolder, target: Path) -> None:

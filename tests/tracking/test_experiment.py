@@ -14,11 +14,26 @@ from mergerexp.config.call import Cell
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.schema import TrainConfig
 from mergerexp.errors import StoreError, UserError
+from mergerexp.files import read_json, write_json
 from mergerexp.study.plan import Planner
 from mergerexp.tracking.experiment import VIEW_TAG, describe_experiment, ways_to_runs
 from mergerexp.tracking.pending import Record, Standing, complete_records, configured_tracking
+from mergerexp.tracking.run_figures import run_figures
 from mergerexp.tracking.study_reader import StudyReader
 from tests.studies import add_run
+
+
+def test_classes_with_dollar_signs_are_drawn_as_they_are(tmp_path):
+    run = add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
+    provenance = read_json(run.provenance)
+    provenance["data"] |= {"positive": "m$_{$", "negative": "$x^{$"}
+    write_json(run.provenance, provenance)
+    (tmp_path / "figures").mkdir()
+    run_figures(run, tmp_path / "figures")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} >= {
+        "confusion_matrix.png",
+        "examples.png",
+    }
 
 
 def test_the_way_to_the_table_of_runs():

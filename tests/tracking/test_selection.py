@@ -121,5 +121,5 @@ def test_a_sweep_is_chosen_by_the_beginning_of_its_id():
         runs_of_sweep([first, second], "3f")
     with pytest.raises(UserError, match="sweep=9: no such sweep in MLflow, which has 3f2a, 3fb0"):
         runs_of_sweep([first, second], "9")
-    with pytest.raises(UserError, match="there are none"):
+    with pytest.raises(UserError, match="which has none"):
         runs_of_sweep([run()], "9")

@@ -37,7 +37,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure; one that was drawn for a larger width than `WIDE` has the whole width to itself.
+    """A figure; one that is too wide for a pair of figures has the whole width to itself.
 
     Attributes
     ----------
