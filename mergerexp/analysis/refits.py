@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
@@ -19,8 +21,8 @@ def refitted(
     p_m: Floats,
     counts: Floats,
     at: Floats,
-    prevalence: float | None,
-) -> tuple[Floats, Floats]:
+    prevalences: Sequence[float | None],
+) -> Floats:
     """Fit a calibrator to each draw, and apply it.
 
     Parameters
@@ -35,15 +37,14 @@ def refitted(
         How often each counts in each draw; both classes must be drawn.
     at : ndarray of float, shape (m,)
         The merger probabilities to calibrate, in [0, 1].
-    prevalence : float or None
-        The fraction of mergers at which the results are to hold; None for that of each draw.
+    prevalences : sequence of float or None
+        The fractions of mergers at which the results are to hold; None for that of each draw.
 
     Returns
     -------
-    calibrated : ndarray of float, shape (draws, m)
-        The calibrated probabilities by the calibrator of each draw.
-    clipped : ndarray of float, shape (draws, m)
-        The same, with those of `Isotonic` kept off 0 and 1 (see `Calibrator.apply`).
+    ndarray of float, shape (prevalences, 2, draws, m)
+        The calibrated probabilities by the calibrator of each draw, and the same with those of `Isotonic`
+        kept off 0 and 1 (see `Calibrator.apply`).
 
     Raises
     ------
@@ -54,7 +55,7 @@ def refitted(
     --------
     >>> truth, p_m = np.array([False, True, False, True]), np.array([0.2, 0.4, 0.6, 0.9])
     >>> at, counts = np.array([0.3, 0.5, 0.95]), np.ones((1, 4))
-    >>> refitted("isotonic", truth, p_m, counts, at, None)[0].round(2).tolist()
+    >>> refitted("isotonic", truth, p_m, counts, at, [None])[0, 0].round(2).tolist()
     [[0.25, 0.5, 1.0]]
     """
     own = (counts * truth).sum(axis=1) / counts.sum(axis=1)
@@ -64,9 +65,8 @@ def refitted(
         calibrated = _isotonic(truth, p_m, counts, at)
         margin = Isotonic.margin(counts.sum(axis=1, keepdims=True).round())
         clipped = calibrated.clip(margin, 1 - margin)
-    if prevalence is None:
-        return calibrated, clipped
-    return tuple(shifted(each, own[:, None], prevalence) for each in (calibrated, clipped))  # type: ignore[return-value]
+    both = np.stack([calibrated, clipped])
+    return np.stack([both if one is None else shifted(both, own[:, None], one) for one in prevalences])
 
 
 def _platt(truth: NDArray[np.bool_], p_m: Floats, counts: Floats, at: Floats) -> Floats:

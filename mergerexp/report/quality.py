@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,35 +63,42 @@ def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Qualit
     raw, _ = fitted["isotonic"]  # The galaxies are the same with every method.
     survey = settings.prevalence
     shifted = raw.assign(p_m=prior_shift(raw["p_m"], BALANCED, survey))
+    as_trained, at_survey = _score_given(raw, "p_m", [BALANCED, survey], settings, meant=BALANCED)
+    refitted = [_score_refitted(test, method, [BALANCED, survey], settings) for method in METHODS]
     rows = [
-        {"p": "as trained", **_score_given(raw, "p_m", BALANCED, settings)},
-        *(_score_refitted(test, method, BALANCED, settings) for method in METHODS),
-        {"p": "as trained", **_score_given(raw, "p_m", survey, settings, meant=BALANCED)},
-        {"p": "isotonic", **_score_given(raw, "p_cal", survey, settings, meant=BALANCED)},
-        {"p": "as trained, prior shifted", **_score_given(shifted, "p_m", survey, settings)},
-        *(_score_refitted(test, method, survey, settings) for method in METHODS),
+        {"p": "as trained", **as_trained},
+        *(balanced for balanced, _ in refitted),
+        {"p": "as trained", **at_survey},
+        {"p": "isotonic", **_score_given(raw, "p_cal", [survey], settings, meant=BALANCED)[0]},
+        {"p": "as trained, prior shifted", **_score_given(shifted, "p_m", [survey], settings)[0]},
+        *(of_survey for _, of_survey in refitted),
     ]
     calibrators = {method: of_folds for method, (_, of_folds) in fitted.items()}
     return Quality(raw, calibrators, pd.DataFrame(rows))
 
 
 def bootstrap(
-    test: pd.DataFrame, column: str, prevalence: float | None, settings: AggregationSettings
-) -> pd.DataFrame:
-    """Score a column of probabilities, with bootstrap intervals; the index has the names of the scores."""
+    test: pd.DataFrame, column: str, prevalences: Sequence[float | None], settings: AggregationSettings
+) -> list[pd.DataFrame]:
+    """Score a column of probabilities at each prevalence; the indices of the tables name the scores."""
     known: dict[str, Any] = {"seed": settings.seed, "draws": settings.draws, "unit": test["group"]}
-    table = bootstrap_scores(test["label"], test[column], test["fold"], prevalence, **known)
-    return table.set_index("metric")
+    return _tables(bootstrap_scores(test["label"], test[column], test["fold"], prevalences, **known))
+
+
+def _tables(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the table of each prevalence, whose rows follow one another."""
+    step = rows["metric"].nunique()
+    return [rows[start : start + step].set_index("metric") for start in range(0, len(rows), step)]
 
 
 def _score_given(
     frame: pd.DataFrame,
     column: str,
-    prevalence: float,
+    prevalences: Sequence[float],
     settings: AggregationSettings,
     meant: float | None = None,
-) -> dict[str, Any]:
-    """Score given probabilities at a prevalence.
+) -> list[dict[str, Any]]:
+    """Score given probabilities at some prevalences.
 
     Parameters
     ----------
@@ -98,28 +106,39 @@ def _score_given(
         The galaxies with their probabilities.
     column
         The column of the probabilities. The log-loss of calibrated ones is that of the clipped ones.
-    prevalence
-        The prevalence at which they are scored.
+    prevalences
+        The prevalences at which they are scored.
     settings
         What the aggregation was asked for.
     meant
         The prevalence for which the probabilities hold; None if that is the one at which they are scored.
     """
-    table = bootstrap(frame, column, prevalence, settings)
+    tables = bootstrap(frame, column, prevalences, settings)
     if column == "p_cal":
-        table.loc["log_loss"] = bootstrap(frame, "p_cal_clipped", prevalence, settings).loc["log_loss"]
-    return _row(table, frame, column, prevalence, settings, meant)
+        for table, clipped in zip(
+            tables, bootstrap(frame, "p_cal_clipped", prevalences, settings), strict=True
+        ):
+            table.loc["log_loss"] = clipped.loc["log_loss"]
+    return [
+        _row(table, frame, column, prevalence, settings, meant)
+        for table, prevalence in zip(tables, prevalences, strict=True)
+    ]
 
 
 def _score_refitted(
-    test: pd.DataFrame, method: str, prevalence: float, settings: AggregationSettings
-) -> dict[str, Any]:
-    """Score calibrated probabilities at a prevalence; the intervals include the noise of the calibrators."""
+    test: pd.DataFrame, method: str, prevalences: Sequence[float], settings: AggregationSettings
+) -> list[dict[str, Any]]:
+    """Score calibrated probabilities at some prevalences; intervals include the noise of the calibrators."""
     draws = min(settings.draws, REFITS)
-    table = bootstrap_recalibrated(test, method, prevalence, seed=settings.seed, draws=draws, unit="group")
-    frame, _ = recalibrate(test, method, settings.seed, prevalence)
-    name = method if prevalence == BALANCED else f"{method}, prior shifted"
-    return {"p": name, **_row(table.set_index("metric"), frame, "p_cal", prevalence, settings)}
+    tables = _tables(
+        bootstrap_recalibrated(test, method, prevalences, seed=settings.seed, draws=draws, unit="group")
+    )
+    rows = []
+    for table, prevalence in zip(tables, prevalences, strict=True):
+        frame, _ = recalibrate(test, method, settings.seed, prevalence)
+        name = method if prevalence == BALANCED else f"{method}, prior shifted"
+        rows.append({"p": name, **_row(table, frame, "p_cal", prevalence, settings)})
+    return rows
 
 
 def _row(

@@ -260,13 +260,15 @@ def _scores(arm: str, test: pd.DataFrame, settings: AggregationSettings) -> pd.D
     """Score an arm's test predictions: mean and SEM over folds, and pooled with bootstrap intervals."""
     truth = test["label"].mean()
     parts = []
-    for name, prevalence in (("balanced", BALANCED), ("data set", None), ("survey", settings.prevalence)):
+    at = {"balanced": BALANCED, "data set": None, "survey": settings.prevalence}
+    for (name, prevalence), pooled in zip(
+        at.items(), bootstrap(test, "p_m", list(at.values()), settings), strict=True
+    ):
         folds = [
             {"fold": fold, **_fold_scores(part, prevalence)}
             for (fold, _), part in test.groupby(["fold", "seed"])
         ]
         by_fold = pd.DataFrame(folds).groupby("fold").mean()  # The seeds of a fold are one measurement.
-        pooled = bootstrap(test, "p_m", prevalence, settings)
         for metric in SCORES:
             mean, sem = mean_sem(by_fold[metric])
             value, low, high = pooled.loc[metric, ["value", "low", "high"]]

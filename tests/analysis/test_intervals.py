@@ -55,7 +55,7 @@ def test_a_draw_is_scored_as_the_rows_repeated(prevalence, decimals):
     label, p = simulated(60, 90, rng)
     p = np.round(p, decimals)
     counts = rng.integers(0, 4, (5, 150)).astype(float)
-    drawn = intervals._scores_of_draws(label == 1, p[None], p[None], counts, prevalence)
+    (drawn,) = intervals._scores_of_draws(label == 1, p[None], p[None], counts, [prevalence])
     for row, times in zip(drawn, counts.astype(int), strict=True):
         again, p_again = np.repeat(label, times), np.repeat(p, times)
         expected = scores(again, p_again, prevalence) | {
@@ -161,6 +161,28 @@ def test_recalibrated_values_and_limits(method, prevalence):
     pd.testing.assert_frame_equal(again, table)
 
 
+def test_limits_do_not_depend_on_the_memory_that_a_block_of_draws_may_take(monkeypatch):
+    """Neither the random numbers nor the fits: what one draw after the other gives."""
+    predictions = frame(40, 60, np.random.default_rng(9))
+    whole = bootstrap_recalibrated(predictions, "platt", seed=1, draws=20)
+    monkeypatch.setattr(intervals, "BLOCK", 1)
+    one_by_one = bootstrap_recalibrated(predictions, "platt", seed=1, draws=20)
+    pd.testing.assert_frame_equal(one_by_one, whole, rtol=0, atol=1e-12)
+
+
+def test_several_prevalences_are_scored_as_each_by_itself():
+    predictions = frame(40, 60, np.random.default_rng(9))
+    label, p, fold = (predictions[name] for name in ("label", "p_m", "fold"))
+    at = [0.5, None, 0.02]
+    given = [bootstrap_scores(label, p, fold, one, seed=1, draws=20) for one in at]
+    together = bootstrap_scores(label, p, fold, at, seed=1, draws=20)
+    pd.testing.assert_frame_equal(together, pd.concat(given, ignore_index=True))
+    for method in ("isotonic", "platt"):
+        given = [bootstrap_recalibrated(predictions, method, one, seed=1, draws=20) for one in at]
+        together = bootstrap_recalibrated(predictions, method, at, seed=1, draws=20)
+        pd.testing.assert_frame_equal(together, pd.concat(given, ignore_index=True))
+
+
 def test_refitting_widens_the_interval():
     """What the calibrator's own noise adds: with it held fixed, the log-loss would look too certain."""
     predictions = frame(60, 60, np.random.default_rng(9))
@@ -180,8 +202,8 @@ def test_recalibrated_units():
     views = pd.concat(
         [table.assign(objid=table["objid"] + 1000 * k, encounter=table["objid"]) for k in range(3)]
     )
-    rows = bootstrap_recalibrated(views, "platt", seed=1, draws=1000).set_index("metric")
-    whole = bootstrap_recalibrated(views, "platt", seed=1, draws=1000, unit="encounter").set_index("metric")
+    rows = bootstrap_recalibrated(views, "platt", seed=1, draws=100).set_index("metric")
+    whole = bootstrap_recalibrated(views, "platt", seed=1, draws=100, unit="encounter").set_index("metric")
     assert (whole["high"] - whole["low"])["error"] > 1.2 * (rows["high"] - rows["low"])["error"]
 
 

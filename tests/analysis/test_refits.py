@@ -24,7 +24,7 @@ def sample(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def test_each_draw_is_fitted_by_itself(method, prevalence):
     truth, p, counts = sample(np.random.default_rng(1))
     at = np.linspace(0, 1, 41)
-    calibrated, clipped = refitted(method, truth, p, counts, at, prevalence)
+    ((calibrated, clipped),) = refitted(method, truth, p, counts, at, [prevalence])
     for row, of_draw in enumerate(counts):
         one = calibrator_class(method).fit(truth, p, of_draw)
         assert calibrated[row] == pytest.approx(one.apply(at, prevalence), abs=1e-12)
@@ -55,5 +55,5 @@ def test_fits_that_take_many_steps_do_not_hold_up_the_others():
 def test_the_margin_of_clipped_probabilities_is_that_of_the_galaxies_drawn():
     truth, p, _ = sample(np.random.default_rng(3))
     few = np.where(np.arange(60) < 20, 1.0, 0.0)[None]
-    _, clipped = refitted("isotonic", truth, p, few, np.array([0.0, 1.0]), None)
+    ((_, clipped),) = refitted("isotonic", truth, p, few, np.array([0.0, 1.0]), [None])
     assert clipped[0, 0] >= Isotonic.margin(np.float64(20))
