@@ -208,15 +208,13 @@ def bootstrap_recalibrated(
     for start in range(0, draws, step):
         # One draw after the other, so that the size of the blocks does not change the random numbers.
         counts = np.concatenate([drawer.counts(1, rng) for _ in range(min(step, draws - start))])
-        p_cal = np.zeros(
-            (len(chosen), 2, *counts.shape)
-        )  # the calibrated probabilities, and the clipped ones
+        p_cal = np.zeros((len(chosen), 2, *counts.shape))  # calibrated, and kept off 0 and 1
         for third, others in parts:
             p_cal[..., others] = refitted(method, truth[third], p[third], counts[:, third], p[others], chosen)
         drawn.append(
             [
-                _scores_of_draws(truth[rest], *of_one[..., rest], counts[:, rest], [one])[0]
-                for one, of_one in zip(chosen, p_cal, strict=True)
+                _scores_of_draws(truth[rest], plain[:, rest], clipped[:, rest], counts[:, rest], [one])[0]
+                for one, (plain, clipped) in zip(chosen, p_cal, strict=True)
             ]
         )
     return _table(values, drawn, sigma)
