@@ -32,6 +32,7 @@ PACKAGES = (
 
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE = ("mergerexp", "conf", "launchers")  # where a file that git does not know may change a run
 COPY = re.compile(r"code-[0-9a-f]{12}")  # what `mergerexp.sweep.snapshot` calls its copies
 
 
@@ -57,7 +58,9 @@ def git_state() -> dict[str, Any]:
     if not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None}
     if commit := (_git("rev-parse", "HEAD") or b"").decode().strip():
-        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        added = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
+        return {"commit": commit, "dirty": bool(changed or added)}
     why = _reason_of_git()
     warn_once("the commit of the code is not recorded: %s", why)
     return {"commit": None, "dirty": None, "withheld": why}

@@ -16,6 +16,8 @@ from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
 
 NOTE = "note"  # the column with caveats about how training ended
+SAID_ONCE = ["data", "backbone"]  # columns that the title replaces where all runs have one value
+TEXTS = ("data", "backbone", "init", "state")  # columns that may be broken into lines; numbers are not
 COLUMNS = ["data", "backbone", "init", "subset", "fold", "N", "state", "error", "AUROC", "epochs", "s", NOTE]
 ARM = ["data", "backbone", "init", "subset"]
 
@@ -59,31 +61,50 @@ def run_table(folders: list[RunFolder]) -> Table:
     arm = [*ARM, *(str(column) for column in runs if column not in COLUMNS)]
     if len(runs.groupby(arm, dropna=False)) < len(runs):
         return _arms(runs, arm)
-    columns = [column for column in COLUMNS if column != NOTE or runs[NOTE].any()]
-    columns += [column for column in arm if column not in ARM]
-    table = _table("test fold, classes weighed alike", columns)
+    same, arm = _said_once(runs, arm)
+    columns = [column for column in COLUMNS if column not in SAID_ONCE or column in arm]
+    columns = [*(column for column in columns if column != NOTE), *(each for each in arm if each not in ARM)]
+    table, notes = _table([*same, "test fold, classes weighed alike"], columns), []
     for row in runs.to_dict("records"):
         table.add_row(*(_text(row.get(column)) for column in columns))
+        if row[NOTE]:
+            which = ", ".join(
+                f"{key}={_text(row[key])}" for key in ("init", "subset", "fold") if _text(row[key])
+            )
+            notes.append(f"{which}: {row[NOTE]}")
+    table.caption = "\n".join(notes) or None
     return table
 
 
 def _arms(runs: pd.DataFrame, arm: list[str]) -> Table:
-    title = "test error with classes weighed alike: mean over folds, ± its standard error"
-    notes = [NOTE] if runs[NOTE].any() else []
-    table = _table(title, [*arm, "N", "runs done", "error", "AUROC", "minutes", *notes])
+    same, arm = _said_once(runs, arm)
+    title = [*same, "test error with classes weighed alike: mean over folds ± its standard error"]
+    table, notes = _table(title, [*arm, "N", "done", "error", "AUROC", "minutes"]), []
     for values, part in runs.groupby(arm, sort=False, dropna=False):
         done = part[part["state"] == DONE]
         cells = [*map(_text, values), _text(done["N"].mean()), f"{len(done)} of {len(part)}"]
         minutes = f"{done['s'].sum() / 60:.1f}" if len(done) else ""
-        cells += [_mean(done["error"]), _mean(done["AUROC"]), minutes]
-        table.add_row(*cells, *([_counted(done[NOTE])] if notes else []))
+        table.add_row(*cells, _mean(done["error"]), _mean(done["AUROC"]), minutes)
+        if said := _counted(done[NOTE]):
+            which = ", ".join(
+                f"{key}={_text(value)}" for key, value in zip(arm, values, strict=True) if _text(value)
+            )
+            notes.append(f"{which}: {said}")
+    table.caption = "\n".join(notes) or None
     return table
 
 
-def _table(title: str, columns: list[str]) -> Table:
-    table = Table(title=title)
+def _said_once(runs: pd.DataFrame, arm: list[str]) -> tuple[list[str], list[str]]:
+    """Return the texts that all runs share, and the other columns that tell the arms apart."""
+    same = [column for column in SAID_ONCE if len(runs[column].unique()) == 1]
+    return [_text(runs[column].iloc[0]) for column in same], [each for each in arm if each not in same]
+
+
+def _table(title: list[str], columns: list[str]) -> Table:
+    table = Table(title=", ".join(filter(None, title)), caption_justify="left")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("data", "backbone", "init", NOTE) else "right")
+        is_text = column in TEXTS
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     return table
 
 
@@ -138,7 +159,7 @@ def _counted(notes: pd.Series) -> str:
 def _mean(values: pd.Series) -> str:
     if len(values) < 2:
         return "".join(f"{value:.4f}" for value in values)
-    return f"{values.mean():.4f} ± {values.std(ddof=1) / math.sqrt(len(values)):.4f}"
+    return f"{values.mean():.4f}±{values.std(ddof=1) / math.sqrt(len(values)):.4f}"
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from mergerexp.report.texts import published
 
 # The points of two methods at one size are drawn apart by this factor, or they would hide each other.
 SEPARATION = 1.03
+AROUND = 1.5  # the factor by which the axis goes on to both sides of a single size
 
 
 def draw_lesion(results: StudyResults) -> Figure:
@@ -38,6 +39,8 @@ def draw_lesion(results: StudyResults) -> Figure:
         axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:.0f}")
+        if len(ticks) == 1:  # the axis would begin and end at the points, and set them far apart
+            axes.set_xlim(min(ticks) / AROUND, min(ticks) * AROUND)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("training images, equally many of each class")
         axes.set_ylabel("test error, classes weighted equally")
