@@ -32,7 +32,6 @@ PACKAGES = (
 
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("mergerexp", "conf", "launchers")  # where a file that git does not know may change a run
 COPY = re.compile(r"code-[0-9a-f]{12}")  # what `mergerexp.sweep.snapshot` calls its copies
 
 
@@ -59,8 +58,7 @@ def git_state() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     if commit := (_git("rev-parse", "HEAD") or b"").decode().strip():
         changed = _git("status", "--porcelain", "--untracked-files=no")
-        added = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
-        return {"commit": commit, "dirty": bool(changed or added)}
+        return {"commit": commit, "dirty": bool(changed or _new_code())}
     why = _reason_of_git()
     warn_once("the commit of the code is not recorded: %s", why)
     return {"commit": None, "dirty": None, "withheld": why}
@@ -105,10 +103,16 @@ def git_diff() -> bytes:
         return (ROOT / "git.diff").read_bytes()
     if not (ROOT / ".git").exists():
         return b""
-    new = _git("ls-files", "--others", "--exclude-standard", "-z", "mergerexp", "conf") or b""
-    paths = [path.decode() for path in new.split(b"\0") if path]
-    added = [_git("diff", "--no-index", "--binary", "--", os.devnull, path, code=1) or b"" for path in paths]
+    added = [
+        _git("diff", "--no-index", "--binary", "--", os.devnull, path, code=1) or b"" for path in _new_code()
+    ]
     return b"".join([_git("diff", "HEAD", "--binary") or b"", *added])
+
+
+def _new_code() -> list[str]:
+    """Return the code and configs that git does not know; other new files, such as images, change no run."""
+    new = _git("ls-files", "--others", "--exclude-standard", "-z", "mergerexp", "conf") or b""
+    return [path.decode() for path in new.split(b"\0") if path]
 
 
 def software() -> dict[str, str]:

@@ -68,10 +68,7 @@ def run_table(folders: list[RunFolder]) -> Table:
     for row in runs.to_dict("records"):
         table.add_row(*(_text(row.get(column)) for column in columns))
         if row[NOTE]:
-            which = ", ".join(
-                f"{key}={_text(row[key])}" for key in ("init", "subset", "fold") if _text(row[key])
-            )
-            notes.append(f"{which}: {row[NOTE]}")
+            notes.append(f"{_named({key: row[key] for key in ('init', 'subset', 'fold')})}: {row[NOTE]}")
     table.caption = "\n".join(notes) or None
     return table
 
@@ -86,10 +83,7 @@ def _arms(runs: pd.DataFrame, arm: list[str]) -> Table:
         minutes = f"{done['s'].sum() / 60:.1f}" if len(done) else ""
         table.add_row(*cells, _mean(done["error"]), _mean(done["AUROC"]), minutes)
         if said := _counted(done[NOTE]):
-            which = ", ".join(
-                f"{key}={_text(value)}" for key, value in zip(arm, values, strict=True) if _text(value)
-            )
-            notes.append(f"{which}: {said}")
+            notes.append(f"{_named(dict(zip(arm, values, strict=True)))}: {said}")
     table.caption = "\n".join(notes) or None
     return table
 
@@ -98,6 +92,11 @@ def _said_once(runs: pd.DataFrame, arm: list[str]) -> tuple[list[str], list[str]
     """Return the texts that all runs share, and the other columns that tell the arms apart."""
     same = [column for column in SAID_ONCE if len(runs[column].unique()) == 1]
     return [_text(runs[column].iloc[0]) for column in same], [each for each in arm if each not in same]
+
+
+def _named(values: dict[str, Any]) -> str:
+    """Name a row by those of its values that it has."""
+    return ", ".join(f"{key}={text}" for key, value in values.items() if (text := _text(value)))
 
 
 def _table(title: list[str], columns: list[str]) -> Table:

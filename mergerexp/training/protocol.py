@@ -239,7 +239,7 @@ class TwoStageTraining:
 
 
 def checkpointed_stage(checkpoint: Path) -> str | None:
-    """Return the stage of the checkpoint; None if there is no checkpoint, or it is damaged."""
+    """Return the stage of the checkpoint; None if there is none that can be used."""
     if not checkpoint.is_file():
         return None
     try:
@@ -248,7 +248,12 @@ def checkpointed_stage(checkpoint: Path) -> str | None:
         log.warning("%s: the run starts anew", error)
         checkpoint.unlink()
         return None
-    stage: str = torch.load(checkpoint, map_location="cpu", weights_only=True)["stage"]
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if "steps" not in content:
+        log.warning("%s is of an older version of mergerexp: the run starts anew", checkpoint)
+        checkpoint.unlink()
+        return None
+    stage: str = content["stage"]
     log.info("resuming in stage %s", stage)
     return stage
 

@@ -287,3 +287,12 @@ def test_a_bin_of_equal_probabilities_can_be_drawn(at):
     """Their mean is at the bin's very limit, but for rounding."""
     label = np.repeat([1, 0], [7, 33])
     draw_calibration(pd.DataFrame({"label": label, "p_m": at}), Words())
+
+
+def test_the_points_of_a_single_size_stand_beside_each_other():
+    """On an axis from the first point to the last, they would seem to be of very different sizes."""
+    (axes,) = draw_lesion(results(*cells(subsets=(1.0,)))).axes
+    low, high = axes.get_xlim()
+    at = [line.get_xdata()[0] for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    assert len(at) >= 2
+    assert max(at) / min(at) < (high / low) ** 0.2

@@ -47,6 +47,14 @@ def test_the_commit_and_changes_are_recorded(checkout):
     assert "+B = 3" in diff
 
 
+@pytest.mark.parametrize(("file", "is_dirty"), [("cutouts/a.png", False), ("mergerexp/new.py", True)])
+def test_files_beside_the_code_do_not_make_it_another(file, is_dirty, checkout):
+    (checkout / file).parent.mkdir(exist_ok=True)
+    (checkout / file).write_text("new")
+    assert provenance.git_state()["dirty"] is is_dirty
+    assert bool(provenance.git_diff()) is is_dirty
+
+
 def test_the_diff_brings_the_code_back(checkout, tmp_path):
     (checkout / "mergerexp" / "a.py").write_text("A = 2\n")
     (checkout / "mergerexp" / "new.py").write_bytes(bytes(range(256)))

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from mergerexp.batches.loaders import Batch
 from mergerexp.files import read_json
+from mergerexp.seals import sign
 from mergerexp.training.stage import Stage
 from tests.conftest import TINY
 
@@ -131,6 +133,28 @@ def test_a_damaged_checkpoint_costs_its_run_a_new_start(train, only_run, undistu
     (only_run() / "last.ckpt").write_bytes(b"half a checkpoint")
     assert train(*RUN, "tracking=none") == 0
     assert "starts anew" in capsys.readouterr().err
+    same(only_run(), undisturbed)
+
+
+def test_a_checkpoint_of_an_older_version_costs_its_run_a_new_start(
+    train, only_run, undisturbed, monkeypatch, capsys
+):
+    def stop(self, batch, batch_idx):
+        if self.steps == 3:
+            raise Stopped("power cut")
+        training_step(self, batch, batch_idx)
+
+    training_step = Stage.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "training_step", stop)
+        assert train(*RUN, "tracking=none") == 1
+    checkpoint = only_run() / "last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    del content["steps"]
+    torch.save(content, checkpoint)
+    sign(checkpoint)
+    assert train(*RUN, "tracking=none") == 0
+    assert "older version of mergerexp: the run starts anew" in " ".join(capsys.readouterr().err.split())
     same(only_run(), undisturbed)
 
 
