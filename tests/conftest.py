@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,14 @@ def run_verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Verb:
     return run
 
 
+def copy_of_empty_store(file: Any) -> None:
+    """Make a store as `mergerexp.tracking.store` does, but copy the tables, which take seconds to make."""
+    from tests.studies import empty_store
+
+    file.remove_side_files()
+    shutil.copy(empty_store(), file.path)
+
+
 @pytest.fixture
 def train(run_train: Verb) -> Verb:
     """Run the train verb on the blobs with a tiny network; sweeps too are run in this process by default."""
@@ -185,9 +194,24 @@ def train(run_train: Verb) -> Verb:
 
 
 @pytest.fixture
-def run_train(run_verb: Verb, galaxies: Path, datasets: Path) -> Verb:
+def figures() -> None:
+    """Have the figures of each run drawn for MLflow, which takes longer than to train it."""
+
+
+@pytest.fixture
+def run_train(
+    run_verb: Verb,
+    galaxies: Path,
+    datasets: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Verb:
     """Do what `train` and `refused` are for."""
     import mergerexp.train
+
+    monkeypatch.setattr("mergerexp.tracking.store._make", copy_of_empty_store)
+    if "figures" not in request.fixturenames:
+        monkeypatch.setattr("mergerexp.tracking.record._send_figures", lambda *_: None)
 
     def run(*overrides: str) -> int:
         shared = (f"paths.datasets={datasets}", f"paths.weights={datasets / 'weights'}")

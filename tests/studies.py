@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -16,6 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from PIL import Image
@@ -38,9 +40,15 @@ SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits,
 
 @functools.cache
 def empty_store() -> Path:
-    """Make the tables of an MLflow database once: that takes seconds."""
-    path = Path(tempfile.mkdtemp()) / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    """Make the tables of an MLflow database once for all processes of pytest: that takes seconds."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    path = Path(tempfile.gettempdir()) / f"mergerexp-tests-{run}" / "mlflow.db"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            made = path.with_suffix(".made")
+            MlflowClient(f"sqlite:///{made}").search_experiments()
+            made.rename(path)
     return path
 
 

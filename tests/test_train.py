@@ -92,7 +92,7 @@ def test_sweep_and_its_repetition(train, tiny_weights, tmp_path, capsys, monkeyp
     assert len(mlflow_runs(tmp_path)) == 8
 
 
-def test_predictions_are_the_record(train, only_run, galaxies, datasets):
+def test_predictions_are_the_record(train, figures, only_run, galaxies, datasets, tmp_path):
     assert train() == 0
     folder = only_run()
     predictions = pd.read_parquet(folder / "predictions.parquet")
@@ -110,6 +110,9 @@ def test_predictions_are_the_record(train, only_run, galaxies, datasets):
         known[objid] == label for objid, label in zip(predictions["objid"], predictions["label"], strict=True)
     )
     assert len(set(predictions["objid"])) == len(predictions) == 48
+    (run,) = mlflow_runs(tmp_path)
+    drawn = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").list_artifacts(run.info.run_id, "figures")
+    assert {Path(file.path).stem for file in drawn} == {"confusion_matrix", "examples", "learning_curves"}
 
 
 def test_mistakes_of_ours_can_be_traced(train, capsys, monkeypatch):

@@ -111,11 +111,12 @@ def split_test_folds(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
             "pass the folds of one initialisation and subset at a time"
         )
     test = test.sort_values(["seed", "fold", "objid"], ignore_index=True)
-    fitting = np.zeros(len(test), dtype=bool)
-    for run_seed, fold, part in _folds(test):
+    label, p, fitting = test["label"].to_numpy(), test["p_m"].to_numpy(), np.zeros(len(test), dtype=bool)
+    group = test["group"].to_numpy() if "group" in test else np.arange(len(test))
+    for run_seed, fold, rows in _folds(test):
         try:
-            checked(part["label"], part["p_m"])
-            fitting[part.index] = thirds(part["label"], [seed, fold, _THIRDS], part.get("group"))
+            checked(label[rows], p[rows])
+            fitting[rows] = thirds(label[rows], [seed, fold, _THIRDS], group[rows])
         except ValueError as error:
             raise ValueError(f"fold {fold} of seed {run_seed}: {error}") from error
     return test.assign(fitting=fitting)
@@ -162,17 +163,23 @@ def recalibrate(
     >>> frame["label"].tolist(), frame["p_cal"].tolist()
     ([0, 1, 0, 1], [0.0, 1.0, 0.0, 1.0])
     """
-    kind = calibrator_class(method)
-    scored, calibrators = [], dict[tuple[int, int], Calibrator]()
-    for run_seed, fold, part in _folds(split_test_folds(predictions, seed)):
-        third, rest = part[part["fitting"]], part[~part["fitting"]]
-        calibrator = kind.fit(third["label"], third["p_m"])
+    kind, calibrators = calibrator_class(method), dict[tuple[int, int], Calibrator]()
+    test = split_test_folds(predictions, seed)
+    label, p, fitting = (test[name].to_numpy() for name in ("label", "p_m", "fitting"))
+    p_cal, clipped = np.zeros(len(test)), np.zeros(len(test))
+    for run_seed, fold, rows in _folds(test):
+        third, rest = rows[fitting[rows]], rows[~fitting[rows]]
+        calibrator = kind.fit(label[third], p[third])
         calibrators[run_seed, fold] = calibrator
-        p_cal, clipped = (calibrator.apply(rest["p_m"], prevalence, clip) for clip in (False, True))
-        scored.append(rest.drop(columns="fitting").assign(p_cal=p_cal, p_cal_clipped=clipped))
-    return pd.concat(scored, ignore_index=True), calibrators
+        p_cal[rest] = calibrator.apply(p[rest], prevalence)
+        clipped[rest] = calibrator.apply(p[rest], prevalence, clip=True)
+    scored = test.drop(columns="fitting").assign(p_cal=p_cal, p_cal_clipped=clipped)
+    return scored[~fitting].reset_index(drop=True), calibrators
 
 
-def _folds(test: pd.DataFrame) -> Iterator[tuple[int, int, pd.DataFrame]]:
-    for run_seed, fold in test[["seed", "fold"]].drop_duplicates().to_numpy().tolist():
-        yield run_seed, fold, test[(test["seed"] == run_seed) & (test["fold"] == fold)]
+def _folds(test: pd.DataFrame) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+    """Yield seed, fold and rows of each test fold; the rows are in the order of these two."""
+    seed, fold = (test[name].to_numpy(np.int64) for name in ("seed", "fold"))
+    ends = np.flatnonzero((np.diff(seed) != 0) | (np.diff(fold) != 0)) + 1
+    for rows in np.split(np.arange(len(test)), ends):
+        yield int(seed[rows[0]]), int(fold[rows[0]]), rows

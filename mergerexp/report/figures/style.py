@@ -113,7 +113,8 @@ def save(drawn: Figure, folder: Path, name: str) -> Path:
     """Write a figure in all `FORMATS`, and return the path of the SVG file."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(LOOK):
-        drawn.draw_without_rendering()
+        if (engine := drawn.get_layout_engine()) is not None:
+            engine.execute(drawn)
         drawn.set_layout_engine(None)  # else each file would be laid out and drawn anew
         for suffix, metadata in FORMATS.items():
             with written(folder / f"{name}.{suffix}") as partial:
