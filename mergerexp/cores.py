@@ -14,6 +14,8 @@ from pathlib import Path
 END_OF_LIST = ("-1", "NoDevFiles")  # CUDA ignores what follows these in CUDA_VISIBLE_DEVICES
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # what /proc/cpuinfo says of x86 and Arm processors
 BF16_CAPABILITY = 8.0  # from this compute capability on, NVIDIA's GPUs compute in bfloat16, not emulate it
+# What the drivers of NVIDIA, AMD and Windows' Linux leave in a machine or container with GPUs.
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 def usable_cores() -> int:
@@ -70,6 +72,11 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(len(_ask_nvidia("--list-gpus")))]
 
 
+def may_have_gpu() -> bool:
+    """Tell whether this machine may have a GPU for torch, also where the driver's tool is not installed."""
+    return bool(visible_gpus()) or any(Path(file).exists() for file in GPU_FILES)
+
+
 def gpus_compute_bf16() -> bool:
     """Tell whether every GPU of this machine computes in bfloat16; if the driver does not say, assume so."""
     return all(
@@ -87,12 +94,12 @@ def _ask_nvidia(*arguments: str) -> list[str]:
 
 
 def torch_is_built_for_cuda() -> bool:
-    """Tell whether the installed torch can use NVIDIA GPUs; some builds of it can use only processors."""
+    """Tell whether the installed torch can use GPUs as cuda; some builds of it can use only processors."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return False
     text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
-    return re.search(r"^cuda\b[^=\n]*= *None", text, re.MULTILINE) is None
+    return any(re.search(rf"^{kind}\b[^=\n]*= *(?!None\b)\S", text, re.MULTILINE) for kind in ("cuda", "hip"))
 
 
 def has_apple_gpu() -> bool:

@@ -33,6 +33,9 @@ from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking import record
 from mergerexp.tracking.record import send
+from mergerexp.tracking.study import Study
+from mergerexp.tracking.study_artifacts import ROBUSTNESS
+from mergerexp.tracking.study_reader import StudyReader
 from mergerexp.training.run import fold_metrics
 
 SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits, at the largest size
@@ -195,3 +198,16 @@ def copy_study(root: Path, *cells: Any) -> None:
             change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
             store.execute(change, (str(made), str(root)))
         store.commit()
+
+
+def log_ratings(
+    reader: StudyReader, study: Study, run_id: str, strengths: tuple[float, ...] = (0.0, 2.0)
+) -> None:
+    """Keep ratings of blurred images with a run, as `mergerexp.robustness` does."""
+    runs = study.runs[study.runs["run_id"] == run_id]
+    test = study.predictions.query("split == 'test'").merge(runs[["fold"]])[["objid", "label", "p_m"]]
+    parts = [test.assign(degradation="blur", strength=strength) for strength in strengths]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ROBUSTNESS
+        pd.concat(parts).to_parquet(path)
+        reader.add_artifact(run_id, path)

@@ -20,11 +20,13 @@ from sklearn.metrics import f1_score, log_loss, roc_auc_score
 import mergerexp.aggregate
 from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dict
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
+from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import read_json
 from mergerexp.report.figures.style import FORMATS
 from mergerexp.report.study_folder import MARK, check_folder
 from mergerexp.runs.job_folder import FAILED, STOPPED
-from tests.studies import add_run, add_study, copy_study
+from mergerexp.tracking.study_reader import StudyReader
+from tests.studies import add_run, add_study, copy_study, log_ratings
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +158,28 @@ def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
     assert aggregate("allow_partial=true") == 0
     page = (tmp_path / "studies" / "mergerexp" / "report.html").read_text()
     assert "random subset=0.5 fold=3 seed=0 is not in MLflow" in page
+
+
+def test_an_interrupted_measurement_of_robustness_is_left_out(aggregate, tmp_path, capsys):
+    add_study(tmp_path, ("imagenet",), (1.0,))
+    reader = StudyReader(
+        TrackingConfig(
+            uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="mergerexp", artifacts=None, retry_s=0.0
+        )
+    )
+    study = reader.with_predictions(reader.find())
+    log_ratings(reader, study, study.runs["run_id"].iloc[0])
+    assert aggregate() == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "robustness" in line]
+    assert "the robustness of 1 of 4 networks has been measured" in line
+    assert line.endswith("the report leaves robustness out")
+    folder = tmp_path / "studies" / "mergerexp"
+    assert (
+        not list(folder.rglob("robustness*"))
+        and line.split("WARNING ")[-1].split(": ", 1)[1] in (folder / "report.html").read_text()
+    )
+    assert aggregate("allow_partial=true") == 0
+    assert list(folder.rglob("robustness*"))
 
 
 def test_what_the_user_stopped_has_not_failed(aggregate, tmp_path, capsys):

@@ -11,6 +11,7 @@ from mergerexp.cores import (
     cpu_computes_bf16,
     gpus_compute_bf16,
     has_apple_gpu,
+    may_have_gpu,
     torch_is_built_for_cuda,
     visible_gpus,
 )
@@ -38,11 +39,17 @@ def resolve(trainer: TrainerConfig, options: Options | None) -> TrainerConfig:
     Raises
     ------
     ConfigError
-        If the processor does not compute in the precision that is asked for.
+        If this machine, which is to train the run, does not have the device, or the processor does not
+        compute in the precision that is asked for.
     """
     device = trainer.device
     if device == "auto":
         device = _device_of_jobs(options) if isinstance(options, SlurmOptions) else _device_of_this_machine()
+    elif not isinstance(options, SlurmOptions) and not _may_be_here(device):
+        raise ConfigError(
+            f"trainer.device={device}: this machine, which is to train the run, has no such device, or its "
+            "torch cannot use it; use trainer.device=auto, or hydra/launcher=slurm for jobs on other machines"
+        )
     precision = trainer.precision
     if precision == "auto":
         known = device != "cuda" or isinstance(options, SlurmOptions) or gpus_compute_bf16()
@@ -100,3 +107,9 @@ def _device_of_this_machine() -> str:
     if visible_gpus() and torch_is_built_for_cuda():
         return "cuda"
     return "mps" if has_apple_gpu() else "cpu"
+
+
+def _may_be_here(device: str) -> bool:
+    if device == "cuda":
+        return may_have_gpu() and torch_is_built_for_cuda()
+    return device == "cpu" or has_apple_gpu()

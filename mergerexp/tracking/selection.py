@@ -28,13 +28,18 @@ class Gap:
     Attributes
     ----------
     kind
-        One of missing, unfinished, stopped, failed, duplicate, foreign and damaged.
+        One of missing, unfinished, stopped, failed, duplicate, foreign, damaged and partial.
     what
         The cell or run, and what is wrong with it.
     """
 
     kind: str
     what: str
+
+    @property
+    def is_minor(self) -> bool:
+        """Tell whether a part of the report can be left out because of it, and the rest is whole."""
+        return self.kind == "partial"
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.what}"
@@ -184,17 +189,29 @@ def _newest_of_each_cell(rows: pd.DataFrame, gaps: list[Gap]) -> tuple[pd.DataFr
         reason = f": {last['error']}" if last["error"] else ""
         kind, state = ENDINGS.get(last["status"], ("unfinished", "is not finished"))
         gaps.append(Gap(kind, f"{name} {state} (run {last['run_id'][:8]}){reason}"))
-    present = {tuple(key) for key, _ in rows.groupby(cell)}
-    gaps += [
-        Gap("missing", f"{cell_name(expected)} is not in MLflow")
-        for expected in _grid(rows)
-        if tuple(expected[column] for column in cell) not in present
-    ]
+    gaps += _missing(rows)
     if not kept:
         raise UserError("\n".join(["none of the chosen runs is finished:", *map(str, gaps)]), SYNC)
     order = ["arm", "subset", "seed", "fold"]
     runs = pd.DataFrame(kept).sort_values(order, ascending=[True, False, True, True])
     return runs.drop(columns=["status", "error", "split.folds"]).reset_index(drop=True), gaps
+
+
+def _missing(rows: pd.DataFrame) -> list[Gap]:
+    """Return a gap for each arm, size and seed that lacks folds."""
+    cell = ["arm", *CELL]
+    present = {tuple(key) for key, _ in rows.groupby(cell)}
+    lacking: dict[tuple[Any, ...], list[int]] = {}
+    for expected in _grid(rows):
+        if tuple(expected[column] for column in cell) not in present:
+            others = tuple(expected[column] for column in ("arm", "subset", "seed"))
+            lacking.setdefault(others, []).append(expected["fold"])
+    gaps = []
+    for (arm, subset, seed), folds in lacking.items():
+        name = cell_name({"arm": arm, "subset": subset, "seed": seed, "fold": ",".join(map(str, folds))})
+        several = f"are not in MLflow; the study has {rows['split.folds'].max()} folds"
+        gaps.append(Gap("missing", f"{name} {several if len(folds) > 1 else 'is not in MLflow'}"))
+    return gaps
 
 
 def _grid(rows: pd.DataFrame) -> list[dict[str, Any]]:

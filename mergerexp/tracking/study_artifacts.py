@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from mergerexp.console import amount
 from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json
 from mergerexp.frames import records
@@ -59,7 +60,7 @@ def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | N
         The ratings by each network at its largest size, with the columns arm, subset, seed, fold, objid,
         label, degradation, strength and p_m; None if no run has any.
     list of Gap
-        The runs that have no ratings while others have them, whose ratings can't be read, or that were
+        The networks whose ratings can't be read, and one gap that counts the networks that have none, or were
         measured at other strengths than most.
     """
     runs = at_largest_size(study.runs_of_networks)
@@ -70,16 +71,16 @@ def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | N
     found_in, gaps = _read(reader, runs[has], ROBUSTNESS, _read_ratings, "robustness")
     levels = [_levels(found) for _, found in found_in]
     usual = max(levels, key=levels.count, default=())
-    parts = []
-    for run in records(runs[~has]):
-        what = f"the robustness of {run_title(run)}; python -m mergerexp.robustness measures it"
-        gaps.append(Gap("missing", what))
-    for (run, found), level in zip(found_in, levels, strict=True):
-        if level != usual:
-            what = f"the robustness of {run_title(run)} was measured at other strengths than most"
-            gaps.append(Gap("foreign", what))
-        else:
-            parts.append(found.assign(**{key: run[key] for key in ("arm", "subset", "seed", "fold")}))
+    alike = [(run, found) for (run, found), level in zip(found_in, levels, strict=True) if level == usual]
+    if others := len(found_in) - len(alike):
+        found = amount(others, "network")
+        gaps.append(Gap("partial", f"the robustness of {found} was measured at other strengths than most"))
+    if not has.all():
+        counted = f"the robustness of {has.sum()} of {len(runs)} networks has been measured"
+        gaps.append(Gap("partial", f"{counted}; python -m mergerexp.robustness measures the others"))
+    parts = [
+        found.assign(**{key: run[key] for key in ("arm", "subset", "seed", "fold")}) for run, found in alike
+    ]
     return (pd.concat(parts, ignore_index=True) if parts else None), gaps
 
 

@@ -108,6 +108,29 @@ def test_a_gpu_that_this_torch_can_not_use_is_none(machine, monkeypatch):
     assert resolve(trainer(), None).device == "cpu"
 
 
+@pytest.mark.parametrize("launcher", [None, "local"])
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_prepared(
+    kind, launcher, train, tmp_path, machine, monkeypatch, capsys
+):
+    machine()
+    monkeypatch.setattr("mergerexp.cores.GPU_FILES", ())
+    sweep = ("-m", "fold=0,1", f"hydra/launcher={launcher}") if launcher else ()
+    assert train(*sweep, f"trainer.device={kind}", f"paths.datasets={tmp_path / 'datasets'}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"error: trainer.device={kind}: this machine, which is to train the run, has no such"
+    )
+    assert not list(tmp_path.rglob("meta.json")) and not (tmp_path / "runs").exists()
+
+
+def test_a_gpu_without_the_drivers_tool_may_be_asked_for(machine, tmp_path, monkeypatch):
+    machine()
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr("mergerexp.cores.GPU_FILES", (tmp_path / "nvidiactl",))
+    assert resolve(trainer(device="cuda"), None).device == "cuda"
+
+
 def test_a_mac_has_a_device_of_its_own(machine, monkeypatch):
     machine()
     monkeypatch.setattr(device, "has_apple_gpu", lambda: True)
