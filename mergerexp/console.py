@@ -112,7 +112,9 @@ class ProgressReport:
             self._logged = now
             left = (now - self._start) / max(self.done - self._at_start, 1) * (self.total - self.done)
             prefix = f"{note}, " if note else ""
-            log.info("%s: %d of %d, %sabout %.0f s left", self.title, self.done, self.total, prefix, left)
+            log.info(
+                "%s: %d of %d, %sabout %s left", self.title, self.done, self.total, prefix, duration(left)
+            )
 
     def close(self) -> None:
         """Remove the bar from the terminal."""
@@ -138,6 +140,17 @@ class ProgressReport:
 def amount(number: int, noun: str) -> str:
     """Return a number with its noun, which gets a plural s unless the number is one."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as text with one unit or two, such as "40 s", "25 min" or "3 h 10 min"."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{round(hours / 24)} days"
+    return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))
 
 
 def set_up_logging() -> None:

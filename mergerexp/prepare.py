@@ -31,7 +31,9 @@ def prepare(call: Call[PrepareConfig]) -> Done:
         started = time.perf_counter()
         dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
         verify(dataset)
-        counts = ", ".join(f"{n} {name}" for name, n in dataset.meta["counts"].items())
+        counts = ", ".join(
+            f"{n} {name} (label {label})" for label, (name, n) in enumerate(dataset.meta["counts"].items())
+        )
         seconds = time.perf_counter() - started
         console.print(f"{dataset.path}: {counts}; {cfg.data.size} px; {seconds:.1f} s", soft_wrap=True)
     return Done()

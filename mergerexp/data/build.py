@@ -12,8 +12,10 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,11 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from mergerexp.config.validate import check_file_name
-from mergerexp.console import ProgressReport
+from mergerexp.console import ProgressReport, amount
 from mergerexp.cores import usable_cores
 from mergerexp.data.parts import make_parts, read_images, read_record
 from mergerexp.data.sources import Problem, Source, make_source
-from mergerexp.data.store import META, Dataset, save, write_problems
+from mergerexp.data.store import META, PROBLEMS, Dataset, save, write_problems
 from mergerexp.errors import DataError, UserError, visible
 from mergerexp.files import is_locked, remove_partial
 from mergerexp.hashing import digest
@@ -126,7 +128,7 @@ def _prepare(
     )
     shutil.rmtree(partial)
     report.unlink(missing_ok=True)
-    log.info("data set %s: %d images, %d inputs skipped", final, len(rows), len(problems))
+    _tell(final, rows, class_names, problems)
 
 
 def _make_missing_parts(
@@ -141,49 +143,61 @@ def _make_missing_parts(
     # The number of chunks is part of the name, so that parts of another division are never used.
     paths = [partial / f"{i:06d}-of-{len(chunks):06d}.part" for i in range(len(chunks))]
     missing = {path: chunk for path, chunk in zip(paths, chunks, strict=True) if not path.exists()}
-    done = len(paths) - len(missing)
+    total = sum(source.inputs(chunk) for chunk in chunks)
+    done = total - sum(source.inputs(chunk) for chunk in missing.values())
     if done:
-        log.info("continuing data set %s: %d of %d parts are done", name, done, len(paths))
+        log.info("continuing data set %s: %d of %d objects are done", name, done, total)
     made, start = 0, time.perf_counter()
     with (
-        ProgressReport(f"preparing {name}", len(paths), done, enabled=progress) as report,
+        ProgressReport(f"preparing {name}", total, done, enabled=progress) as report,
         closing(make_parts(source, missing, size, workers)) as finished,
     ):
         for objects in finished:
             made += objects
-            report.advance(1, f"{made / (time.perf_counter() - start):.0f} objects/s")
+            report.advance(objects, f"{made / (time.perf_counter() - start):.0f} objects/s")
     return paths
 
 
 def _gather(parts: Sequence[Path]) -> tuple[list[dict[str, Any]], list[NDArray[np.bool_]], list[Problem]]:
     """Return the rows to keep, with unique objids, the mask of them in each part, and the problems."""
-    rows: list[dict[str, Any]] = []
     kept: list[NDArray[np.bool_]] = []
     problems: list[Problem] = []
-    owners: dict[int, str] = {}
-    contents: dict[int, dict[str, Any]] = {}
+    found: list[list[dict[str, Any]]] = []
     for path in parts:
         _check_part(path)
         part_rows, part_problems = read_record(path)
+        found.append(part_rows)
         problems += part_problems
-        mask = np.ones(len(part_rows), dtype=bool)
+        kept.append(np.ones(len(part_rows), dtype=bool))
+    contradicted = _contradicted(found)
+    rows: list[dict[str, Any]] = []
+    owners: dict[int, str] = {}
+    for path, part_rows, mask in zip(parts, found, kept, strict=True):
         for i, row in enumerate(part_rows):
-            objid = row["objid"]
-            file = row.get("file", f"{path.name}, row {i}")
-            twin = contents.setdefault(row.get("content", objid), row)
+            objid, file = row["objid"], row.get("file", f"{path.name}, row {i}")
             if objid in owners:
-                mask[i] = False
                 problems.append(Problem(file, f"duplicate objid {objid}: {owners[objid]} has it too"))
-            elif twin["label"] != row["label"]:
-                mask[i] = False
-                reason = f"the same image as {twin['file']}, which is of the other class"
-                problems.append(Problem(file, reason))
+            elif twin := contradicted.get(row.get("content"), {}).get(1 - row["label"]):
+                problems.append(Problem(file, f"the same image as {twin}, which is of the other class"))
             else:
                 owners[objid] = file
                 rows.append(row)
-        kept.append(mask)
+                continue
+            mask[i] = False
     _join_groups(rows)
     return rows, kept, problems
+
+
+def _contradicted(parts: Sequence[Sequence[dict[str, Any]]]) -> dict[int | None, dict[int, str]]:
+    """Return the contents that are in both classes, with the first file of each class.
+
+    None of these images is used, since nobody knows which of the classes is right.
+    """
+    files: dict[int | None, dict[int, str]] = {}
+    for row in chain(*parts):
+        if "content" in row:
+            files.setdefault(row["content"], {}).setdefault(row["label"], row["file"])
+    return {content: by_label for content, by_label in files.items() if len(by_label) > 1}
 
 
 def _join_groups(rows: Sequence[dict[str, Any]]) -> None:
@@ -211,13 +225,36 @@ def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> N
         if read_record(path)[1]:
             path.unlink()
     write_problems(report, problems)
+    raise DataError(
+        f"{amount(len(problems), 'unusable input')}, all listed in {report}:\n{_shown(problems)}\n"
+        "Repair or remove them and prepare again, or leave them out with data.on_error=skip."
+    )
+
+
+def _shown(problems: Sequence[Problem]) -> str:
+    """Return the first problems, a line each."""
     shown = [visible(f"  {problem.file}: {problem.reason}") for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"  … and {len(problems) - SHOWN_PROBLEMS} more")
-    raise DataError(
-        "\n".join([f"{len(problems)} unusable inputs, all listed in {report}:", *shown])
-        + "\nRepair or remove them and prepare again, or leave them out with data.on_error=skip."
-    )
+    return "\n".join(shown)
+
+
+def _tell(
+    final: Path, rows: Sequence[dict[str, Any]], class_names: tuple[str, str], problems: Sequence[Problem]
+) -> None:
+    """Log what a new data set holds, what was left out of it, and what in it can't be told apart."""
+    counts = Counter(row["label"] for row in rows)
+    classes = [f"{counts[label]} {class_names[label]} (label {label})" for label in (1, 0)]
+    log.info("data set %s: %d images, %s", final, len(rows), " and ".join(classes))
+    if problems:
+        skipped = amount(len(problems), "unusable input")
+        log.warning("%s left out, all listed in %s:\n%s", skipped, final / PROBLEMS, _shown(problems))
+    contents = Counter(row["content"] for row in rows if "content" in row)
+    if repeated := sum(contents.values()) - len(contents):
+        log.warning(
+            "%s an exact copy of another; copies count as objects of their own, and are always in one fold",
+            f"{repeated} images are each" if repeated > 1 else "1 image is",
+        )
 
 
 def _check_part(path: Path) -> None:

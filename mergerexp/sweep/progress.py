@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mergerexp.console import duration
 from mergerexp.runs.job_folder import DONE, QUEUED, RUNNING
 from mergerexp.sweep.states import JobState
 
@@ -60,14 +61,3 @@ def _longest(state: JobState) -> float | None:
     if state.epoch is None or state.epochs is None or not state.seconds:
         return None
     return state.seconds * state.epochs / (state.epoch + 1)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as text with one unit or two, such as "40 s", "25 min" or "3 h 10 min"."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{round(hours / 24)} days"
-    return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from mergerexp.console import LOG_EVERY_S, console
+from mergerexp.console import LOG_EVERY_S, console, duration
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
-from mergerexp.sweep.progress import Forecast, duration
+from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState, all_over, counts
 
 log = logging.getLogger(__name__)

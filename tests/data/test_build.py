@@ -295,6 +295,9 @@ class ToySource:
     def chunks(self):
         return [0, 1]
 
+    def inputs(self, chunk):
+        return 2
+
     def make(self, chunk):
         images = np.full((2, self.side, self.side, 3), chunk, dtype=np.uint8)
         rows = [
@@ -355,7 +358,7 @@ def test_says_how_far_it_is_where_there_is_no_terminal(root, tmp_path, made, mon
     monkeypatch.setattr("mergerexp.console.LOG_EVERY_S", 0.0)
     caplog.set_level(logging.INFO)
     prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
-    assert "preparing toy: 2 of 4" in caplog.text
+    assert "preparing toy: 8 of 16" in caplog.text
     caplog.clear()
     prepare(FolderSource(root, 20), "toy", 20, tmp_path / "sets", workers=1, progress=False)
     assert "preparing toy" not in caplog.text
@@ -370,6 +373,35 @@ def test_shows_a_bar_on_a_terminal(root, tmp_path, made, monkeypatch):
     shown = terminal.file.getvalue()
     assert "preparing toy" in shown
     assert "objects/s" in shown
+
+
+def test_says_what_a_new_set_holds(root, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (root / "merger/1.png").write_bytes(b"")
+    shutil.copy(root / "merger/2.png", root / "merger/3.png")
+    path = prepare(FolderSource(root, 16, on_error="skip"), "toy", 16, tmp_path / "sets", workers=1)
+    held, skipped, copies = (record.getMessage() for record in caplog.records[-3:])
+    n_mergers, n_others = (len(list((root / name).iterdir())) for name in ("merger", "other"))
+    assert held == (
+        f"data set {path}: {n_mergers + n_others - 1} images, {n_mergers - 1} merger (label 1) and "
+        f"{n_others} other (label 0)"
+    )
+    assert skipped == (
+        f"1 unusable input left out, all listed in {path / 'problems.csv'}:\n"
+        "  merger/1.png: empty file (zero bytes)"
+    )
+    assert copies.startswith("1 image is an exact copy of another")
+
+
+def test_an_image_of_both_classes_is_left_out_altogether(root, tmp_path):
+    shutil.copy(root / "merger/2.png", root / "other/2.png")
+    with pytest.raises(DataError, match=r"^2 unusable inputs"):
+        prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)
+    path = prepare(FolderSource(root, 16, on_error="skip"), "toy", 16, tmp_path / "sets", workers=1)
+    assert {"merger/2.png", "other/2.png"}.isdisjoint(Dataset.open(path).catalogue["file"])
+    table = (path / "problems.csv").read_text()
+    assert 'merger/2.png,"the same image as other/2.png, which is of the other class"' in table
+    assert 'other/2.png,"the same image as merger/2.png, which is of the other class"' in table
 
 
 def test_a_set_with_gaps_is_not_passed_off_as_whole(root, tmp_path):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mergerexp.console import duration
 from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
 from mergerexp.sweep import view as view_module
-from mergerexp.sweep.progress import Forecast, duration
+from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState
 
 

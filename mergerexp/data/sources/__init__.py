@@ -60,6 +60,9 @@ class Source(Protocol):
     def chunks(self) -> Sequence[Any]:
         """Return the units of the work, which can be pickled, in the order of the final catalogue."""
 
+    def inputs(self, chunk: Any) -> int:
+        """Return how many inputs a chunk has; each gives an image or a problem."""
+
     def make(self, chunk: Any) -> Part:
         """Make the images of one chunk, which depend on the source and the chunk alone."""
 

@@ -183,6 +183,13 @@ def test_a_file_on_two_lines_is_not_two_objects(root):
     assert problems == {"merger/1.png": "listed twice, in lines 2 and 4 of the CSV"}
 
 
+def test_a_file_on_two_lines_with_two_labels_is_not_used(root):
+    files = ("merger/1.png,merger", "merger/2.png,merger", "other/101.png,other", "merger/1.png,other")
+    rows, problems, _ = made(with_csv(root, "\n".join(["file,label", *files]), positive="merger"))
+    assert [row["file"] for row in rows] == ["merger/2.png", "other/101.png"]
+    assert problems == {"merger/1.png": "listed twice, in lines 2 and 5 of the CSV, as merger and as other"}
+
+
 def test_an_objid_on_two_lines_is_named_with_both(root):
     text = "file,label,objid\nmerger/1.png,1,1\nother/101.png,0,2\nother/102.png,0,1\n"
     rows, problems, _ = made(with_csv(root, text))

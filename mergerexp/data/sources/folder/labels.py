@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -70,23 +70,28 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     extras = {column: _typed([row[column] for row in rows]) for column in others}
     group_codes = _codes(path, lines, group) if group else None
     classes: list[str] = []
-    entries = []
-    listed: dict[str, int] = {}  # the line of each file
+    entries: list[Entry] = []
+    listed: dict[str, int] = {}  # the first row of each file
     owners: dict[int, int] = {}  # the line of each objid
     for i, (line, row) in enumerate(lines):
         where = f"{path}, line {line}"
         if not row[columns.file]:
             raise DataError(f"{where}: column {columns.file!r} is empty")
         file = _relative(root, row[columns.file])
-        first = listed.setdefault(file, line)
-        problem = None if first == line else f"listed twice, in lines {first} and {line} of the CSV"
+        class_name = _label(where, row[columns.label], classes)
+        problem = None
+        if (first := listed.setdefault(file, i)) != i:
+            problem = f"listed twice, in lines {lines[first][0]} and {line} of the CSV"
+            if (other := entries[first].class_name) != class_name:  # nobody knows which of them is right
+                problem += f", as {other} and as {class_name}"
+                entries[first] = replace(entries[first], problem=problem)
         number = _integer(where, row[objid]) if objid else None
         if number is not None and not problem and (owner := owners.setdefault(number, line)) != line:
             problem = f"duplicate objid {number}: lines {owner} and {line} of the CSV have it"
         entries.append(
             Entry(
                 file,
-                _label(where, row[columns.label], classes),
+                class_name,
                 number,
                 group_codes[whole(row[group])] if group and group_codes else None,
                 {column: values[i] for column, values in extras.items()},

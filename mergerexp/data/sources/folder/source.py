@@ -111,6 +111,10 @@ class FolderSource:
         step = max(1, min(FILES_PER_CHUNK, CHUNK_BYTES // (3 * self.size**2)))
         return [self.entries[start : start + step] for start in range(0, len(self.entries), step)]
 
+    def inputs(self, chunk: list[Entry]) -> int:
+        """Return the number of files of a chunk."""
+        return len(chunk)
+
     def make(self, chunk: list[Entry]) -> Part:
         """Decode one chunk of files.
 

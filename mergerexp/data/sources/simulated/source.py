@@ -70,6 +70,14 @@ class SimulatedSource:
             *_cut("noninteracting", self.settings.n_noninteracting, NONINTERACTING_PER_CHUNK),
         ]
 
+    def inputs(self, chunk: Chunk) -> int:
+        """Return the number of images of a chunk; the last encounter may have fewer views than the others."""
+        kind, start, stop = chunk
+        if kind != "merger":
+            return stop - start
+        views = self.settings.views_per_encounter
+        return min(stop * views, self.settings.n_mergers) - start * views
+
     def make(self, chunk: Chunk) -> Part:
         """Make one chunk's images: ``(kind, start, stop)``, a range of encounters or of galaxies."""
         kind, start, stop = chunk
