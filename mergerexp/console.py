@@ -8,8 +8,10 @@ import warnings
 from types import TracebackType
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from mergerexp.errors import visible, visible_lines
@@ -140,6 +142,20 @@ class ProgressReport:
 def amount(number: int, noun: str) -> str:
     """Return a number with its noun, which gets a plural s unless the number is one."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def make_table(title: str, caption: str | None = None) -> Table:
+    """Return a table without vertical lines, so that those of a sweep fit 80 columns."""
+    return Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def duration(seconds: float) -> str:

@@ -33,8 +33,8 @@ def train(call: Call[TrainConfig]) -> Done:
     # Imported here, so that --help and a refusal need not wait for pandas.
     from mergerexp.study.outcome import (
         complete_study,
-        show_addresses,
         show_failures,
+        show_next_steps,
         validation_errors,
     )
     from mergerexp.study.plan import Planner
@@ -49,11 +49,11 @@ def train(call: Call[TrainConfig]) -> Done:
         train_here(runs)
     elif not TrainSweep(runs, call.launcher).run():
         console.print("The jobs go on in Slurm; python -m mergerexp.status shows how they stand")
-        show_addresses(runs)
+        show_next_steps(runs)
         return Done()
     is_recorded = complete_study(runs)
     console.print(run_table([run.folder for run in runs]))
-    show_addresses(runs)
+    show_next_steps(runs)
     all_done = show_failures(runs, call.launcher)
     return Done(0 if all_done and is_recorded else 1, validation_errors(planned))
 

@@ -86,6 +86,15 @@ def test_mistakes_get_one_line(arguments, message, monkeypatch, tmp_path, capsys
     assert capsys.readouterr().err == f"error: {message.format(root=tmp_path)}\n"
 
 
+def test_runs_that_no_sweep_has_are_not_passed_over(monkeypatch, tmp_path, capsys):
+    add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
+    monkeypatch.setattr("sys.argv", ["status", "--root", str(tmp_path)])
+    assert status.main() == 2
+    assert (
+        f"no sweep in {tmp_path}/sweeps: it has 1 run, trained without -m; --root" in capsys.readouterr().err
+    )
+
+
 def test_sweeps_are_listed_for_people_and_for_programs(monkeypatch, tmp_path, capsys):
     run = add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
     sweep = SweepFolder.of(tmp_path / "sweeps", [run])

@@ -87,7 +87,9 @@ def test_sweep_and_its_repetition(train, tiny_weights, tmp_path, capsys, monkeyp
     monkeypatch.setattr(Stage, "training_step", None)  # whatever trains now fails
     capsys.readouterr()
     assert train(*sweep) == 0
-    assert capsys.readouterr().err.count("done before") == 8
+    said = capsys.readouterr().err
+    assert said.count("done before") == 8
+    assert said.rstrip().endswith("\nTables, figures and a report: python -m mergerexp.aggregate")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(mlflow_runs(tmp_path)) == 8
 

@@ -6,10 +6,12 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from mergerexp.config.schema import TrainConfig
+    from mergerexp.config.schema import AggregateConfig, TrainConfig
+
+StoreUser = TypeVar("StoreUser", "TrainConfig", "AggregateConfig")  # configs with paths and a store
 
 SQLITE = "sqlite:///"
 
@@ -21,7 +23,7 @@ def conf_dir() -> Path:
     return checkout if (checkout / "train.yaml").is_file() else package / "conf"
 
 
-def absolute_paths(cfg: TrainConfig) -> TrainConfig:
+def absolute_paths(cfg: StoreUser) -> StoreUser:
     """Return a config whose paths mean the same from any working directory."""
     paths = {field.name: _absolute(getattr(cfg.paths, field.name)) for field in dataclasses.fields(cfg.paths)}
     tracking = dataclasses.replace(cfg.tracking)

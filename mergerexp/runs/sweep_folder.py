@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mergerexp.console import amount
 from mergerexp.errors import UserError, explain
 from mergerexp.files import read_json, write_json
 from mergerexp.hashing import digest
@@ -199,7 +200,9 @@ def known_sweeps(sweeps: Path) -> list[SweepFolder]:
         If there is no sweep.
     """
     if not (known := find_sweeps(sweeps)):
-        raise UserError(f"no sweep in {sweeps}; --root or MERGEREXP_ROOT says where to look")
+        single = len(list(sweeps.parent.glob("runs/*/config.yaml")))
+        alone = f": it has {amount(single, 'run')}, trained without -m" if single else ""
+        raise UserError(f"no sweep in {sweeps}{alone}; --root or MERGEREXP_ROOT says where to look")
     return known
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from mergerexp.config.compose import compose_cell
 from mergerexp.config.launcher import Options
+from mergerexp.config.paths import absolute_paths
+from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
 from mergerexp.errors import without_credentials
 from mergerexp.files import read_json
@@ -45,8 +50,8 @@ def complete_study(runs: Sequence[PlannedRun]) -> bool:
     return not standing.broken
 
 
-def show_addresses(runs: Sequence[PlannedRun]) -> None:
-    """Show how the table of the runs is opened in MLflow, as far as MLflow has any of them.
+def show_next_steps(runs: Sequence[PlannedRun]) -> None:
+    """Show how the runs are opened in MLflow and reported on, as far as MLflow has any of them.
 
     Parameters
     ----------
@@ -57,9 +62,31 @@ def show_addresses(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         tracking = run.cfg.tracking
         if (uri := tracking.uri) is not None and (experiment := experiment_of(run.folder, tracking)):
-            ways.setdefault(uri + experiment, ways_to_runs(without_credentials(uri), experiment))
+            if uri + experiment in ways:
+                continue
+            ways[uri + experiment] = ways_to_runs(without_credentials(uri), experiment)
+            if len(runs) > 1:
+                ways[uri + experiment].append(f"Tables, figures and a report: {aggregate_command(run)}")
     for line in (line for lines in ways.values() for line in lines):
         console.print(line, soft_wrap=True, highlight=False)
+
+
+def aggregate_command(run: PlannedRun) -> str:
+    """Return the command that aggregates the experiment of a run.
+
+    Parameters
+    ----------
+    run
+        A run that MLflow has.
+    """
+    chosen = [
+        given for given in run.overrides if re.match(r"(tracking(\.uri|\.experiment)?|paths\.root)=", given)
+    ]
+    there = absolute_paths(compose_cell("aggregate", chosen, AggregateConfig)).tracking
+    for key in ("uri", "experiment"):  # an experiment file may choose them, too
+        if (value := getattr(run.cfg.tracking, key)) != getattr(there, key):
+            chosen.append(f"tracking.{key}={value}")
+    return shlex.join(["python", "-m", "mergerexp.aggregate", *chosen])
 
 
 def show_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from mergerexp.config.schema import unused_groups
+from mergerexp.console import make_table
 from mergerexp.files import flatten, read_json
 from mergerexp.runs.endings import caveats
 from mergerexp.runs.job_folder import DONE
@@ -19,6 +20,7 @@ NOTE = "note"  # the column with caveats about how training ended
 SAID_ONCE = ["data", "backbone"]  # columns that the title replaces where all runs have one value
 TEXTS = ("data", "backbone", "init", "state")  # columns that may be broken into lines; numbers are not
 COLUMNS = ["data", "backbone", "init", "subset", "fold", "N", "state", "error", "AUROC", "epochs", "s", NOTE]
+N_MEANS = "N: twice the number of training images of the smaller class, the paper's training-set size"
 ARM = ["data", "backbone", "init", "subset"]
 
 
@@ -69,7 +71,7 @@ def run_table(folders: list[RunFolder]) -> Table:
         table.add_row(*(_text(row.get(column)) for column in columns))
         if row[NOTE]:
             notes.append(f"{_named({key: row[key] for key in ('init', 'subset', 'fold')})}: {row[NOTE]}")
-    table.caption = "\n".join(notes) or None
+    table.caption = "\n".join([N_MEANS, *notes])
     return table
 
 
@@ -84,7 +86,7 @@ def _arms(runs: pd.DataFrame, arm: list[str]) -> Table:
         table.add_row(*cells, _mean(done["error"]), _mean(done["AUROC"]), minutes)
         if said := _counted(done[NOTE]):
             notes.append(f"{_named(dict(zip(arm, values, strict=True)))}: {said}")
-    table.caption = "\n".join(notes) or None
+    table.caption = "\n".join([N_MEANS, *notes])
     return table
 
 
@@ -100,7 +102,7 @@ def _named(values: dict[str, Any]) -> str:
 
 
 def _table(title: list[str], columns: list[str]) -> Table:
-    table = Table(title=", ".join(filter(None, title)), caption_justify="left")
+    table = make_table(", ".join(filter(None, title)))
     for column in columns:
         is_text = column in TEXTS
         table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")

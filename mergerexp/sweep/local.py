@@ -114,6 +114,9 @@ class Local:
         """Stop the jobs between two training steps, after a checkpoint; return a message for the user."""
         deadline = time.monotonic() + PATIENCE_S + 5
         with contextlib.suppress(KeyboardInterrupt):  # after a second Ctrl-C, they are killed at once
+            if self._running:
+                jobs = amount(len(self._running), "run")
+                log.info("stopping %s after a checkpoint, for some seconds; Ctrl-C again kills at once", jobs)
             for process in self._running:
                 process.terminate()
             for process in self._running:

@@ -58,6 +58,6 @@ class Forecast:
 
 def _longest(state: JobState) -> float | None:
     """Return the seconds that a job takes if it trains for all its epochs; None if that is not known yet."""
-    if state.epoch is None or state.epochs is None or not state.seconds:
+    if state.epoch is None or state.epochs is None or not state.is_last_stage or not state.seconds:
         return None
     return state.seconds * state.epochs / (state.epoch + 1)

@@ -12,7 +12,7 @@ from typing import Any
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm_queue
 
-FROM_STATUS = ("node", "stage", "epoch", "epochs", "best_accuracy", "restarts", "error")
+FROM_STATUS = ("node", "stage", "epoch", "epochs", "is_last_stage", "best_accuracy", "restarts", "error")
 ORDER = (RUNNING, QUEUED, STOPPED, FAILED, LOST, DONE, "new")
 
 
@@ -33,8 +33,8 @@ class JobState:
         Its id in Slurm, and the node that it runs on.
     stage, epoch, best_accuracy
         The stage and the epoch (from 0) of the training, and the best validation accuracy so far.
-    epochs
-        The largest number of epochs in the last stage; None in the stages before it.
+    epochs, is_last_stage
+        The largest number of epochs in this stage, and whether the training ends with it.
     restarts
         How often it was resumed after a stop.
     seconds
@@ -55,6 +55,7 @@ class JobState:
     stage: str | None = None
     epoch: int | None = None
     epochs: int | None = None
+    is_last_stage: bool | None = None
     best_accuracy: float | None = None
     restarts: int | None = None
     seconds: float | None = None

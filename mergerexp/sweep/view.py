@@ -8,11 +8,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 
-from mergerexp.console import LOG_EVERY_S, console, duration
+from mergerexp.console import LOG_EVERY_S, console, duration, make_table
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
 from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState, all_over, counts
@@ -39,10 +39,11 @@ def state_table(states: Sequence[JobState], title: str, forecast: Forecast) -> T
     """
     rows = [_cells(state) for state in states]
     used = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(row[i] for row in rows)]
-    table = Table(title=f"{title}: {_summary(states, forecast)}", title_justify="left")
+    table = make_table(f"{title}: {_summary(states, forecast)}")
     for i in used:
-        right = COLUMNS[i] in ("best acc.", "restarts", "time")
-        table.add_column(COLUMNS[i], justify="right" if right else "left", overflow="fold")
+        right, is_long = COLUMNS[i] in ("best acc.", "restarts", "time"), COLUMNS[i] in ("run", "reason")
+        justify: JustifyMethod = "right" if right else "left"
+        table.add_column(COLUMNS[i], justify=justify, no_wrap=not is_long, overflow="fold")
     for state, row in zip(states, rows, strict=True):
         table.add_row(*(row[i] for i in used), style=STYLES.get(state.state))
     return table
@@ -88,7 +89,7 @@ def failure_table(states: Sequence[JobState]) -> Table | None:
     rest = [state for state in states if state.state != DONE]
     if not rest:
         return None
-    table = Table(title=f"not done: {counts(rest)}", title_justify="left")
+    table = make_table(f"not done: {counts(rest)}")
     for column in ("run", "state", "job", "reason"):
         table.add_column(column, overflow="fold")
     for state in rest:

@@ -69,8 +69,9 @@ def run_training(
         write_json(folder.history, rows)
         best = max(row["val_accuracy"] for row in rows)
         stage = rows[-1]["stage"]
-        epochs = cfg.trainer.max_epochs if stage == FINETUNE else None
-        last = {"stage": stage, "epoch": rows[-1]["epoch"], "epochs": epochs}
+        is_last = stage == FINETUNE
+        epochs = cfg.trainer.max_epochs if is_last else cfg.init.head_epochs
+        last = {"stage": stage, "epoch": rows[-1]["epoch"], "epochs": epochs, "is_last_stage": is_last}
         folder.set_state(RUNNING, **last, best_accuracy=best, seconds=seconds())
         record.update()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -27,8 +28,8 @@ def shown(folders, width: int) -> str:
 @pytest.mark.parametrize("width", [80, 140])
 def test_arms_are_shown_with_whole_numbers(width, folders):
     lines = shown(folders, width).splitlines()
-    (row,) = [line for line in lines if "imagenet" in line and "│" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    (row,) = [line for line in lines if line.startswith("imagenet")]
+    cells = re.split(r"\s{2,}", row.strip())
     assert cells[0] == "imagenet" and cells[3] == "2 of 2"
     assert all(len(part) == 6 for cell in cells[4:6] for part in cell.split("±"))
     assert "simulated_small, tf_efficientnet_lite0" in lines[0]  # what all runs share is said once
@@ -37,7 +38,7 @@ def test_arms_are_shown_with_whole_numbers(width, folders):
 
 def test_a_run_is_shown_with_whole_numbers(folders):
     lines = shown(folders[:1], 80).splitlines()
-    (row,) = [line for line in lines if "imagenet" in line and "│" in line]
+    (row,) = [line for line in lines if line.startswith("imagenet")]
     assert "…" not in row and "done" in row
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+
 import pytest
+from rich.console import Console
 
 from mergerexp.console import duration
 from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
 from mergerexp.sweep import view as view_module
 from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState
+from mergerexp.sweep.view import state_table
 
 
 def job(name: str, state: str, seconds: float | None = None, epoch: int | None = None, epochs=None):
-    return JobState(name, name, state, seconds=seconds, stage="finetune", epoch=epoch, epochs=epochs)
+    where = {"stage": "finetune", "epoch": epoch, "epochs": epochs, "is_last_stage": True}
+    return JobState(name, name, state, seconds=seconds, **where)
 
 
 def queued(number: int) -> list[JobState]:
@@ -44,6 +50,22 @@ def test_before_the_first_job_ends_its_epochs_give_a_bound():
     assert Forecast({}).left(states) == "at most 10 min left"  # 270 s + 300 s
     assert Forecast({}).left([job("a", RUNNING, 30.0, epoch=4)]) == ""  # its last stage has not begun
     assert Forecast({}).left([job("a", RUNNING), *queued(3)]) == ""
+
+
+def test_epochs_of_an_earlier_stage_give_no_bound():
+    head = replace(job("a", RUNNING, 30.0, epoch=4, epochs=50), stage="head", is_last_stage=False)
+    assert Forecast({}).left([head, *queued(1)]) == ""
+
+
+def test_a_sweep_fits_80_columns():
+    label = "init=imagenet,subset=0.17,fold=0"
+    far = replace(job("a", RUNNING, 3000.0, epoch=39, epochs=500), label=label, best_accuracy=0.876)
+    done = replace(far, name="b", state=DONE, epoch=499)
+    console = Console(width=80, file=io.StringIO())
+    console.print(state_table([far, done], "sweep 3c7bb957", Forecast({})))
+    lines = console.file.getvalue().splitlines()
+    for row in ("finetune 40/500", "finetune 500/500"):
+        assert any(label in line and row in line and "0.876" in line and "50:00" in line for line in lines)
 
 
 def test_nothing_is_said_where_nothing_runs():
