@@ -49,7 +49,7 @@ def main() -> None:
     elif first in COMPLETION:
         _complete(rest)
     else:
-        near = difflib.get_close_matches(first, VERBS, n=1, cutoff=0.7)
+        near = difflib.get_close_matches(first, [*VERBS, "--help", "--version"], n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(VERBS)}"
         _refuse(f"{first}: no such verb; {hint}")
 

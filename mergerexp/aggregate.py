@@ -7,7 +7,6 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
@@ -15,10 +14,7 @@ from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
 from mergerexp.errors import UserError
 from mergerexp.tracking.experiment import ways_to_runs
-from mergerexp.tracking.store_file import SYNC, check_store
-
-if TYPE_CHECKING:
-    from mergerexp.tracking.study import Study
+from mergerexp.tracking.store_file import check_store
 
 log = logging.getLogger("mergerexp.aggregate")  # __name__ is __main__ under python -m
 
@@ -86,7 +82,7 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     study = replace(study, gaps=[*study.gaps, *without, *gaps, *untold])
     log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
     if not cfg.allow_partial:
-        _check_whole(study)
+        study.check_whole()
     check_folder(folder)
     for gap in study.gaps:
         log.warning("%s", gap)
@@ -104,18 +100,6 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
         log.warning("%s: MLflow does not have this report", error)
         is_kept = False
     return report, ways_to_runs(study.uri, study.experiment_id, has_view=is_kept)
-
-
-def _check_whole(study: Study) -> None:
-    serious = [gap for gap in study.gaps if not gap.is_minor]
-    if not serious:
-        return
-    hint = (
-        "the study is not complete: allow_partial=true makes a report of what there is, with the newest "
-        "run where there are several"
-    )
-    lacks = any(gap.kind in ("missing", "unfinished", "damaged") for gap in serious)
-    raise UserError("\n".join(map(str, serious)), *([SYNC] if lacks else []), hint)
 
 
 def _file_name(title: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import difflib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mergerexp.config.config_files import check_folders, naming_files, unknown_key
-from mergerexp.config.keys import form_of
+from mergerexp.config.keys import check_spaces, form_of
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.validate import validate
 from mergerexp.environment import environment
@@ -71,6 +72,8 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
     def refuse(message: str) -> None:
         if flag := re.match(r"unrecognized arguments: (-\S+)", message):
             key = flag[1].lstrip("-").partition("=")[0]
+            if near := difflib.get_close_matches(flag[1], parser._option_string_actions, n=1, cutoff=0.7):
+                raise ConfigError(f"{flag[1]}: no such flag; did you mean {near[0]}?")
             raise ConfigError(
                 f"{flag[1]}: no such flag; settings have no dashes, as in {program} {key}=VALUE "
                 "(--help lists flags and settings)"
@@ -83,6 +86,7 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
         if "--version" in action.option_strings:  # whose text is Hydra's alone
             action.version = version_text()  # type: ignore[attr-defined]
     args = parser.parse_intermixed_args(list(arguments))
+    check_spaces(args.overrides)
     if args.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun: give the same command again instead, it goes on where it was"
@@ -342,11 +346,13 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
     """Say in one line what Hydra says in several, and return the override that is to blame, where one is."""
     text, cause = str(error).partition("\nSearch path")[0], error.__cause__
     if isinstance(error, OverrideParseException):
-        key, equals, _ = error.override.strip("'\"").partition("=")
+        key, equals, value = error.override.strip("'\"").partition("=")
         if not equals:
             return f"{key!r}: no setting; settings are KEY=VALUE", _find(error.override, overrides)
         hint = form_of(key) or f"; a value with any of = , : {{}} [] in it is quoted twice: '{key}=\"VALUE\"'"
-        return f"{key}: {text.splitlines()[0]}{hint}", _find(error.override, overrides)
+        if value.endswith(","):
+            hint = "; one is missing after the last comma"
+        return f"{key}: its value can't be read{hint}", _find(error.override, overrides)  # it may be secret
     if match := re.match(r"Could not override '([^']+)'", text):
         key = match[1]
         if isinstance(cause, OmegaConfBaseException) and "not in struct" not in str(cause):

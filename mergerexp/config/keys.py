@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import CHOICES
+from mergerexp.errors import ConfigError
 from mergerexp.files import flatten
 
 # How values that a shell or Hydra would take apart are written.
@@ -25,6 +27,27 @@ def form_of(key: str) -> str:
     """Return a hint for the message of a mistake, if the value of the key is not easy to write."""
     form = FORMS.get(key.partition(".")[0])
     return f"; {form}" if form else ""
+
+
+def check_spaces(overrides: Sequence[str]) -> None:
+    """Refuse settings with a space around their equals sign, whether the shell has parted them or not.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each such setting.
+    """
+    mistakes = []
+    for before, override, after in zip(["", *overrides], overrides, [*overrides[1:], ""], strict=False):
+        if before and "=" not in before and override.startswith("="):
+            key, value = before, override[1:] or after
+        elif match := re.match(r"([^\s=]+)(\s+=\s*|=\s+)(.*)", override):
+            key, value = match[1], match[3]
+        else:
+            continue
+        mistakes.append(f"{key} = {value}: a setting has no spaces around the =, as in {key}={value}")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
 
 
 def walk(schema: type, prefix: str) -> Iterator[str]:

@@ -215,6 +215,8 @@ def _check_store(file: StoreFile, experiment: str) -> None:
 
 def _unwritable(root: Path) -> str | None:
     """Return why runs can't be written below a root; None if they can."""
+    if root.exists() and not root.is_dir():
+        return f"paths.root={root}: this is a file; MERGEREXP_ROOT says in which folder to write"
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not _has_locks(root):  # without these, a job that was killed would stay locked forever

@@ -7,9 +7,11 @@ from functools import cached_property
 
 import pandas as pd
 
+from mergerexp.errors import UserError
 from mergerexp.frames import records
 from mergerexp.tracking.arms import RunSettings, is_network
 from mergerexp.tracking.selection import Gap
+from mergerexp.tracking.store_file import SYNC
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,24 @@ class Study:
     tags: dict[str, dict[str, str]]
     metrics: dict[str, dict[str, float]]
     predictions: pd.DataFrame
+
+    def check_whole(self) -> None:
+        """Refuse a study with gaps that more than a part of a report suffers from.
+
+        Raises
+        ------
+        UserError
+            With a line for each such gap.
+        """
+        serious = [gap for gap in self.gaps if not gap.is_minor]
+        if not serious:
+            return
+        hint = (
+            "the study is not complete: allow_partial=true makes a report of what there is, with the newest "
+            "run where there are several"
+        )
+        lacks = any(gap.kind in ("missing", "unfinished", "damaged") for gap in serious)
+        raise UserError("\n".join(map(str, serious)), *([SYNC] if lacks else []), hint)
 
     @property
     def class_names(self) -> tuple[str, str]:

@@ -51,7 +51,9 @@ def test_sweep_and_its_repetition(baseline, tmp_path, capsys):
     sweep = ("-m", f"model.method={','.join(METHODS)}", "init=imagenet,random", "fold=0,1")
     assert baseline(*sweep) == 0
     table = capsys.readouterr().err
-    assert all(re.search(rf"^{method} +\d", table, re.MULTILINE) for method in METHODS)  # and no initialisation
+    assert all(
+        re.search(rf"^{method} +\d", table, re.MULTILINE) for method in METHODS
+    )  # and no initialisation
     assert table.count("2 of 2") == len(METHODS)
     folders = sorted((tmp_path / "runs").iterdir())
     names = {f"folder-{method}-subset0.3-fold{fold}" for method in METHODS for fold in (0, 1)}

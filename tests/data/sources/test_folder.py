@@ -245,8 +245,8 @@ def test_labels_objids_and_groups_derived_from_files(root):
     ("change", "message"),
     [
         (lambda root: shutil.rmtree(root), "images is not a folder"),
-        (lambda root: (root / "third").mkdir(), "exactly two class folders, found 3: merger, other, third"),
-        (lambda root: shutil.rmtree(root / "other"), "exactly two class folders, found 1: merger"),
+        (lambda root: (root / "third").mkdir(), "exactly two class folders, and has 3: merger, other, third"),
+        (lambda root: shutil.rmtree(root / "other"), "exactly two class folders, and has 1: merger"),
         (lambda root: [f.unlink() for f in (root / "other").iterdir()], r"two classes, found: merger \(6\)"),
         (
             lambda root: [(root / f"other/{i}.png").unlink() for i in range(101, 105)],

@@ -144,7 +144,7 @@ def test_csv_of_class_names_and_other_columns(root):
         ("file,label,objid\na.png,1,9223372036854775808\n", "line 2: objid '9223372036854775808'"),
         ("file,label,objid\na.png,1,\n", "line 2: objid '' is not a 64-bit integer"),
         ("file,label,group\na.png,1,a\nb.png,0,\n", "line 3: group '' is empty"),
-        ("file,label\nmerger/1.png,1\nmerger/2.png,1\n", r"exactly two classes, found: 1 \(2\)"),
+        ("file,label\nmerger/1.png,1\nmerger/2.png,1\n", r"of exactly two classes, found: 1 \(2\)"),
         ("file,label,z,z\na.png,1,1,2\n", "several columns 'z'"),
         (f"file,label,objid\na.png,1,{'1' * 5000}\n", r"line 2: objid '1{60}… \(5000 characters\)' is"),
         (f"file,label\na.png,1\nb.png,0\nc.png,{'2' * 5000}\n", r"line 4: label '2{60}… \(5000 characters"),

@@ -107,8 +107,8 @@ def list_folder(root: Path, allowed: Sequence[Path] = (), positive: str | None =
             _refuse_parts(root, folders, inner)
     classes = sorted(set(class_folders.values()))
     if len(classes) != 2:
-        found = ", ".join(classes) or "none"
-        raise DataError(f"data.root={root} needs exactly two class folders, found {len(classes)}: {found}")
+        found = f"{len(classes)}: {', '.join(classes)}" if classes else "none"
+        raise DataError(f"data.root={root} needs exactly two class folders, and has {found}")
     entries = [Entry(file, "", problem="in no class folder: move it into one") for file in strays]
     for folder, class_name in class_folders.items():
         _check_link(root / folder, (root.resolve(), *allowed))
@@ -143,7 +143,8 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
     counts = Counter(entry.class_name for entry in entries if not entry.problem)
     shown = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())) or "none"
     if len(counts) != 2:
-        raise DataError(f"{root} must have images of exactly two classes, found: {shown}")
+        kinds = ", ".join(IMAGE_SUFFIXES)
+        raise DataError(f"{root} must have images ({kinds}) of exactly two classes, found: {shown}")
     by_name = {whole(name).lower(): name for name in counts}
     if len(by_name) != 2:
         raise DataError(f"{root} has two classes whose names mean the same: {shown}; give them one name")
