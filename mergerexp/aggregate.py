@@ -68,8 +68,7 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
     from mergerexp.tracking.study_reader import StudyReader
 
-    where = [f"{key}={value}" for key, value in (cfg.where or {}).items()]
-    title = " ".join(filter(None, [cfg.tracking.experiment, cfg.sweep, *where]))
+    title = _title(cfg)
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
     reader = StudyReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
@@ -102,6 +101,16 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
         log.warning("%s: MLflow does not have this report", error)
         is_kept = False
     return report, ways_to_runs(study.uri, study.experiment_id, has_view=is_kept)
+
+
+def _title(cfg: AggregateConfig) -> str:
+    """Return the experiment and the choice of its runs in words, such as "mergerexp, data lenses"."""
+    sweep = [f"sweep {cfg.sweep}"] if cfg.sweep else []
+    where = [
+        f"{key.removesuffix('.name').replace('.', ' ').replace('_', ' ')} {str(value).strip('[]')}"
+        for key, value in (cfg.where or {}).items()
+    ]
+    return ", ".join([cfg.tracking.experiment, *sweep, *where])
 
 
 def _file_name(title: str) -> str:

@@ -255,8 +255,8 @@ def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp
     [
         ("sweeep=3", "sweeep: unknown key; did you mean sweep"),
         ("prevalence=0", "prevalence=0.0: must be above 0 and at most 0.99"),
-        ("compare=[imagenet]", "compare=['imagenet']: two arms are needed"),
-        ("compare=[imagenet,lenses]", "compare: no arm lenses; there are imagenet, random"),
+        ("compare=[imagenet]", "compare=['imagenet']: two methods are needed"),
+        ("compare=[imagenet,lenses]", "compare: no method lenses; there are imagenet, random"),
         ("tracking=none", "tracking=none: a study is read from MLflow"),
         ("tracking.uri=http://me:secret@host", "tracking.uri=http://host: no password, token or key in it"),
         ("tracking.experiment=lenses", "no experiment lenses"),
@@ -282,7 +282,7 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     only = "where={init.name: random, subset: 1.0, fold: 2}"
     assert aggregate(store, only, "allow_partial=true") == 0
     (folder,) = (tmp_path / "studies").iterdir()
-    assert folder.name == "mergerexp-init.name-random-subset-1.0-fold-2"
+    assert folder.name == "mergerexp-init-random-subset-1.0-fold-2"
     study = json.loads((folder / "study.json").read_text())
     assert study["settings"]["chosen"]["where"]["init.name"] == "random"
     assert study["compared"] is None
