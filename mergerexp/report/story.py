@@ -24,6 +24,7 @@ from mergerexp.report.page.content import (
     Section,
     TableBlock,
 )
+from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import StudyResults
 from mergerexp.report.table import Table
 from mergerexp.report.texts import published, published_error, texts
@@ -98,10 +99,11 @@ def _subtitle(results: StudyResults) -> str:
     data = study.tags[study.runs["run_id"].iloc[0]]
     name, galaxies = data["mergerexp.data.name"], int(data["mergerexp.data.objects"])
     tested = study.predictions.loc[study.predictions["split"] == "test", "objid"].nunique()
+    held = "all" if tested == galaxies else f"{tested:,}"
     return (
         f"{len(study.runs)} runs on the {galaxies:,} galaxies of {name}, in the manner of "
         f"{published()['source']}. Every number is computed from the stored predictions of the test folds, "
-        f"which hold {tested:,} of these galaxies."
+        f"which hold {held} of these galaxies."
     )
 
 
@@ -166,14 +168,20 @@ def _paragraphs(results: StudyResults) -> list[str]:
 
 def _words(results: StudyResults) -> dict[str, str]:
     """Return what is filled into the texts."""
+    many, survey = results.words.many, f"{100 * results.settings.prevalence:.3g} %"
+    shifts = results.settings.prevalence != BALANCED
     return {
         **results.words._asdict(),
-        "survey": f"{100 * results.settings.prevalence:.3g} %",
+        "survey": survey,
         "headline": results.headline,
         "rated": results.rated or "",
         "pictured": results.pictured or "",
         "question": texts()["questions"]["several" if results.has_several_sizes else "one"],
         "savings": f" {texts()['savings']}" if results.has_several_sizes else "",
+        "dotted": f", and dotted lines a survey in which {survey} of the galaxies are {many}"
+        if shifts
+        else "",
+        "hollow": ", which is hollow for the survey" if shifts else "",
         "laws": ", and lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else "",
         "stars": " The stars are the published errors." if results.with_published else "",
         "seed": _seed_text(results, results.rated),

@@ -107,7 +107,7 @@ def prevalence_table(results: StudyResults) -> Table:
     alike = " Where two fractions and all scores are the same, they share a row." if shared else ""
     return Table(
         "scores_by_prevalence",
-        f"The same scores at other fractions of {words.many}",
+        f"Scores at p_m ≥ 0.5 at several fractions of {words.many}",
         f"Means over the folds; {SEM}. Recall does not depend on how many {words.many} there are. Precision "
         "does: it falls steeply where they are few. An error of a few per cent means little there: who "
         f"calls no galaxy {words.one} reaches it as well.{alike}",
@@ -288,8 +288,8 @@ def doubling_table(arms: list[str], curves: pd.DataFrame) -> Table:
         "robustness_doubled",
         "Strength at which the error has doubled",
         "The strength is interpolated between those that were measured. Brackets hold the error without "
-        "degradation and the largest one. An error above 0.25 can't double before it is that of guessing, "
-        "and an error of 0 can't double at all, which a dash shows.",
+        "degradation and the largest one. The error of guessing is 0.5, so an error above 0.25 rarely doubles. "
+        "An error of 0 can't double: a dash stands there.",
         pd.DataFrame(rows).fillna(""),
         numbers=doubled,
     )

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from mergerexp.config.schema import SplitConfig
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.errors import UserError
+from mergerexp.report.figures.degradation import draw_degradations
 from mergerexp.report.figures.lesion import draw_lesion
 from mergerexp.report.figures.quality import (
     draw_calibration,
@@ -382,3 +383,27 @@ def test_numbers_below_the_axis_of_sizes_do_not_overlap():
     sizes = set(found.learning["n_train"])
     assert 2 <= len(labels) < len(sizes)
     assert {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()} == sizes
+
+
+def test_degraded_images_have_a_row_for_each_degradation_and_method():
+    """The strengths differ from one degradation to the next, so that each error is followed by its own."""
+    found = study(cells(["imagenet", "random"]))
+    test = found.predictions[found.predictions["split"] == "test"]
+    steps = {"noise": [0.0, 5.0, 10.0], "jpeg": [100.0, 20.0]}
+    degraded = pd.concat(
+        test.assign(degradation=name, strength=strength, p_m=test["p_m"] if strength in (0, 100) else 0.5)
+        for name, strengths in steps.items()
+        for strength in strengths
+    )
+    one = degraded[degraded["arm"] == "imagenet"]
+    for ratings, arms in ((degraded, ["imagenet", "random"]), (one, ["imagenet"])):
+        rated = compute(found, AggregationSettings(draws=20), ratings)
+        (table,) = (table for table in all_tables(rated) if table.name == "robustness")
+        shown = table.shown
+        assert list(shown) == ["degradation", "method", "as they are", "step 1", "step 2"]
+        assert shown["degradation"].tolist() == [name for name in steps for _ in arms]
+        assert shown["method"].tolist() == arms * 2
+        assert shown["step 1"].tolist() == ["0.500(0) at 5"] * len(arms) + ["0.500(0) at 20"] * len(arms)
+        assert shown["step 2"].tolist() == ["0.500(0) at 10"] * len(arms) + [""] * len(arms)
+        legend = draw_degradations(rated).axes[0].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == arms
