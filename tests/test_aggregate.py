@@ -283,6 +283,8 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     assert aggregate(store, only, "allow_partial=true") == 0
     (folder,) = (tmp_path / "studies").iterdir()
     assert folder.name == "mergerexp-init-random-subset-1.0-fold-2"
+    page = (folder / "report.html").read_text()
+    assert "<title>mergerexp, init random, subset 1.0, fold 2: random</title>" in page
     study = json.loads((folder / "study.json").read_text())
     assert study["settings"]["chosen"]["where"]["init.name"] == "random"
     assert study["compared"] is None

@@ -36,6 +36,8 @@ def p_value_text(p: float) -> str:
     """Return a p-value with as many digits as matter."""
     if p != p:
         return ""
+    if p > 0.995:
+        return "> 0.99"
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
@@ -47,4 +49,4 @@ def mean_text(row: Mapping[str, Any]) -> str:
 def equals(p: float) -> str:
     """Return a p-value with the sign that follows the letter p in a sentence."""
     text = p_value_text(p)
-    return text if text.startswith("<") else f"= {text}"
+    return text if text[:1] in ("<", ">") else f"= {text}"

@@ -160,7 +160,7 @@ def tests_table(results: StudyResults, comparison: Comparison) -> Table:
         f"Has {better} the smaller error than {worse}? One-tailed p-values{at_each}",
         f"A p-value is small where the error of {better} is the smaller one. The Bayesian t gives no "
         f"p-value, but P, the probability that the error of {better} is smaller by more than {ROPE:g}: it is "
-        f"large where the p-values are small. The table of what each test assumes says more. {N_IS}{paper}",
+        f"large where the p-values are small. Another table says what each test assumes. {N_IS}{paper}",
         shown.astype(str),
         numbers=comparison.per_size,
     )
@@ -273,7 +273,7 @@ def robustness_table(arms: list[str], curves: pd.DataFrame) -> Table:
 
 def _p_text(row: dict[str, Any]) -> str:
     if row["test"] == "correlated_bayes_t":
-        return f"P = {row['p_better']:.2f}" if pd.notna(row["p_better"]) else ""
+        return f"P {equals(row['p_better'])}" if pd.notna(row["p_better"]) else ""
     return p_value_text(row["p_value"])
 
 
@@ -288,7 +288,7 @@ def doubling_table(arms: list[str], curves: pd.DataFrame) -> Table:
         "robustness_doubled",
         "Strength at which the error has doubled",
         "The strength is interpolated between those that were measured. Brackets hold the error without "
-        "degradation and the largest one. The error of guessing is 0.5, so an error above 0.25 rarely doubles. "
+        "degradation and the largest one. The error of guessing is 0.5, so one above 0.25 rarely doubles. "
         "An error of 0 can't double: a dash stands there.",
         pd.DataFrame(rows).fillna(""),
         numbers=doubled,

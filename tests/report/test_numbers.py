@@ -43,7 +43,14 @@ def test_p_m_as_it_is_written_reaches_the_thresholds_that_it_reaches():
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(float("nan"), ""), (9e-5, "< 0.0001"), (0.0012, "0.0012"), (0.0249, "0.025"), (0.3, "0.30")],
+    [
+        (float("nan"), ""),
+        (9e-5, "< 0.0001"),
+        (0.0012, "0.0012"),
+        (0.0249, "0.025"),
+        (0.3, "0.30"),
+        (0.99996, "> 0.99"),
+    ],
 )
 def test_p_values(p, text):
     assert p_value_text(p) == text
