@@ -63,12 +63,12 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     """Do what `aggregate_study` does; return how the runs are opened in MLflow, too."""
     check_store(cfg.tracking.uri)  # before the imports, which take seconds
     from mergerexp.report.results import compute
-    from mergerexp.report.settings import AggregationSettings
+    from mergerexp.report.settings import AggregationSettings, study_title
     from mergerexp.report.study_folder import check_folder, write_study
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
     from mergerexp.tracking.study_reader import StudyReader
 
-    title = _title(cfg)
+    title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
     reader = StudyReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
@@ -101,16 +101,6 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
         log.warning("%s: MLflow does not have this report", error)
         is_kept = False
     return report, ways_to_runs(study.uri, study.experiment_id, has_view=is_kept)
-
-
-def _title(cfg: AggregateConfig) -> str:
-    """Return the experiment and the choice of its runs in words, such as "mergerexp, data lenses"."""
-    sweep = [f"sweep {cfg.sweep}"] if cfg.sweep else []
-    where = [
-        f"{key.removesuffix('.name').replace('.', ' ').replace('_', ' ')} {str(value).strip('[]')}"
-        for key, value in (cfg.where or {}).items()
-    ]
-    return ", ".join([cfg.tracking.experiment, *sweep, *where])
 
 
 def _file_name(title: str) -> str:

@@ -323,7 +323,7 @@ def test_rules_alone(aggregate, tmp_path):
 
 def test_the_published_tests_stand_beside_those_of_transfer_learning(aggregate, tmp_path):
     """Of a data set that declares itself the published sample; conf/data/sdss.yaml does."""
-    add_study(tmp_path, ("imagenet", "random"), (0.5, 1.0), (0, 1), "data.published_sample=true")
+    add_study(tmp_path, ("imagenet", "random"), (0.5, 1.0), (0, 1, 2, 3), "data.published_sample=true")
     assert aggregate() == 0
     study = tmp_path / "studies" / "mergerexp"
     for table in ("lesion_errors", "lesion_tests", "lesion_combined"):
