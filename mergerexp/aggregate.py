@@ -63,13 +63,12 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     """Do what `aggregate_study` does; return how the runs are opened in MLflow, too."""
     check_store(cfg.tracking.uri)  # before the imports, which take seconds
     from mergerexp.report.results import compute
-    from mergerexp.report.settings import AggregationSettings
+    from mergerexp.report.settings import AggregationSettings, study_title
     from mergerexp.report.study_folder import check_folder, write_study
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
     from mergerexp.tracking.study_reader import StudyReader
 
-    where = [f"{key}={value}" for key, value in (cfg.where or {}).items()]
-    title = " ".join(filter(None, [cfg.tracking.experiment, cfg.sweep, *where]))
+    title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
     reader = StudyReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))

@@ -279,8 +279,8 @@ def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp
     [
         ("sweeep=3", "sweeep: unknown key; did you mean sweep"),
         ("prevalence=0", "prevalence=0.0: must be above 0 and at most 0.99"),
-        ("compare=[imagenet]", "compare=['imagenet']: two arms are needed"),
-        ("compare=[imagenet,lenses]", "compare: no arm lenses; there are imagenet, random"),
+        ("compare=[imagenet]", "compare=['imagenet']: two methods are needed"),
+        ("compare=[imagenet,lenses]", "compare: no method lenses; there are imagenet, random"),
         ("tracking=none", "tracking=none: a study is read from MLflow"),
         ("tracking.uri=http://me:secret@host", "tracking.uri=http://host: no password, token or key in it"),
         ("tracking.experiment=lenses", "no experiment lenses"),
@@ -306,7 +306,9 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     only = "where={init.name: random, subset: 1.0, fold: 2}"
     assert aggregate(store, only, "allow_partial=true") == 0
     (folder,) = (tmp_path / "studies").iterdir()
-    assert folder.name == "mergerexp-init.name-random-subset-1.0-fold-2"
+    assert folder.name == "mergerexp-init-random-subset-1.0-fold-2"
+    page = (folder / "report.html").read_text()
+    assert "<title>mergerexp, init random, subset 1.0, fold 2: random</title>" in page
     study = json.loads((folder / "study.json").read_text())
     assert study["settings"]["chosen"]["where"]["init.name"] == "random"
     assert study["compared"] is None
@@ -340,13 +342,13 @@ def test_rules_alone(aggregate, tmp_path):
     assert not (study / "tables" / "calibration.csv").exists()
     page = (study / "report.html").read_text()
     assert not re.search(r">\s*nan\s*<", page)
-    for table in ("lesion_errors", "lesion_tests", "lesion_combined"):
+    for table in ("lesion_errors", "lesion_tests"):
         assert "published" not in (study / "tables" / f"{table}.md").read_text()
 
 
 def test_the_published_tests_stand_beside_those_of_transfer_learning(aggregate, tmp_path):
     """Of a data set that declares itself the published sample; conf/data/sdss.yaml does."""
-    add_study(tmp_path, ("imagenet", "random"), (1.0,), (0, 1, 2, 3), "data.published_sample=true")
+    add_study(tmp_path, ("imagenet", "random"), (0.5, 1.0), (0, 1, 2, 3), "data.published_sample=true")
     assert aggregate() == 0
     study = tmp_path / "studies" / "mergerexp"
     for table in ("lesion_errors", "lesion_tests", "lesion_combined"):

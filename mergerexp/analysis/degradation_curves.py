@@ -170,5 +170,5 @@ def _check_complete(errors: pd.DataFrame, run: list[str]) -> None:
                 seed, fold = lacking["seed"].iloc[0], lacking["fold"].iloc[0]
                 raise ValueError(
                     f"{arm}, fold {fold}, seed {seed}: not rated at {degradation} {strength:g}, unlike other "
-                    "runs of this arm; rate all of them with the same settings"
+                    "runs of this method; rate all of them with the same settings"
                 )

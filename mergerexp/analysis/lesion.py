@@ -59,6 +59,11 @@ class Comparison:
     correlation: pd.DataFrame
     left_out: tuple[str, ...]
 
+    @property
+    def sizes(self) -> int:
+        """The number of training-set sizes at which the arms were compared."""
+        return int(self.per_size["subset"].nunique())
+
 
 def compare_arms(
     predictions: pd.DataFrame,
@@ -157,8 +162,8 @@ def compare_arms(
 
     sizes_of_fold = folds.groupby("fold").size()
     left_out += [
-        f"fold={fold}: one of the two arms lacks this fold at some size, so the corrected t-test of the mean "
-        "over the sizes leaves it out"
+        f"fold={fold}: one of the two methods lacks this fold at some size, so the corrected t-test of the "
+        "mean over the sizes leaves it out"
         for fold in sizes_of_fold.index[sizes_of_fold < len(subsets)]
     ]
     correlation = pd.DataFrame(_correlation(drawn), index=subsets, columns=subsets)
@@ -215,7 +220,7 @@ def _pair(
                 parts.append(both)
                 if n := len(cell) - len(both):
                     left_out.append(
-                        f"{where}: paired tests leave out what one arm has not rated ({n} objects)"
+                        f"{where}: paired tests leave out what one method has not rated ({n} objects)"
                     )
     if not parts:
         raise ValueError(f"{better} and {worse} can't be compared: " + "; ".join(left_out))

@@ -17,18 +17,19 @@ from scipy.stats import ttest_ind
 from mergerexp.analysis.metrics import Floats
 
 ASSUMES = {
-    "welch": "The folds' errors are independent draws from normal distributions, also between the two arms.",
+    "welch": "The folds' errors are independent draws from normal distributions, also between the two "
+    "methods.",
     "paired_t": "The folds' differences are independent draws from one normal distribution.",
     "corrected_t": "The folds' differences are normal and equally correlated, as the overlap of their "
     "training sets suggests.",
     "correlated_bayes_t": "The same as for the corrected t, with a flat prior on the mean difference.",
-    "mcnemar": "Objects are independent, the two trained networks are given, and every object counts the "
-    "same.",
-    "paired_bootstrap": "Objects are independent, and the trained networks are given: the test does not "
-    "allow for luck in the training.",
-    "stouffer": "The sizes' tests are independent, though nested subsets share their objects.",
-    "strube": "The sizes' z are as correlated as the differences of errors are when test objects are drawn "
-    "anew, which leaves out the training.",
+    "mcnemar": "Objects are independent, and every object counts the same. The two trained networks are "
+    "given: the test does not allow for luck in the training.",
+    "paired_bootstrap": "Objects are independent. The trained networks are given: the test does not allow "
+    "for luck in the training.",
+    "stouffer": "The tests at the sizes are independent, although nested subsets share their objects.",
+    "strube": "The z of the sizes are as correlated as the differences of errors are when test objects are "
+    "drawn anew. This leaves out the training.",
     "mean_over_sizes": "The mean difference over the sizes is tested as one number, and every size counts "
     "the same.",
 }

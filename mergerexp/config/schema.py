@@ -130,7 +130,7 @@ class NonparametricConfig(ModelConfig):
 class InitConfig:
     """What every initialisation has; here all layers are trained at once."""
 
-    name: str = setting("name of the initialisation, which names an arm of the study")
+    name: str = setting("name of the initialisation, which names a method of the study")
     kind: str = setting("stages of training", identity=False)
     weights: str = setting("what the backbone starts from", choices=("pretrained", "random"))
     lr_factor: float = setting(
@@ -296,9 +296,9 @@ class AggregateConfig(StudyConfig):
         "name of the folder below paths.studies; null: the experiment's, and what runs were chosen by"
     )
     compare: list[str] | None = setting(
-        "the two arms to test against each other: does the first have the smaller error? null: the one that "
-        "starts from pretrained weights and the one from random weights, else imagenet and random, else the "
-        "only two networks. A name with a comma or = in it is quoted: "
+        "the two methods to test against each other: does the first have the smaller error? null: the one "
+        "that starts from pretrained weights and the one from random weights, else imagenet and random, "
+        "else the only two networks. A name with a comma or = in it is quoted: "
         "'compare=[\"imagenet, lr=0.01\",random]'"
     )
     allow_partial: bool = setting(
@@ -317,7 +317,9 @@ class RobustnessConfig(StudyConfig):
     """Root of ``mergerexp.robustness``."""
 
     subset: list[float] | None = setting(
-        "fractions of the data set whose runs are rated; null: the largest of each arm", above=0.0, high=1.0
+        "fractions of the data set whose runs are rated; null: the largest of each method",
+        above=0.0,
+        high=1.0,
     )
     degradations: list[str] = setting(
         "which degradations", choices=tuple(each.name for each in fields(Strengths))

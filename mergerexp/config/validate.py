@@ -333,7 +333,8 @@ def _check_report(cfg: AggregateConfig) -> None:
         check_file_name("name", cfg.name)
     if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):
         raise ConfigError(
-            f"compare={cfg.compare}: two arms are needed, e.g. compare=[imagenet,random]{form_of('compare')}"
+            f"compare={cfg.compare}: two methods are needed, e.g. compare=[imagenet,random]"
+            f"{form_of('compare')}"
         )
 
 

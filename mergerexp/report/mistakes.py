@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from mergerexp.report.numbers import p_m_text
 from mergerexp.report.results import StudyResults
 from mergerexp.report.table import Table
 
@@ -11,7 +12,7 @@ TOP = 50  # mistakes about each class
 
 
 def mistakes_table(results: StudyResults) -> Table:
-    """Return the most confident mistakes of the arm that the galleries show, the worst first."""
+    """Return the most confident mistakes of the method that the galleries show, the worst first."""
     arm = results.pictured or results.headline
     test = results.study.pooled[arm].first_seed
     wrong = test[is_wrong(test)]
@@ -34,7 +35,7 @@ def mistakes_table(results: StudyResults) -> Table:
         name="confident_mistakes",
         title=f"The most confident mistakes of {arm}",
         caption=f"Test galaxies on the wrong side of p_m = 0.5, the worst first, at most {TOP} of a class.",
-        shown=frame.assign(p_m=frame["p_m"].map("{:.6f}".format)).astype(str),
+        shown=frame.assign(p_m=frame["p_m"].map(p_m_text)).rename(columns={"arm": "method"}).astype(str),
         numbers=frame,
     )
 

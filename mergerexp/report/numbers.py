@@ -8,13 +8,15 @@ from typing import Any
 from mergerexp.analysis.significance import shorthand
 
 GRID = 1000  # how many steps of p_m between 0 and 1 can be chosen as thresholds
+LEAST = 0.0001  # the last decimal of p_m that is written
 
 
 def p_m_text(p_m: float) -> str:
-    """Return p_m rounded to four decimals, or more where it would seem to reach a threshold that it does not.
+    """Return p_m with four decimals, rounded, but cut off where it would seem to reach a threshold else.
 
     At a threshold of 0.997, for example, a galaxy with p_m = 0.99696 is not called a merger. Written as
-    0.9970, it would seem to have been left out by mistake.
+    0.9970, it would seem to have been left out by mistake. What is nearer to 0 or 1 than the last decimal is
+    written as <0.0001 or >0.9999.
 
     Raises
     ------
@@ -23,17 +25,19 @@ def p_m_text(p_m: float) -> str:
     """
     if not 0 <= p_m <= 1:
         raise ValueError(f"p_m must lie in [0, 1], without NaN, not {p_m}")
-    for decimals in (4, 5, 6):
-        text = f"{p_m:.{decimals}f}"
-        if int(float(text) * GRID + 1e-9) == int(p_m * GRID + 1e-9):
-            return text
-    return f"{int(p_m * 1e6) / 1e6:.6f}"
+    if p_m < LEAST or p_m > 1 - LEAST:
+        return f"<{LEAST:.4f}" if p_m < LEAST else f">{1 - LEAST:.4f}"
+    rounded = f"{p_m:.4f}"
+    reaches_more = int(float(rounded) * GRID + 1e-9) > int(p_m * GRID + 1e-9)
+    return f"{float(rounded) - LEAST:.4f}" if reaches_more else rounded
 
 
 def p_value_text(p: float) -> str:
     """Return a p-value with as many digits as matter."""
     if p != p:
         return ""
+    if p > 0.995:
+        return "> 0.99"
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
@@ -45,4 +49,4 @@ def mean_text(row: Mapping[str, Any]) -> str:
 def equals(p: float) -> str:
     """Return a p-value with the sign that follows the letter p in a sentence."""
     text = p_value_text(p)
-    return text if text.startswith("<") else f"= {text}"
+    return text if text[:1] in ("<", ">") else f"= {text}"

@@ -1,4 +1,4 @@
-"""How far an arm's probabilities can be trusted: calibration, recalibration, and the shift to a survey."""
+"""How far a method's probabilities can be trusted: calibration, recalibration, and the shift to a survey."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Qualit
     Parameters
     ----------
     test
-        The test predictions of one arm at one size, of each fold's first seed.
+        The test predictions of one method at one size, of each fold's first seed.
     settings
         What the aggregation was asked for.
 
@@ -65,14 +65,14 @@ def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Qualit
     shifted = raw.assign(p_m=prior_shift(raw["p_m"], BALANCED, survey))
     as_trained, at_survey = _score_given(raw, "p_m", [BALANCED, survey], settings, meant=BALANCED)
     refitted = [_score_refitted(test, method, [BALANCED, survey], settings) for method in METHODS]
-    rows = [
-        {"p": "as trained", **as_trained},
-        *(balanced for balanced, _ in refitted),
+    rows = [{"p": "as trained", **as_trained}, *(balanced for balanced, _ in refitted)]
+    of_survey = [
         {"p": "as trained", **at_survey},
         {"p": "isotonic", **_score_given(raw, "p_cal", [survey], settings, meant=BALANCED)[0]},
         {"p": "as trained, prior shifted", **_score_given(shifted, "p_m", [survey], settings)[0]},
-        *(of_survey for _, of_survey in refitted),
+        *(shifted_too for _, shifted_too in refitted),
     ]
+    rows += of_survey if survey != BALANCED else []  # which would be the same once more
     calibrators = {method: of_folds for method, (_, of_folds) in fitted.items()}
     return Quality(raw, calibrators, pd.DataFrame(rows))
 

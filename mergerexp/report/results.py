@@ -97,6 +97,11 @@ class StudyResults:
         return self.is_published_sample if asked is None else asked
 
     @property
+    def has_several_sizes(self) -> bool:
+        """Tell whether there are training sets of more than one size."""
+        return len(set(self.learning["subset"])) > 1
+
+    @property
     def is_published_comparison(self) -> bool:
         """Tell whether the published tests, of pretrained against random weights, are shown."""
         weights = [_weights(self.study, arm) for arm in self.compared]
@@ -189,7 +194,7 @@ def _compared(study: Study, asked: Sequence[str] | None) -> Sequence[str]:
     """Return the two arms to compare: those asked for, or else those of pretrained and random weights."""
     for arm in asked or ():
         if arm not in study.arms:
-            raise UserError(f"compare: no arm {arm}; there are {', '.join(map(_quoted, study.arms))}")
+            raise UserError(f"compare: no method {arm}; there are {', '.join(map(_quoted, study.arms))}")
     if asked:
         return asked
     networks = study.networks
@@ -238,12 +243,14 @@ def _compare(
     except ValueError as reason:
         if settings.compare is not None:
             raise UserError(f"compare: {reason}") from reason
-        notes.append(f"No two arms are compared: {reason}.")
+        notes.append(f"No two methods are compared: {reason}.")
         return None
 
 
 def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, LearningCurve], list[str]]:
     """Fit a power law to the errors of each arm; the second result says to which arms none can be fitted."""
+    if len(set(learning["subset"])) == 1:  # a study of one size is not about a curve
+        return {}, []
     laws: dict[str, LearningCurve] = {}
     without: dict[str, list[str]] = {}
     for arm in arms:

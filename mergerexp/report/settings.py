@@ -38,3 +38,19 @@ class AggregationSettings:
     title: str = "study"
     chosen: Mapping[str, Any] = field(default_factory=dict)
     published: bool | None = None
+
+
+def study_title(experiment: str, sweep: str | None, where: Mapping[str, Any]) -> str:
+    """Return the name of an experiment, and how its runs were chosen, in words.
+
+    Examples
+    --------
+    >>> study_title("mergerexp", None, {"data.name": "lenses", "subset": [0.5, 1.0]})
+    'mergerexp, data lenses, subset 0.5, 1.0'
+    """
+    chosen = {"sweep": sweep} if sweep else {}
+    words = [
+        f"{key.removesuffix('.name').replace('.', ' ').replace('_', ' ')} {str(value).strip('[]')}"
+        for key, value in {**chosen, **where}.items()
+    ]
+    return ", ".join([experiment, *words])

@@ -24,11 +24,12 @@ from mergerexp.report.page.content import (
     Section,
     TableBlock,
 )
+from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import StudyResults
 from mergerexp.report.table import Table
 from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import cautions, caveats_of
-from mergerexp.report.verdict import LEVEL, combined_test, details, judgements, verdict
+from mergerexp.report.verdict import LEVEL, combined_test, details, evidence, judgements, verdict
 from mergerexp.tracking.experiment import page_of_run
 from mergerexp.tracking.store_file import StoreFile
 
@@ -74,6 +75,7 @@ def build_report(
         title=f"{results.settings.title}: {' and '.join(results.arms[:2])}",
         subtitle=_subtitle(results),
         verdict=[verdict(results.comparison), *cautions(results)],
+        evidence=evidence(results.comparison, results.learning),
         headline=_headline(results),
         gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
         sections=_sections(results, tables, figures),
@@ -97,10 +99,11 @@ def _subtitle(results: StudyResults) -> str:
     data = study.tags[study.runs["run_id"].iloc[0]]
     name, galaxies = data["mergerexp.data.name"], int(data["mergerexp.data.objects"])
     tested = study.predictions.loc[study.predictions["split"] == "test", "objid"].nunique()
+    held = "all" if tested == galaxies else f"{tested:,}"
     return (
         f"{len(study.runs)} runs on the {galaxies:,} galaxies of {name}, in the manner of "
         f"{published()['source']}. Every number is computed from the stored predictions of the test folds, "
-        f"which hold {tested:,} of these galaxies."
+        f"which hold {held} of these galaxies."
     )
 
 
@@ -120,7 +123,7 @@ def _headline(results: StudyResults) -> list[Headline]:
         Headline("F1 at p_m ≥ 0.5", mean_text(by["f1"]), f"published {f1}", size),
     ]
     if comparison := results.comparison:
-        level = f"one-tailed, at a level of {LEVEL:g}: small if {comparison.better} has the smaller error"
+        level = f"one-tailed; below {LEVEL:g}, {comparison.better} has the smaller error"
         lines += [
             Headline(f"p, {TILES[judgement.test]}", p_value_text(judgement.p), NOT_IN_PAPER, level)
             for judgement in judgements(comparison)
@@ -147,7 +150,8 @@ def _sections(results: StudyResults, tables: list[Table], figures: dict[str, Pat
     sections = []
     for name, text in texts()["sections"].items():
         if shown := [items[item] for item in ITEMS[name] if item in items]:
-            sections.append(Section(name, text["title"], text["intro"].format(**words), shown))
+            title, intro = text["title"].format(**words), text["intro"].format(**words)
+            sections.append(Section(name, title, intro, shown))
     return sections
 
 
@@ -164,12 +168,20 @@ def _paragraphs(results: StudyResults) -> list[str]:
 
 def _words(results: StudyResults) -> dict[str, str]:
     """Return what is filled into the texts."""
+    many, survey = results.words.many, f"{100 * results.settings.prevalence:.3g} %"
+    shifts = results.settings.prevalence != BALANCED
     return {
         **results.words._asdict(),
-        "survey": f"{100 * results.settings.prevalence:.3g} %",
+        "survey": survey,
         "headline": results.headline,
         "rated": results.rated or "",
         "pictured": results.pictured or "",
+        "question": texts()["questions"]["several" if results.has_several_sizes else "one"],
+        "savings": f" {texts()['savings']}" if results.has_several_sizes else "",
+        "dotted": f", and dotted lines a survey in which {survey} of the galaxies are {many}"
+        if shifts
+        else "",
+        "hollow": ", which is hollow for the survey" if shifts else "",
         "laws": ", and lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else "",
         "stars": " The stars are the published errors." if results.with_published else "",
         "seed": _seed_text(results, results.rated),
@@ -227,7 +239,7 @@ def _runs(results: StudyResults) -> TableBlock:
     frame = pd.DataFrame(
         {
             "run": runs["run_name"],
-            "arm": runs["arm"],
+            "method": runs["arm"],
             "subset": runs["subset"].map("{:g}".format),
             "N": runs["n_train"].astype(str),
             "fold": runs["fold"].astype(str),

@@ -215,6 +215,7 @@ def _study_json(results: StudyResults, report: Report) -> dict[str, Any]:
         "arms": results.arms,
         "compared": results.compared or None,
         "verdict": report.verdict,
+        "evidence": report.evidence,
         "settings": vars(results.settings),
         "gaps": [vars(gap) for gap in results.study.gaps],
         **{name: None if frame is None else _plain_records(frame) for name, frame in frames.items()},

@@ -14,7 +14,7 @@ from mergerexp.frames import records
 from mergerexp.report.numbers import equals, mean_text, p_value_text
 from mergerexp.report.results import StudyResults
 from mergerexp.report.table import Table
-from mergerexp.report.texts import published, published_error
+from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import CAVEAT_SENTENCES, endings
 
 PAPER = "published"
@@ -37,7 +37,9 @@ def all_tables(results: StudyResults) -> list[Table]:
     """Return the tables of a study, the most important first."""
     tables = [scores_table(results), prevalence_table(results), lesion_errors_table(results)]
     if comparison := results.comparison:
-        tables += [tests_table(results, comparison), combined_table(results, comparison)]
+        tables.append(tests_table(results, comparison))
+        if comparison.sizes > 1:
+            tables.append(combined_table(results, comparison))
         tables.append(assumptions_table(comparison))
     if len(ended := endings(results)):
         tables.append(training_table(results, ended))
@@ -93,19 +95,23 @@ def _published_scores() -> list[dict[str, str]]:
 def prevalence_table(results: StudyResults) -> Table:
     """Return the scores at equal class frequencies, at those of the data set, and at those of a survey."""
     scores = results.scores[results.scores["metric"].isin(("error", "precision", "recall", "f1"))]
-    words, rows = results.words, []
+    words = results.words
+    names: dict[tuple[str, ...], list[str]] = {}  # of rows that are alike but for what their fraction is
     for (arm, at), part in scores.groupby(["arm", "at"], sort=False):
-        by = {score["metric"]: score for score in records(part)}
-        among = f"{_percent(part['prevalence'].iloc[0])} ({at})"
-        row = {"method": arm, f"{words.many} among all": among}
-        rows.append(row | {name: mean_text(by[name]) for name in ("error", "precision", "recall", "f1")})
+        by = {score["metric"]: mean_text(score) for score in records(part)}
+        cells = (by[name] for name in ("error", "precision", "recall", "f1"))
+        names.setdefault((str(arm), _percent(part["prevalence"].iloc[0]), *cells), []).append(str(at))
+    columns = ["method", f"{words.many} among all", "error", "precision", "recall", "F1"]
+    rows = [(arm, f"{share} ({', '.join(at)})", *cells) for (arm, share, *cells), at in names.items()]
+    shared = any(len(at) > 1 for at in names.values())
+    alike = " Where two fractions and all scores are the same, they share a row." if shared else ""
     return Table(
         "scores_by_prevalence",
-        f"The same scores among galaxies of which fewer are {words.many}",
-        f"Means over the folds; {SEM}. Recall does not depend on how many {words.many} there are; precision "
-        "does, and falls steeply where they are few. There, an error of a few per cent means little: who "
-        f"calls no galaxy {words.one} reaches it as well.",
-        pd.DataFrame(rows).rename(columns={"f1": "F1"}),
+        f"Scores at p_m ≥ 0.5 at several fractions of {words.many}",
+        f"Means over the folds; {SEM}. Recall does not depend on how many {words.many} there are. Precision "
+        "does: it falls steeply where they are few. An error of a few per cent means little there: who "
+        f"calls no galaxy {words.one} reaches it as well.{alike}",
+        pd.DataFrame(rows, columns=columns),
         numbers=scores,
     )
 
@@ -119,8 +125,8 @@ def lesion_errors_table(results: StudyResults) -> Table:
         rows.append({"N": f"{part['n_train'].max():.0f}"} | errors)
     if results.is_published_comparison:
         sizes = published()["lesion"]["sizes"]
-        texts = [shorthand(*published()["lesion"]["error"][arm]) for arm in ("transfer", "random")]
-        of_paper = dict(zip(results.compared, texts, strict=True))
+        of_both = [shorthand(*published()["lesion"]["error"][arm]) for arm in ("transfer", "random")]
+        of_paper = dict(zip(results.compared, of_both, strict=True))
         rows.append({"N": f"{max(sizes)} ({PAPER})", **of_paper})
     shown = pd.DataFrame(rows, columns=["N", *results.arms]).fillna("")
     return Table(
@@ -148,12 +154,13 @@ def tests_table(results: StudyResults, comparison: Comparison) -> Table:
         values = ", ".join(f"{p:.2f} at N = {size}" for p, size in pairs)
         paper = f" The published p-values of Welch's test are {values}."
     better, worse = comparison.better, comparison.worse
+    at_each = " at each size" if comparison.sizes > 1 else ""
     return Table(
         "lesion_tests",
-        f"Has {better} the smaller error than {worse}? One-tailed p-values at each size",
-        f"A p-value is small where the error of {better} is the smaller one. The Bayesian t gives P, the "
-        f"probability that it is smaller by more than {ROPE:g}, which is large there. Another table says "
-        f"what each test assumes. {N_IS}{paper}",
+        f"Has {better} the smaller error than {worse}? One-tailed p-values{at_each}",
+        f"A p-value is small where the error of {better} is the smaller one. The Bayesian t gives no "
+        f"p-value, but P, the probability that the error of {better} is smaller by more than {ROPE:g}: it is "
+        f"large where the p-values are small. Another table says what each test assumes. {N_IS}{paper}",
         shown.astype(str),
         numbers=comparison.per_size,
     )
@@ -173,10 +180,10 @@ def combined_table(results: StudyResults, comparison: Comparison) -> Table:
     return Table(
         "lesion_combined",
         "One-tailed p-values over all sizes together",
-        "The paired bootstrap of the mean over sizes resamples galaxies at all sizes at once, so it accounts "
-        "for the galaxies that nested subsets share: with several seeds it is the test to quote. With one "
-        "seed it mistakes luck in the training for skill. The corrected t does not, but has only the few "
-        "folds to judge by.",
+        "Each row names a test, and the way in which the sizes are combined. The paired bootstrap of the "
+        "mean over sizes resamples galaxies at all sizes at once, so it accounts for the galaxies that "
+        "nested subsets share. With several seeds it is the test to quote. With one seed it mistakes luck in "
+        "the training for skill. The corrected t does not, but has only the few folds to judge by.",
         pd.concat([shown, pd.DataFrame(paper)], ignore_index=True),
         numbers=combined,
         published=len(paper),
@@ -185,12 +192,14 @@ def combined_table(results: StudyResults, comparison: Comparison) -> Table:
 
 def assumptions_table(comparison: Comparison) -> Table:
     """Return what each test of the lesion study assumes, in a sentence."""
-    combined = comparison.combined
+    several = comparison.sizes > 1
+    combined = comparison.combined if several else comparison.combined.head(0)
     used = dict.fromkeys([*comparison.per_size["test"], *combined["test"], *combined["combination"]])
     frame = pd.DataFrame(
         {"test": [NAMES[name] for name in used], "assumes": [ASSUMES[name] for name in used]}
     )
     caption = "A test that is combined over the sizes assumes what the test and the combination assume."
+    caption = caption if several else "Each test is right only where what it assumes is true."
     return Table("lesion_assumptions", "What each test assumes", caption, frame, numbers=frame)
 
 
@@ -220,7 +229,7 @@ def quality_table(results: StudyResults) -> Table:
     rows = [
         {
             "method": row["arm"],
-            "p_m": row["p"],
+            "probabilities": row["p"].replace("platt", "Platt"),
             f"{words.many} among all": _percent(row["prevalence"]),
             "ECE": _interval(row, "ece"),
             "ECE of true probabilities": _or_dash(
@@ -234,17 +243,11 @@ def quality_table(results: StudyResults) -> Table:
         for row in records(numbers)
     ]
     first = ["arm", "p", "prevalence"]
+    names = ["caption", "survey" if len(set(numbers["prevalence"])) > 1 else "one_fraction"]
     return Table(
         "calibration",
         "Calibration of p_m, before and after recalibration",
-        "Calibrators are fitted on a third of each test fold and scored on the other two thirds, pooled over "
-        "the folds. Square brackets hold 2σ bootstrap intervals; where probabilities are scored at the "
-        "fraction for which they are meant, each draw fits the calibrator again. The expected calibration "
-        "error (ECE) is above 0 even for true probabilities: the next column says how large it would be "
-        "then, and how probable it is to find one as large as here. A dash stands where this would mean "
-        "nothing, because the probabilities are meant for another fraction or are all the same. They are "
-        f"meant for equally many {words.many} and others; for a survey they are shifted to its fraction of "
-        f"{words.many}, where a calibrated 0.95 becomes 0.28 if that is 2 %.",
+        " ".join(texts()["calibration"][name] for name in names).format(**words._asdict()),
         pd.DataFrame(rows),
         numbers=numbers[first + [column for column in numbers if column not in first]],
     )
@@ -252,14 +255,17 @@ def quality_table(results: StudyResults) -> Table:
 
 def robustness_table(arms: list[str], curves: pd.DataFrame) -> Table:
     """Return the error on degraded test images."""
-    rows = [
-        {"degradation": degradation, "strength": f"{strength:g}", **_of_arms(arms, part, _error_text)}
-        for (degradation, strength), part in curves.groupby(["degradation", "strength"], sort=False)
-    ]
+    rows = []
+    for degradation, part in curves.groupby("degradation", sort=False):
+        for arm in (arm for arm in arms if arm in set(part["arm"])):
+            steps = records(part[part["arm"] == arm])
+            cells = {_step(place): _at_strength(step) for place, step in enumerate(steps)}
+            rows.append({"degradation": degradation, "method": arm, **cells})
     return Table(
         "robustness",
         "Test error on degraded images",
-        f"Mean over the folds; {SEM}. The first strength of each degradation leaves the images as they are.",
+        f"Mean over the folds; {SEM}. Each error is followed by the strength of the degradation. The first "
+        "strength leaves the images as they are.",
         pd.DataFrame(rows).fillna(""),
         numbers=curves,
     )
@@ -267,7 +273,7 @@ def robustness_table(arms: list[str], curves: pd.DataFrame) -> Table:
 
 def _p_text(row: dict[str, Any]) -> str:
     if row["test"] == "correlated_bayes_t":
-        return f"P = {row['p_better']:.2f}" if pd.notna(row["p_better"]) else ""
+        return f"P {equals(row['p_better'])}" if pd.notna(row["p_better"]) else ""
     return p_value_text(row["p_value"])
 
 
@@ -282,8 +288,8 @@ def doubling_table(arms: list[str], curves: pd.DataFrame) -> Table:
         "robustness_doubled",
         "Strength at which the error has doubled",
         "The strength is interpolated between those that were measured. Brackets hold the error without "
-        "degradation and the largest one. An error above 0.25 can't double before it is that of guessing, "
-        "and an error of 0 can't double at all, which a dash shows.",
+        "degradation and the largest one. The error of guessing is 0.5, so one above 0.25 rarely doubles. "
+        "An error of 0 can't double: a dash stands there.",
         pd.DataFrame(rows).fillna(""),
         numbers=doubled,
     )
@@ -295,8 +301,12 @@ def _of_arms(arms: list[str], part: pd.DataFrame, text: Callable[[dict[str, Any]
     return {arm: text(rows[arm]) for arm in arms if arm in rows}
 
 
-def _error_text(row: dict[str, Any]) -> str:
-    return shorthand(row["error"], row["sem"])
+def _at_strength(row: dict[str, Any]) -> str:
+    return f"{shorthand(row['error'], row['sem'])} at {row['strength']:g}"
+
+
+def _step(place: int) -> str:
+    return f"step {place}" if place else "as they are"
 
 
 def _doubled(row: dict[str, Any]) -> str:

@@ -49,43 +49,74 @@ def judgements(comparison: Comparison) -> list[Judgement]:
 
 
 def verdict(comparison: Comparison | None) -> str:
-    """Return a sentence that says which arm is better, if that is settled, and by which tests."""
+    """Say in short sentences which method is better, if that is settled, and by which tests."""
     sentences = texts()["verdict"]
     if comparison is None:
         return str(sentences["none"])
-    found, names = judgements(comparison), {"better": comparison.better, "worse": comparison.worse}
+    found, names = judgements(comparison), _names(comparison)
     outcomes = {judgement.outcome for judgement in found}
     if len(outcomes) > 1:
         first, second = (sentences["says"][judgement.outcome].format(**names) for judgement in found)
-        claim = sentences["unsettled"].format(first=first, second=second)
-    else:
-        by = sentences["by_both"] if len(found) > 1 else sentences["by_one"]
-        claim = sentences[outcomes.pop()].format(by=by, **names)
-    tests = sentences["tests"]
-    ps = " and ".join(f"{p_value_text(judgement.p)} {tests[judgement.test]}" for judgement in found)
-    return str(sentences["sentence"].format(claim=claim, ps=ps, level=LEVEL, **names))
+        return str(sentences["unsettled"].format(first=first, second=second, **names))
+    outcome = outcomes.pop()
+    by = ("unclear_" if outcome == "unclear" else "") + ("by_both" if len(found) > 1 else "by_one")
+    return str(sentences[outcome].format(by=sentences[by], **names))
 
 
-def details(comparison: Comparison | None, has_several_seeds: bool = False) -> str:
-    """Return what lies behind the verdict: the difference of the errors, and what each test allows for."""
+def evidence(comparison: Comparison | None, learning: pd.DataFrame) -> str:
+    """Say what the verdict follows from: the errors, their difference, and the p-values.
+
+    Parameters
+    ----------
+    comparison
+        The tests; None where no two methods are compared, of which there is nothing to be said.
+    learning
+        The errors at each size; see `mergerexp.analysis.fold_errors.learning_table`.
+    """
     if comparison is None:
         return ""
-    sentences = texts()["verdict"]
+    sentences, names = texts()["verdict"], _names(comparison)
+    largest = learning[learning["subset"] == comparison.per_size["subset"].max()].set_index("arm")
+    of_better, of_worse = (largest.loc[arm] for arm in (comparison.better, comparison.worse))
+    errors = {"of_better": of_better["text"], "of_worse": of_worse["text"]}
+    tests = sentences["tests"]
+    ps = " and ".join(f"{p_value_text(found.p)} {tests[found.test]}" for found in judgements(comparison))
+    said = [
+        sentences["errors"].format(size=f"{of_better['n_train']:.0f}", **errors, **names),
+        _difference(comparison),
+        sentences["ps"].format(ps=ps, level=LEVEL, opposite=1 - LEVEL, **names),
+    ]
+    return " ".join(said)
+
+
+def _names(comparison: Comparison) -> dict[str, str]:
+    return {"better": comparison.better, "worse": comparison.worse}
+
+
+def _difference(comparison: Comparison) -> str:
+    """Say whose error is smaller, and by how much."""
     joint = combined_test(comparison, "mean_over_sizes", "paired_bootstrap")
     assert joint is not None  # It is there wherever two arms are compared.
     winner = comparison.better
-    least, *limits = (joint[key] for key in ("difference", "low", "high"))
+    least, low, high = (joint[key] for key in ("difference", "low", "high"))
     if least < 0:
-        winner, least, limits = comparison.worse, -least, [-limit for limit in reversed(limits)]
-    difference = {"winner": winner, "difference": least, "low": limits[0], "high": limits[1]}
-    chosen = [sentences["difference"].format(**difference)]
-    if not has_several_seeds:
-        chosen.append(sentences["one_seed"])
+        winner, least, low, high = comparison.worse, -least, -high, -low
+    sentence = texts()["verdict"]["mean_difference" if comparison.sizes > 1 else "difference"]
+    return str(sentence.format(winner=winner, difference=least, low=low, high=high, sizes=comparison.sizes))
+
+
+def details(comparison: Comparison | None, has_several_seeds: bool = False) -> str:
+    """Say what each test of the comparison allows for."""
+    if comparison is None:
+        return ""
+    sentences = texts()["verdict"]
+    chosen = [] if has_several_seeds else [sentences["one_seed"]]
     if any(judgement.test == "corrected_t" for judgement in judgements(comparison)):
         chosen.append(sentences["folds"])
     welch = combined_test(comparison, "stouffer", "welch")
     p = f" (p {equals(welch['p_value'])})" if welch else ""
-    return f"{' '.join(chosen)}\n\n{sentences['welch'].format(p=p)}"
+    published = sentences["welch_combined" if comparison.sizes > 1 else "welch_alone"].format(p=p)
+    return "\n\n".join(filter(None, [" ".join(chosen), published]))
 
 
 def combined_test(comparison: Comparison, combination: str, test: str) -> dict[str, Any] | None:

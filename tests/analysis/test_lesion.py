@@ -250,9 +250,9 @@ def test_what_one_arm_lacks_is_left_out_and_named(predictions):
     for fold in (0, 2, 3):
         assert f"subset=0.17 fold={fold}: only random has results here" in said
     assert "subset=0.17: imagenet and random share only one fold, and tests need two" in said
-    assert "subset=1 fold=0: paired tests leave out what one arm has not rated (" in said
+    assert "subset=1 fold=0: paired tests leave out what one method has not rated (" in said
     for fold in (0, 2, 3):
-        assert f"fold={fold}: one of the two arms lacks this fold at some size" in said
+        assert f"fold={fold}: one of the two methods lacks this fold at some size" in said
     # paired tests take shared objects alone, Welch's test all that an arm has
     shared = kept.groupby(["subset", "fold", "objid"])["arm"].transform("nunique") == 2
     only_shared = compare_arms(kept[shared], "imagenet", "random", seed=1, draws=200)

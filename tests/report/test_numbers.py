@@ -13,12 +13,16 @@ from mergerexp.report.page.explorer import cells_of
     ("p", "text"),
     [
         (0.9966, "0.9966"),
-        (0.99696, "0.99696"),
-        (0.49999, "0.49999"),
-        (0.9999999, "0.999999"),
+        (0.99696, "0.9969"),
+        (0.49999, "0.4999"),
+        (0.9999999, ">0.9999"),
+        (0.99991, ">0.9999"),
+        (0.9999, "0.9999"),
+        (0.0001, "0.0001"),
+        (0.00009, "<0.0001"),
         (0.5, "0.5000"),
-        (0, "0.0000"),
-        (1, "1.0000"),
+        (0, "<0.0001"),
+        (1, ">0.9999"),
         (0.12344, "0.1234"),
         (0.12346, "0.1235"),
     ],
@@ -30,14 +34,23 @@ def test_p_m_is_rounded_not_cut(p, text):
 def test_p_m_as_it_is_written_reaches_the_thresholds_that_it_reaches():
     rng = np.random.default_rng(0)
     p = np.concatenate([rng.random(2000), 1 - 10 ** rng.uniform(-9, 0, 2000), np.arange(GRID + 1) / GRID])
-    written = [float(p_m_text(value)) for value in p]
-    assert (cells_of(written) == cells_of(p)).all()
-    assert np.abs(written - p).max() <= 5.1e-5
+    within = p[(p >= 1e-4) & (p <= 1 - 1e-4)]
+    written = [p_m_text(value) for value in within]
+    assert {len(text) for text in written} == {len("0.1234")}
+    assert (cells_of(list(map(float, written))) == cells_of(within)).all()
+    assert np.abs(np.array(written, dtype=float) - within).max() <= 1e-4
 
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(float("nan"), ""), (9e-5, "< 0.0001"), (0.0012, "0.0012"), (0.0249, "0.025"), (0.3, "0.30")],
+    [
+        (float("nan"), ""),
+        (9e-5, "< 0.0001"),
+        (0.0012, "0.0012"),
+        (0.0249, "0.025"),
+        (0.3, "0.30"),
+        (0.99996, "> 0.99"),
+    ],
 )
 def test_p_values(p, text):
     assert p_value_text(p) == text

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.cbook import is_math_text
+from matplotlib.text import Text
 
 from mergerexp.config.schema import SplitConfig
 from mergerexp.data.splits import make_split, n_balanced
 from mergerexp.errors import UserError
+from mergerexp.report.figures.degradation import draw_degradations
 from mergerexp.report.figures.lesion import draw_lesion
-from mergerexp.report.figures.quality import draw_calibration, draw_precision_recall, draw_roc
+from mergerexp.report.figures.quality import (
+    draw_calibration,
+    draw_histogram,
+    draw_precision_recall,
+    draw_roc,
+)
 from mergerexp.report.figures.training import draw_training_curves
 from mergerexp.report.numbers import p_value_text
 from mergerexp.report.results import StudyResults, compute
@@ -94,7 +104,8 @@ def declared(found: StudyResults, is_published: bool = True, asked: bool | None 
 def prose(found: StudyResults) -> str:
     """Return what a page says in sentences."""
     report = build_report(found, all_tables(found), {}, {})
-    return " ".join([*report.verdict, *(section.intro for section in report.sections)])
+    intros = (f"{section.title} {section.intro}" for section in report.sections)
+    return " ".join([*report.verdict, report.evidence, *intros])
 
 
 def test_two_subsets_of_one_size():
@@ -109,7 +120,7 @@ def test_arms_that_share_nothing_are_no_comparison():
     apart = [*cells(["imagenet"]), *cells(["random"], subsets=(0.5,))]
     found = results(*apart)
     assert found.comparison is None and found.compared == []
-    assert "No two arms are compared: imagenet and random can't be compared" in prose(found)
+    assert "No two methods are compared: imagenet and random can't be compared" in prose(found)
     assert "lesion_tests" not in {table.name for table in all_tables(found)}
     with pytest.raises(UserError, match="compare: imagenet and random can't be compared"):
         results(*apart, compare=("imagenet", "random"))
@@ -228,14 +239,14 @@ def test_published_numbers_stand_beside_what_they_are_of():
 
 
 def test_the_big_numbers_are_those_of_the_verdict():
-    """Both p beside each other, and whatever they say is said in the first sentence."""
+    """Both p beside each other, and both are named after the verdict."""
     report = build_report(found := results(*cells(subsets=(0.5, 1.0))), [], {}, {})
     tiles = {line.label: line.ours for line in report.headline}
     for test, label in (("paired_bootstrap", "paired bootstrap over"), ("corrected_t", "corrected t over")):
         (number,) = (ours for name, ours in tiles.items() if label in name)
         row = combined_test(found.comparison, "mean_over_sizes", test)
         assert number == p_value_text(row["p_value"])
-        assert number in report.verdict[0]
+        assert number in report.evidence
 
 
 def test_galaxies_are_counted_where_they_are_tested():
@@ -267,7 +278,7 @@ def test_calibration_is_tested_where_probabilities_are_meant_to_hold():
     constant = found.study.predictions.assign(p_m=0.5)
     flat = compute(replace(found.study, predictions=constant), AggregationSettings(draws=100))
     table = {table.name: table.shown for table in all_tables(flat)}["calibration"]
-    raw = table[table["p_m"] == "as trained"]
+    raw = table[table["probabilities"] == "as trained"]
     assert set(raw["ECE of true probabilities"]) == set(raw["Spiegelhalter z"]) == {"–"}
 
 
@@ -296,3 +307,103 @@ def test_the_points_of_a_single_size_stand_beside_each_other():
     at = [line.get_xdata()[0] for line in axes.get_lines() if len(line.get_xdata()) == 1]
     assert len(at) >= 2
     assert max(at) / min(at) < (high / low) ** 0.2
+
+
+@pytest.mark.parametrize(("subsets", "combined"), [((1.0,), False), ((0.5, 1.0), True)])
+def test_nothing_is_combined_over_a_single_size(subsets, combined):
+    """Tests of one size are those of all sizes; nothing is said of labels that a method would save."""
+    found = results(*cells(subsets=subsets))
+    tables = {table.name: table for table in all_tables(found)}
+    assert ("lesion_combined" in tables) == combined
+    assert ("Stouffer" in tables["lesion_assumptions"].shown["test"].tolist()) == combined
+    text = prose(found)
+    for words in ("Stouffer", "over the 2 sizes", "How many labels each method needs"):
+        assert (words in text) == combined, words
+    if not combined:
+        assert not re.search(
+            r"\bsizes\b", text + " ".join(table.title + table.caption for table in tables.values())
+        )
+        alone, mean = found.comparison.per_size.set_index("test"), found.comparison.combined
+        for test in ("paired_bootstrap", "corrected_t"):
+            of_mean = mean[(mean["combination"] == "mean_over_sizes") & (mean["test"] == test)]
+            assert of_mean["p_value"].item() == pytest.approx(alone.loc[test, "p_value"])
+
+
+def test_rows_that_are_the_same_are_shown_once():
+    """At 50 % mergers the data set is balanced; a survey of 50 % needs no shift of probabilities."""
+    even = compute(study(cells(), mergers=100, others=100), AggregationSettings(prevalence=0.5, draws=20))
+    tables = {table.name: table for table in all_tables(even)}
+    shares = tables["scores_by_prevalence"].shown["mergers among all"].tolist()
+    assert shares == ["50 % (balanced, data set, survey)"] * 2
+    assert "they share a row" in tables["scores_by_prevalence"].caption
+    assert tables["calibration"].shown["probabilities"].tolist() == ["as trained", "isotonic", "Platt"] * 2
+    assert "prior shift" not in tables["calibration"].caption
+    uneven = {table.name: table for table in all_tables(results(*cells()))}
+    assert len(uneven["scores_by_prevalence"].shown) == 6
+    assert "share a row" not in uneven["scores_by_prevalence"].caption
+
+
+def test_the_table_of_calibration_explains_what_seems_to_differ():
+    (caption,) = (table.caption for table in all_tables(results(*cells())) if table.name == "calibration")
+    assert "p can be tiny beside an interval that begins at 0" in caption
+    assert "changes the order of galaxies of different folds, and so the pooled AUROC" in caption
+
+
+@pytest.mark.parametrize("name", ["a$b$c", r"$\frac$", "US$"])
+def test_names_with_dollar_signs_are_no_formulas(name):
+    """Classes and methods may be called anything; p_m is a formula all the same."""
+    found = results(*cells(subsets=(0.5, 1.0)))
+    words = Words.of(name, name)
+    rename = {"imagenet": name}
+    tags = {
+        run_id: {**of_run, "mergerexp.data.positive": name} for run_id, of_run in found.study.tags.items()
+    }
+    frames = {part: getattr(found.study, part).replace({"arm": rename}) for part in ("runs", "predictions")}
+    renamed = compute(
+        replace(found.study, tags=tags, **frames), AggregationSettings((name, "random"), draws=20)
+    )
+    test = renamed.study.pooled[name].first_seed
+    drawn = [draw_lesion(renamed), draw_roc(renamed), draw_precision_recall(renamed)]
+    drawn += [draw_histogram(test, words), draw_calibration(test, words)]
+    for made in drawn:
+        made.draw_without_rendering()
+        texts = [text.get_text() for text in made.findobj(Text)]
+        assert any(name.replace("$", r"\$") in text for text in texts)
+        assert {text for text in texts if is_math_text(text)} <= {"$p_m$", "mean $p_m$ in the bin"}
+
+
+def test_numbers_below_the_axis_of_sizes_do_not_overlap():
+    found = results(*cells(subsets=(0.5, 0.52, 0.54, 0.9, 1.0)), mergers=300, others=300)
+    drawn = draw_lesion(found)
+    (axes,) = drawn.axes
+    drawn.draw_without_rendering()
+    labels = [tick.label1 for tick in axes.xaxis.get_major_ticks() if tick.label1.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    sizes = set(found.learning["n_train"])
+    assert 2 <= len(labels) < len(sizes)
+    assert {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()} == sizes
+
+
+def test_degraded_images_have_a_row_for_each_degradation_and_method():
+    """The strengths differ from one degradation to the next, so that each error is followed by its own."""
+    found = study(cells(["imagenet", "random"]))
+    test = found.predictions[found.predictions["split"] == "test"]
+    steps = {"noise": [0.0, 5.0, 10.0], "jpeg": [100.0, 20.0]}
+    degraded = pd.concat(
+        test.assign(degradation=name, strength=strength, p_m=test["p_m"] if strength in (0, 100) else 0.5)
+        for name, strengths in steps.items()
+        for strength in strengths
+    )
+    one = degraded[degraded["arm"] == "imagenet"]
+    for ratings, arms in ((degraded, ["imagenet", "random"]), (one, ["imagenet"])):
+        rated = compute(found, AggregationSettings(draws=20), ratings)
+        (table,) = (table for table in all_tables(rated) if table.name == "robustness")
+        shown = table.shown
+        assert list(shown) == ["degradation", "method", "as they are", "step 1", "step 2"]
+        assert shown["degradation"].tolist() == [name for name in steps for _ in arms]
+        assert shown["method"].tolist() == arms * 2
+        assert shown["step 1"].tolist() == ["0.500(0) at 5"] * len(arms) + ["0.500(0) at 20"] * len(arms)
+        assert shown["step 2"].tolist() == ["0.500(0) at 10"] * len(arms) + [""] * len(arms)
+        legend = draw_degradations(rated).axes[0].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == arms

@@ -6,7 +6,7 @@ import math
 
 from matplotlib.figure import Figure
 
-from mergerexp.report.figures.style import WIDE, add_legend, draw_errors, figure
+from mergerexp.report.figures.style import WIDE, add_legend, draw_errors, figure, plain
 from mergerexp.report.results import StudyResults
 
 COLUMNS = 3
@@ -24,12 +24,12 @@ def draw_degradations(results: StudyResults) -> Figure:
             curves = results.robustness[results.robustness["degradation"] == kind]
             # The strengths are in the order in which they were configured, from harmless to ruinous.
             strengths = list(dict.fromkeys(curves["strength"]))
-            for arm in results.arms:
+            for arm in (arm for arm in results.arms if arm in set(results.robustness["arm"])):
                 curve = curves[curves["arm"] == arm].set_index("strength").reindex(strengths)
                 draw_errors(axes, results.arms, arm, range(len(strengths)), curve, markersize=4, capsize=2)
             axes.axhline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
             axes.set_xticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
-            axes.set(title=kind, ylim=(0, 0.6))
+            axes.set(title=plain(kind), ylim=(0, 0.6))
         for axes in grid[:, 0]:
             axes.set_ylabel("test error")
         add_legend(grid.flat[0], len(results.arms))

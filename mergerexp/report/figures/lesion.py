@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from mergerexp.report.figures.style import add_legend, colour_of, draw_errors, figure
 from mergerexp.report.results import StudyResults
@@ -13,10 +15,11 @@ from mergerexp.report.texts import published
 # The points of two methods at one size are drawn apart by this factor, or they would hide each other.
 SEPARATION = 1.03
 AROUND = 1.5  # the factor by which the axis goes on to both sides of a single size
+DIGIT = 0.028  # the width of a digit below the axis, as a fraction of the axis, with its share of a gap
 
 
 def draw_lesion(results: StudyResults) -> Figure:
-    """Draw each arm's mean test error over folds with its SEM and power law, and the published errors."""
+    """Draw each method's mean test error over folds with its SEM and power law, and the published errors."""
     with figure() as (made, axes):
         for arm in results.arms:
             errors = results.learning[results.learning["arm"] == arm].sort_values("n_train")
@@ -36,13 +39,25 @@ def draw_lesion(results: StudyResults) -> Figure:
                 label = f"published, {name}"
                 axes.plot([size], [published_errors[name][0]], "*", color=colour, markersize=10, label=label)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:.0f}")
         if len(ticks) == 1:  # the axis would begin and end at the points, and set them far apart
             axes.set_xlim(min(ticks) / AROUND, min(ticks) * AROUND)
+        named = apart(ticks, *axes.get_xlim())
+        axes.xaxis.set_major_locator(FixedLocator(named))
+        axes.xaxis.set_minor_locator(FixedLocator(sorted(ticks - set(named))))
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(bottom=0)
         axes.set_xlabel("training images, equally many of each class")
         axes.set_ylabel("test error, classes weighted equally")
         add_legend(axes, len(results.arms))
         return made
+
+
+def apart(sizes: Iterable[float], low: float, high: float) -> list[float]:
+    """Return the sizes, the largest first, whose numbers do not overlap below a logarithmic axis."""
+    named: list[float] = []
+    for size in sorted(sizes, reverse=True):
+        room = DIGIT * len(f"{named[-1]:.0f}") if named else 0
+        if not named or np.log(named[-1] / size) >= room * np.log(high / low):
+            named.append(size)
+    return named

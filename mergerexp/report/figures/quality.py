@@ -19,6 +19,7 @@ from mergerexp.report.figures.style import (
     figure,
     line_of,
     marker_of,
+    plain,
     plain_logarithms,
 )
 from mergerexp.report.quality import BALANCED
@@ -38,7 +39,9 @@ def draw_histogram(test: pd.DataFrame, words: Words, column: str = "p_m") -> Fig
             p = test.loc[test["label"] == label, column]
             weights = np.full(len(p), 1 / len(p))
             axes.hist(p, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
-            axes.hist(p, edges, weights=weights, histtype="step", color=colour, label=name, linewidth=1.6)
+            axes.hist(
+                p, edges, weights=weights, histtype="step", color=colour, label=plain(name), linewidth=1.6
+            )
         axes.set(yscale="log", xlim=(0, 1), xlabel=NAMES[column], ylabel="fraction of the class")
         plain_logarithms(axes)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -69,20 +72,20 @@ def draw_calibration(test: pd.DataFrame, words: Words, column: str = "p_m") -> F
                 label={"width": "bins of equal width", "mass": "bins of equal number"}[kind],
             )
         axes.set(**UNIT_SQUARE, xlabel=f"mean {NAMES[column]} in the bin")
-        axes.set_ylabel(f"fraction of {words.many}, classes weighted equally")
+        axes.set_ylabel(f"fraction of {plain(words.many)}, classes weighted equally")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return made
 
 
 def draw_roc(results: StudyResults) -> Figure:
-    """Draw the receiver operating characteristic of every arm at its largest size."""
+    """Draw the receiver operating characteristic of every method at its largest size."""
     with figure() as (made, axes):
         for arm in results.arms:
             test = results.study.pooled[arm].all_seeds
             curve = roc(test["label"], test["p_m"])
             area = auroc(test["label"], test["p_m"])
             colour, line = colour_of(results.arms, arm), line_of(results.arms, arm)
-            axes.plot(curve.fpr, curve.tpr, line, color=colour, label=f"{arm}: {area:.4f}")
+            axes.plot(curve.fpr, curve.tpr, line, color=colour, label=f"{plain(arm)}: {area:.4f}")
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
         axes.set(**UNIT_SQUARE, xlabel="false-positive rate", ylabel="completeness (true-positive rate)")
         title = "AUROC of the pooled folds"
@@ -104,7 +107,7 @@ def draw_precision_recall(results: StudyResults) -> Figure:
         for arm in results.arms:
             test, colour = results.study.pooled[arm].all_seeds, colour_of(results.arms, arm)
             is_rule, marker = test["p_m"].nunique() <= 2, marker_of(results.arms, arm)
-            axes.plot([], [], marker if is_rule else "-", color=colour, label=arm)
+            axes.plot([], [], marker if is_rule else "-", color=colour, label=plain(arm))
             for prevalence, line, filled in shares:
                 curve = precision_recall(test["label"], test["p_m"], prevalence)
                 if is_rule:
@@ -116,7 +119,8 @@ def draw_precision_recall(results: StudyResults) -> Figure:
                     axes.plot(curve.recall, curve.precision, line, color=colour)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
         axes.set(xlabel="completeness (recall)", ylabel="purity (precision)")
+        many = plain(results.words.many)
         for prevalence, line, _ in shares:
-            axes.plot([], [], line, color="#666666", label=f"{100 * prevalence:.3g} % {results.words.many}")
+            axes.plot([], [], line, color="#666666", label=f"{100 * prevalence:.3g} % {many}")
         add_legend(axes, len(results.arms))
         return made

@@ -76,9 +76,18 @@ def figure(width: float = WIDTH, height: float = HEIGHT, **panels: Any) -> Itera
         yield made, made.subplots(**panels)
 
 
+def plain(name: str) -> str:
+    """Return a name as Matplotlib draws it letter by letter: between two dollar signs it expects formulas."""
+    return name.replace("$", r"\$")
+
+
 def draw_errors(axes: Axes, arms: list[str], arm: str, x: Any, errors: pd.DataFrame, **options: Any) -> None:
-    """Draw the test errors of an arm, in the column error, with bars of their sem."""
-    look: dict[str, Any] = {"color": colour_of(arms, arm), "marker": marker_of(arms, arm), "label": arm}
+    """Draw the test errors of a method, in the column error, with bars of their sem."""
+    look: dict[str, Any] = {
+        "color": colour_of(arms, arm),
+        "marker": marker_of(arms, arm),
+        "label": plain(arm),
+    }
     axes.errorbar(x, errors["error"], yerr=errors["sem"], **look, **options)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from mergerexp.report.figures.style import WIDE, colour_of, figure, plain_logarithms
+from mergerexp.report.figures.style import WIDE, colour_of, figure, plain, plain_logarithms
 from mergerexp.report.results import StudyResults
 from mergerexp.runs.endings import BEST_EPOCH
 
@@ -58,7 +58,7 @@ def _epochs(run: pd.DataFrame) -> pd.Series:
 
 def _title(runs: pd.DataFrame, arm: str, subset: float) -> str:
     n_train = runs.loc[(runs["arm"] == arm) & (runs["subset"] == subset), "n_train"]
-    return f"{arm}, N = {round(n_train.mean())}" if len(n_train) else f"{arm}, not trained"
+    return f"{plain(arm)}, " + (f"N = {round(n_train.mean())}" if len(n_train) else "not trained")
 
 
 def _label(grid: np.ndarray, made: Figure) -> None:

@@ -92,7 +92,7 @@ class Thumb:
     image
         The content of a JPEG or PNG file.
     p_m
-        The merger probability according to the arm with which the image is shown.
+        The merger probability according to the method with which the image is shown.
     objid
         The identifier of the galaxy.
     label
@@ -244,7 +244,9 @@ class Report:
     words
         The words for the two classes.
     verdict
-        A sentence on what was found, and a sentence for each reason to doubt it.
+        What was found, and a sentence for each reason to doubt it.
+    evidence
+        Sentences on what the verdict follows from, shown after it.
     notation
         Sentences on how numbers are written here.
     files
@@ -262,5 +264,6 @@ class Report:
     explorer: Explorer | None = None
     words: Words = field(default_factory=Words)
     verdict: Sequence[str] = ()
+    evidence: str = ""
     notation: str = ""
     files: str = ""

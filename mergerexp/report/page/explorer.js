@@ -17,8 +17,8 @@ if (document.getElementById("explorer-data")) {
   const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
   const short = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
   const range = ([low, high], digits = 1) => `2σ: ${(100 * low).toFixed(digits)}–${percent(high, digits)}`;
-  const count = (number) =>
-    number < 10 && !Number.isInteger(number) ? number.toFixed(1) : Math.round(number).toLocaleString("en");
+  const count = (number, digits) =>
+    number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const purityOf = (completeness, fpr) => {
     const right = state.prevalence * completeness;
     const called = right + (1 - state.prevalence) * fpr;
@@ -49,23 +49,28 @@ if (document.getElementById("explorer-data")) {
     $("f1-limits").textContent = "harmonic mean of completeness and purity";
   }
 
-  function fill(table, tp, fp, positives, negatives) {
-    const cells = { tp, fp, positives, negatives, fn: positives - tp, tn: negatives - fp };
-    for (const [name, value] of Object.entries(cells)) {
-      table.querySelector(`[data-cell=${name}]`).textContent = count(value);
+  function fill(table, tp, fp, positives, negatives, digits = 0) {
+    const cells = { tp, fp, fn: positives - tp, tn: negatives - fp };
+    for (const [name, value] of Object.entries({ ...cells, positives, negatives })) {
+      table.querySelector(`[data-cell=${name}]`).textContent = count(value, name in cells ? digits : 0);
     }
   }
 
+  /** Counts are rounded before they are added and subtracted, so that those shown add up. */
   function showCounts(now) {
     const { tp, fp, positives, negatives } = state.arm;
     fill($("test"), tp[state.cell], fp[state.cell], positives, negatives);
-    const [rare, rest] = [1e4 * state.prevalence, 1e4 * (1 - state.prevalence)];
-    fill($("survey"), rare * now.completeness, rest * now.fpr, rare, rest);
-    const called = rare * now.completeness + rest * now.fpr;
+    const rare = Math.round(1e4 * state.prevalence);
+    const rest = 1e4 - rare;
+    const exact = [rare * now.completeness, rest * now.fpr];
+    const small = [...exact, rare - exact[0], rest - exact[1]].filter((number) => number < 9.5);
+    const digits = small.some((number) => Math.abs(number - Math.round(number)) >= 0.05) ? 1 : 0;
+    const [rightly, wrongly] = exact.map((number) => Math.round(number * 10 ** digits) / 10 ** digits);
+    fill($("survey"), rightly, wrongly, rare, rest, digits);
     $("summary").textContent =
-      `Of 10,000 galaxies, of which ${count(rare)} are ${data.words.many}, ${state.arm.name} calls ${count(called)} ` +
-      `${data.words.one} at a threshold of ${threshold()}: ${count(rare * now.completeness)} rightly and ` +
-      `${count(rest * now.fpr)} wrongly.`;
+      `Of 10,000 galaxies, of which ${count(rare, 0)} are ${data.words.many}, ${state.arm.name} calls ` +
+      `${count(rightly + wrongly, digits)} ${data.words.one} at a threshold of ${threshold()}: ` +
+      `${count(rightly, digits)} rightly and ${count(wrongly, digits)} wrongly.`;
   }
 
   function draw(name, attributes, text = "") {

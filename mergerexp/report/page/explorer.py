@@ -44,9 +44,17 @@ def explorer_data(explorer: Explorer, words: Words) -> dict[str, Any]:
     return {
         "data": {**data, "images": [source for _, source in images.values()]},
         "note": explorer.note,
-        "of_data_set": f"{100 * explorer.prevalence:.3g} %",
-        "survey": explorer.survey,
-        "of_survey": f"{100 * explorer.survey:.3g} %",
+        "prevalences": _prevalences(explorer),
+    }
+
+
+def _prevalences(explorer: Explorer) -> dict[str, float]:
+    """Return the prevalences that can be chosen with a click by their texts; equal ones are one."""
+    chosen = {f"{100 * share:.3g} %": share for share in (0.5, explorer.prevalence, explorer.survey)}
+    of_data_set = f"{100 * explorer.prevalence:.3g} %"
+    return {
+        f"{text}, as in the data set" if text == of_data_set else text: share
+        for text, share in chosen.items()
     }
 
 

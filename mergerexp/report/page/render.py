@@ -80,7 +80,7 @@ def _policy(css: str, js: str) -> str:
 
 def _marked(text: object) -> Markup:
     """Escape a text, set p_m as a symbol, and keep intervals, and numbers and their signs, together."""
-    glued = r"(?<=\d) (?=%)|(?<=[=<]) (?=[\d.])|(?<=\bp) (?=[=<])|(?<=\d,) (?=-?[\d.]+\])"
+    glued = r"(?<=\d) (?=%)|(?<=[=<>]) (?=[\d.])|(?<=\b[pP]) (?=[=<>])|(?<=\d,) (?=-?[\d.]+\])"
     escaped = escape(re.sub(glued, "\N{NO-BREAK SPACE}", str(text)))
     return Markup(re.sub(r"\bp_m\b", "<i>p</i><sub>m</sub>", escaped))
 
