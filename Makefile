@@ -23,7 +23,6 @@ demo: $(VENV)/demo
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.train -m experiment=quickstart \
 	    init=imagenet,random subset=0.5,1.0 fold=0,1,2,3 hydra/launcher=local
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.aggregate
-	@echo "The 16 runs in MLflow: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

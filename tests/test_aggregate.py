@@ -151,7 +151,8 @@ def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
     assert len([line for line in lines if "missing: random subset=0.5 fold=3" in line]) == 1
     assert len([line for line in lines if "failed: imagenet subset=0.5 fold=3" in line]) == 1
     assert len(lines) == 4
-    sync, go_on = said.splitlines()[-2:]  # what to do is no error
+    sync, choose, go_on = said.splitlines()[-3:]  # what to do is no error
+    assert choose.endswith("'where={data.name: lenses}'")
     assert sync.startswith("python -m mergerexp.status --sync")
     assert go_on.startswith("the study is not complete: allow_partial=true")
     assert not (tmp_path / "studies").exists()

@@ -118,7 +118,7 @@ def summary(label: ArrayLike, p_m: ArrayLike) -> dict[str, float]:
     dict of str to float
         The class-balanced `scores` by name, the same at the sample's own fraction of mergers with
         ``_dataset`` behind the name (but for recall, which does not depend on it), auroc, error_2percent
-        (at a prevalence of 2 %), n_mergers and n_noninteracting (numbers of galaxies).
+        (at a prevalence of 2 %), n_positives and n_negatives (numbers of galaxies).
 
     Raises
     ------
@@ -128,7 +128,7 @@ def summary(label: ArrayLike, p_m: ArrayLike) -> dict[str, float]:
     Examples
     --------
     >>> metrics = summary([1, 1, 0, 0, 0, 0], [0.9, 0.3, 0.6, 0.2, 0.1, 0.1])
-    >>> metrics["n_mergers"], metrics["error"], round(metrics["error_dataset"], 3)
+    >>> metrics["n_positives"], metrics["error"], round(metrics["error_dataset"], 3)
     (2.0, 0.375, 0.333)
     """
     truth, _ = checked(label, p_m)
@@ -139,8 +139,8 @@ def summary(label: ArrayLike, p_m: ArrayLike) -> dict[str, float]:
         "auroc": auroc(label, p_m),
         **unweighted,
         "error_2percent": scores(label, p_m, prevalence=0.02)["error"],
-        "n_mergers": float(truth.sum()),
-        "n_noninteracting": float((~truth).sum()),
+        "n_positives": float(truth.sum()),
+        "n_negatives": float((~truth).sum()),
     }
 
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 import time
+from pathlib import Path
 
 from mergerexp.tracking.store_file import StoreFile
 
@@ -96,5 +99,10 @@ def ways_to_runs(uri: str, experiment_id: str, has_view: bool = True) -> list[st
     if uri.startswith("http"):
         return [f"Runs in MLflow: {uri.rstrip('/')}/{page}"]
     file = StoreFile.of(uri)
-    command = shlex.join(["mlflow", "ui", "--backend-store-uri", file.uri if file else uri])
-    return [f"Runs in MLflow: {command}", f"and then open {LOCAL_SERVER}/{page}"]
+    # Where the environment is not activated, its programs are not on the PATH.
+    program = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
+    command = shlex.join([program, "ui", "--backend-store-uri", file.uri if file else uri])
+    return [
+        f"Runs in MLflow: {command}",
+        f"and then, once it has started, which takes half a minute, open {LOCAL_SERVER}/{page}",
+    ]

@@ -90,15 +90,15 @@ def _not_as_recorded(predictions: pd.DataFrame, metrics: Mapping[str, float]) ->
     if "train/n_balanced" not in metrics:
         return "MLflow lacks its metrics"
     for name, part in predictions.groupby("split"):
-        mergers = int(part["label"].sum())
-        counts = {"n_mergers": mergers, "n_noninteracting": len(part) - mergers}
+        positives = int(part["label"].sum())
+        counts = {"n_positives": positives, "n_negatives": len(part) - positives}
         expected = {key: metrics.get(f"{name}/{key}", value) for key, value in counts.items()}
         if counts != expected:
             return (
-                f"{PREDICTIONS} has {mergers} + {len(part) - mergers} objects of the two classes in "
-                f"its {name} fold, not {expected['n_mergers']:.0f} + {expected['n_noninteracting']:.0f}"
+                f"{PREDICTIONS} has {positives} + {len(part) - positives} objects of the two classes in "
+                f"its {name} fold, not {expected['n_positives']:.0f} + {expected['n_negatives']:.0f}"
             )
-        if not mergers or mergers == len(part):
+        if not positives or positives == len(part):
             return f"its {name} fold has objects of one class only"
         error = scores(part["label"], part["p_m"])["error"]
         if not math.isclose(error, metrics.get(f"{name}/error", error), abs_tol=1e-6):

@@ -85,8 +85,13 @@ class Study:
             "the study is not complete: allow_partial=true makes a report of what there is, with the newest "
             "run where there are several"
         )
-        lacks = any(gap.kind in ("missing", "unfinished", "damaged") for gap in serious)
-        raise UserError("\n".join(map(str, serious)), *([SYNC] if lacks else []), hint)
+        kinds = {gap.kind for gap in serious}
+        hints = [SYNC] if kinds & {"missing", "unfinished", "damaged"} else []
+        if "foreign" in kinds:
+            hints.append(
+                "where= or sweep= chooses runs that belong together, as in 'where={data.name: lenses}'"
+            )
+        raise UserError("\n".join(map(str, serious)), *hints, hint)
 
     @property
     def class_names(self) -> tuple[str, str]:

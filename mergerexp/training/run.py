@@ -150,8 +150,8 @@ def _write_results(
     metrics = fold_metrics(pd.read_parquet(folder.predictions))
     labels = dataset.labels[split.train]
     metrics |= {
-        "train/n_mergers": float((labels == 1).sum()),
-        "train/n_noninteracting": float((labels == 0).sum()),
+        "train/n_positives": float((labels == 1).sum()),
+        "train/n_negatives": float((labels == 0).sum()),
         "train/n_balanced": float(n_balanced(labels)),
         "run/seconds": seconds,
         "run/peak_memory_gb": round(peak_memory_gb(), 3),

@@ -67,7 +67,7 @@ def test_the_paper_was_scored_with_balanced_classes():
 def test_summary_is_complete_and_finite(predictions):
     values = summary(*predictions)
     expected = {"error", "error_dataset", "error_2percent", "precision", "recall", "f1", "auroc"}
-    assert expected | {"log_loss", "brier", "log_loss_dataset", "n_mergers"} <= set(values)
+    assert expected | {"log_loss", "brier", "log_loss_dataset", "n_positives"} <= set(values)
     assert np.isfinite(list(values.values())).all()
 
 

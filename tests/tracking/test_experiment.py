@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -36,12 +38,19 @@ def test_classes_with_dollar_signs_are_drawn_as_they_are(tmp_path):
     }
 
 
-def test_the_way_to_the_table_of_runs():
+def test_the_way_to_the_table_of_runs(tmp_path, monkeypatch):
     page = "#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=mergerexp"
     assert ways_to_runs("http://host:5000/", "7") == [f"Runs in MLflow: http://host:5000/{page}"]
+    program = tmp_path / "mlflow"
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     command, address = ways_to_runs("sqlite:////my files/mlflow.db", "7")
     assert command == "Runs in MLflow: mlflow ui --backend-store-uri 'sqlite:////my files/mlflow.db'"
-    assert address == f"and then open http://127.0.0.1:5000/{page}"
+    assert address.endswith(f"open http://127.0.0.1:5000/{page}")
+    program.unlink()  # the environment is not activated
+    command, _ = ways_to_runs("sqlite:///mlflow.db", "7")
+    installed = Path(sys.executable).with_name("mlflow")
+    assert installed.is_file() and f" {installed} ui " in command
 
 
 def test_a_description_gets_new_commands_and_keeps_what_was_added():
