@@ -61,7 +61,13 @@ class Comparison:
 
     @property
     def sizes(self) -> int:
-        """The number of training-set sizes at which the arms were compared."""
+        """Count the training-set sizes at which the arms were compared.
+
+        Returns
+        -------
+        int
+            Their number.
+        """
         return int(self.per_size["subset"].nunique())
 
 
