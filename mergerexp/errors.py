@@ -78,23 +78,32 @@ class StoreError(UserError):
     """An MLflow store can't be used until somebody mends it; the message says which one and what to do."""
 
 
-def require_torch(purpose: str) -> None:
-    """Check that torch is installed, which the base installation leaves out.
+def require(package: str, extra: str, purpose: str) -> None:
+    """Check that a package is installed which the base installation leaves out.
 
     Parameters
     ----------
+    package
+        The name that the package is imported by.
+    extra
+        The extra of mergerexp that installs it.
     purpose
-        What needs torch, as the subject of the message.
+        What needs the package, as the subject of the message.
 
     Raises
     ------
     UserError
-        If torch is not installed; the message says how to install it.
+        If the package is not installed; the message says how to install it.
     """
-    if importlib.util.find_spec("torch") is None:
+    if importlib.util.find_spec(package) is None:
         raise UserError(
-            f"{purpose} needs torch: pip install 'mergerexp[train]' (here: pip install -e '.[train]')"
+            f"{purpose} needs {package}: pip install 'mergerexp[{extra}]' (here: pip install -e '.[{extra}]')"
         )
+
+
+def require_torch(purpose: str) -> None:
+    """Do what `require` does for torch."""
+    require("torch", "train", purpose)
 
 
 def describe(error: BaseException) -> str:
