@@ -330,6 +330,30 @@ class RobustnessConfig(StudyConfig):
     seed: int = setting("seed of noise and stars", 0, LARGEST_SEED)
 
 
+@dataclass(kw_only=True)
+class ExportConfig(StudyConfig):
+    """Root of ``mergerexp.export``."""
+
+    models: str = setting("folder of exported models")
+    name: str | None = setting("name of the model's folder; null: that of the experiment and the arm")
+    arm: str | None = setting("arm whose networks are exported; null: the only one")
+    subset: float | None = setting(
+        "fraction of the data set that they were trained on; null: the largest", above=0.0, high=1.0
+    )
+    seed: int | None = setting("seed of their runs; null: the smallest", 0, LARGEST_SEED)
+    allow_partial: bool = setting("go on although folds are missing")
+    id_system: str | None = setting(
+        "name of the system of the objids, such as SDSS-DR7, within which equal ids mean one object; null: "
+        "one of the data set's own"
+    )
+    stamp_arcsec: float | None = setting(
+        "width of the stamps on the sky; null: not known, or not one width", above=0.0, unit="arcseconds"
+    )
+    references: int = setting("test objects of each fold that are kept to prove a rating", 1, 10_000)
+    onnx: bool = setting("write each fold's network as ONNX too; needs the extra mergerexp[export]")
+    seed_of_intervals: int = setting("seed of the bootstrap of the scores", 0, LARGEST_SEED)
+
+
 # Groups whose schema depends on the value of one of their keys: what one option alone has lives with it, and
 # is refused where another one was chosen.
 CHOICES: dict[str, Choice] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import timm
@@ -82,7 +81,9 @@ class FoldNetwork(nn.Module):
             classifier = Classifier(backbone, len(head["0.bias"]))
             classifier.head.load_state_dict(head)
         except Exception as error:
-            raise WeightsError(f"{reading}: the network can't be rebuilt from it: {describe(error)}") from error
+            raise WeightsError(
+                f"{reading}: the network can't be rebuilt from it: {describe(error)}"
+            ) from error
         return cls(classifier, scaling).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

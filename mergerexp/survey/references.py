@@ -71,7 +71,9 @@ def reference_rows(
     return pd.DataFrame(rows)
 
 
-def decode_references(images: Sequence[bytes], kinds: Sequence[str], size: int, crop: float) -> NDArray[np.uint8]:
+def decode_references(
+    images: Sequence[bytes], kinds: Sequence[str], size: int, crop: float
+) -> NDArray[np.uint8]:
     """Decode the images of references, as a rating decodes those of a survey, to shape (n, size, size, 3).
 
     Raises

@@ -14,13 +14,17 @@ stopped on the object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from mergerexp.data.splits import Split
+from mergerexp.data.store import Dataset
+from mergerexp.hashing import hash63
 
 SAME_OBJECT_ARCSEC = 3.0
 NO_CALIBRATOR = -2  # in place of a part: every calibrator was fitted on the object
@@ -59,6 +63,56 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def seen_table(
+    dataset: Dataset,
+    splits: Mapping[int, Split],
+    parts: Mapping[int, NDArray[np.int8]],
+    id_system: str,
+    positions: tuple[str, str] | None,
+    width: float | None,
+) -> pd.DataFrame:
+    """Return the contents of ``seen.parquet`` for the objects of a data set that some split uses.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    splits
+        The split of each fold's run.
+    parts
+        The part of each test object of each fold, in the order of ``split.test``.
+    id_system
+        The name of the system of the objids.
+    positions
+        The columns of the catalogue with right ascension and declination in degrees; None if it has none.
+    width
+        The width of a stamp in arcseconds; None if it is not known.
+    """
+    test_fold, part = np.full(len(dataset), -1, dtype=np.int16), np.full(len(dataset), -1, dtype=np.int8)
+    seen_by = {fold: np.zeros(len(dataset), dtype=bool) for fold in splits}
+    for fold, split in splits.items():
+        seen_by[fold][np.concatenate([split.train, split.val])] = True
+        test_fold[split.test], part[split.test] = fold, parts[fold]
+    used = np.flatnonzero((test_fold >= 0) | np.logical_or.reduce(list(seen_by.values())))
+    catalogue = dataset.catalogue.iloc[used]
+    unknown = pd.array([pd.NA] * len(used), dtype="Float64")
+    table = {
+        "id_system": id_system,
+        "id": catalogue["objid"].astype(str).to_numpy(),
+        "ra": catalogue[positions[0]].to_numpy(dtype=np.float64) if positions else unknown,
+        "dec": catalogue[positions[1]].to_numpy(dtype=np.float64) if positions else unknown,
+        "width": unknown if width is None else np.full(len(used), width),
+        "content": catalogue["content"].to_numpy()
+        if "content" in catalogue
+        else pd.array([pd.NA] * len(used), dtype="Int64"),
+        "stamp": [hash63(dataset.images[row].tobytes()) for row in used.tolist()],
+        "group": catalogue["group"].to_numpy(),
+        "test_fold": test_fold[used],
+        "part": part[used],
+    }
+    return pd.DataFrame(table | {f"seen_by_{fold}": seen[used] for fold, seen in seen_by.items()})
 
 
 @dataclass(frozen=True)
@@ -163,7 +217,11 @@ class SeenObjects:
         centres = unit_vectors(objects.ra[placed], objects.dec[placed])
         found = self._tree.query_ball_point(centres, chord(radius) * (1 + 1e-9))
         return [
-            (int(row), int(self._placed[number]), arcsec(float(np.linalg.norm(centre - self._tree.data[number]))))
+            (
+                int(row),
+                int(self._placed[number]),
+                arcsec(float(np.linalg.norm(centre - self._tree.data[number]))),
+            )
             for row, centre, numbers in zip(placed, centres, found, strict=True)
             for number in numbers
         ]

@@ -1,0 +1,332 @@
+"""Freezing the fold models of a study into a model folder."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mergerexp.analysis.intervals import bootstrap_scores
+from mergerexp.batches.images import Scaling
+from mergerexp.config.schema import ExportConfig, SplitConfig
+from mergerexp.console import ProgressReport
+from mergerexp.data.sources.folder.stamp import DECODING
+from mergerexp.data.splits import Split, make_split
+from mergerexp.data.store import Dataset, find_dataset
+from mergerexp.errors import UserError
+from mergerexp.files import read_json, write_json, written_folder
+from mergerexp.frames import records
+from mergerexp.hashing import digest
+from mergerexp.models.stored import StoredNetwork
+from mergerexp.runs.provenance import command_line, git_state, software
+from mergerexp.runs.run_folder import MODEL, PREDICTIONS, WEIGHTS
+from mergerexp.seals import FILES, digests
+from mergerexp.seeding import seed_for
+from mergerexp.survey.calibration import draw_parts, write_calibrators
+from mergerexp.survey.card import write_card
+from mergerexp.survey.model_folder import (
+    ABOUT,
+    BACKBONE,
+    CALIBRATORS,
+    FORMAT,
+    HEAD,
+    ONNX,
+    REFERENCES,
+    SEEN,
+    ModelFolder,
+    fold_name,
+)
+from mergerexp.survey.networks import FoldNetwork, write_network, write_onnx
+from mergerexp.survey.references import choose_references, decode_references, reference_rows
+from mergerexp.survey.seen import seen_table
+from mergerexp.tracking.selection import run_title
+from mergerexp.tracking.study import Study
+from mergerexp.tracking.study_reader import StudyReader
+
+log = logging.getLogger(__name__)
+SMALLEST_TOLERANCE = 1e-5  # of a logit that is computed on another machine
+LARGEST_DIFFERENCE = 1e-3  # of a logit from the recorded one: beyond it the network is another one
+POSITIONS = (("ra", "dec"), ("csv_ra", "csv_dec"))  # the columns of catalogues that are looked for
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A run whose network is exported.
+
+    Attributes
+    ----------
+    run
+        Its row of `Study.runs`.
+    split
+        The galaxies that trained, validated and tested it.
+    test
+        The predictions of its test galaxies, with logits, in the order of ``split.test``.
+    part
+        The part of each test galaxy, without which a calibrator is fitted.
+    """
+
+    run: dict[str, Any]
+    split: Split
+    test: pd.DataFrame
+    part: NDArray[np.int8]
+
+    @property
+    def fold(self) -> int:
+        """The test fold."""
+        return int(self.run["fold"])
+
+
+class Exporter:
+    """Exports one arm of a study, at one size and with one seed.
+
+    Parameters
+    ----------
+    cfg
+        What is exported, and where to.
+
+    Raises
+    ------
+    UserError
+        If there is no such study, arm, size or seed, folds are missing, or the data set is not there.
+    """
+
+    def __init__(self, cfg: ExportConfig) -> None:
+        self.cfg, self.reader = cfg, StudyReader(cfg.tracking)
+        study = self.reader.with_predictions(self.reader.find(cfg.sweep, cfg.where))
+        self.study, self.runs = study, choose_runs(study, cfg)
+        first = self.runs["run_id"].iloc[0]
+        self.settings, self.tags = study.settings[first], study.tags[first]
+        content_hash, name = self.tags["mergerexp.data.content_hash"], self.settings["data.name"]
+        self.dataset = find_dataset(Path(cfg.paths.datasets), content_hash, name)
+        self.crop = float(self.settings.get("data.crop", "1.0"))
+        self.id_system = cfg.id_system or f"{name} {content_hash[:12]}"
+        self.title = f"{study.name} {self.runs['arm'].iloc[0]}"
+
+    def export(self) -> ModelFolder:
+        """Write the folder, and open it again.
+
+        Raises
+        ------
+        UserError
+            If a network does not rate its test galaxies as the study recorded, or another model is in the
+            folder's place.
+        """
+        path = Path(self.cfg.models) / (self.cfg.name or _file_name(self.title))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            made = Path(scratch) / "model"
+            with written_folder(made) as partial:
+                self._write(partial)
+            new = ModelFolder.open(made)
+            if path.exists():
+                if ModelFolder.open(path).model_id != new.model_id:
+                    raise UserError(f"{path} holds another model: choose another name=NAME, or remove it")
+                log.info("%s: the same model is there already", path)
+                return ModelFolder.open(path)
+            shutil.move(made, path)
+        return ModelFolder.open(path)
+
+    def _write(self, folder: Path) -> None:
+        runs = [self._read(run) for run in records(self.runs)]
+        scaling, folds, references = None, [], []
+        with ProgressReport("exporting", len(runs)) as progress:
+            for each in runs:
+                about, rows, scaling = self._write_fold(folder / fold_name(each.fold), each)
+                folds.append(about)
+                references.append(rows)
+                progress.advance(1, f"fold {each.fold}")
+        assert scaling is not None
+        pd.concat(references, ignore_index=True).to_parquet(folder / REFERENCES, index=False)
+        self._seen(runs).to_parquet(folder / SEEN, index=False)
+        about = self._about(runs, folds, scaling)
+        hashes = digests(folder, _files(folder))
+        decisive = {name: hashes[name] for name in hashes if Path(name).name in (BACKBONE, HEAD, CALIBRATORS)}
+        about["model_id"] = digest({"input": about["input"], "classes": about["classes"], "files": decisive})
+        write_card(folder, about)
+        write_json(folder / ABOUT, {**about, FILES: digests(folder, _files(folder))})
+
+    def _read(self, run: dict[str, Any]) -> FoldRun:
+        """Recompute a run's split, and read the predictions of its test galaxies with their logits."""
+        settings = self.study.settings[run["run_id"]]
+        split_settings = SplitConfig(
+            folds=int(settings["split.folds"]),
+            seed=int(settings["split.seed"]),
+            subset_of=settings["split.subset_of"],
+            negatives=settings["split.negatives"],
+        )
+        split = make_split(
+            self.dataset.labels, self.dataset.groups, split_settings, int(run["fold"]), float(run["subset"])
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            table = pd.read_parquet(self.reader.download(run["run_id"], PREDICTIONS, Path(scratch)))
+        test = table[table["split"] == "test"].set_index("objid", drop=False)
+        objids = self.dataset.objids[split.test]
+        if len(test) != len(objids) or not test.index.isin(objids).all():
+            raise UserError(
+                f"{run_title(run)}: its test galaxies are not those of its fold in {self.dataset.path}"
+            )
+        test = test.loc[objids].reset_index(drop=True)
+        part = draw_parts(test, seed_for(int(settings["split.seed"]), "calibration", int(run["fold"])))
+        return FoldRun(run, split, test, part)
+
+    def _write_fold(self, folder: Path, each: FoldRun) -> tuple[dict[str, Any], pd.DataFrame, Scaling]:
+        """Write a fold's model; return its entry in ``model.json``, its references and its scaling."""
+        folder.mkdir()
+        with tempfile.TemporaryDirectory() as scratch:
+            for name in (MODEL, WEIGHTS):
+                self.reader.download(each.run["run_id"], name, Path(scratch))
+            about = read_json(Path(scratch) / MODEL)
+            stored = StoredNetwork.load(Path(scratch), torch.device("cpu"))
+        given = about["input"]
+        scaling = Scaling(tuple(given["mean"]), tuple(given["std"]), float(given["scale"]))
+        write_network(folder, about["backbone"], given["size"], stored.classifier, scaling)
+        write_calibrators(folder / CALIBRATORS, each.test, each.part)
+        network = FoldNetwork.load(folder, scaling)
+        root = self.settings.get("data.root")
+        chosen = choose_references(each.test, self.cfg.references)
+        source = None if root is None else Path(root).expanduser()
+        rows = reference_rows(chosen, self.dataset, source, self.crop, each.fold)
+        differences = self._differences(network, rows, each.run)
+        if self.cfg.onnx:
+            write_onnx(folder / ONNX, network.float(), given["size"])
+        return (
+            {
+                "fold": each.fold,
+                "run": each.run["run_name"],
+                "run_id": each.run["run_id"],
+                "backbone": about["backbone"],
+                **differences,
+                "metrics": self.study.metrics[each.run["run_id"]],
+            },
+            rows,
+            scaling,
+        )
+
+    def _differences(self, network: FoldNetwork, rows: pd.DataFrame, run: dict[str, Any]) -> dict[str, float]:
+        """Compare the logits of the references with the recorded ones, and with those in float64."""
+        size = len(self.dataset.images[0])
+        stamps = decode_references(rows["image"].tolist(), rows["kind"].tolist(), size, self.crop)
+        single = network.logits(stamps)
+        recorded = float(np.abs(single - rows[["logit_0", "logit_1"]].to_numpy()).max())
+        if not recorded <= LARGEST_DIFFERENCE:
+            raise UserError(
+                f"{run_title(run)}: its network gives logits that differ by {recorded:.2g} from those that "
+                f"were recorded; at most {LARGEST_DIFFERENCE:g} may come from another machine's arithmetic"
+            )
+        double = network.double().logits(stamps)
+        precision = float(np.abs(single - double).max())
+        tolerance = max(SMALLEST_TOLERANCE, 10 * max(precision, recorded))
+        return {"float32_to_float64": precision, "now_to_recorded": recorded, "tolerance": tolerance}
+
+    def _seen(self, runs: list[FoldRun]) -> pd.DataFrame:
+        columns = [pair for pair in POSITIONS if set(pair) <= set(self.dataset.catalogue)]
+        return seen_table(
+            self.dataset,
+            {each.fold: each.split for each in runs},
+            {each.fold: each.part for each in runs},
+            self.id_system,
+            columns[0] if columns else None,
+            self.cfg.stamp_arcsec,
+        )
+
+    def _about(self, runs: list[FoldRun], folds: list[dict[str, Any]], scaling: Scaling) -> dict[str, Any]:
+        negative, positive = self.dataset.class_names
+        tests = pd.concat([each.test.assign(fold=each.fold) for each in runs], ignore_index=True)
+        scores = bootstrap_scores(
+            tests["label"], tests["p_m"], tests["fold"], seed=self.cfg.seed_of_intervals, unit=tests["group"]
+        )
+        labels = self.dataset.labels
+        return {
+            "format": FORMAT,
+            "name": self.title,
+            "classes": {"positive": positive, "negative": negative},
+            "input": {
+                "size": len(self.dataset.images[0]),
+                "arcsec": self.cfg.stamp_arcsec,
+                "crop": self.crop,
+                "channels": "RGB",
+                "decoding": DECODING,
+                "scaling": {"mean": list(scaling.mean), "std": list(scaling.std), "scale": scaling.scale},
+                "formula": "(pixel / scale - mean) / std",
+            },
+            "data": {
+                "name": self.settings["data.name"],
+                "content_hash": self.dataset.content_hash,
+                "objects": len(labels),
+                "prevalence": float(tests["label"].mean()),
+                "trained_at_prevalence": 0.5,
+            },
+            "study": {
+                "experiment": self.study.name,
+                "arm": str(self.runs["arm"].iloc[0]),
+                "subset": float(self.runs["subset"].iloc[0]),
+                "seed": int(self.runs["seed"].iloc[0]),
+                "n_train": int(self.runs["n_train"].iloc[0]),
+            },
+            "id_system": self.id_system,
+            "ancestors": self._ancestors(),
+            "folds": folds,
+            "metrics": scores.set_index("metric")[["value", "low", "high"]].to_dict("index"),
+            "made": {"command": command_line(), "git": git_state(), "software": software()},
+        }
+
+    def _ancestors(self) -> list[dict[str, Any]]:
+        """Name the weights that the networks started from, whose training set nobody has told us."""
+        origin = self.tags.get("mergerexp.weights.origin", "random")
+        if origin in ("random", "none"):
+            return []
+        sha256 = self.tags.get("mergerexp.weights.sha256")
+        return [{"origin": origin, "sha256": sha256, "objects": "unknown"}]
+
+
+def choose_runs(study: Study, cfg: ExportConfig) -> pd.DataFrame:
+    """Return the runs of the chosen arm, size and seed, one for each fold.
+
+    Raises
+    ------
+    UserError
+        If the choice is not there or not unique, or folds are missing.
+    """
+    networks = study.networks
+    if not networks:
+        raise UserError(f"{study.name} has no networks, and rules and forests are not exported")
+    if cfg.arm is None and len(networks) > 1:
+        raise UserError(f"arm: choose one of {', '.join(networks)}")
+    arm = cfg.arm or networks[0]
+    if arm not in networks:
+        raise UserError(f"arm={arm}: no such network; there are {', '.join(networks)}")
+    runs = study.runs[study.runs["arm"] == arm]
+    chosen: Mapping[str, float | None] = {"subset": cfg.subset, "seed": cfg.seed}
+    for key, value in chosen.items():
+        known = sorted(set(runs[key]))
+        if value is not None and value not in known:
+            raise UserError(f"{key}={value:g}: {arm} has {', '.join(f'{each:g}' for each in known)}")
+        default = known[-1] if key == "subset" else known[0]
+        runs = runs[runs[key] == (default if value is None else value)]
+    folds = int(study.settings[runs["run_id"].iloc[0]]["split.folds"])
+    missing = sorted(set(range(folds)) - set(runs["fold"]))
+    if missing and not cfg.allow_partial:
+        raise UserError(
+            f"{arm} subset={runs['subset'].iloc[0]:g} seed={runs['seed'].iloc[0]} lacks "
+            f"fold {', '.join(map(str, missing))}: train it, or allow_partial=true exports the others"
+        )
+    return runs.sort_values("fold")
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ABOUT)
+
+
+def _file_name(title: str) -> str:
+    import re
+
+    return re.sub(r"[^\w.]+", "-", title).strip(".-") or "model"
