@@ -31,7 +31,7 @@ def write_card(folder: Path, about: dict[str, Any]) -> None:
         write_text(folder / name, template.render(about=about, model=about["folds"][0]["backbone"]))
     zenodo = {
         "title": f"{about['name']}: fold models, {about['model_id']}",
-        "description": f"Networks that tell {about['classes']['positive']} from {about['classes']['negative']}.",
+        "description": "Networks that tell {positive} from {negative}.".format(**about["classes"]),
         "upload_type": "other",
         "license": "BSD-3-Clause",
         "keywords": ["astronomy", "galaxies", "deep learning"],

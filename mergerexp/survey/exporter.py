@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from mergerexp.config.schema import ExportConfig, SplitConfig
 from mergerexp.console import ProgressReport
 from mergerexp.data.sources.folder.stamp import DECODING
 from mergerexp.data.splits import Split, make_split
-from mergerexp.data.store import Dataset, find_dataset
+from mergerexp.data.store import find_dataset
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json, written_folder
 from mergerexp.frames import records
@@ -323,10 +324,10 @@ def choose_runs(study: Study, cfg: ExportConfig) -> pd.DataFrame:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ABOUT)
+    """Return the files of a model folder whose hashes are listed, relative to it."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != ABOUT]
+    return sorted(str(path.relative_to(folder)) for path in found)
 
 
 def _file_name(title: str) -> str:
-    import re
-
     return re.sub(r"[^\w.]+", "-", title).strip(".-") or "model"

@@ -98,15 +98,14 @@ def seen_table(
     used = np.flatnonzero((test_fold >= 0) | np.logical_or.reduce(list(seen_by.values())))
     catalogue = dataset.catalogue.iloc[used]
     unknown = pd.array([pd.NA] * len(used), dtype="Float64")
+    no_hash = pd.array([pd.NA] * len(used), dtype="Int64")
     table = {
         "id_system": id_system,
         "id": catalogue["objid"].astype(str).to_numpy(),
         "ra": catalogue[positions[0]].to_numpy(dtype=np.float64) if positions else unknown,
         "dec": catalogue[positions[1]].to_numpy(dtype=np.float64) if positions else unknown,
         "width": unknown if width is None else np.full(len(used), width),
-        "content": catalogue["content"].to_numpy()
-        if "content" in catalogue
-        else pd.array([pd.NA] * len(used), dtype="Int64"),
+        "content": catalogue["content"].to_numpy() if "content" in catalogue else no_hash,
         "stamp": [hash63(dataset.images[row].tobytes()) for row in used.tolist()],
         "group": catalogue["group"].to_numpy(),
         "test_fold": test_fold[used],
@@ -217,11 +216,7 @@ class SeenObjects:
         centres = unit_vectors(objects.ra[placed], objects.dec[placed])
         found = self._tree.query_ball_point(centres, chord(radius) * (1 + 1e-9))
         return [
-            (
-                int(row),
-                int(self._placed[number]),
-                arcsec(float(np.linalg.norm(centre - self._tree.data[number]))),
-            )
+            (int(row), int(self._placed[number]), separation(centre, self._tree.data[number]))
             for row, centre, numbers in zip(placed, centres, found, strict=True)
             for number in numbers
         ]
@@ -238,9 +233,10 @@ def chord(separation: NDArray[np.float64]) -> NDArray[np.float64]:
     return 2 * np.sin(np.radians(separation / 3600) / 2)
 
 
-def arcsec(distance: float) -> float:
-    """Return the separation in arcseconds of two unit vectors at a distance."""
-    return float(np.degrees(2 * np.arcsin(min(1.0, distance / 2))) * 3600)
+def separation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the angle between two unit vectors in arcseconds."""
+    half = float(np.linalg.norm(one - other)) / 2
+    return float(np.degrees(2 * np.arcsin(min(1.0, half))) * 3600)
 
 
 def _known(hashes: pd.Series) -> pd.Series:
