@@ -19,6 +19,7 @@ VERBS = {
     "status": "show how the runs of a sweep stand, cancel them, or complete their record",
     "robustness": "let a study's networks rate degraded versions of their test images",
     "aggregate": "turn the runs of a study into tables, figures and a report",
+    "export": "freeze the fold models of a study in a folder that timm loads",
 }
 COMPLETION = ("-sc", "--shell-completion")
 USAGE = """\

@@ -66,11 +66,11 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     from mergerexp.report.settings import AggregationSettings, study_title
     from mergerexp.report.study_folder import check_folder, write_study
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
-    from mergerexp.tracking.study_reader import StudyReader
+    from mergerexp.tracking.mlflow_reader import MlflowReader
 
     title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
-    reader = StudyReader(cfg.tracking)
+    reader = MlflowReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
     examples, without = read_examples(reader, study)
     degraded, gaps = read_robustness(reader, study)

@@ -35,7 +35,7 @@ from mergerexp.tracking import record
 from mergerexp.tracking.record import send
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.training.run import fold_metrics
 
 SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits, at the largest size
@@ -201,7 +201,7 @@ def copy_study(root: Path, *cells: Any) -> None:
 
 
 def log_ratings(
-    reader: StudyReader, study: Study, run_id: str, strengths: tuple[float, ...] = (0.0, 2.0)
+    reader: MlflowReader, study: Study, run_id: str, strengths: tuple[float, ...] = (0.0, 2.0)
 ) -> None:
     """Keep ratings of blurred images with a run, as `mergerexp.robustness` does."""
     runs = study.runs[study.runs["run_id"] == run_id]

@@ -25,7 +25,7 @@ from mergerexp.files import read_json
 from mergerexp.report.figures.style import FORMATS
 from mergerexp.report.study_folder import MARK, check_folder
 from mergerexp.runs.job_folder import FAILED, STOPPED
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_run, add_study, copy_study, log_ratings
 
 pytestmark = pytest.mark.slow
@@ -163,7 +163,7 @@ def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
 
 def test_an_interrupted_measurement_of_robustness_is_left_out(aggregate, tmp_path, capsys):
     add_study(tmp_path, ("imagenet",), (1.0,))
-    reader = StudyReader(
+    reader = MlflowReader(
         TrackingConfig(
             uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="mergerexp", artifacts=None, retry_s=0.0
         )

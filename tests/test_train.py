@@ -22,7 +22,7 @@ from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.stop import StopRequested
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.training.stage import Stage
 from tests.conftest import REPOSITORY
 
@@ -276,7 +276,7 @@ def test_a_root_that_is_moved_goes_on_where_it_is(train, tmp_path, monkeypatch, 
     assert status.main() == 0
     assert capsys.readouterr().out == "MLflow has 1 of 1 runs that have begun\n"
     store = {"uri": f"sqlite:///{newer / 'mlflow.db'}", "experiment": "mergerexp", "artifacts": None}
-    reader = StudyReader(TrackingConfig(**store, retry_s=0.0))
+    reader = MlflowReader(TrackingConfig(**store, retry_s=0.0))
     study = reader.with_predictions(reader.find())
     assert [gap for gap in study.gaps if gap.kind != "missing"] == []
     assert len(study.runs) == 1

@@ -8,7 +8,13 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
+from mergerexp.config.schema import (
+    AggregateConfig,
+    ExportConfig,
+    PrepareConfig,
+    RobustnessConfig,
+    TrainConfig,
+)
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PAGE = "settings"
@@ -17,6 +23,7 @@ VERBS: dict[str, type] = {
     "train": TrainConfig,
     "aggregate": AggregateConfig,
     "robustness": RobustnessConfig,
+    "export": ExportConfig,
 }
 
 

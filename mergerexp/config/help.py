@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mergerexp.config.hydra_adapter import compose_with_hydra
 from mergerexp.config.launcher import SCHEMAS
-from mergerexp.config.schema import CHOICES, StudyConfig
+from mergerexp.config.schema import CHOICES
 from mergerexp.config.validate import chosen_schema, field_names
 from mergerexp.settings import Setting, declared
 
@@ -70,7 +70,7 @@ def help_text(args: argparse.Namespace, name: str, schema: type) -> str:
 
 def _is_refused(schema: type, group: str, option: str) -> bool:
     """Tell whether a verb refuses an option that others take: a study can't be read without a store."""
-    return (group, option) == ("tracking", "none") and issubclass(schema, StudyConfig)
+    return (group, option) == ("tracking", "none") and getattr(schema, "needs_store", False)
 
 
 def _keys(cfg: DictConfig, schema: type, prefix: str, width: int) -> Iterator[str]:

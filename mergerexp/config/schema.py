@@ -8,7 +8,7 @@ and stay out of its fingerprint.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from mergerexp.config.backbone_names import short_name
 from mergerexp.config.choice import Choice
@@ -275,7 +275,15 @@ class TrainConfig:
 
 @dataclass(kw_only=True)
 class StudyConfig:
-    """Which runs of which store make the study that a verb reads."""
+    """Which runs of which store make the study that a verb reads.
+
+    Attributes
+    ----------
+    needs_store
+        Whether the verb reads MLflow; otherwise ``tracking=none`` lets it read run folders.
+    """
+
+    needs_store: ClassVar[bool] = True
 
     tracking: TrackingConfig
     paths: PathsConfig
@@ -332,7 +340,9 @@ class RobustnessConfig(StudyConfig):
 
 @dataclass(kw_only=True)
 class ExportConfig(StudyConfig):
-    """Root of ``mergerexp.export``."""
+    """Root of ``mergerexp.export``, which reads run folders where ``tracking=none`` says so."""
+
+    needs_store: ClassVar[bool] = False
 
     models: str = setting("folder of exported models")
     name: str | None = setting("name of the model's folder; null: that of the experiment and the arm")
@@ -350,6 +360,7 @@ class ExportConfig(StudyConfig):
         "width of the stamps on the sky; null: not known, or not one width", above=0.0, unit="arcseconds"
     )
     references: int = setting("test objects of each fold that are kept to prove a rating", 1, 10_000)
+    register: bool = setting("keep the folder in MLflow too, as a version of a registered model")
     onnx: bool = setting("write each fold's network as ONNX too; needs the extra mergerexp[export]")
     seed_of_intervals: int = setting("seed of the bootstrap of the scores", 0, LARGEST_SEED)
 

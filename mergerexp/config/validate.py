@@ -317,7 +317,7 @@ def _check_tracking(tracking: TrackingConfig) -> None:
 
 
 def _check_study(cfg: StudyConfig) -> None:
-    if cfg.tracking.uri is None:
+    if cfg.tracking.uri is None and cfg.needs_store:
         raise ConfigError(
             "tracking=none: a study is read from MLflow, so choose tracking=sqlite or tracking=server"
         )

@@ -32,7 +32,7 @@ from mergerexp.tracking.selection import cell_name, run_title
 from mergerexp.tracking.stored_predictions import read_predictions
 from mergerexp.tracking.study import at_largest_size
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
-from mergerexp.tracking.study_reader import NoAnswerError, StudyReader
+from mergerexp.tracking.mlflow_reader import NoAnswerError, MlflowReader
 from mergerexp.training.machine import choose_device, set_up_torch
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class RobustnessMeasurement:
         set_up_torch(usable_cores())
         self.strengths = {name: getattr(cfg.strengths, name) for name in cfg.degradations}
         self.settings = {"version": VERSION, "seed": cfg.seed, "strengths": self.strengths}
-        self.reader = StudyReader(cfg.tracking)
+        self.reader = MlflowReader(cfg.tracking)
         self.study = self.reader.find(cfg.sweep, cfg.where)
         self.rated, self.before, self.problems = 0, 0, list[str]()
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from mergerexp.analysis.calibrators import Calibrator, calibrator_class, calibrator_from_dict
 from mergerexp.errors import UserError, describe
@@ -39,6 +38,8 @@ def draw_parts(test: pd.DataFrame, seed: int) -> NDArray[np.int8]:
     ndarray
         The part of each galaxy, shape (n,).
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # here, since it takes a while to load
+
     order = np.argsort(test["objid"].to_numpy(), kind="stable")
     label, group = (test[name].to_numpy()[order] for name in ("label", "group"))
     part = np.zeros(len(test), dtype=np.int8)

@@ -49,6 +49,8 @@ from mergerexp.survey.model_folder import (
 from mergerexp.survey.networks import FoldNetwork, write_network, write_onnx
 from mergerexp.survey.references import choose_references, decode_references, reference_rows
 from mergerexp.survey.seen import seen_table
+from mergerexp.tracking.mlflow_reader import MlflowReader
+from mergerexp.tracking.run_folder_reader import RunFolderReader
 from mergerexp.tracking.selection import run_title
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_reader import StudyReader
@@ -101,7 +103,7 @@ class Exporter:
     """
 
     def __init__(self, cfg: ExportConfig) -> None:
-        self.cfg, self.reader = cfg, StudyReader(cfg.tracking)
+        self.cfg, self.reader = cfg, _reader(cfg)
         study = self.reader.with_predictions(self.reader.find(cfg.sweep, cfg.where))
         self.study, self.runs = study, choose_runs(study, cfg)
         first = self.runs["run_id"].iloc[0]
@@ -132,9 +134,22 @@ class Exporter:
                 if ModelFolder.open(path).model_id != new.model_id:
                     raise UserError(f"{path} holds another model: choose another name=NAME, or remove it")
                 log.info("%s: the same model is there already", path)
-                return ModelFolder.open(path)
-            shutil.move(made, path)
-        return ModelFolder.open(path)
+            else:
+                shutil.move(made, path)
+        model = ModelFolder.open(path)
+        if self.cfg.register and isinstance(self.reader, MlflowReader):
+            self._register(self.reader, model)
+        return model
+
+    def _register(self, reader: MlflowReader, model: ModelFolder) -> None:
+        from mergerexp.survey.registry import register  # with MLflow's models, which take a while to load
+
+        try:
+            version = register(reader, self.study, model.path.name, model)
+        except UserError as error:  # a colleague's store may be read only
+            log.warning("%s: MLflow does not have this model", error)
+        else:
+            log.info("MLflow has it as models:/%s/%d", model.path.name, version)
 
     def _write(self, folder: Path) -> None:
         runs = [self._read(run) for run in records(self.runs)]
@@ -287,6 +302,13 @@ class Exporter:
             return []
         sha256 = self.tags.get("mergerexp.weights.sha256")
         return [{"origin": origin, "sha256": sha256, "objects": "unknown"}]
+
+
+def _reader(cfg: ExportConfig) -> StudyReader:
+    """Return the reader of the store, or of the run folders where there is none."""
+    if cfg.tracking.uri is None:
+        return RunFolderReader(Path(cfg.paths.runs), cfg.tracking.experiment)
+    return MlflowReader(cfg.tracking)
 
 
 def choose_runs(study: Study, cfg: ExportConfig) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from mergerexp.batches.images import Scaling
 from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json
 from mergerexp.seals import FILES, check_listed
@@ -94,6 +95,12 @@ class ModelFolder:
     def class_names(self) -> tuple[str, str]:
         """The names of the classes with the labels 1 and 0."""
         return str(self.about["classes"]["positive"]), str(self.about["classes"]["negative"])
+
+    @property
+    def scaling(self) -> Scaling:
+        """The scaling of the networks' input."""
+        given = self.about["input"]["scaling"]
+        return Scaling(tuple(given["mean"]), tuple(given["std"]), float(given["scale"]))
 
     @property
     def size(self) -> int:

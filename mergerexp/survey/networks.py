@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -31,6 +32,9 @@ class FoldNetwork(nn.Module):
         The scaling of the input.
     """
 
+    factor: Tensor
+    offset: Tensor
+
     def __init__(self, classifier: Classifier, scaling: Scaling) -> None:
         super().__init__()
         self.classifier, self.scaling = classifier.eval(), scaling
@@ -40,7 +44,7 @@ class FoldNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, uint8, shape (B, size, size, 3), to logits, shape (B, 2)."""
-        pixels = images.permute(0, 3, 1, 2).to(self.factor.dtype)  # type: ignore[arg-type]
+        pixels = images.permute(0, 3, 1, 2).to(self.factor.dtype)
         logits: Tensor = self.classifier(pixels * self.factor - self.offset)
         return logits
 
@@ -48,7 +52,7 @@ class FoldNetwork(nn.Module):
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.floating]:
         """Return the logits of images, uint8, shape (n, size, size, 3), in the network's own precision."""
         with exact_float32():
-            given = torch.from_numpy(np.ascontiguousarray(images)).to(self.factor.device)  # type: ignore[arg-type]
+            given = torch.from_numpy(np.ascontiguousarray(images)).to(self.factor.device)
             found: NDArray[np.floating] = self(given).cpu().numpy()
             return found
 
@@ -84,7 +88,7 @@ class FoldNetwork(nn.Module):
             raise WeightsError(
                 f"{reading}: the network can't be rebuilt from it: {describe(error)}"
             ) from error
-        return cls(classifier, scaling).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return cls(classifier, scaling).to(memory_format=torch.channels_last)
 
 
 def write_network(folder: Path, name: str, size: int, classifier: Classifier, scaling: Scaling) -> None:
@@ -110,11 +114,12 @@ def write_network(folder: Path, name: str, size: int, classifier: Classifier, sc
     _save(folder / BACKBONE, classifier.backbone)
     _save(folder / HEAD, classifier.head)
     architecture, _, tag = name.partition(".")
-    known = classifier.backbone.pretrained_cfg
+    backbone: Any = classifier.backbone
+    known: dict[str, Any] = backbone.pretrained_cfg
     config = {
         "architecture": architecture,
         "num_classes": 0,
-        "num_features": classifier.backbone.num_features,
+        "num_features": backbone.num_features,
         "model_args": backbone_kwargs(name, size),
         "pretrained_cfg": {
             "tag": tag,

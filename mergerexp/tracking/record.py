@@ -37,6 +37,7 @@ IDENTITY = "mergerexp.fingerprint"
 FIGURES = "figures"  # the folder among the artifacts of a run with pictures to look at
 HASH = "mergerexp.sha256."  # a tag for each artifact begins so, and goes on with the name of its file
 REPORT = "mergerexp.report"  # this tag marks a run of MLflow that has a report, and gives its title
+EXPORT = "mergerexp.model_id"  # this tag marks a run of MLflow that has an exported model
 SWEEP = "mergerexp.sweep."  # a tag for each sweep of the run begins so, and goes on with the sweep's id
 PER_BATCH = 900  # metrics that are sent at once; MLflow accepts 1000
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
@@ -128,7 +129,7 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
         run = client.create_run(
             experiment.experiment_id,
             start_time=None if started is None else int(started * 1000),
-            tags=_tags(folder),
+            tags=run_tags(folder),
             run_name=run_name(folder),
         )
     _send_settings(client, folder, run)
@@ -165,10 +166,7 @@ def _send_settings(client: MlflowClient, folder: RunFolder, run: Run) -> None:
     MLflow lets no parameter be changed. Settings that may have changed since do not matter for the result.
     The experiment is described by the commands that made its runs.
     """
-    config: Any = OmegaConf.to_container(folder.read_config())
-    for group in unused_groups(config.get("model", {}).get("kind")):
-        config.pop(group, None)
-    new = {key: str(value)[:6000] for key, value in flatten(config).items() if key not in run.data.params}
+    new = {key: value for key, value in run_settings(folder).items() if key not in run.data.params}
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
     provenance, dataset = read_json(folder.provenance), read_json(folder.inputs).get("dataset")
     if dataset and not (run.inputs and run.inputs.dataset_inputs):
@@ -178,6 +176,14 @@ def _send_settings(client: MlflowClient, folder: RunFolder, run: Run) -> None:
         text = describe_experiment(experiment.tags.get(DESCRIPTION_TAG), experiment.name, command)
         if text is not None:
             client.set_experiment_tag(experiment.experiment_id, DESCRIPTION_TAG, text)
+
+
+def run_settings(folder: RunFolder) -> dict[str, str]:
+    """Return the settings of a run that its model makes use of, by their dotted keys, as text."""
+    config: Any = OmegaConf.to_container(folder.read_config())
+    for group in unused_groups(config.get("model", {}).get("kind")):
+        config.pop(group, None)
+    return {key: str(value)[:6000] for key, value in flatten(config).items()}
 
 
 def _dataset(data: dict[str, Any], path: str) -> DatasetInput:
@@ -193,7 +199,8 @@ def _dataset(data: dict[str, Any], path: str) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
-def _tags(folder: RunFolder) -> dict[str, str]:
+def run_tags(folder: RunFolder) -> dict[str, str]:
+    """Return the tags that tell a run's fingerprint and provenance."""
     provenance = read_json(folder.provenance)
     tags = {**flatten(provenance), "run_folder": folder.path.name}
     known = {f"mergerexp.{key}": str(value) for key, value in tags.items()}
@@ -222,7 +229,7 @@ def authorship(path: Path, verb: str) -> dict[str, str]:
 
 def _send_tags(client: MlflowClient, folder: RunFolder, note: dict[str, Any]) -> None:
     """Update the tags with the provenance of the last attempt, whose code, machine or packages may be new."""
-    tags = _tags(folder)
+    tags = run_tags(folder)
     if note.get("tags") == (sent := digest(tags)):
         return
     known = client.get_run(note["run_id"]).data.tags

@@ -17,6 +17,7 @@ from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json
 from mergerexp.frames import records
 from mergerexp.runs.run_folder import EXAMPLES, HISTORY
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.selection import Gap, run_title
 from mergerexp.tracking.study import Study, at_largest_size
 from mergerexp.tracking.study_reader import StudyReader
@@ -51,7 +52,7 @@ def read_examples(reader: StudyReader, study: Study) -> tuple[dict[str, pd.DataF
     return {arm: pd.concat(tables, ignore_index=True) for arm, tables in parts.items()}, gaps
 
 
-def read_robustness(reader: StudyReader, study: Study) -> tuple[pd.DataFrame | None, list[Gap]]:
+def read_robustness(reader: MlflowReader, study: Study) -> tuple[pd.DataFrame | None, list[Gap]]:
     """Read the ratings of degraded test images, where `mergerexp.robustness` has measured them.
 
     Returns

@@ -12,6 +12,7 @@ from mergerexp.config.fingerprint import fingerprint, identity
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import (
     AggregateConfig,
+    ExportConfig,
     PrepareConfig,
     RobustnessConfig,
     TrainConfig,
@@ -55,6 +56,11 @@ def test_what_reads_a_study_takes_every_store(option):
     cfg = compose_cell("robustness", [option], RobustnessConfig)
     assert cfg.degradations == [field.name for field in dataclasses.fields(cfg.strengths)]
     assert (cfg.subset, cfg.sweep, cfg.where) == (None, None, None)
+
+
+@pytest.mark.parametrize("option", ["tracking=sqlite", "tracking=server", "tracking=none"])
+def test_an_export_takes_runs_from_anywhere(option):
+    assert compose_cell("export", [option], ExportConfig).references == 16
 
 
 def test_paper_to_the_letter(tmp_path):

@@ -21,7 +21,7 @@ from mergerexp.evaluation.robustness_measurement import RobustnessMeasurement
 from mergerexp.models.stored import StoredNetwork
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.conftest import TINY
 
 FEW = ("degradations=[noise,jpeg]", "strengths.noise=[0,30]", "strengths.jpeg=[100,40,5]", "batch=7")
@@ -54,19 +54,19 @@ def measure(run_verb, trained_study, datasets):
 
 
 @pytest.fixture
-def reader(trained_study) -> StudyReader:
+def reader(trained_study) -> MlflowReader:
     uri = f"sqlite:///{trained_study}/mlflow.db"
-    return StudyReader(TrackingConfig(uri=uri, experiment="mergerexp", artifacts=None, retry_s=0.0))
+    return MlflowReader(TrackingConfig(uri=uri, experiment="mergerexp", artifacts=None, retry_s=0.0))
 
 
-def measured(reader: StudyReader) -> tuple[Study, dict[str, pd.DataFrame]]:
+def measured(reader: MlflowReader) -> tuple[Study, dict[str, pd.DataFrame]]:
     """The ratings of the runs that have some."""
     study = reader.find()
     found = reader.artifacts(study.runs, ROBUSTNESS, pd.read_parquet)
     return study, {run_id: ratings for run_id, ratings in found.items() if not isinstance(ratings, Exception)}
 
 
-def forget(reader: StudyReader) -> None:
+def forget(reader: MlflowReader) -> None:
     """Take the ratings away again."""
     for run_id in reader.find().runs["run_id"]:
         artifacts = Path(MlflowClient(reader.uri).get_run(run_id).info.artifact_uri.removeprefix("file://"))

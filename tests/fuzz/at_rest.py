@@ -40,7 +40,7 @@ from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep.snapshot import snapshot
 from mergerexp.tracking.stored_predictions import read_predictions
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.training.protocol import checkpointed_stage
 from tests.studies import add_run
 
@@ -177,7 +177,7 @@ def _of_runs(root: Path) -> list[Kind]:
     root.mkdir()
     folder = add_run(root)
     config = folder.read_config()
-    reader = StudyReader(tracking_of(config))
+    reader = MlflowReader(tracking_of(config))
     study = reader.find()
     run_id = study.runs["run_id"].iloc[0]
     stored = root / "mlartifacts"
@@ -190,7 +190,7 @@ def _of_runs(root: Path) -> list[Kind]:
         return found
 
     def read_store() -> Any:
-        found = StudyReader(tracking_of(config)).find()
+        found = MlflowReader(tracking_of(config)).find()
         return found.runs, found.settings, found.tags, found.metrics
 
     def results() -> Any:

@@ -21,7 +21,7 @@ from mergerexp.study.plan import Planner
 from mergerexp.tracking.experiment import VIEW_TAG, describe_experiment, ways_to_runs
 from mergerexp.tracking.pending import Record, Standing, complete_records, configured_tracking
 from mergerexp.tracking.run_figures import run_figures
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_run
 
 
@@ -145,7 +145,7 @@ def test_a_server_that_refuses_the_user_is_no_server_that_is_down(status, said, 
         keeper = Record(run, configured_tracking(run, uri))
         assert keeper.update(final=True) is False
         with pytest.raises(UserError, match=said):
-            StudyReader(keeper.tracking)
+            MlflowReader(keeper.tracking)
         server.shutdown()
     assert keeper.broken
     assert said in caplog.text and "later" not in caplog.text

@@ -20,7 +20,7 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import StoreError, UserError
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import StoreFile
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_run, add_study, empty_store
 
 KILLED_IN_A_MIGRATION = """
@@ -170,7 +170,7 @@ def test_artifacts_are_where_the_store_is_now(how, tmp_path):
     old, new = tmp_path / "a root", tmp_path / "another"
     add_study(old, ["imagenet"], [1.0])
     (old.rename if how == "moved" else functools.partial(shutil.copytree, old))(new)
-    reader = StudyReader(tracking(new))
+    reader = MlflowReader(tracking(new))
     study = reader.with_predictions(reader.find())
     assert study.gaps == []
     for run in MlflowClient(reader.uri).search_runs([study.experiment_id]):
@@ -186,7 +186,7 @@ def test_another_path_to_the_same_store_is_no_move(tmp_path):
     add_run(root, "init=imagenet", "fold=0")
     link.symlink_to(root)
     before = (root / "mlflow.db").read_bytes()
-    reader = StudyReader(tracking(link))
+    reader = MlflowReader(tracking(link))
     assert len(reader.find().runs) == 1
     assert StoreFile.of(tracking(link).uri).moved_from() == []
     assert (root / "mlflow.db").read_bytes() == before
@@ -201,9 +201,9 @@ def test_a_study_is_read_where_nothing_can_be_written(how, tmp_path):
         root = root.rename(tmp_path / "moved")
     script = (
         "import sys; from mergerexp.config.schema import TrackingConfig\n"
-        "from mergerexp.tracking.study_reader import StudyReader\n"
+        "from mergerexp.tracking.mlflow_reader import MlflowReader\n"
         "store = {'uri': sys.argv[1], 'experiment': 'mergerexp', 'artifacts': None, 'retry_s': 0.0}\n"
-        "reader = StudyReader(TrackingConfig(**store))\n"
+        "reader = MlflowReader(TrackingConfig(**store))\n"
         "study = reader.with_predictions(reader.find())\n"
         "print(len(study.runs), study.gaps)\n"
         "reader.check_writable()"
@@ -243,4 +243,4 @@ def test_what_the_store_lacks_is_told_with_the_remedy(tmp_path, run_verb, capsys
     assert "is not in MLflow" in said
     assert "python -m mergerexp.status --sync" in said
     with pytest.raises(UserError, match="status --sync"):
-        StudyReader(tracking(tmp_path, "nothing"))
+        MlflowReader(tracking(tmp_path, "nothing"))

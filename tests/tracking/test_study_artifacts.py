@@ -12,17 +12,17 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.tracking.record import log_file
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_artifacts import ROBUSTNESS, read_examples, read_robustness
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_study, log_ratings
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> tuple[StudyReader, Study]:
+def study(tmp_path: Path) -> tuple[MlflowReader, Study]:
     add_study(tmp_path, ["imagenet"], [1.0])
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    reader = StudyReader(TrackingConfig(uri=uri, experiment="mergerexp", artifacts=None, retry_s=0.0))
+    reader = MlflowReader(TrackingConfig(uri=uri, experiment="mergerexp", artifacts=None, retry_s=0.0))
     return reader, reader.with_predictions(reader.find())
 
 

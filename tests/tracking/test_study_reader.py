@@ -16,15 +16,15 @@ from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking.arms import name_arms
 from mergerexp.tracking.record import IDENTITY, log_file, run_name
 from mergerexp.tracking.study import Study
-from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_run, add_study
 
 pytestmark = pytest.mark.slow
 
 
-def reader(root: Path, experiment: str = "mergerexp") -> StudyReader:
+def reader(root: Path, experiment: str = "mergerexp") -> MlflowReader:
     uri = f"sqlite:///{root / 'mlflow.db'}"
-    return StudyReader(TrackingConfig(uri=uri, experiment=experiment, artifacts=None, retry_s=0.0))
+    return MlflowReader(TrackingConfig(uri=uri, experiment=experiment, artifacts=None, retry_s=0.0))
 
 
 @pytest.fixture(scope="module")
