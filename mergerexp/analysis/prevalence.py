@@ -1,0 +1,262 @@
+"""The fraction of mergers in a survey, from the network's own ratings: by how much the classes have shifted.
+
+The estimate is the one of maximum likelihood that the EM algorithm of Saerens, Latinne & Decaestecker (2002,
+Neural Computation 14, 21) converges to, for probabilities calibrated by Platt's map with a free intercept, as
+Alexandari, Kundaje & Shrikumar (2020, ICML) recommend. It assumes that the survey differs from the labelled
+galaxies in nothing but the fraction of mergers. Where that is wrong, the distribution of the ratings is not a
+mixture of those of the two classes, and the goodness of fit says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
+from scipy.stats import chi2
+
+from mergerexp.analysis.calibrators import Platt
+from mergerexp.analysis.logistic import logistic_fits
+from mergerexp.analysis.metrics import Floats, checked
+
+CELLS = 2048  # of a histogram of ratings, in which a survey of any size takes the same time
+BINS = 20  # of the goodness of fit
+STEPS = 60  # halvings of the interval in which the prevalence is looked for: beyond a float's precision
+
+
+@dataclass(frozen=True)
+class Prevalence:
+    """The fraction of mergers in a survey, and whether it can be believed.
+
+    Attributes
+    ----------
+    value : float
+        The estimate.
+    low, high : float
+        The limits of its 95 % interval, from draws of the survey and of the calibration sample together.
+    chi_square : float
+        The goodness of fit of the survey's ratings by a mixture of those of the two classes.
+    degrees : int
+        Its degrees of freedom.
+    p_value : float
+        The probability of a worse fit if the survey differs in the fraction of mergers alone.
+    """
+
+    value: float
+    low: float
+    high: float
+    chi_square: float
+    degrees: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """How often each rating occurs in a survey, as a histogram of logit(p_m).
+
+    Attributes
+    ----------
+    at : ndarray of float, shape (n,)
+        The logits at the middle of the cells.
+    counts : ndarray of float, shape (n,)
+        How many galaxies are in each cell.
+    """
+
+    at: Floats
+    counts: Floats
+
+    @classmethod
+    def of(cls, p_m: ArrayLike) -> Ratings:
+        """Count the ratings of a survey.
+
+        Parameters
+        ----------
+        p_m : array_like of float, shape (n,)
+            The network's merger probabilities, in [0, 1].
+
+        Returns
+        -------
+        Ratings
+            Their histogram, in `CELLS` cells of equal width between the smallest and the largest logit.
+
+        Raises
+        ------
+        ValueError
+            If there are no probabilities, or they are not in [0, 1].
+        """
+        p = np.asarray(p_m, dtype=np.float64)
+        if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
+            raise ValueError("p_m must be a list of probabilities in [0, 1], without NaN")
+        raw = logit(p.clip(Platt.limit, 1 - Platt.limit))
+        counts, edges = np.histogram(raw, CELLS)
+        used = counts > 0
+        sums = np.bincount(np.clip(np.digitize(raw, edges) - 1, 0, CELLS - 1), raw, CELLS)
+        return cls(sums[used] / counts[used], counts[used].astype(np.float64))
+
+
+def estimate_prevalence(
+    survey: Ratings, label: ArrayLike, p_m: ArrayLike, *, seed: int, draws: int = 500
+) -> Prevalence:
+    """Estimate the fraction of mergers in a survey.
+
+    Parameters
+    ----------
+    survey : Ratings
+        The ratings of the survey's galaxies.
+    label : array_like of int, shape (n,)
+        The class of each labelled galaxy that the network was not trained on: 1 for a merger, 0 for another.
+    p_m : array_like of float, shape (n,)
+        The network's merger probabilities of the labelled galaxies, in [0, 1].
+    seed : int
+        The seed of the bootstrap.
+    draws : int, default 500
+        The number of draws.
+
+    Returns
+    -------
+    Prevalence
+        The estimate, its interval and its goodness of fit.
+
+    Raises
+    ------
+    ValueError
+        If a class is absent, or shapes, labels or probabilities are wrong.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> label = np.repeat([1, 0], [400, 1600])
+    >>> field = np.repeat([1, 0], [200, 9800])
+    >>> rated = [1 / (1 + np.exp(-rng.normal(3 * x - 1.5, 1.5))) for x in (label, field)]
+    >>> found = estimate_prevalence(Ratings.of(rated[1]), label, rated[0], seed=0)
+    >>> found.low < 0.02 < found.high, found.p_value > 0.01
+    (True, True)
+    """
+    truth, p = checked(label, p_m)
+    raw = logit(p.clip(Platt.limit, 1 - Platt.limit))
+    once = np.ones((1, len(p)))
+    value = float(_prevalences(survey.at, survey.counts[None], raw, truth, once)[0])
+    rng = np.random.default_rng(seed)
+    counts = _draws_of_both_classes(truth, draws, rng)
+    surveys = rng.poisson(survey.counts, (draws, len(survey.counts))).astype(np.float64)
+    found = _prevalences(survey.at, surveys, raw, truth, counts)
+    low, high = np.quantile(found, [0.025, 0.975])
+    fit, degrees = _fit(survey, raw, truth, value)
+    return Prevalence(value, float(low), float(high), fit, degrees, float(chi2.sf(fit, degrees)))
+
+
+def _draws_of_both_classes(truth: NDArray[np.bool_], draws: int, rng: np.random.Generator) -> Floats:
+    """Return how often each labelled galaxy is drawn in each draw, in which no class is absent."""
+    counts = np.empty((draws, len(truth)))
+    for number in range(draws):
+        while True:
+            drawn = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth)))
+            if drawn[truth].any() and drawn[~truth].any():
+                counts[number] = drawn
+                break
+    return counts
+
+
+def _prevalences(
+    at: Floats, surveys: Floats, raw: Floats, truth: NDArray[np.bool_], counts: Floats
+) -> Floats:
+    """Return the prevalence of maximum likelihood for each draw of survey and labelled galaxies, shape (d,).
+
+    The likelihood of the survey is the product of 1 + prevalence · (ratio - 1), with the ratio of the
+    densities of both classes at each rating. Its logarithm is concave, so its slope has one zero at most.
+    """
+    slope, intercept = logistic_fits(raw, truth.astype(np.float64), counts, Platt.prior_sd)
+    own = (counts * truth).sum(axis=1) / counts.sum(axis=1)
+    odds = slope[:, None] * at + intercept[:, None] - logit(own)[:, None]
+    excess = np.expm1(odds.clip(-700, 700))
+    low, high = np.zeros(len(surveys)), np.ones(len(surveys))
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        rises = (surveys * excess / (1 + middle[:, None] * excess)).sum(axis=1) > 0
+        low, high = np.where(rises, middle, low), np.where(rises, high, middle)
+    return (low + high) / 2
+
+
+def _fit(survey: Ratings, raw: Floats, truth: NDArray[np.bool_], value: float) -> tuple[float, int]:
+    """Return chi square and degrees of freedom of the mixture of both classes, in bins of equal content."""
+    edges = np.unique(np.quantile(raw, np.linspace(0, 1, BINS + 1)[1:-1]))
+    bins = len(edges) + 1
+    observed = np.bincount(np.digitize(survey.at, edges), survey.counts, bins)
+    total = observed.sum()
+    one, other = (np.bincount(np.digitize(raw[kind], edges), minlength=bins) for kind in (truth, ~truth))
+    n1, n0 = one.sum(), other.sum()
+    expected = total * (value * one / n1 + (1 - value) * other / n0)
+    # Of the survey's own counts, and of the labelled galaxies that the shapes of both classes come from.
+    variance = expected + total**2 * (value**2 * one / n1**2 + (1 - value) ** 2 * other / n0**2)
+    used = variance > 0
+    fit = float(((observed - expected)[used] ** 2 / variance[used]).sum())
+    return fit, max(1, int(used.sum()) - 2)
+
+
+def purity(p_prior: ArrayLike, cut: float) -> float:
+    """Return the fraction of mergers that is expected among the galaxies above a cut.
+
+    Parameters
+    ----------
+    p_prior : array_like of float, shape (n,)
+        The calibrated probabilities at the survey's prevalence.
+    cut : float
+        The cut.
+
+    Returns
+    -------
+    float
+        The mean of the probabilities above the cut; NaN if there are none.
+
+    Examples
+    --------
+    >>> round(purity([0.1, 0.8, 1.0], 0.5), 3)
+    0.9
+    """
+    p = np.asarray(p_prior, dtype=np.float64)
+    above = p[p > cut]
+    return float(above.mean()) if len(above) else float("nan")
+
+
+def combined(p_m: ArrayLike, calibrated: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Combine the ratings of several networks.
+
+    Three of four networks saw every labelled galaxy, so no held-out sample calibrates the mean of four. Means
+    of calibrated probabilities are under-confident, and the mean of their logits is much less so.
+
+    Parameters
+    ----------
+    p_m : array_like of float, shape (n, networks)
+        The merger probabilities by each network; NaN where it may not rate the galaxy.
+    calibrated : array_like of float, shape (n, networks)
+        The calibrated probabilities, NaN where there is none.
+
+    Returns
+    -------
+    p_best : ndarray of float, shape (n,)
+        The mean of the p_m that are there; NaN if there are none.
+    p_calibrated : ndarray of float, shape (n,)
+        The probability whose logit is the mean of the calibrated ones; NaN if there are none.
+    logit_sd : ndarray of float, shape (n,)
+        The standard deviation of the logits of p_m; NaN for less than two.
+
+    Examples
+    --------
+    >>> best, calibrated, spread = combined([[0.9, 0.7], [0.2, np.nan]], [[0.8, 0.8], [0.1, np.nan]])
+    >>> best.tolist(), calibrated.round(3).tolist(), np.isnan(spread).tolist()
+    ([0.8, 0.2], [0.8, 0.1], [False, True])
+    """
+    raw, mapped = (np.asarray(p, dtype=np.float64) for p in (p_m, calibrated))
+    logits = logit(raw.clip(Platt.limit, 1 - Platt.limit))
+    n = (~np.isnan(raw)).sum(axis=1)
+    mean = _mean(logits)
+    variance = np.nansum((logits - mean[:, None]) ** 2, axis=1) / np.where(n > 1, n - 1, np.nan)
+    of_calibrated: Floats = expit(_mean(logit(mapped.clip(Platt.limit, 1 - Platt.limit))))
+    return _mean(raw), of_calibrated, np.sqrt(variance)
+
+
+def _mean(values: Floats) -> Floats:
+    """Return the means over the last axis of what is there; NaN where nothing is."""
+    n = (~np.isnan(values)).sum(axis=1)
+    return np.nansum(values, axis=1) / np.where(n > 0, n, np.nan)
