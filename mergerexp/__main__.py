@@ -20,6 +20,7 @@ VERBS = {
     "robustness": "let a study's networks rate degraded versions of their test images",
     "aggregate": "turn the runs of a study into tables, figures and a report",
     "export": "freeze the fold models of a study in a folder that timm loads",
+    "predict": "rate the objects of a survey with an exported model",
 }
 COMPLETION = ("-sc", "--shell-completion")
 USAGE = """\

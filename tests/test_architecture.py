@@ -22,6 +22,7 @@ PACKAGE = REPOSITORY / "mergerexp"
         "aggregate",
         "robustness",
         "export",
+        "predict",
         "status",
         "study.train_sweep",
         "sweep.hydra_task",
@@ -73,6 +74,6 @@ class NotInstalled:
 
 sys.meta_path.insert(0, NotInstalled())
 import mergerexp.report.study_folder, mergerexp.tracking.study_artifacts
-import mergerexp.aggregate, mergerexp.export, mergerexp.robustness, mergerexp.status, mergerexp.train
+import mergerexp.aggregate, mergerexp.export, mergerexp.predict, mergerexp.robustness, mergerexp.status, mergerexp.train
 """
     subprocess.run([sys.executable, "-c", script], check=True)

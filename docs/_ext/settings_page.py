@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 from mergerexp.config.schema import (
     AggregateConfig,
     ExportConfig,
+    PredictConfig,
     PrepareConfig,
     RobustnessConfig,
     TrainConfig,
@@ -24,6 +25,7 @@ VERBS: dict[str, type] = {
     "aggregate": AggregateConfig,
     "robustness": RobustnessConfig,
     "export": ExportConfig,
+    "predict": PredictConfig,
 }
 
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
+from scipy.special import logit
 from scipy.stats import chi2
 
 from mergerexp.analysis.calibrators import Platt
 from mergerexp.analysis.logistic import logistic_fits
 from mergerexp.analysis.metrics import Floats, checked
 
-CELLS = 2048  # of a histogram of ratings, in which a survey of any size takes the same time
+CELLS = 4096  # of a histogram of ratings, in which a survey of any size takes the same time
+EDGE = 28.0  # beyond the largest logit that `Platt.limit` allows
 BINS = 20  # of the goodness of fit
 STEPS = 60  # halvings of the interval in which the prevalence is looked for: beyond a float's precision
 
@@ -53,22 +54,24 @@ class Prevalence:
 
 @dataclass(frozen=True)
 class Ratings:
-    """How often each rating occurs in a survey, as a histogram of logit(p_m).
+    """How often each rating occurs in a survey, as a histogram of logit(p_m) in fixed cells.
+
+    Histograms of parts of a survey add up to that of the whole.
 
     Attributes
     ----------
-    at : ndarray of float, shape (n,)
-        The logits at the middle of the cells.
-    counts : ndarray of float, shape (n,)
+    counts : ndarray of float, shape (CELLS,)
         How many galaxies are in each cell.
+    sums : ndarray of float, shape (CELLS,)
+        The sum of their logits.
     """
 
-    at: Floats
     counts: Floats
+    sums: Floats
 
     @classmethod
     def of(cls, p_m: ArrayLike) -> Ratings:
-        """Count the ratings of a survey.
+        """Count the ratings of a survey, or of a part of it.
 
         Parameters
         ----------
@@ -78,21 +81,35 @@ class Ratings:
         Returns
         -------
         Ratings
-            Their histogram, in `CELLS` cells of equal width between the smallest and the largest logit.
+            Their histogram.
 
         Raises
         ------
         ValueError
-            If there are no probabilities, or they are not in [0, 1].
+            If they are not in [0, 1].
         """
         p = np.asarray(p_m, dtype=np.float64)
-        if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
+        if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
             raise ValueError("p_m must be a list of probabilities in [0, 1], without NaN")
         raw = logit(p.clip(Platt.limit, 1 - Platt.limit))
-        counts, edges = np.histogram(raw, CELLS)
-        used = counts > 0
-        sums = np.bincount(np.clip(np.digitize(raw, edges) - 1, 0, CELLS - 1), raw, CELLS)
-        return cls(sums[used] / counts[used], counts[used].astype(np.float64))
+        cell = np.clip(((raw + EDGE) * (CELLS / (2 * EDGE))).astype(np.int64), 0, CELLS - 1)
+        return cls(np.bincount(cell, minlength=CELLS).astype(np.float64), np.bincount(cell, raw, CELLS))
+
+    def __add__(self, other: Ratings) -> Ratings:
+        return Ratings(self.counts + other.counts, self.sums + other.sums)
+
+    def filled(self) -> tuple[Floats, Floats]:
+        """Return the cells that are not empty.
+
+        Returns
+        -------
+        at : ndarray of float, shape (n,)
+            The mean logit of each cell.
+        counts : ndarray of float, shape (n,)
+            How many galaxies are in it.
+        """
+        used = self.counts > 0
+        return self.sums[used] / self.counts[used], self.counts[used]
 
 
 def estimate_prevalence(
@@ -121,7 +138,7 @@ def estimate_prevalence(
     Raises
     ------
     ValueError
-        If a class is absent, or shapes, labels or probabilities are wrong.
+        If a class is absent, shapes, labels or probabilities are wrong, or the survey has no galaxies.
 
     Examples
     --------
@@ -134,15 +151,16 @@ def estimate_prevalence(
     (True, True)
     """
     truth, p = checked(label, p_m)
+    at, rated = survey.filled()
+    if not len(at):
+        raise ValueError("the survey has no ratings")
     raw = logit(p.clip(Platt.limit, 1 - Platt.limit))
-    once = np.ones((1, len(p)))
-    value = float(_prevalences(survey.at, survey.counts[None], raw, truth, once)[0])
+    value = float(_prevalences(at, rated[None], raw, truth, np.ones((1, len(p))))[0])
     rng = np.random.default_rng(seed)
     counts = _draws_of_both_classes(truth, draws, rng)
-    surveys = rng.poisson(survey.counts, (draws, len(survey.counts))).astype(np.float64)
-    found = _prevalences(survey.at, surveys, raw, truth, counts)
-    low, high = np.quantile(found, [0.025, 0.975])
-    fit, degrees = _fit(survey, raw, truth, value)
+    surveys = rng.poisson(rated, (draws, len(rated))).astype(np.float64)
+    low, high = np.quantile(_prevalences(at, surveys, raw, truth, counts), [0.025, 0.975])
+    fit, degrees = _fit(at, rated, raw, truth, value)
     return Prevalence(value, float(low), float(high), fit, degrees, float(chi2.sf(fit, degrees)))
 
 
@@ -178,11 +196,13 @@ def _prevalences(
     return (low + high) / 2
 
 
-def _fit(survey: Ratings, raw: Floats, truth: NDArray[np.bool_], value: float) -> tuple[float, int]:
+def _fit(
+    at: Floats, counts: Floats, raw: Floats, truth: NDArray[np.bool_], value: float
+) -> tuple[float, int]:
     """Return chi square and degrees of freedom of the mixture of both classes, in bins of equal content."""
     edges = np.unique(np.quantile(raw, np.linspace(0, 1, BINS + 1)[1:-1]))
     bins = len(edges) + 1
-    observed = np.bincount(np.digitize(survey.at, edges), survey.counts, bins)
+    observed = np.bincount(np.digitize(at, edges), counts, bins)
     total = observed.sum()
     one, other = (np.bincount(np.digitize(raw[kind], edges), minlength=bins) for kind in (truth, ~truth))
     n1, n0 = one.sum(), other.sum()
@@ -192,71 +212,3 @@ def _fit(survey: Ratings, raw: Floats, truth: NDArray[np.bool_], value: float) -
     used = variance > 0
     fit = float(((observed - expected)[used] ** 2 / variance[used]).sum())
     return fit, max(1, int(used.sum()) - 2)
-
-
-def purity(p_prior: ArrayLike, cut: float) -> float:
-    """Return the fraction of mergers that is expected among the galaxies above a cut.
-
-    Parameters
-    ----------
-    p_prior : array_like of float, shape (n,)
-        The calibrated probabilities at the survey's prevalence.
-    cut : float
-        The cut.
-
-    Returns
-    -------
-    float
-        The mean of the probabilities above the cut; NaN if there are none.
-
-    Examples
-    --------
-    >>> round(purity([0.1, 0.8, 1.0], 0.5), 3)
-    0.9
-    """
-    p = np.asarray(p_prior, dtype=np.float64)
-    above = p[p > cut]
-    return float(above.mean()) if len(above) else float("nan")
-
-
-def combined(p_m: ArrayLike, calibrated: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Combine the ratings of several networks.
-
-    Three of four networks saw every labelled galaxy, so no held-out sample calibrates the mean of four. Means
-    of calibrated probabilities are under-confident, and the mean of their logits is much less so.
-
-    Parameters
-    ----------
-    p_m : array_like of float, shape (n, networks)
-        The merger probabilities by each network; NaN where it may not rate the galaxy.
-    calibrated : array_like of float, shape (n, networks)
-        The calibrated probabilities, NaN where there is none.
-
-    Returns
-    -------
-    p_best : ndarray of float, shape (n,)
-        The mean of the p_m that are there; NaN if there are none.
-    p_calibrated : ndarray of float, shape (n,)
-        The probability whose logit is the mean of the calibrated ones; NaN if there are none.
-    logit_sd : ndarray of float, shape (n,)
-        The standard deviation of the logits of p_m; NaN for less than two.
-
-    Examples
-    --------
-    >>> best, calibrated, spread = combined([[0.9, 0.7], [0.2, np.nan]], [[0.8, 0.8], [0.1, np.nan]])
-    >>> best.tolist(), calibrated.round(3).tolist(), np.isnan(spread).tolist()
-    ([0.8, 0.2], [0.8, 0.1], [False, True])
-    """
-    raw, mapped = (np.asarray(p, dtype=np.float64) for p in (p_m, calibrated))
-    logits = logit(raw.clip(Platt.limit, 1 - Platt.limit))
-    n = (~np.isnan(raw)).sum(axis=1)
-    mean = _mean(logits)
-    variance = np.nansum((logits - mean[:, None]) ** 2, axis=1) / np.where(n > 1, n - 1, np.nan)
-    of_calibrated: Floats = expit(_mean(logit(mapped.clip(Platt.limit, 1 - Platt.limit))))
-    return _mean(raw), of_calibrated, np.sqrt(variance)
-
-
-def _mean(values: Floats) -> Floats:
-    """Return the means over the last axis of what is there; NaN where nothing is."""
-    n = (~np.isnan(values)).sum(axis=1)
-    return np.nansum(values, axis=1) / np.where(n > 0, n, np.nan)

@@ -365,6 +365,51 @@ class ExportConfig(StudyConfig):
     seed_of_intervals: int = setting("seed of the bootstrap of the scores", 0, LARGEST_SEED)
 
 
+@dataclass(kw_only=True)
+class SurveyColumns:
+    """Names of the columns of a survey's table."""
+
+    id: str = setting("column of the ids, integers of 64 bits or text", default="objid")
+    file: str = setting("column of the image files", default="file")
+    image: str = setting("column of Parquet files with the bytes of the images", default="image")
+    ra: str = setting("column of right ascensions in degrees, if there is one", default="ra")
+    dec: str = setting("column of declinations in degrees, if there is one", default="dec")
+
+
+@dataclass(kw_only=True)
+class PredictConfig:
+    """Root of ``mergerexp.predict``."""
+
+    paths: PathsConfig
+    model: str = setting("model folder, which mergerexp.export has written")
+    images: str = setting(
+        "what is rated: a prepared data set, a folder, tar files, Parquet with images, or a catalogue of files "
+        "(CSV, Parquet, FITS, VOTable)"
+    )
+    surveys: str = setting("folder of rated surveys")
+    name: str | None = setting("name of the survey's folder; null: that of the images")
+    columns: SurveyColumns
+    root: str | None = setting("folder that a catalogue's files are relative to; null: that of the catalogue")
+    id_system: str | None = setting(
+        "name of the system of the ids, such as SDSS-DR7, within which equal ids mean one object; null: one of "
+        "the input's own"
+    )
+    stamp_arcsec: float | None = setting(
+        "width of the stamps on the sky; null: that of the model folder", above=0.0, unit="arcseconds"
+    )
+    any_size: bool = setting("rate images that have another size in pixels than the training set's, too")
+    prevalence: float | None = setting(
+        "fraction of the rare class in the survey, which p_prior refers to; null: estimated from the ratings",
+        above=0.0,
+        below=1.0,
+    )
+    friendly: bool = setting("write the short set of columns instead of all")
+    dry_run: bool = setting("only look at a sample, and say how long the rating would take")
+    device: str = setting("where to compute; auto: a GPU where there is one", choices=DEVICES)
+    chunk: int = setting("images that are rated at once, which decides their last bits", 2, 65_536)
+    seed: int = setting("seed of the interval of the estimated fraction", 0, LARGEST_SEED)
+
+
 # Groups whose schema depends on the value of one of their keys: what one option alone has lives with it, and
 # is refused where another one was chosen.
 CHOICES: dict[str, Choice] = {

@@ -22,7 +22,7 @@ from mergerexp.config.schema import ExportConfig, SplitConfig
 from mergerexp.console import ProgressReport
 from mergerexp.data.sources.folder.stamp import DECODING
 from mergerexp.data.splits import Split, make_split
-from mergerexp.data.store import find_dataset
+from mergerexp.data.store import Dataset, find_dataset
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json, written_folder
 from mergerexp.frames import records
@@ -34,6 +34,8 @@ from mergerexp.seals import FILES, digests
 from mergerexp.seeding import seed_for
 from mergerexp.survey.calibration import draw_parts, write_calibrators
 from mergerexp.survey.card import write_card
+from mergerexp.survey.drift import image_statistics, quantiles
+from mergerexp.survey.inputs.prepared import own_id_system, position_columns
 from mergerexp.survey.model_folder import (
     ABOUT,
     BACKBONE,
@@ -43,6 +45,7 @@ from mergerexp.survey.model_folder import (
     ONNX,
     REFERENCES,
     SEEN,
+    TESTS,
     ModelFolder,
     fold_name,
 )
@@ -58,7 +61,8 @@ from mergerexp.tracking.study_reader import StudyReader
 log = logging.getLogger(__name__)
 SMALLEST_TOLERANCE = 1e-5  # of a logit that is computed on another machine
 LARGEST_DIFFERENCE = 1e-3  # of a logit from the recorded one: beyond it the network is another one
-POSITIONS = (("ra", "dec"), ("csv_ra", "csv_dec"))  # the columns of catalogues that are looked for
+SAMPLE = 1024  # stamps whose statistics a survey's are compared with
+TEST_COLUMNS = ["fold", "objid", "label", "logit_0", "logit_1", "part"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Exporter:
         content_hash, name = self.tags["mergerexp.data.content_hash"], self.settings["data.name"]
         self.dataset = find_dataset(Path(cfg.paths.datasets), content_hash, name)
         self.crop = float(self.settings.get("data.crop", "1.0"))
-        self.id_system = cfg.id_system or f"{name} {content_hash[:12]}"
+        self.id_system = cfg.id_system or own_id_system(self.dataset)
         self.title = f"{study.name} {self.runs['arm'].iloc[0]}"
 
     def export(self) -> ModelFolder:
@@ -163,10 +167,13 @@ class Exporter:
         assert scaling is not None
         pd.concat(references, ignore_index=True).to_parquet(folder / REFERENCES, index=False)
         self._seen(runs).to_parquet(folder / SEEN, index=False)
+        tests = [each.test.assign(fold=each.fold, part=each.part)[TEST_COLUMNS] for each in runs]
+        pd.concat(tests, ignore_index=True).to_parquet(folder / TESTS, index=False)
         about = self._about(runs, folds, scaling)
         hashes = digests(folder, _files(folder))
         decisive = {name: hashes[name] for name in hashes if Path(name).name in (BACKBONE, HEAD, CALIBRATORS)}
-        about["model_id"] = digest({"input": about["input"], "classes": about["classes"], "files": decisive})
+        given = {key: value for key, value in about["input"].items() if key != "statistics"}
+        about["model_id"] = digest({"input": given, "classes": about["classes"], "files": decisive})
         write_card(folder, about)
         write_json(folder / ABOUT, {**about, FILES: digests(folder, _files(folder))})
 
@@ -244,13 +251,12 @@ class Exporter:
         return {"float32_to_float64": precision, "now_to_recorded": recorded, "tolerance": tolerance}
 
     def _seen(self, runs: list[FoldRun]) -> pd.DataFrame:
-        columns = [pair for pair in POSITIONS if set(pair) <= set(self.dataset.catalogue)]
         return seen_table(
             self.dataset,
             {each.fold: each.split for each in runs},
             {each.fold: each.part for each in runs},
             self.id_system,
-            columns[0] if columns else None,
+            position_columns(self.dataset),
             self.cfg.stamp_arcsec,
         )
 
@@ -273,6 +279,8 @@ class Exporter:
                 "decoding": DECODING,
                 "scaling": {"mean": list(scaling.mean), "std": list(scaling.std), "scale": scaling.scale},
                 "formula": "(pixel / scale - mean) / std",
+                "image_size": _image_size(self.dataset),
+                "statistics": quantiles(image_statistics(self._sample())),
             },
             "data": {
                 "name": self.settings["data.name"],
@@ -294,6 +302,11 @@ class Exporter:
             "metrics": scores.set_index("metric")[["value", "low", "high"]].to_dict("index"),
             "made": {"command": command_line(), "git": git_state(), "software": software()},
         }
+
+    def _sample(self) -> NDArray[np.uint8]:
+        """Return stamps that show what the networks were trained on, evenly spread over the data set."""
+        rows = np.unique(np.linspace(0, len(self.dataset) - 1, SAMPLE).round().astype(np.int64))
+        return np.array(self.dataset.images[rows])
 
     def _ancestors(self) -> list[dict[str, Any]]:
         """Name the weights that the networks started from, whose training set nobody has told us."""
@@ -343,6 +356,12 @@ def choose_runs(study: Study, cfg: ExportConfig) -> pd.DataFrame:
             f"fold {', '.join(map(str, missing))}: train it, or allow_partial=true exports the others"
         )
     return runs.sort_values("fold")
+
+
+def _image_size(dataset: Dataset) -> list[int] | None:
+    """Return the width and height that all images of a data set have, before they became stamps; else None."""
+    sizes = dataset.catalogue.filter(["width", "height"]).drop_duplicates()
+    return [int(value) for value in sizes.iloc[0]] if sizes.shape == (1, 2) else None
 
 
 def _files(folder: Path) -> list[str]:

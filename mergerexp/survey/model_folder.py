@@ -5,6 +5,8 @@
     other file.
 ``seen.parquet``
     The objects that the models, or the networks they started from, have seen; see `mergerexp.survey.seen`.
+``tests.parquet``
+    The label and the recorded logits of every test object of each fold, which the calibrators were fitted to.
 ``references.parquet``
     Some test objects of each fold with their images and logits; see `mergerexp.survey.references`.
 ``fold0/`` and so on
@@ -27,7 +29,7 @@ from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json
 from mergerexp.seals import FILES, check_listed
 
-ABOUT, SEEN, REFERENCES = "model.json", "seen.parquet", "references.parquet"
+ABOUT, SEEN, REFERENCES, TESTS = "model.json", "seen.parquet", "references.parquet", "tests.parquet"
 CARD, CITATION, ZENODO = "README.md", "CITATION.cff", ".zenodo.json"
 BACKBONE_CONFIG, BACKBONE, HEAD = "config.json", "model.safetensors", "head.safetensors"
 CALIBRATORS, ONNX = "calibrators.json", "model.onnx"
@@ -101,6 +103,11 @@ class ModelFolder:
         """The scaling of the networks' input."""
         given = self.about["input"]["scaling"]
         return Scaling(tuple(given["mean"]), tuple(given["std"]), float(given["scale"]))
+
+    @property
+    def crop(self) -> float:
+        """The central fraction of an image that becomes a stamp."""
+        return float(self.about["input"]["crop"])
 
     @property
     def size(self) -> int:

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from mergerexp.analysis.calibrators import Platt
-from mergerexp.analysis.prevalence import Ratings, combined, estimate_prevalence
+from mergerexp.analysis.prevalence import Ratings, estimate_prevalence
 
 
 def rated(rng: np.random.Generator, n_mergers: int, n_others: int, separation: float = 3.0):
@@ -79,17 +79,11 @@ def test_same_seed_same_interval():
 
 def test_the_histogram_loses_nothing():
     p = np.concatenate([[0.0, 1.0, 0.5], np.random.default_rng(0).random(1000)])
-    survey = Ratings.of(p)
-    assert survey.counts.sum() == 1003
-    for wrong in ([], [0.5, np.nan], [1.5], [[0.5]]):
+    whole, parts = Ratings.of(p), Ratings.of(p[:100]) + Ratings.of(p[100:])
+    assert whole.counts.sum() == 1003
+    assert (whole.counts == parts.counts).all() and whole.sums == pytest.approx(parts.sums)
+    for wrong in ([0.5, np.nan], [1.5], [[0.5]]):
         with pytest.raises(ValueError, match="list of probabilities"):
             Ratings.of(wrong)
-
-
-def test_ratings_of_several_networks():
-    """Where no network may rate a galaxy, it has no probability; one alone gives its own."""
-    nothing = [np.nan] * 4
-    best, calibrated, spread = combined([[0.9, 0.8, 0.7, 0.6], [np.nan, 0.3, np.nan, np.nan], nothing],
-                                        [[0.5, 0.5, 0.5, 0.5], [np.nan, 0.1, np.nan, np.nan], nothing])
-    assert best[:2] == pytest.approx([0.75, 0.3]) and calibrated[:2] == pytest.approx([0.5, 0.1])
-    assert np.isnan([best[2], calibrated[2], spread[1], spread[2]]).all() and spread[0] > 0
+    with pytest.raises(ValueError, match="no ratings"):
+        estimate_prevalence(Ratings.of([]), [0, 1], [0.1, 0.9], seed=0)

@@ -1,0 +1,265 @@
+"""The catalogue of a survey, merged from its parts, in the files that the paper publishes.
+
+The parts are read twice: for the distribution of the ratings, from which the survey's own fraction of the rare
+class follows, and to write the rows. Neither holds more than a row group, but for a hash of each id.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from mergerexp.analysis.calibration import prior_shift
+from mergerexp.analysis.prevalence import Prevalence, Ratings, estimate_prevalence
+from mergerexp.config.schema import PredictConfig
+from mergerexp.errors import UserError
+from mergerexp.files import write_json, written
+from mergerexp.frames import safe_csv_text
+from mergerexp.hashing import hash63
+from mergerexp.models.classifier import merger_probability
+from mergerexp.survey.columns import FRIENDLY, PAPER_FIRST, prior_column, rating_columns, schema_of
+from mergerexp.survey.model_folder import TESTS, ModelFolder
+from mergerexp.survey.parts import ROW_GROUP, Parts
+from mergerexp.survey.statuses import Status
+
+log = logging.getLogger(__name__)
+NAME = "merger_probabilities"
+BAD_FIT = 0.001  # a goodness of fit below this is named
+CUTS = (0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of a survey.
+
+    Attributes
+    ----------
+    files
+        The catalogue's files.
+    counts
+        How many objects have each status.
+    prevalence
+        The fraction of the rare class that p_prior refers to.
+    estimate
+        Its estimate; None if it was given.
+    """
+
+    files: list[Path]
+    counts: dict[str, int]
+    prevalence: float
+    estimate: Prevalence | None
+
+
+class CatalogueWriter:
+    """Merges the parts of a survey.
+
+    Parameters
+    ----------
+    cfg
+        The settings.
+    model
+        The model folder.
+    parts
+        The parts.
+    has_integer_ids
+        Whether the ids are integers.
+    """
+
+    def __init__(self, cfg: PredictConfig, model: ModelFolder, parts: Parts, has_integer_ids: bool) -> None:
+        self.cfg, self.model, self.parts = cfg, model, parts
+        self.columns = rating_columns(model.folds, model.class_names[0], has_integer_ids)
+        self.calibrated_at = float(model.about["data"]["prevalence"])
+
+    def write(self, folder: Path) -> Merged:
+        """Write the catalogue into a folder.
+
+        Raises
+        ------
+        UserError
+            If a part is missing, damaged or a stranger, or no object was rated.
+        """
+        if strangers := self.parts.strangers():
+            raise UserError(f"{strangers[0]} is no part of this survey; move it away")
+        for number in range(len(self.parts)):
+            self.parts.check(number)
+        prevalence, estimate = self._prevalence()
+        columns = [*self.columns, prior_column(self.model.class_names[0], prevalence)]
+        wanted = [column for column in columns if not self.cfg.friendly or column.name in FRIENDLY]
+        schema = schema_of(wanted, {"mergerexp.work": self.parts.work, "mergerexp.model_id": self.model.model_id})
+        counts: Counter[str] = Counter()
+        files = [folder / f"{NAME}.parquet", *(folder / f"{NAME}{suffix}.csv.gz" for suffix in PAPER_FIRST)]
+        with written(files[0]) as parquet, written(files[1]) as plain, written(files[2]) as calibrated:
+            tables = (self._finished(table, prevalence) for table in self._distinct())
+            sinks = zip((plain, calibrated), PAPER_FIRST.values(), strict=True)
+            texts = [CsvGz(path, _in_front(schema, first)) for path, first in sinks]
+            with pq.ParquetWriter(parquet, schema, compression="zstd", write_page_checksum=True) as writer:
+                for table in tables:
+                    counts.update(table["status"].to_pylist())
+                    chosen = table.select(schema.names).cast(schema)
+                    writer.write_table(chosen, row_group_size=ROW_GROUP)
+                    for text in texts:
+                        text.write(chosen)
+            for text in texts:
+                text.close()
+        total = sum(counts.values())
+        if total != self.parts.total:
+            raise UserError(f"{folder}: {self.parts.total} objects went in and {total} came out: a fault of ours")
+        merged = Merged(files, dict(counts), prevalence, estimate)
+        write_json(folder / "summary.json", self._summary(merged))
+        return merged
+
+    def _tables(self) -> Iterator[pa.Table]:
+        for number in range(len(self.parts)):
+            file = self.parts.check(number)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
+
+    def _distinct(self) -> Iterator[pa.Table]:
+        """Yield the rows, in which an id that an earlier row has is without a rating."""
+        known: set[int] = set()
+        for table in self._tables():
+            doubled = []
+            for own_id in table["objid"].to_pylist():
+                key = hash63(str(own_id).encode())
+                doubled.append(key in known)
+                known.add(key)
+            yield _without_ratings(table, np.array(doubled)) if any(doubled) else table
+
+    def _prevalence(self) -> tuple[float, Prevalence | None]:
+        """Return the fraction of the rare class, given or estimated from the ratings of unseen objects.
+
+        The estimates of all networks are averaged, and so are the limits of their intervals, since the ratings
+        of one object by several networks are no independent ones.
+        """
+        if self.cfg.prevalence is not None:
+            return self.cfg.prevalence, None
+        folds = self.model.folds
+        ratings = {fold: Ratings.of([]) for fold in folds}
+        for table in self._tables():
+            unseen = table.filter(pc.invert(table["in_training_set"]))
+            for fold in folds:
+                ratings[fold] += Ratings.of(unseen[f"p_m{fold}"].drop_null().to_numpy())
+        tests, found = self.model.read_table(TESTS), []
+        for fold in folds:
+            if not ratings[fold].counts.sum():
+                continue
+            own = tests[tests["fold"] == fold]
+            p_m = merger_probability(own[["logit_0", "logit_1"]].to_numpy(dtype=np.float32))
+            label = own["label"].to_numpy(dtype=np.int64)
+            found.append(estimate_prevalence(ratings[fold], label, p_m, seed=self.cfg.seed))
+        if not found:
+            log.warning("no object is outside the training set: p_prior is at the training set's own prevalence")
+            return self.calibrated_at, None
+        estimate = _mean(found)
+        log.info(
+            "fraction of %s in the survey: %.4f (95 %%: %.4f to %.4f)",
+            self.model.class_names[0], estimate.value, estimate.low, estimate.high,
+        )  # fmt: skip
+        if estimate.p_value < BAD_FIT:
+            log.warning(
+                "the ratings are not distributed as those of any mixture of the two classes (p = %.1g): the survey "
+                "has objects unlike the labelled ones, and neither this fraction nor p_prior can be believed",
+                estimate.p_value,
+            )
+        tiny = 0.5 / max(1, self.parts.total)
+        return float(np.clip(estimate.value, tiny, 1 - tiny)), estimate
+
+    def _finished(self, table: pa.Table, prevalence: float) -> pa.Table:
+        """Return rows with p_prior."""
+        calibrated = table["p_calibrated"].to_numpy(zero_copy_only=False)
+        shifted = np.full(len(calibrated), np.nan)
+        known = ~np.isnan(calibrated)
+        shifted[known] = prior_shift(calibrated[known], self.calibrated_at, prevalence)
+        return table.append_column("p_prior", pa.array(shifted, pa.float64(), from_pandas=True))
+
+    def _summary(self, merged: Merged) -> dict[str, Any]:
+        return {
+            "work": self.parts.work,
+            "model_id": self.model.model_id,
+            "objects": self.parts.total,
+            "status": {str(status): merged.counts.get(str(status), 0) for status in Status},
+            "prevalence": merged.prevalence,
+            "estimate": merged.estimate and asdict(merged.estimate),
+            "calibrated_at": self.calibrated_at,
+        }
+
+
+class CsvGz:
+    """A compressed CSV that is written in pieces, and whose bytes depend on the rows alone.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        The columns, in their order.
+    """
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self._names = names
+        self._file = path.open("wb")
+        # No name and no time of change in its header, which would be those of this writing.
+        self._packed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=self._file, mtime=0)
+        self._packed.write((",".join(names) + "\n").encode())
+
+    def write(self, table: pa.Table) -> None:
+        """Write rows; text that a spreadsheet would take for a formula is quoted."""
+        text = io.StringIO()
+        columns = []
+        for name in self._names:
+            values = table[name].to_pylist()
+            is_text = pa.types.is_string(table.schema.field(name).type)
+            columns.append([safe_csv_text(value) if value else value for value in values] if is_text else values)
+        csv.writer(text, lineterminator="\n").writerows(
+            ["" if value is None else value for value in row] for row in zip(*columns, strict=True)
+        )
+        self._packed.write(text.getvalue().encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._packed.close()
+        self._file.close()
+
+
+def _in_front(schema: pa.Schema, first: str) -> list[str]:
+    """Return the names of the columns with ids, positions and then a probability in front."""
+    front = [name for name in ("objid", "ra", "dec", first) if name in schema.names]
+    return [*front, *(name for name in schema.names if name not in front)]
+
+
+def _without_ratings(table: pa.Table, doubled: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Table:
+    mask = pa.array(doubled)
+    for at, field in enumerate(table.schema):
+        if field.name.startswith(("p_", "logit_sd")):
+            values = pc.if_else(mask, pa.scalar(None, field.type), table[field.name])
+        elif field.name == "n_models":
+            values = pc.if_else(mask, pa.scalar(0, field.type), table[field.name])
+        elif field.name == "status":
+            values = pc.if_else(mask, pa.scalar(str(Status.DUPLICATE)), table[field.name])
+        elif field.name == "reason":
+            values = pc.if_else(mask, pa.scalar("an earlier row has this id"), table[field.name])
+        else:
+            continue
+        table = table.set_column(at, field, values)
+    return table
+
+
+def _mean(found: list[Prevalence]) -> Prevalence:
+    """Return the mean of estimates; of their goodnesses of fit the worst, as likely as that is among so many."""
+    worst = min(found, key=lambda each: each.p_value)
+    p_value = min(1.0, worst.p_value * len(found))
+    values = [float(np.mean([getattr(each, key) for each in found])) for key in ("value", "low", "high")]
+    return Prevalence(*values, worst.chi_square, worst.degrees, p_value)

@@ -1,0 +1,115 @@
+"""Rating stamps with all networks of a model folder, in chunks of one shape and with one number of threads.
+
+The logits of a network depend in their last bits on the shape of the batch and on the number of threads. Both
+are fixed for a survey, and the last chunk is filled up, so that shards and restarts give the same bits on one
+kind of processor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mergerexp.analysis.calibrators import Platt
+from mergerexp.errors import UserError
+from mergerexp.models.classifier import merger_probability
+from mergerexp.survey.calibration import read_calibrators
+from mergerexp.survey.model_folder import CALIBRATORS, REFERENCES, TESTS, ModelFolder
+from mergerexp.survey.networks import FoldNetwork
+from mergerexp.survey.references import decode_references
+
+AGAIN = "the model folder or this machine's software does not rate as the study did"
+SAME_CALIBRATOR = 1e-6  # by how much slope and intercept may differ from a fit to the recorded logits
+
+
+class Rater:
+    """The networks of all folds.
+
+    Parameters
+    ----------
+    model
+        The model folder.
+    chunk
+        The number of stamps that are rated at once.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    UserError
+        If a network can't be rebuilt.
+    """
+
+    def __init__(self, model: ModelFolder, chunk: int, device: torch.device) -> None:
+        self.model, self.chunk = model, chunk
+        self.networks = {
+            fold: FoldNetwork.load(model.fold_path(fold), model.scaling).to(device) for fold in model.folds
+        }
+
+    def logits(self, stamps: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits of stamps by every network.
+
+        Parameters
+        ----------
+        stamps
+            At most as many stamps as a chunk has, uint8, shape (n, size, size, 3).
+
+        Returns
+        -------
+        ndarray
+            The logits, shape (n, folds, 2).
+        """
+        n = len(stamps)
+        if n < self.chunk:
+            filled = np.zeros((self.chunk, *stamps.shape[1:]), dtype=np.uint8)
+            filled[:n] = stamps
+            stamps = filled
+        found = [network.logits(stamps)[:n] for network in self.networks.values()]
+        return np.stack(found, axis=1).astype(np.float32)
+
+    def prove(self) -> float:
+        """Rate the reference objects from their bytes, and compare with what the study recorded.
+
+        Returns
+        -------
+        float
+            The largest difference of a logit.
+
+        Raises
+        ------
+        UserError
+            If a logit differs by more than the tolerance of its network, or a calibrator is not the one that
+            the recorded logits of its test fold give.
+        """
+        rows, worst = self.model.read_table(REFERENCES), 0.0
+        for position, (fold, about) in enumerate(zip(self.model.folds, self.model.about["folds"], strict=True)):
+            own = rows[rows["fold"] == fold]
+            images, kinds = own["image"].tolist(), own["kind"].tolist()
+            stamps = decode_references(images, kinds, self.model.size, self.model.crop)
+            parts = [
+                self.logits(stamps[at : at + self.chunk])[:, position] for at in range(0, len(stamps), self.chunk)
+            ]
+            recorded = own[["logit_0", "logit_1"]].to_numpy(dtype=np.float64)
+            difference = float(np.abs(np.concatenate(parts) - recorded).max())
+            if not difference <= float(about["tolerance"]):
+                raise UserError(
+                    f"{self.model.fold_path(fold)}: the logits of its reference objects differ by {difference:.2g} "
+                    f"from the recorded ones, and by {about['tolerance']:.2g} at most is allowed: {AGAIN}"
+                )
+            worst = max(worst, difference)
+        self._prove_calibrators()
+        return worst
+
+    def _prove_calibrators(self) -> None:
+        tests = self.model.read_table(TESTS)
+        for fold in self.model.folds:
+            path = self.model.fold_path(fold) / CALIBRATORS
+            own = tests[tests["fold"] == fold]
+            logits = own[["logit_0", "logit_1"]].to_numpy(dtype=np.float32)
+            again = Platt.fit(own["label"].to_numpy(dtype=np.int64), merger_probability(logits))
+            found = read_calibrators(path)["platt"].whole
+            assert isinstance(found, Platt)
+            apart = max(abs(found.slope - again.slope), abs(found.intercept - again.intercept))
+            if not apart <= SAME_CALIBRATOR:
+                raise UserError(f"{path}: these calibrators do not belong to this network: {AGAIN}")

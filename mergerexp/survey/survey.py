@@ -1,0 +1,200 @@
+"""Rating a survey: its objects in parts, and then one catalogue."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from mergerexp.config.schema import PredictConfig
+from mergerexp.console import ProgressReport, amount
+from mergerexp.cores import usable_cores
+from mergerexp.errors import UserError
+from mergerexp.files import read_json, remove_partial, write_json
+from mergerexp.hashing import digest
+from mergerexp.survey.calibration import read_calibrators
+from mergerexp.survey.catalogue import CatalogueWriter, Merged
+from mergerexp.survey.columns import rating_columns
+from mergerexp.survey.drift import drift, image_statistics
+from mergerexp.survey.in_order import in_order
+from mergerexp.survey.inputs import open_input
+from mergerexp.survey.model_folder import CALIBRATORS, SEEN, ModelFolder
+from mergerexp.survey.parts import Parts
+from mergerexp.survey.rating import Rater
+from mergerexp.survey.rows import RowMaker
+from mergerexp.survey.seen import SeenObjects
+from mergerexp.survey.stamps import StampChunk, make_chunk
+from mergerexp.survey.statuses import Status
+from mergerexp.training.machine import choose_device, set_up_torch
+
+log = logging.getLogger(__name__)
+VERSION = 1  # This has to be raised when the same settings come to give other ratings.
+PART_CHUNKS = 128  # chunks of a part, which is what is lost at most when a process is killed
+WORK = "survey.json"
+TRIED = 8  # chunks that are rated to tell how long the rest takes
+SAMPLE = 512  # objects that are looked at for drift before any is rated
+
+
+class Survey:
+    """The objects of an input, a model folder, and the ratings that they give.
+
+    Parameters
+    ----------
+    cfg
+        What is rated, with which model, and how.
+
+    Raises
+    ------
+    UserError
+        If the model folder or the input can't be used, or the output folder belongs to other work.
+    """
+
+    def __init__(self, cfg: PredictConfig) -> None:
+        self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model))
+        given = self.model.about["input"]
+        images = Path(cfg.images).expanduser()
+        root = None if cfg.root is None else Path(cfg.root).expanduser()
+        self.input = open_input(images, cfg.columns, root, cfg.id_system, self.model.size)
+        self.image_size = None if cfg.any_size or given["image_size"] is None else tuple(given["image_size"])
+        self.width = float(cfg.stamp_arcsec or given["arcsec"] or "nan")
+        self.device = choose_device(cfg.device, "device")
+        self.folder = Path(cfg.surveys) / (cfg.name or images.stem)
+        self.settings = self._settings()
+        work = digest(self.settings)
+        self.parts = Parts(self.folder / "parts", work, len(self.input), cfg.chunk, PART_CHUNKS)
+        self._check_folder()
+
+    def _settings(self) -> dict[str, Any]:
+        """Return all that the ratings depend on."""
+        return {
+            "version": VERSION,
+            "model_id": self.model.model_id,
+            "input": self.input.identity(),
+            "objects": len(self.input),
+            "image_size": self.image_size and list(self.image_size),
+            "stamp_arcsec": None if np.isnan(self.width) else self.width,
+            "chunk": self.cfg.chunk,
+            "threads_of_a_chunk": 1,
+            "device": self.device.type,
+        }
+
+    def _check_folder(self) -> None:
+        file = self.folder / WORK
+        if file.is_file() and read_json(file) != self.settings:
+            known = read_json(file)
+            other = [key for key, value in self.settings.items() if known.get(key) != value]
+            raise UserError(
+                f"{self.folder} has ratings with another {' and '.join(other)}: choose another name=NAME, or "
+                "remove the folder"
+            )
+
+    def look(self) -> pd.DataFrame:
+        """Decode some objects, spread over the input, and return the statistics of their stamps.
+
+        Sentences about what is unusual are logged as warnings.
+        """
+        rows = np.unique(np.linspace(0, len(self.input) - 1, min(SAMPLE, len(self.input))).round().astype(int))
+        found = in_order(self._stamps, [(int(row), int(row) + 1) for row in rows], usable_cores())
+        stamps = [chunk.stamps for chunk in found if chunk.status[0] is Status.RATED]
+        if not stamps:
+            raise UserError(f"images={self.cfg.images}: none of {amount(len(rows), 'object')} has a usable image")
+        statistics = image_statistics(np.concatenate(stamps))
+        for sentence in drift(statistics, self.model.about["input"]["statistics"]):
+            log.warning("the survey drifts from the training set. %s", sentence)
+        if len(stamps) < len(rows):
+            log.warning("%d of %d sampled objects have no usable image", len(rows) - len(stamps), len(rows))
+        return statistics
+
+    def estimate(self) -> list[str]:
+        """Rate a few chunks, and return what the rating of everything would take, as lines of text."""
+        set_up_torch(1)
+        rater, maker = Rater(self.model, self.cfg.chunk, self.device), self._row_maker()
+        log.info("the model gives its recorded logits, to %.1g", rater.prove())
+        ranges = [chunk for number in range(len(self.parts)) for chunk in self.parts.ranges(number)[:1]]
+        few = (ranges if len(ranges) >= TRIED else self.parts.ranges(0))[:TRIED]
+        started = time.perf_counter()
+        tables = list(self._tables(rater, maker, few))
+        rate = sum(map(len, tables)) / (time.perf_counter() - started)
+        size = sum(table.nbytes for table in tables) / sum(map(len, tables))
+        return [
+            f"{amount(len(self.input), 'object')} in {amount(len(self.parts), 'part')}",
+            f"about {rate:.0f} objects/s on this machine: {duration(len(self.input) / rate)} for all",
+            f"at most {len(self.input) * size * 2 / 1e6:.1f} MB for parts and catalogue",
+        ]
+
+    def rate(self) -> None:
+        """Rate the objects of all parts that are not there, after the model has proved itself.
+
+        Raises
+        ------
+        UserError
+            If the model does not rate its reference objects as the study did.
+        """
+        missing = [number for number in range(len(self.parts)) if not self.parts.is_done(number)]
+        if not missing:
+            log.info("all %s were rated before", amount(len(self.input), "object"))
+            return
+        set_up_torch(1)
+        rater = Rater(self.model, self.cfg.chunk, self.device)
+        log.info("the model gives its recorded logits, to %.1g", rater.prove())
+        self.parts.folder.mkdir(parents=True, exist_ok=True)
+        remove_partial(self.parts.folder)
+        write_json(self.folder / WORK, self.settings)
+        maker = self._row_maker()
+        left = sum(self.parts.rows(number) for number in missing)
+        with ProgressReport("rating", len(self.input), len(self.input) - left) as report:
+            started, done = time.perf_counter(), 0
+            for number in missing:
+                tables = []
+                for table in self._tables(rater, maker, self.parts.ranges(number)):
+                    tables.append(table)
+                    done += len(table)
+                    report.advance(len(table), f"{done / (time.perf_counter() - started):.0f} objects/s")
+                self.parts.write(number, tables)
+
+    def merge(self) -> Merged:
+        """Merge the parts into the catalogue.
+
+        Raises
+        ------
+        UserError
+            If a part is missing, damaged or not of this survey.
+        """
+        return CatalogueWriter(self.cfg, self.model, self.parts, self.input.has_integer_ids).write(self.folder)
+
+    def _tables(self, rater: Rater, maker: RowMaker, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
+        """Yield the rows of each chunk. On processors each chunk has one thread, whose result has the same bits
+        whatever the number of cores is; on a GPU the threads only decode.
+        """
+        if self.device.type == "cpu":
+
+            def make(given: tuple[int, int]) -> pa.Table:
+                chunk = self._stamps(given)
+                return maker.rows(chunk, rater.logits(chunk.stamps))
+
+            yield from in_order(make, ranges, usable_cores(), functools.partial(torch.set_num_threads, 1))
+        else:
+            for chunk in in_order(self._stamps, ranges, usable_cores()):
+                yield maker.rows(chunk, rater.logits(chunk.stamps))
+
+    def _stamps(self, given: tuple[int, int]) -> StampChunk:
+        return make_chunk(self.input, *given, self.model.size, self.model.crop, self.image_size)
+
+    def _row_maker(self) -> RowMaker:
+        folds = self.model.folds
+        return RowMaker(
+            rating_columns(folds, self.model.class_names[0], self.input.has_integer_ids),
+            SeenObjects(self.model.read_table(SEEN), folds),
+            {fold: read_calibrators(self.model.fold_path(fold) / CALIBRATORS)["platt"] for fold in folds},
+            self.input.id_system,
+            self.width,
+            self.model.model_id,
+        )
