@@ -123,9 +123,7 @@ class CatalogueWriter:
 
     def _tables(self) -> Iterator[pa.Table]:
         for number in range(len(self.parts)):
-            file = self.parts.check(number)
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group)
+            yield from self.parts.tables(number)
 
     def _distinct(self) -> Iterator[pa.Table]:
         """Yield the rows, in which an id that an earlier row has is without a rating."""

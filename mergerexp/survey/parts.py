@@ -6,7 +6,7 @@ not on when or by how many processes they were made, so that a part is made agai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mergerexp.errors import UserError, describe
 from mergerexp.files import written
 
 ROW_GROUP = 65_536  # rows, so that readers need not hold a part
+AGAIN = "remove it, and the same command makes it"
 WORK, NUMBER = b"mergerexp.work", b"mergerexp.part"  # the keys of a part's footer
 
 
@@ -84,13 +85,29 @@ class Parts:
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
         except Exception as error:  # Arrow's exceptions have no common base
-            raise UserError(f"{path} is damaged ({describe(error)}); remove it, and the same command makes it") from error
+            raise UserError(f"{path} is damaged ({describe(error)}); {AGAIN}") from error
         metadata = file.schema_arrow.metadata or {}
         if metadata.get(WORK) != self.work.encode():
-            raise UserError(f"{path} belongs to other work than this; remove it, and the same command makes it")
+            raise UserError(f"{path} belongs to other work than this; {AGAIN}")
         if metadata.get(NUMBER) != str(number).encode() or file.metadata.num_rows != self.rows(number):
-            raise UserError(f"{path} is another part under this name; remove it, and the same command makes it")
+            raise UserError(f"{path} is another part under this name; {AGAIN}")
         return file
+
+    def tables(self, number: int) -> Iterator[pa.Table]:
+        """Yield the row groups of a part, whose pages are compared with their checksums.
+
+        Raises
+        ------
+        UserError
+            As `check` does, or if a page is damaged.
+        """
+        file = self.check(number)
+        for group in range(file.num_row_groups):
+            try:
+                table = file.read_row_group(group)
+            except Exception as error:  # Arrow's exceptions have no common base
+                raise UserError(f"{self.path(number)} is damaged ({describe(error)}); {AGAIN}") from error
+            yield table
 
     def write(self, number: int, tables: Sequence[pa.Table]) -> None:
         """Write a part."""

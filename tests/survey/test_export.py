@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import mlflow
@@ -14,28 +13,12 @@ import timm
 import yaml
 
 import mergerexp.export
-import mergerexp.train
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
 from mergerexp.survey.model_folder import ModelFolder
 from mergerexp.survey.networks import FoldNetwork
 from mergerexp.survey.references import decode_references
 from mergerexp.tracking.mlflow_reader import MlflowReader
-from tests.conftest import TINY
-
-
-@pytest.fixture(scope="module")
-def trained_study(tmp_path_factory, galaxies, datasets) -> Path:
-    """Two of four folds, trained once for all tests."""
-    root = tmp_path_factory.mktemp("study")
-    data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
-    sweep = ("-m", "hydra/launcher=basic", "fold=0,1", f"paths.root={root}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train", *sweep, *data, *TINY, "trainer.max_epochs=1"])
-        with pytest.raises(SystemExit) as stopped:
-            mergerexp.train.main()
-    assert not stopped.value.code
-    return root
 
 
 @pytest.fixture

@@ -1,0 +1,148 @@
+"""The same images from a prepared set, a folder, tar files, Parquet and catalogues, with ids that stay exact."""
+
+from __future__ import annotations
+
+import csv
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.table import MaskedColumn, Table
+
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.schema import PrepareConfig, SurveyColumns
+from mergerexp.data.build import prepare_dataset
+from mergerexp.errors import UserError
+from mergerexp.survey.inputs import Input, open_input
+from mergerexp.survey.inputs.files import ids_of_files
+from mergerexp.survey.statuses import Status
+
+LARGE = [2**53 + 1, 2**63 - 1, -3]  # ids that a float would change
+
+
+def opened(path: Path, **columns: str) -> Input:
+    return open_input(path, SurveyColumns(**columns), None, None, 32)
+
+
+@pytest.fixture
+def pictures(galaxies, tmp_path) -> list[Path]:
+    """Three images, named by large integers."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    made = []
+    for own_id, path in zip(LARGE, sorted(galaxies.rglob("*.png"))[:3], strict=True):
+        made.append(root / f"{own_id}.png")
+        made[-1].write_bytes(path.read_bytes())
+    return made
+
+
+def test_a_folder_and_tar_files_give_the_same_objects(pictures, tmp_path):
+    folder = opened(pictures[0].parent)
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        for path in sorted(pictures):
+            tar.add(path, path.name)
+    packed = opened(tmp_path / "all.tar")
+    assert folder.has_integer_ids and packed.has_integer_ids
+    assert sorted(item.id for item in folder.read(0, 3)) == sorted(LARGE)
+    assert [(item.id, item.data) for item in folder.read(1, 3)] == [
+        (item.id, item.data) for item in packed.read(1, 3)
+    ]
+
+
+def write_catalogue(path: Path, pictures: list[Path]) -> None:
+    columns = {"objid": LARGE, "file": [file.name for file in pictures], "ra": [10.0, 20.0, 359.999]}
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+    else:
+        Table(columns).write(path, format="votable" if path.suffix == ".vot" else None)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".fits", ".vot"])
+def test_ids_of_64_bits_survive_every_kind_of_catalogue(suffix, pictures):
+    """CASES: pandas 32134, fink-client 235, astropy 1156."""
+    path = pictures[0].parent / f"objects{suffix}"
+    write_catalogue(path, pictures)
+    found = opened(path)
+    assert found.has_integer_ids
+    items = found.read(0, 3)
+    assert [item.id for item in items] == LARGE
+    assert [item.ra for item in items] == [10.0, 20.0, 359.999] and np.isnan(items[0].dec)
+    assert [item.data for item in items] == [file.read_bytes() for file in pictures]
+
+
+def test_images_in_parquet_come_by_row_groups(pictures, tmp_path):
+    images = [file.read_bytes() for file in pictures]
+    rows = {"objid": [*LARGE, 7], "image": [*images, None], "dec": [1.0, None, 3.0, 4.0]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet", row_group_size=3)
+    found = opened(tmp_path / "a.parquet")
+    assert len(found) == 4
+    items = found.read(1, 4)  # over the end of the first row group
+    assert [item.id for item in items] == [*LARGE[1:], 7]
+    assert [item.data for item in items] == [*images[1:], None]
+    assert items[2].status is Status.NO_IMAGE and np.isnan(items[0].dec) and items[1].dec == 3.0
+
+
+def test_a_prepared_set_gives_its_stamps(galaxies, datasets):
+    cell = ["data=folder", f"data.root={galaxies}", "data.size=32"]
+    path = prepare_dataset(compose_cell("prepare", cell, PrepareConfig).data, datasets, progress=False)
+    found = opened(path)
+    (item,) = found.read(5, 6)
+    assert item.stamp is not None and item.stamp.shape == (32, 32, 3)
+    with pytest.raises(UserError, match="its stamps have 32 px, and the networks take 64 px"):
+        open_input(path, SurveyColumns(), None, None, 64)
+
+
+def test_files_that_are_not_there_are_rows_with_their_reason(pictures):
+    """CASES: mergernet's threads, Zoobot's predict_on_catalog."""
+    path = pictures[0].parent / "objects.csv"
+    path.write_text("objid,file\na,gone.png\nb,\nc,%s\n" % pictures[0].name)
+    found = opened(path)
+    assert not found.has_integer_ids
+    assert [(item.id, item.status) for item in found.read(0, 3)] == [
+        ("a", Status.NO_IMAGE),
+        ("b", Status.NO_IMAGE),
+        ("c", Status.RATED),
+    ]
+
+
+def test_ids_are_integers_only_where_nothing_is_lost():
+    assert ids_of_files(["a/1.png", "b/2.png"]) == ([1, 2], True)
+    assert ids_of_files(["a/1.png", "b/1.png"]) == (["a/1", "b/1"], False)  # equal numbers
+    assert ids_of_files(["007.png", "8.png"]) == (["007", "8"], False)  # zeros would be lost
+    assert ids_of_files([f"{2**63}.png"]) == ([str(2**63)], False)
+
+
+def test_empty_ids_are_refused_with_their_row(pictures):
+    path = pictures[0].parent / "objects.vot"
+    ids = MaskedColumn([1, 2, 3], mask=[False, True, False])
+    Table({"objid": ids, "file": [file.name for file in pictures]}).write(path, format="votable")
+    with pytest.raises(UserError, match=r"row 2: column 'objid' is empty"):
+        opened(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"id,file\n1,a.png\n", "no column 'objid'; its columns are id, file"),
+        ("a.csv", b"objid,file\n", "no rows"),
+        ("a.parquet", b"PAR1", "can't be read"),
+        ("a.tar", b"nothing", "a.tar: "),
+        ("a.tar.gz", b"nothing", "unpack it to .tar"),
+        ("a.txt", b"", "not understood"),
+    ],
+)
+def test_what_can_not_be_read_is_named(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path / name)
+    with pytest.raises(UserError, match="no such file or folder"):
+        opened(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no .jpg, .jpeg, .png in it"):
+        opened(tmp_path / "empty")

@@ -1,0 +1,245 @@
+"""The predict verb: every object gets a rating or a reason, from any input, and the same bytes each time."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import mergerexp.predict
+from mergerexp.files import read_json
+from mergerexp.survey import survey as survey_module
+from mergerexp.survey.model_folder import ModelFolder
+from mergerexp.survey.networks import FoldNetwork
+from mergerexp.survey.survey import Survey
+
+NAME = "merger_probabilities"
+
+
+@pytest.fixture
+def field(tmp_path) -> Path:
+    """Forty images that nobody has seen, and three that can't be rated."""
+    root, rng = tmp_path / "field", np.random.default_rng(5)
+    root.mkdir()
+    for number in range(40):
+        y, x = np.mgrid[:40, :40] - 19.5
+        blob = 200 * np.exp(-np.hypot(x, y) / rng.uniform(3, 8))
+        if number % 3 == 0:
+            blob += 150 * np.exp(-np.hypot(x - 9, y - rng.uniform(-5, 5)) / 3)
+        picture = (blob[..., None] + rng.normal(20, 5, (40, 40, 3))).clip(0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(root / f"{1000 + number}.png")
+    (root / "2000.png").write_bytes(b"no picture")
+    Image.new("RGB", (40, 40)).save(root / "2001.png")
+    Image.new("RGB", (50, 50), (3, 2, 1)).save(root / "2002.png")
+    return root
+
+
+@pytest.fixture
+def predict(run_verb, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(survey_module, "PART_CHUNKS", 2)
+
+    def run(images: Path, *overrides: str) -> int:
+        where = (f"model={model_folder}", f"images={images}", f"surveys={tmp_path / 'surveys'}")
+        return run_verb(mergerexp.predict, *where, "chunk=8", "any_size=true", "device=cpu", *overrides)
+
+    return run
+
+
+def catalogue(tmp_path: Path, name: str = "field") -> pd.DataFrame:
+    return pd.read_parquet(tmp_path / "surveys" / name / f"{NAME}.parquet").set_index("objid")
+
+
+def test_every_object_gets_a_rating_or_a_reason(predict, field, model_folder, tmp_path, capsys):
+    assert predict(field) == 0
+    assert "40 rated, 1 unreadable" in capsys.readouterr().err.replace("2 no imaging, ", "")
+    rows = catalogue(tmp_path)
+    assert len(rows) == 43
+    assert rows.loc[[2000, 2001, 2002], "status"].tolist() == ["unreadable", "no imaging", "no imaging"]
+    assert rows.loc[[2000, 2001, 2002], "p_best"].isna().all()
+    assert rows.loc[2000, "reason"].startswith("not an image")
+    rated = rows[rows["status"] == "rated"]
+    assert (rated["n_models"] == 2).all() and not rated["in_training_set"].any()
+    assert rated["p_best"].to_numpy() == pytest.approx(rated[["p_m0", "p_m1"]].mean(axis=1).to_numpy())
+    assert ((rated["p_prior"] >= 0) & (rated["p_prior"] <= 1)).all()
+    summary = read_json(tmp_path / "surveys" / "field" / "summary.json")
+    assert sum(summary["status"].values()) == summary["objects"] == 43
+    model = ModelFolder.open(model_folder)
+    stamp = np.asarray(Image.open(field / "1004.png").resize((32, 32), Image.Resampling.BICUBIC, reducing_gap=3.0))
+    logits = FoldNetwork.load(model.fold_path(1), model.scaling).logits(stamp[None])
+    expected = 1 / (1 + np.exp(float(logits[0, 0] - logits[0, 1])))
+    assert rows.loc[1004, "p_m1"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_columns_say_what_they_are(predict, field, tmp_path):
+    assert predict(field, "prevalence=0.02") == 0
+    schema = pq.read_schema(tmp_path / "surveys" / "field" / f"{NAME}.parquet")
+    for column in schema:
+        assert column.metadata[b"description"].endswith(b".") and len(column.metadata[b"description"]) > 15
+    assert b"fraction 0.02 of the objects" in schema.field("p_prior").metadata[b"description"]
+    assert schema.field("ra").metadata[b"unit"] == b"deg" and schema.field("objid").type == pa.int64()
+    for suffix, first in (("", "p_best"), ("_CALIBRATED", "p_calibrated")):
+        text = gzip.open(tmp_path / "surveys" / "field" / f"{NAME}{suffix}.csv.gz", "rt").read()
+        table = pd.read_csv(io.StringIO(text), dtype={"objid": "int64"})
+        assert list(table.columns[:4]) == ["objid", "ra", "dec", first] and len(table) == 43
+        assert set(table.columns) == set(schema.names)
+
+
+def test_the_same_bytes_from_a_restart_and_another_number_of_threads(predict, field, tmp_path, monkeypatch):
+    """CASES: timm 2244, pytorch 116501 (batches), pandas 28103 (gzip), hats-import 634 (killed while writing)."""
+    assert predict(field, "name=whole") == 0
+    monkeypatch.setattr(survey_module, "usable_cores", lambda: 1)
+    real = Survey._tables
+    calls = []
+
+    def interrupted(self, rater, maker, ranges):
+        calls.append(ranges)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        yield from real(self, rater, maker, ranges)
+
+    monkeypatch.setattr(Survey, "_tables", interrupted)
+    assert predict(field, "name=parts") == 130
+    monkeypatch.setattr(Survey, "_tables", real)
+    (tmp_path / "surveys" / "parts" / "parts" / "part-000001.parquet").write_bytes(b"PAR1 cut off")
+    assert predict(field, "name=parts") == 0
+    one, other = (tmp_path / "surveys" / name for name in ("whole", "parts"))
+    for file in sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file()):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+def test_an_object_of_the_training_set_is_rated_by_the_network_that_tested_it(
+    predict, galaxies, trained_study, tmp_path
+):
+    """Found by its file alone, since the ids are of another system."""
+    assert predict(galaxies) == 0
+    rows = catalogue(tmp_path, galaxies.name)
+    runs = {path.parent for path in (trained_study / "runs").glob("*/predictions.parquet")}
+    known = pd.concat([pd.read_parquet(run / "predictions.parquet") for run in runs])
+    tested = known[known["split"] == "test"]
+    assert rows["in_training_set"].all() and set(rows["matched_by"]) == {"file stamp"}
+    assert (rows["n_models"] <= 1).all()
+    assert (rows["n_models"] == 1).sum() == len(tested)
+    assert (rows.loc[rows["n_models"] == 0, "status"] == "seen by all networks").all()
+    assert sorted(rows["p_best"].dropna()) == pytest.approx(sorted(tested["p_m"]), abs=1e-6)
+
+
+def test_a_second_row_with_one_id_is_not_rated(predict, field, tmp_path):
+    rows = "".join(f"{own_id},{own_id}.png\n" for own_id in (1000, 1001, 1000))
+    (field / "objects.csv").write_text(f"objid,file\n{rows}")
+    assert predict(field / "objects.csv") == 0
+    found = pd.read_parquet(tmp_path / "surveys" / "objects" / f"{NAME}.parquet")
+    assert found["status"].tolist() == ["rated", "rated", "duplicate id"]
+    assert found.loc[2, ["p_best", "p_m0", "p_prior"]].isna().all() and found.loc[2, "n_models"] == 0
+
+
+def damaged_scaling(folder: Path) -> None:
+    change_about(folder, lambda about: about["input"]["scaling"].update(scale=1.0))
+
+
+def damaged_crop(folder: Path) -> None:
+    change_about(folder, lambda about: about["input"].update(crop=0.7))
+
+
+def swapped_calibrators(folder: Path) -> None:
+    one, other = (folder / f"fold{fold}" / "calibrators.json" for fold in (0, 1))
+    text = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(text)
+    change_about(folder, lambda about: about)
+
+
+def swapped_networks(folder: Path) -> None:
+    one, other = (folder / f"fold{fold}" / "head.safetensors" for fold in (0, 1))
+    text = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(text)
+    change_about(folder, lambda about: about)
+
+
+def change_about(folder: Path, change) -> None:
+    """Change model.json and list all files anew, as somebody who edits a folder by hand would."""
+    from mergerexp.files import write_json
+    from mergerexp.seals import FILES, digests
+
+    about = read_json(folder / "model.json")
+    change(about)
+    write_json(folder / "model.json", {**about, FILES: digests(folder, about[FILES])})
+
+
+@pytest.mark.parametrize("damage", [damaged_scaling, damaged_crop, swapped_calibrators, swapped_networks])
+def test_a_model_that_does_not_rate_as_the_study_did_is_refused_before_the_first_image(
+    damage, predict, field, model_folder, tmp_path, capsys
+):
+    """CASES: Zoobot PR 2 (inputs normalised otherwise than at training)."""
+    shutil.copytree(model_folder, tmp_path / "changed")
+    damage(tmp_path / "changed")
+    assert predict(field, f"model={tmp_path / 'changed'}") == 2
+    assert "does not rate as the study did" in capsys.readouterr().err
+    assert not list((tmp_path / "surveys").rglob("*.parquet"))
+
+
+def test_another_size_is_named_unless_it_is_allowed(predict, field, tmp_path):
+    assert predict(field, "any_size=false", "name=strict") == 0
+    reasons = catalogue(tmp_path, "strict")
+    assert (reasons.drop(index=2000)["status"] != "rated").all() or (reasons["status"] == "rated").any()
+
+
+def test_a_survey_that_looks_otherwise_is_named_before_it_is_rated(predict, field, tmp_path, capsys):
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for path in sorted(field.glob("1*.png")):
+        picture = np.asarray(Image.open(path)) // 8
+        Image.fromarray(picture).save(dark / path.name)
+    assert predict(dark, "dry_run=true") == 0
+    said = capsys.readouterr().err
+    assert "the survey drifts from the training set. brightness: the survey's median is" in said
+    assert "objects/s on this machine" in said and not (tmp_path / "surveys").exists()
+
+
+def test_other_work_in_the_folder_is_not_mixed(predict, field, tmp_path, capsys):
+    assert predict(field) == 0
+    assert predict(field, "chunk=16") == 2
+    assert "has ratings with another chunk: choose another name=NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", ["missing", "doubled", "cut off", "flipped", "stranger"])
+def test_a_part_that_is_not_as_it_was_stops_the_merge(fault, predict, field, model_folder, tmp_path, capsys):
+    assert predict(field) == 0
+    parts = sorted((tmp_path / "surveys" / "field" / "parts").glob("*.parquet"))
+    if fault == "missing":
+        parts[1].unlink()
+    elif fault == "doubled":
+        shutil.copy(parts[0], parts[1])
+    elif fault == "cut off":
+        parts[1].write_bytes(parts[1].read_bytes()[:-30])
+    elif fault == "flipped":
+        data = bytearray(parts[1].read_bytes())
+        data[200] ^= 4
+        parts[1].write_bytes(data)
+    else:
+        shutil.copy(parts[0], parts[0].with_name("part-000099.parquet"))
+    from mergerexp.config.compose import compose_cell
+    from mergerexp.config.schema import PredictConfig
+    from mergerexp.errors import UserError
+
+    where = [f"model={model_folder}", f"images={field}", f"surveys={tmp_path / 'surveys'}"]
+    cfg = compose_cell("predict", [*where, "chunk=8", "any_size=true", "device=cpu"], PredictConfig)
+    with pytest.raises(UserError, match=parts[1].name if fault != "stranger" else "part-000099"):
+        Survey(cfg).merge()
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_quoted(predict, field, tmp_path):
+    (field / "objects.csv").write_text("objid,file\n=1+1,1000.png\n")
+    assert predict(field / "objects.csv") == 0
+    text = gzip.open(tmp_path / "surveys" / "objects" / f"{NAME}.csv.gz", "rt").read()
+    assert "'=1+1," in text
+    assert json.loads(json.dumps(text))
