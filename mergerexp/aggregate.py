@@ -65,8 +65,8 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     from mergerexp.report.results import compute
     from mergerexp.report.settings import AggregationSettings, study_title
     from mergerexp.report.study_folder import check_folder, write_study
-    from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
     from mergerexp.tracking.mlflow_reader import MlflowReader
+    from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
 
     title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)

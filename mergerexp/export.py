@@ -1,10 +1,10 @@
-"""``python -m mergerexp.export``: the fold models of a study become a folder that rates galaxies elsewhere."""
+"""``python -m mergerexp.export``: the fold models of a study become a folder that rates elsewhere."""
 
 from __future__ import annotations
 
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
-from mergerexp.config.schema import ExportConfig
+from mergerexp.config.survey_schema import ExportConfig
 from mergerexp.console import console
 from mergerexp.errors import require_torch
 from mergerexp.tracking.store_file import check_store

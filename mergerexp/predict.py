@@ -7,7 +7,7 @@ import time
 
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
-from mergerexp.config.schema import PredictConfig
+from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.console import amount, console, duration
 from mergerexp.errors import require_torch
 
@@ -43,9 +43,13 @@ def predict(call: Call[PredictConfig]) -> Done:
             survey.rate()
             merged = survey.merge()
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("Interrupted: the same command goes on after the parts that are done.") from None
+            raise KeyboardInterrupt(
+                "Interrupted: the same command goes on after the parts that are done."
+            ) from None
         counts = ", ".join(f"{number} {status}" for status, number in sorted(merged.counts.items()))
-        console.print(f"{survey.folder}: {counts}, in {duration(time.perf_counter() - started)}", soft_wrap=True)
+        console.print(
+            f"{survey.folder}: {counts}, in {duration(time.perf_counter() - started)}", soft_wrap=True
+        )
         for file in merged.files:
             console.print(f"  {file.name}: {file.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
     return Done()

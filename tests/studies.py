@@ -32,10 +32,10 @@ from mergerexp.hashing import digest
 from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking import record
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.record import send
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
-from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.training.run import fold_metrics
 
 SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits, at the largest size

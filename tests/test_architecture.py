@@ -74,6 +74,7 @@ class NotInstalled:
 
 sys.meta_path.insert(0, NotInstalled())
 import mergerexp.report.study_folder, mergerexp.tracking.study_artifacts
-import mergerexp.aggregate, mergerexp.export, mergerexp.predict, mergerexp.robustness, mergerexp.status, mergerexp.train
+import mergerexp.aggregate, mergerexp.export, mergerexp.predict
+import mergerexp.robustness, mergerexp.status, mergerexp.train
 """
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -61,7 +61,10 @@ def test_a_verb_runs_as_its_module_does(tmp_path):
     ("arguments", "message"),
     [
         (["trian", "fold=1"], "trian: no such verb; did you mean train?"),
-        (["rate"], "rate: no such verb; choose one of prepare, train, status, robustness, aggregate, export, predict"),
+        (
+            ["rate"],
+            "rate: no such verb; choose one of prepare, train, status, robustness, aggregate, export,",
+        ),
         (["-m", "fold=1,2"], "-m: no such verb; choose one of"),
         (["--shell-completion"], "--shell-completion: add install=bash, install=zsh or install=fish"),
         (["-sc", "install=tcsh"], "--shell-completion: add install=bash, install=zsh or install=fish"),

@@ -8,14 +8,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from mergerexp.config.schema import (
-    AggregateConfig,
-    ExportConfig,
-    PredictConfig,
-    PrepareConfig,
-    RobustnessConfig,
-    TrainConfig,
-)
+from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
+from mergerexp.config.survey_schema import ExportConfig, PredictConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PAGE = "settings"

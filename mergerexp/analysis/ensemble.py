@@ -75,4 +75,5 @@ def combined(p_m: ArrayLike, calibrated: ArrayLike) -> tuple[Floats, Floats, Flo
 def _mean(values: Floats) -> Floats:
     """Return the means over the last axis of what is there; NaN where nothing is."""
     n = (~np.isnan(values)).sum(axis=1)
-    return np.nansum(values, axis=1) / np.where(n > 0, n, np.nan)
+    means: Floats = np.nansum(values, axis=1) / np.where(n > 0, n, np.nan)
+    return means

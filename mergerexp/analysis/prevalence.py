@@ -93,7 +93,8 @@ class Ratings:
             raise ValueError("p_m must be a list of probabilities in [0, 1], without NaN")
         raw = logit(p.clip(Platt.limit, 1 - Platt.limit))
         cell = np.clip(((raw + EDGE) * (CELLS / (2 * EDGE))).astype(np.int64), 0, CELLS - 1)
-        return cls(np.bincount(cell, minlength=CELLS).astype(np.float64), np.bincount(cell, raw, CELLS))
+        counts, sums = np.bincount(cell, minlength=CELLS), np.bincount(cell, raw, CELLS)
+        return cls(counts.astype(np.float64), sums.astype(np.float64))
 
     def __add__(self, other: Ratings) -> Ratings:
         return Ratings(self.counts + other.counts, self.sums + other.sums)

@@ -28,11 +28,11 @@ from mergerexp.evaluation.degraded import passes, rate_degraded
 from mergerexp.frames import records
 from mergerexp.models.stored import StoredNetwork
 from mergerexp.runs.run_folder import MODEL, PREDICTIONS, WEIGHTS
+from mergerexp.tracking.mlflow_reader import MlflowReader, NoAnswerError
 from mergerexp.tracking.selection import cell_name, run_title
 from mergerexp.tracking.stored_predictions import read_predictions
 from mergerexp.tracking.study import at_largest_size
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
-from mergerexp.tracking.mlflow_reader import NoAnswerError, MlflowReader
 from mergerexp.training.machine import choose_device, set_up_torch
 
 log = logging.getLogger(__name__)

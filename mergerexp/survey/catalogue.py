@@ -1,7 +1,7 @@
 """The catalogue of a survey, merged from its parts, in the files that the paper publishes.
 
-The parts are read twice: for the distribution of the ratings, from which the survey's own fraction of the rare
-class follows, and to write the rows. Neither holds more than a row group, but for a hash of each id.
+The parts are read twice: for the distribution of the ratings, from which the survey's own fraction of the
+rare class follows, and to write the rows. Neither holds more than a row group, but for a hash of each id.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from mergerexp.analysis.calibration import prior_shift
 from mergerexp.analysis.prevalence import Prevalence, Ratings, estimate_prevalence
-from mergerexp.config.schema import PredictConfig
+from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.errors import UserError
 from mergerexp.files import write_json, written
 from mergerexp.frames import safe_csv_text
@@ -98,7 +98,9 @@ class CatalogueWriter:
         prevalence, estimate = self._prevalence()
         columns = [*self.columns, prior_column(self.model.class_names[0], prevalence)]
         wanted = [column for column in columns if not self.cfg.friendly or column.name in FRIENDLY]
-        schema = schema_of(wanted, {"mergerexp.work": self.parts.work, "mergerexp.model_id": self.model.model_id})
+        schema = schema_of(
+            wanted, {"mergerexp.work": self.parts.work, "mergerexp.model_id": self.model.model_id}
+        )
         counts: Counter[str] = Counter()
         files = [folder / f"{NAME}.parquet", *(folder / f"{NAME}{suffix}.csv.gz" for suffix in PAPER_FIRST)]
         with written(files[0]) as parquet, written(files[1]) as plain, written(files[2]) as calibrated:
@@ -116,7 +118,9 @@ class CatalogueWriter:
                 text.close()
         total = sum(counts.values())
         if total != self.parts.total:
-            raise UserError(f"{folder}: {self.parts.total} objects went in and {total} came out: a fault of ours")
+            raise UserError(
+                f"{folder}: {self.parts.total} objects went in and {total} came out: a fault of ours"
+            )
         merged = Merged(files, dict(counts), prevalence, estimate)
         write_json(folder / "summary.json", self._summary(merged))
         return merged
@@ -139,8 +143,8 @@ class CatalogueWriter:
     def _prevalence(self) -> tuple[float, Prevalence | None]:
         """Return the fraction of the rare class, given or estimated from the ratings of unseen objects.
 
-        The estimates of all networks are averaged, and so are the limits of their intervals, since the ratings
-        of one object by several networks are no independent ones.
+        The estimates of all networks are averaged, and so are the limits of their intervals, since the
+        ratings of one object by several networks are not independent.
         """
         if self.cfg.prevalence is not None:
             return self.cfg.prevalence, None
@@ -159,7 +163,9 @@ class CatalogueWriter:
             label = own["label"].to_numpy(dtype=np.int64)
             found.append(estimate_prevalence(ratings[fold], label, p_m, seed=self.cfg.seed))
         if not found:
-            log.warning("no object is outside the training set: p_prior is at the training set's own prevalence")
+            log.warning(
+                "no object is outside the training set: p_prior is at the training set's own prevalence"
+            )
             return self.calibrated_at, None
         estimate = _mean(found)
         log.info(
@@ -168,8 +174,9 @@ class CatalogueWriter:
         )  # fmt: skip
         if estimate.p_value < BAD_FIT:
             log.warning(
-                "the ratings are not distributed as those of any mixture of the two classes (p = %.1g): the survey "
-                "has objects unlike the labelled ones, and neither this fraction nor p_prior can be believed",
+                "the ratings are not distributed as those of any mixture of the two classes (p = %.1g): the "
+                "survey has objects unlike the labelled ones, and neither this fraction nor p_prior can be "
+                "believed",
                 estimate.p_value,
             )
         tiny = 0.5 / max(1, self.parts.total)
@@ -220,7 +227,9 @@ class CsvGz:
         for name in self._names:
             values = table[name].to_pylist()
             is_text = pa.types.is_string(table.schema.field(name).type)
-            columns.append([safe_csv_text(value) if value else value for value in values] if is_text else values)
+            columns.append(
+                [safe_csv_text(value) if value else value for value in values] if is_text else values
+            )
         csv.writer(text, lineterminator="\n").writerows(
             ["" if value is None else value for value in row] for row in zip(*columns, strict=True)
         )
@@ -256,8 +265,10 @@ def _without_ratings(table: pa.Table, doubled: np.ndarray[Any, np.dtype[np.bool_
 
 
 def _mean(found: list[Prevalence]) -> Prevalence:
-    """Return the mean of estimates; of their goodnesses of fit the worst, as likely as that is among so many."""
+    """Return the mean of estimates, with the worst of their goodnesses of fit, as likely as among so many."""
     worst = min(found, key=lambda each: each.p_value)
     p_value = min(1.0, worst.p_value * len(found))
-    values = [float(np.mean([getattr(each, key) for each in found])) for key in ("value", "low", "high")]
-    return Prevalence(*values, worst.chi_square, worst.degrees, p_value)
+    value, low, high = (
+        float(np.mean([getattr(each, key) for each in found])) for key in ("value", "low", "high")
+    )
+    return Prevalence(value, low, high, worst.chi_square, worst.degrees, p_value)

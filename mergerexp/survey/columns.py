@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 FRIENDLY = (
-    "objid", "ra", "dec", "p_best", "p_calibrated", "p_prior", "n_models", "in_training_set", "status", "reason",
+    "objid", "ra", "dec", "p_best", "p_calibrated", "p_prior", "n_models", "in_training_set", "status",
+    "reason",
 )  # fmt: skip
-PAPER_FIRST = {"": "p_best", "_CALIBRATED": "p_calibrated"}  # the column in front of each of the paper's files
+PAPER_FIRST = {
+    "": "p_best",
+    "_CALIBRATED": "p_calibrated",
+}  # the column in front of each of the paper's files
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def rating_columns(folds: Sequence[int], positive: str, has_integer_ids: bool) -
         Column(
             f"p_m{fold}",
             pa.float64(),
-            f"Softmax of network {fold} for {positive}, which holds where half of the objects are of each class; "
-            "null where this network was trained on the object or stopped by it.",
+            f"Softmax of network {fold} for {positive}, which holds where half of the objects are of each "
+            "class; null where this network was trained on the object or stopped by it.",
         )
         for fold in folds
     ]
@@ -68,17 +72,25 @@ def rating_columns(folds: Sequence[int], positive: str, has_integer_ids: bool) -
         Column("ra", pa.float64(), "Right ascension (ICRS), where it was given.", "deg"),
         Column("dec", pa.float64(), "Declination (ICRS), where it was given.", "deg"),
         *of_fold,
-        Column("p_best", pa.float64(), "Mean of the p_m that are there; it holds where half are of each class."),
-        Column("p_logitmean", pa.float64(), "Probability whose logit is the mean of the logits of these p_m."),
-        Column("logit_sd", pa.float64(), "Standard deviation of these logits; null for fewer than two networks."),
+        Column(
+            "p_best", pa.float64(), "Mean of the p_m that are there; it holds where half are of each class."
+        ),
+        Column(
+            "p_logitmean", pa.float64(), "Probability whose logit is the mean of the logits of these p_m."
+        ),
+        Column(
+            "logit_sd", pa.float64(), "Standard deviation of these logits; null for fewer than two networks."
+        ),
         Column("n_models", pa.int8(), "Number of networks that rated the object."),
-        Column("in_training_set", pa.bool_(), "Whether a network, or one it started from, has seen the object."),
+        Column(
+            "in_training_set", pa.bool_(), "Whether a network, or one it started from, has seen the object."
+        ),
         Column("matched_by", pa.string(), "How the object was found among those seen; null if it was not."),
         Column(
             "p_calibrated",
             pa.float64(),
-            f"Probability of {positive} where as many objects are of it as in the labelled data set: by Platt's "
-            "map of each fold, which was fitted without the object, and the mean of the calibrated logits.",
+            f"Probability of {positive} where as many objects are of it as in the labelled data set: by "
+            "Platt's map of each fold, fitted without the object, and the mean of the calibrated logits.",
         ),
         Column("status", pa.string(), "rated, or why the object has no probability."),
         Column("reason", pa.string(), "What exactly was wrong; null for rated objects."),
@@ -92,8 +104,8 @@ def prior_column(positive: str, prevalence: float) -> Column:
     return Column(
         "p_prior",
         pa.float64(),
-        f"Probability of {positive} where a fraction {prevalence:.6g} of the objects is of it, as in the survey: "
-        "p_calibrated with its odds shifted.",
+        f"Probability of {positive} where a fraction {prevalence:.6g} of the objects is of it, as in the "
+        "survey: p_calibrated with its odds shifted.",
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 LEVELS = (0.02, 0.25, 0.5, 0.75, 0.98)  # the quantiles that are kept of the training set
 MEANINGS = {
-    "half_light": "radius of half of the light around the centre, as a fraction of the stamp (scale on the sky)",
+    "half_light": "radius of half of the light, as a fraction of the side of the stamp (scale on the sky)",
     "brightness": "mean grey level (depth, stretch)",
     "background": "median grey level at the edge of the stamp",
     "black": "fraction of pixels that are black",
@@ -42,7 +42,8 @@ def image_statistics(stamps: NDArray[np.uint8]) -> pd.DataFrame:
     half = np.argmax(inside >= 0.5 * total, axis=1)
     spread = grey.std(axis=(1, 2))
     steps = np.sqrt(
-        (np.diff(grey, axis=1) ** 2).mean(axis=(1, 2)) / 2 + (np.diff(grey, axis=2) ** 2).mean(axis=(1, 2)) / 2
+        (np.diff(grey, axis=1) ** 2).mean(axis=(1, 2)) / 2
+        + (np.diff(grey, axis=2) ** 2).mean(axis=(1, 2)) / 2
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         return pd.DataFrame(

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from mergerexp.analysis.intervals import bootstrap_scores
 from mergerexp.batches.images import Scaling
-from mergerexp.config.schema import ExportConfig, SplitConfig
+from mergerexp.config.schema import SplitConfig
+from mergerexp.config.survey_schema import ExportConfig
 from mergerexp.console import ProgressReport
 from mergerexp.data.sources.folder.stamp import DECODING
 from mergerexp.data.splits import Split, make_split
@@ -359,7 +360,7 @@ def choose_runs(study: Study, cfg: ExportConfig) -> pd.DataFrame:
 
 
 def _image_size(dataset: Dataset) -> list[int] | None:
-    """Return the width and height that all images of a data set have, before they became stamps; else None."""
+    """Return the width and height of all images before they became stamps; None if these differ."""
     sizes = dataset.catalogue.filter(["width", "height"]).drop_duplicates()
     return [int(value) for value in sizes.iloc[0]] if sizes.shape == (1, 2) else None
 

@@ -83,19 +83,23 @@ class Rater:
             the recorded logits of its test fold give.
         """
         rows, worst = self.model.read_table(REFERENCES), 0.0
-        for position, (fold, about) in enumerate(zip(self.model.folds, self.model.about["folds"], strict=True)):
+        for position, (fold, about) in enumerate(
+            zip(self.model.folds, self.model.about["folds"], strict=True)
+        ):
             own = rows[rows["fold"] == fold]
             images, kinds = own["image"].tolist(), own["kind"].tolist()
             stamps = decode_references(images, kinds, self.model.size, self.model.crop)
             parts = [
-                self.logits(stamps[at : at + self.chunk])[:, position] for at in range(0, len(stamps), self.chunk)
+                self.logits(stamps[at : at + self.chunk])[:, position]
+                for at in range(0, len(stamps), self.chunk)
             ]
             recorded = own[["logit_0", "logit_1"]].to_numpy(dtype=np.float64)
             difference = float(np.abs(np.concatenate(parts) - recorded).max())
             if not difference <= float(about["tolerance"]):
                 raise UserError(
-                    f"{self.model.fold_path(fold)}: the logits of its reference objects differ by {difference:.2g} "
-                    f"from the recorded ones, and by {about['tolerance']:.2g} at most is allowed: {AGAIN}"
+                    f"{self.model.fold_path(fold)}: the logits of its reference objects differ by "
+                    f"{difference:.2g} from the recorded ones, and {about['tolerance']:.2g} at most is "
+                    f"allowed: {AGAIN}"
                 )
             worst = max(worst, difference)
         self._prove_calibrators()

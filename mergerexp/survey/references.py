@@ -19,6 +19,7 @@ from PIL import Image
 from mergerexp.data.sources.folder.stamp import UnusableImage, make_stamp
 from mergerexp.data.store import Dataset
 from mergerexp.errors import UserError
+from mergerexp.frames import records
 from mergerexp.hashing import hash63
 
 SOURCE, STAMP = "source", "stamp"
@@ -50,8 +51,8 @@ def reference_rows(
         The fold.
     """
     rows = []
-    for galaxy in chosen.itertuples():
-        row = int(dataset.rows_of(np.array([galaxy.objid]))[0])
+    for galaxy in records(chosen):
+        row = int(dataset.rows_of(np.array([galaxy["objid"]]))[0])
         stamp = dataset.images[row]
         data = _source_bytes(dataset, row, root)
         kind = SOURCE
@@ -60,10 +61,10 @@ def reference_rows(
         rows.append(
             {
                 "fold": fold,
-                "objid": int(galaxy.objid),
-                "label": int(galaxy.label),
-                "logit_0": float(galaxy.logit_0),
-                "logit_1": float(galaxy.logit_1),
+                "objid": int(galaxy["objid"]),
+                "label": int(galaxy["label"]),
+                "logit_0": float(galaxy["logit_0"]),
+                "logit_1": float(galaxy["logit_1"]),
                 "kind": kind,
                 "image": data,
             }

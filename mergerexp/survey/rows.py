@@ -1,4 +1,4 @@
-"""The rows of the catalogue for a chunk of rated stamps: who may rate an object, and with which calibrator."""
+"""The rows of the catalogue for rated stamps: who may rate an object, and with which calibrator."""
 
 from __future__ import annotations
 
@@ -138,4 +138,6 @@ def _numbers(values: Any) -> pa.Array:
 
 
 def _ways(eligible: Eligibility) -> list[str | None]:
-    return [" ".join(way for way, is_so in zip(BY, row, strict=True) if is_so) or None for row in eligible.matched]
+    return [
+        " ".join(way for way, is_so in zip(BY, row, strict=True) if is_so) or None for row in eligible.matched
+    ]

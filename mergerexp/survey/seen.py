@@ -136,8 +136,7 @@ class Eligibility:
     @property
     def in_training_set(self) -> NDArray[np.bool_]:
         """Whether an object is one of those seen, and not only beside one, shape (n,)."""
-        found: NDArray[np.bool_] = self.matched[:, : BY.index("overlap")].any(axis=1)
-        return found
+        return np.asarray(self.matched[:, : BY.index("overlap")].any(axis=1), dtype=np.bool_)
 
 
 class SeenObjects:
@@ -203,7 +202,7 @@ class SeenObjects:
     @staticmethod
     def _reach(one: float, other: float) -> float:
         """Return how far from the centre the corner of the wider stamp is, whichever way it is turned."""
-        return float(np.nanmax([one, other, 0.0])) / np.sqrt(2)
+        return float(np.nanmax([one, other, 0.0]) / np.sqrt(2))
 
     def _neighbours(self, objects: Objects) -> list[tuple[int, int, float]]:
         """Return the pairs that may be too close, with their separation in arcseconds."""

@@ -1,4 +1,4 @@
-"""Chunks of a survey's stamps: read, decoded as the training images were, and looked at before they are rated."""
+"""Chunks of a survey's stamps: read, decoded as the training images were, and looked at."""
 
 from __future__ import annotations
 
@@ -101,7 +101,10 @@ def _fill(
             return Status.UNREADABLE, str(error)
         if image_size is not None and found != image_size:
             wanted = f"{image_size[0]}×{image_size[1]}"
-            return Status.WRONG_SIZE, f"{found[0]}×{found[1]} px, and those of the training set have {wanted} px"
+            return (
+                Status.WRONG_SIZE,
+                f"{found[0]}×{found[1]} px, and those of the training set have {wanted} px",
+            )
     if int(stamp.max()) - int(stamp.min()) <= FLAT:
         return Status.NO_IMAGING, f"all values lie between {stamp.min()} and {stamp.max()}"
     place[:] = stamp

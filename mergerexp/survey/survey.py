@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from mergerexp.config.schema import PredictConfig
-from mergerexp.console import ProgressReport, amount
+from mergerexp.config.survey_schema import PredictConfig
+from mergerexp.console import ProgressReport, amount, duration
 from mergerexp.cores import usable_cores
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, remove_partial, write_json
@@ -58,7 +58,7 @@ class Survey:
     """
 
     def __init__(self, cfg: PredictConfig) -> None:
-        self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model))
+        self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model_folder))
         given = self.model.about["input"]
         images = Path(cfg.images).expanduser()
         root = None if cfg.root is None else Path(cfg.root).expanduser()
@@ -101,11 +101,15 @@ class Survey:
 
         Sentences about what is unusual are logged as warnings.
         """
-        rows = np.unique(np.linspace(0, len(self.input) - 1, min(SAMPLE, len(self.input))).round().astype(int))
+        rows = np.unique(
+            np.linspace(0, len(self.input) - 1, min(SAMPLE, len(self.input))).round().astype(int)
+        )
         found = in_order(self._stamps, [(int(row), int(row) + 1) for row in rows], usable_cores())
         stamps = [chunk.stamps for chunk in found if chunk.status[0] is Status.RATED]
         if not stamps:
-            raise UserError(f"images={self.cfg.images}: none of {amount(len(rows), 'object')} has a usable image")
+            raise UserError(
+                f"images={self.cfg.images}: none of {amount(len(rows), 'object')} has a usable image"
+            )
         statistics = image_statistics(np.concatenate(stamps))
         for sentence in drift(statistics, self.model.about["input"]["statistics"]):
             log.warning("the survey drifts from the training set. %s", sentence)
@@ -168,11 +172,15 @@ class Survey:
         UserError
             If a part is missing, damaged or not of this survey.
         """
-        return CatalogueWriter(self.cfg, self.model, self.parts, self.input.has_integer_ids).write(self.folder)
+        return CatalogueWriter(self.cfg, self.model, self.parts, self.input.has_integer_ids).write(
+            self.folder
+        )
 
     def _tables(self, rater: Rater, maker: RowMaker, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
-        """Yield the rows of each chunk. On processors each chunk has one thread, whose result has the same bits
-        whatever the number of cores is; on a GPU the threads only decode.
+        """Yield the rows of each chunk.
+
+        On a processor each chunk has one thread, so that its bits do not depend on the number of cores. On a
+        GPU the threads only decode.
         """
         if self.device.type == "cpu":
 

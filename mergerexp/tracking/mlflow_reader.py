@@ -18,7 +18,6 @@ from mergerexp.tracking.store_file import SYNC, StoreFile
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_reader import StudyReader
 
-
 ALIAS = "newest"  # of the version of a registered model that was exported last
 
 
@@ -173,7 +172,7 @@ class MlflowReader(StudyReader):
             If MLflow does not answer, or has no such version.
         """
         with self._answering():
-            run_id = self._client.get_model_version(name, str(version)).run_id
+            run_id = str(self._client.get_model_version(name, str(version)).run_id)
             return Path(self._client.download_artifacts(run_id, "model", str(folder)))
 
     def download(self, run_id: str, name: str, folder: Path) -> Path:

@@ -11,8 +11,10 @@ from mergerexp.analysis.ensemble import combined, purity
 def test_ratings_of_several_networks():
     """Where no network may rate a galaxy, it has no probability; one alone gives its own."""
     nothing = [np.nan] * 4
-    best, calibrated, spread = combined([[0.9, 0.8, 0.7, 0.6], [np.nan, 0.3, np.nan, np.nan], nothing],
-                                        [[0.5, 0.5, 0.5, 0.5], [np.nan, 0.1, np.nan, np.nan], nothing])
+    best, calibrated, spread = combined(
+        [[0.9, 0.8, 0.7, 0.6], [np.nan, 0.3, np.nan, np.nan], nothing],
+        [[0.5, 0.5, 0.5, 0.5], [np.nan, 0.1, np.nan, np.nan], nothing],
+    )
     assert best[:2] == pytest.approx([0.75, 0.3]) and calibrated[:2] == pytest.approx([0.5, 0.1])
     assert np.isnan([best[2], calibrated[2], spread[1], spread[2]]).all() and spread[0] > 0
 

@@ -12,12 +12,12 @@ from mergerexp.config.fingerprint import fingerprint, identity
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import (
     AggregateConfig,
-    ExportConfig,
     PrepareConfig,
     RobustnessConfig,
     TrainConfig,
     TwoStagesConfig,
 )
+from mergerexp.config.survey_schema import ExportConfig
 from mergerexp.errors import ConfigError
 
 GROUPS = sorted(

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-import mergerexp.prepare
 import mergerexp.export
+import mergerexp.prepare
 import mergerexp.robustness
 import mergerexp.train
 from mergerexp.config.keys import options_of
@@ -224,7 +224,9 @@ def test_wrong_override_of_robustness(override, key, hint, run_verb, capsys, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("verb", "offered"), [(mergerexp.robustness, False), (mergerexp.train, True), (mergerexp.export, True)])
+@pytest.mark.parametrize(
+    ("verb", "offered"), [(mergerexp.robustness, False), (mergerexp.train, True), (mergerexp.export, True)]
+)
 def test_a_verb_that_reads_a_study_does_not_offer_to_have_no_store(verb, offered, run_verb, capsys):
     assert run_verb(verb, "--help") == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  tracking=sqlite"))

@@ -19,9 +19,9 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.degradations.degrade import DEGRADATIONS
 from mergerexp.evaluation.robustness_measurement import RobustnessMeasurement
 from mergerexp.models.stored import StoredNetwork
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
-from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.conftest import TINY
 
 FEW = ("degradations=[noise,jpeg]", "strengths.noise=[0,30]", "strengths.jpeg=[100,40,5]", "batch=7")

@@ -39,8 +39,8 @@ from mergerexp.runs.provenance import check_copy
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep.snapshot import snapshot
-from mergerexp.tracking.stored_predictions import read_predictions
 from mergerexp.tracking.mlflow_reader import MlflowReader
+from mergerexp.tracking.stored_predictions import read_predictions
 from mergerexp.training.protocol import checkpointed_stage
 from tests.studies import add_run
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import mergerexp.train
 from mergerexp.config.compose import compose_cell
-from mergerexp.config.schema import ExportConfig
+from mergerexp.config.survey_schema import ExportConfig
+from mergerexp.runs.run_folder import RunFolder
 from tests.conftest import TINY
 
 
@@ -25,6 +27,14 @@ def trained_study(tmp_path_factory, galaxies, datasets) -> Path:
             mergerexp.train.main()
     assert not stopped.value.code
     return root
+
+
+def recorded(study: Path) -> pd.DataFrame:
+    """Return the predictions of all runs of the study, with their fold."""
+    parts = []
+    for run in map(RunFolder, sorted((study / "runs").iterdir())):
+        parts.append(pd.read_parquet(run.predictions).assign(fold=run.read_config().fold))
+    return pd.concat(parts, ignore_index=True)
 
 
 @pytest.fixture(scope="session")

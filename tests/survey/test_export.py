@@ -7,7 +7,6 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 import timm
 import yaml
@@ -15,10 +14,12 @@ import yaml
 import mergerexp.export
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError
+from mergerexp.files import read_json, write_json
 from mergerexp.survey.model_folder import ModelFolder
 from mergerexp.survey.networks import FoldNetwork
 from mergerexp.survey.references import decode_references
 from mergerexp.tracking.mlflow_reader import MlflowReader
+from tests.survey.conftest import recorded
 
 
 @pytest.fixture
@@ -40,16 +41,14 @@ def only_model(tmp_path: Path) -> ModelFolder:
 def test_the_folder_rates_its_references_as_the_study_did(export, trained_study, tmp_path):
     assert export("allow_partial=true", "register=false", "references=5") == 0
     model = only_model(tmp_path)
-    assert model.folds == [0, 1] and model.class_names == ("merger", "other")
+    assert model.folds == [0, 1] and model.class_names == ("double", "single")
     rows = model.read_table("references.parquet")
-    runs = {path.parent for path in (trained_study / "runs").glob("*/predictions.parquet")}
-    recorded = pd.concat([pd.read_parquet(run / "predictions.parquet") for run in runs])
     for fold in model.folds:
         own = rows[rows["fold"] == fold]
         assert len(own) == 5
         network = FoldNetwork.load(model.fold_path(fold), model.scaling)
         stamps = decode_references(own["image"].tolist(), own["kind"].tolist(), model.size, 1.0)
-        known = recorded[(recorded["fold"] == fold) & (recorded["split"] == "test")].set_index("objid")
+        known = recorded(trained_study).query("fold == @fold and split == 'test'").set_index("objid")
         expected = known.loc[own["objid"].tolist(), ["logit_0", "logit_1"]].to_numpy()
         tolerance = next(each["tolerance"] for each in model.about["folds"] if each["fold"] == fold)
         assert tolerance >= 1e-5 and network.logits(stamps) == pytest.approx(expected, abs=tolerance)
@@ -121,11 +120,10 @@ def test_what_is_not_there_is_named_and_nothing_is_written(overrides, message, e
 def test_another_model_in_its_place_stays(export, tmp_path, capsys):
     assert export("allow_partial=true", "register=false", "name=blobs") == 0
     about = tmp_path / "models" / "blobs" / "model.json"
-    content = json.loads(about.read_text())
-    about.write_text(json.dumps({**content, "model_id": "another"}))
+    write_json(about, {**read_json(about), "model_id": "another"})
     assert export("allow_partial=true", "register=false", "name=blobs") == 2
     assert "holds another model: choose another name=NAME" in capsys.readouterr().err
-    assert json.loads(about.read_text())["model_id"] == "another"
+    assert read_json(about)["model_id"] == "another"
 
 
 @pytest.mark.parametrize("name", ["seen.parquet", "fold1/head.safetensors", "README.md"])

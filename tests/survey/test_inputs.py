@@ -1,4 +1,4 @@
-"""The same images from a prepared set, a folder, tar files, Parquet and catalogues, with ids that stay exact."""
+"""The same images from a prepared set, a folder, tar files and tables, with ids that stay exact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from mergerexp.config.compose import compose_cell
-from mergerexp.config.schema import PrepareConfig, SurveyColumns
+from mergerexp.config.schema import PrepareConfig
+from mergerexp.config.survey_schema import SurveyColumns
 from mergerexp.data.build import prepare_dataset
 from mergerexp.errors import UserError
 from mergerexp.survey.inputs import Input, open_input
@@ -101,7 +102,7 @@ def test_a_prepared_set_gives_its_stamps(galaxies, datasets):
 def test_files_that_are_not_there_are_rows_with_their_reason(pictures):
     """CASES: mergernet's threads, Zoobot's predict_on_catalog."""
     path = pictures[0].parent / "objects.csv"
-    path.write_text("objid,file\na,gone.png\nb,\nc,%s\n" % pictures[0].name)
+    path.write_text(f"objid,file\na,gone.png\nb,\nc,{pictures[0].name}\n")
     found = opened(path)
     assert not found.has_integer_ids
     assert [(item.id, item.status) for item in found.read(0, 3)] == [

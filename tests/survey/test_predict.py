@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import shutil
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mergerexp.survey import survey as survey_module
 from mergerexp.survey.model_folder import ModelFolder
 from mergerexp.survey.networks import FoldNetwork
 from mergerexp.survey.survey import Survey
+from tests.survey.conftest import recorded
 
 NAME = "merger_probabilities"
 
@@ -48,7 +48,7 @@ def predict(run_verb, model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(survey_module, "PART_CHUNKS", 2)
 
     def run(images: Path, *overrides: str) -> int:
-        where = (f"model={model_folder}", f"images={images}", f"surveys={tmp_path / 'surveys'}")
+        where = (f"model_folder={model_folder}", f"images={images}", f"surveys={tmp_path / 'surveys'}")
         return run_verb(mergerexp.predict, *where, "chunk=8", "any_size=true", "device=cpu", *overrides)
 
     return run
@@ -56,6 +56,10 @@ def predict(run_verb, model_folder, tmp_path, monkeypatch):
 
 def catalogue(tmp_path: Path, name: str = "field") -> pd.DataFrame:
     return pd.read_parquet(tmp_path / "surveys" / name / f"{NAME}.parquet").set_index("objid")
+
+
+def unpacked(path: Path) -> str:
+    return gzip.decompress(path.read_bytes()).decode()
 
 
 def test_every_object_gets_a_rating_or_a_reason(predict, field, model_folder, tmp_path, capsys):
@@ -73,7 +77,8 @@ def test_every_object_gets_a_rating_or_a_reason(predict, field, model_folder, tm
     summary = read_json(tmp_path / "surveys" / "field" / "summary.json")
     assert sum(summary["status"].values()) == summary["objects"] == 43
     model = ModelFolder.open(model_folder)
-    stamp = np.asarray(Image.open(field / "1004.png").resize((32, 32), Image.Resampling.BICUBIC, reducing_gap=3.0))
+    picture = Image.open(field / "1004.png").resize((32, 32), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    stamp = np.array(picture)
     logits = FoldNetwork.load(model.fold_path(1), model.scaling).logits(stamp[None])
     expected = 1 / (1 + np.exp(float(logits[0, 0] - logits[0, 1])))
     assert rows.loc[1004, "p_m1"] == pytest.approx(expected, abs=1e-6)
@@ -87,14 +92,14 @@ def test_the_columns_say_what_they_are(predict, field, tmp_path):
     assert b"fraction 0.02 of the objects" in schema.field("p_prior").metadata[b"description"]
     assert schema.field("ra").metadata[b"unit"] == b"deg" and schema.field("objid").type == pa.int64()
     for suffix, first in (("", "p_best"), ("_CALIBRATED", "p_calibrated")):
-        text = gzip.open(tmp_path / "surveys" / "field" / f"{NAME}{suffix}.csv.gz", "rt").read()
+        text = unpacked(tmp_path / "surveys" / "field" / f"{NAME}{suffix}.csv.gz")
         table = pd.read_csv(io.StringIO(text), dtype={"objid": "int64"})
         assert list(table.columns[:4]) == ["objid", "ra", "dec", first] and len(table) == 43
         assert set(table.columns) == set(schema.names)
 
 
 def test_the_same_bytes_from_a_restart_and_another_number_of_threads(predict, field, tmp_path, monkeypatch):
-    """CASES: timm 2244, pytorch 116501 (batches), pandas 28103 (gzip), hats-import 634 (killed while writing)."""
+    """CASES: timm 2244, pytorch 116501 (batches), pandas 28103 (gzip), hats-import 634 (kill)."""
     assert predict(field, "name=whole") == 0
     monkeypatch.setattr(survey_module, "usable_cores", lambda: 1)
     real = Survey._tables
@@ -122,8 +127,7 @@ def test_an_object_of_the_training_set_is_rated_by_the_network_that_tested_it(
     """Found by its file alone, since the ids are of another system."""
     assert predict(galaxies) == 0
     rows = catalogue(tmp_path, galaxies.name)
-    runs = {path.parent for path in (trained_study / "runs").glob("*/predictions.parquet")}
-    known = pd.concat([pd.read_parquet(run / "predictions.parquet") for run in runs])
+    known = recorded(trained_study)
     tested = known[known["split"] == "test"]
     assert rows["in_training_set"].all() and set(rows["matched_by"]) == {"file stamp"}
     assert (rows["n_models"] <= 1).all()
@@ -182,15 +186,16 @@ def test_a_model_that_does_not_rate_as_the_study_did_is_refused_before_the_first
     """CASES: Zoobot PR 2 (inputs normalised otherwise than at training)."""
     shutil.copytree(model_folder, tmp_path / "changed")
     damage(tmp_path / "changed")
-    assert predict(field, f"model={tmp_path / 'changed'}") == 2
+    assert predict(field, f"model_folder={tmp_path / 'changed'}") == 2
     assert "does not rate as the study did" in capsys.readouterr().err
     assert not list((tmp_path / "surveys").rglob("*.parquet"))
 
 
 def test_another_size_is_named_unless_it_is_allowed(predict, field, tmp_path):
     assert predict(field, "any_size=false", "name=strict") == 0
-    reasons = catalogue(tmp_path, "strict")
-    assert (reasons.drop(index=2000)["status"] != "rated").all() or (reasons["status"] == "rated").any()
+    rows = catalogue(tmp_path, "strict")
+    assert rows.loc[2002, "status"] == "wrong size" and rows.loc[1000, "status"] == "rated"
+    assert rows.loc[2002, "reason"] == "50×50 px, and those of the training set have 40×40 px"
 
 
 def test_a_survey_that_looks_otherwise_is_named_before_it_is_rated(predict, field, tmp_path, capsys):
@@ -228,10 +233,10 @@ def test_a_part_that_is_not_as_it_was_stops_the_merge(fault, predict, field, mod
     else:
         shutil.copy(parts[0], parts[0].with_name("part-000099.parquet"))
     from mergerexp.config.compose import compose_cell
-    from mergerexp.config.schema import PredictConfig
+    from mergerexp.config.survey_schema import PredictConfig
     from mergerexp.errors import UserError
 
-    where = [f"model={model_folder}", f"images={field}", f"surveys={tmp_path / 'surveys'}"]
+    where = [f"model_folder={model_folder}", f"images={field}", f"surveys={tmp_path / 'surveys'}"]
     cfg = compose_cell("predict", [*where, "chunk=8", "any_size=true", "device=cpu"], PredictConfig)
     with pytest.raises(UserError, match=parts[1].name if fault != "stranger" else "part-000099"):
         Survey(cfg).merge()
@@ -240,6 +245,4 @@ def test_a_part_that_is_not_as_it_was_stops_the_merge(fault, predict, field, mod
 def test_a_text_that_a_spreadsheet_would_run_is_quoted(predict, field, tmp_path):
     (field / "objects.csv").write_text("objid,file\n=1+1,1000.png\n")
     assert predict(field / "objects.csv") == 0
-    text = gzip.open(tmp_path / "surveys" / "objects" / f"{NAME}.csv.gz", "rt").read()
-    assert "'=1+1," in text
-    assert json.loads(json.dumps(text))
+    assert "'=1+1," in unpacked(tmp_path / "surveys" / "objects" / f"{NAME}.csv.gz")

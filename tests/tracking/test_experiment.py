@@ -19,9 +19,9 @@ from mergerexp.errors import StoreError, UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.study.plan import Planner
 from mergerexp.tracking.experiment import VIEW_TAG, describe_experiment, ways_to_runs
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.pending import Record, Standing, complete_records, configured_tracking
 from mergerexp.tracking.run_figures import run_figures
-from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_run
 
 

@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 import mergerexp.aggregate
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import StoreError, UserError
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import StoreFile
-from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_run, add_study, empty_store
 
 KILLED_IN_A_MIGRATION = """

@@ -9,10 +9,10 @@ import pytest
 from mlflow import MlflowClient
 
 from mergerexp.config.schema import TrackingConfig
+from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.record import log_file
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_artifacts import ROBUSTNESS, read_examples, read_robustness
-from mergerexp.tracking.mlflow_reader import MlflowReader
 from tests.studies import add_study, log_ratings
 
 pytestmark = pytest.mark.slow

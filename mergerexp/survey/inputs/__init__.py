@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mergerexp.config.schema import SurveyColumns
+from mergerexp.config.survey_schema import SurveyColumns
 from mergerexp.data.store import META
 from mergerexp.errors import UserError
 from mergerexp.survey.statuses import Status
@@ -111,8 +111,8 @@ def open_input(
         return files.TarFiles([path], name)
     if path.suffix.lower() not in TABLES:
         raise UserError(
-            f"images={path}: not understood; a prepared data set, a folder, tar files ({', '.join(TARS)}) or a "
-            f"table ({', '.join(TABLES)}) is needed"
+            f"images={path}: not understood; a prepared data set, a folder, tar files ({', '.join(TARS)}) or "
+            f"a table ({', '.join(TABLES)}) is needed"
         )
     if path.suffix.lower() == ".parquet" and tables.has_column(path, columns.image):
         return tables.ImageTable([path], columns, name)

@@ -102,7 +102,9 @@ class TarFiles:
 
 def _members(path: Path) -> list[tuple[str, int, int]]:
     if path.name.lower().endswith((".gz", ".tgz")):
-        raise UserError(f"images={path}: a compressed tar file can't be read from the middle; unpack it to .tar")
+        raise UserError(
+            f"images={path}: a compressed tar file can't be read from the middle; unpack it to .tar"
+        )
     try:
         with tarfile.open(path, "r:") as tar:
             return [
@@ -124,13 +126,13 @@ def read_file(path: Path, own_id: int | str, ra: float = float("nan"), dec: floa
         return Item(own_id, ra, dec, status=Status.UNREADABLE, reason=describe(error))
 
 
-def ids_of_files(names: Sequence[str]) -> tuple[Sequence[int] | Sequence[str], bool]:
+def ids_of_files(names: Sequence[str]) -> tuple[list[int | str], bool]:
     """Return the ids of files, and whether they are integers, which they are if all names are."""
     stems = [name.rpartition(".")[0] for name in names]
     plain = [stem.rpartition("/")[2] for stem in stems]
     if all(is_int64(text) for text in plain) and len(set(plain)) == len(plain):
         return [int(text) for text in plain], True
-    return stems, False
+    return list(stems), False
 
 
 def is_int64(text: str) -> bool:

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mergerexp.config.schema import SurveyColumns
+from mergerexp.config.survey_schema import SurveyColumns
 from mergerexp.errors import UserError, describe
 from mergerexp.hashing import digest
 from mergerexp.seals import sha256
@@ -73,8 +73,11 @@ class ImageTable:
             ids, ra, dec = columns_of(table, self._columns)
             images = table[self._columns.image].to_pylist()
             for own_id, east, north, image in zip(ids, ra.tolist(), dec.tolist(), images, strict=True):
-                missing = {"status": Status.NO_IMAGE, "reason": "the cell of the image is empty"}
-                items.append(Item(own_id, east, north, _bytes(image), **({} if image else missing)))
+                if data := _bytes(image):
+                    items.append(Item(own_id, east, north, data))
+                else:
+                    why = "the cell of the image is empty"
+                    items.append(Item(own_id, east, north, status=Status.NO_IMAGE, reason=why))
             first += 1
         return items
 
@@ -224,8 +227,8 @@ def _parquet(path: Path) -> pq.ParquetFile:
 def _check_columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
     if missing := [name for name in needed if name not in names]:
         raise UserError(
-            f"images={path} has no column {missing[0]!r}; its columns are {', '.join(names)}, and columns.id, "
-            "columns.file and columns.image say which are used"
+            f"images={path} has no column {missing[0]!r}; its columns are {', '.join(names)}, and "
+            "columns.id, columns.file and columns.image say which are used"
         )
 
 
