@@ -21,7 +21,7 @@ SWEEP = (
     "init.head_epochs=3",
     "trainer.max_epochs=40",
     "trainer.patience=40",
-    "fold=0,1,2,3",
+    "fold=0,1",
 )
 
 
@@ -32,7 +32,7 @@ def test_nothing_is_lost(slurm, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     struck = re.search(r"(\d) of 6 faults", done.stdout)  # the machine's speed decides how many are in time
     assert struck and int(struck[1]) >= 3
-    assert "4 of 4 runs done, predictions identical" in done.stdout
+    assert "2 of 2 runs done, predictions identical" in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["kill", "scancel", "requeue", "time limit", "node down"])
