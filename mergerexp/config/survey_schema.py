@@ -74,6 +74,7 @@ class PredictConfig:
         above=0.0,
         high=0.99,
     )
+    formats: list[str] = setting("further formats of the catalogue", choices=("fits", "votable"))
     friendly: bool = setting("write the short set of columns instead of all")
     dry_run: bool = setting("only look at a sample, and say how long the rating would take")
     device: str = setting("where to compute; auto: a GPU where there is one", choices=DEVICES)

@@ -31,6 +31,7 @@ from mergerexp.frames import safe_csv_text
 from mergerexp.hashing import hash63
 from mergerexp.models.classifier import merger_probability
 from mergerexp.survey.columns import FRIENDLY, PAPER_FIRST, prior_column, rating_columns, schema_of
+from mergerexp.survey.formats import write_as
 from mergerexp.survey.model_folder import TESTS, ModelFolder
 from mergerexp.survey.parts import ROW_GROUP, Parts
 from mergerexp.survey.statuses import Status
@@ -55,12 +56,16 @@ class Merged:
         The fraction of the rare class that p_prior refers to.
     estimate
         Its estimate; None if it was given.
+    cuts
+        For each cut in p_best, how many objects lie above it and their mean p_prior, which is the purity that
+        is expected; apart for objects that all networks rated and those that fewer did.
     """
 
     files: list[Path]
     counts: dict[str, int]
     prevalence: float
     estimate: Prevalence | None
+    cuts: list[dict[str, Any]]
 
 
 class CatalogueWriter:
@@ -102,6 +107,7 @@ class CatalogueWriter:
             wanted, {"mergerexp.work": self.parts.work, "mergerexp.model_id": self.model.model_id}
         )
         counts: Counter[str] = Counter()
+        cuts = CutCounts(len(self.model.folds))
         files = [folder / f"{NAME}.parquet", *(folder / f"{NAME}{suffix}.csv.gz" for suffix in PAPER_FIRST)]
         with written(files[0]) as parquet, written(files[1]) as plain, written(files[2]) as calibrated:
             tables = (self._finished(table, prevalence) for table in self._distinct())
@@ -110,6 +116,7 @@ class CatalogueWriter:
             with pq.ParquetWriter(parquet, schema, compression="zstd", write_page_checksum=True) as writer:
                 for table in tables:
                     counts.update(table["status"].to_pylist())
+                    cuts.add(table)
                     chosen = table.select(schema.names).cast(schema)
                     writer.write_table(chosen, row_group_size=ROW_GROUP)
                     for text in texts:
@@ -121,7 +128,8 @@ class CatalogueWriter:
             raise UserError(
                 f"{folder}: {self.parts.total} objects went in and {total} came out: a fault of ours"
             )
-        merged = Merged(files, dict(counts), prevalence, estimate)
+        files += [write_as(files[0], kind) for kind in self.cfg.formats]
+        merged = Merged(files, dict(counts), prevalence, estimate, cuts.rows())
         write_json(folder / "summary.json", self._summary(merged))
         return merged
 
@@ -199,7 +207,44 @@ class CatalogueWriter:
             "prevalence": merged.prevalence,
             "estimate": merged.estimate and asdict(merged.estimate),
             "calibrated_at": self.calibrated_at,
+            "cuts": merged.cuts,
         }
+
+
+class CutCounts:
+    """How many objects lie above some cuts in p_best, and how pure they are expected to be.
+
+    A mean of four networks and the rating of one are not cut alike by the same number.
+
+    Parameters
+    ----------
+    networks
+        The number of networks.
+    """
+
+    def __init__(self, networks: int) -> None:
+        self._networks = networks
+        self._sums = {(cut, is_all): np.zeros(2) for cut in CUTS for is_all in (True, False)}
+
+    def add(self, table: pa.Table) -> None:
+        """Count rows."""
+        best, prior = (table[name].to_numpy(zero_copy_only=False) for name in ("p_best", "p_prior"))
+        by_all = table["n_models"].to_numpy() == self._networks
+        for (cut, is_all), sums in self._sums.items():
+            above = (best > cut) & (by_all == is_all)
+            sums += above.sum(), np.nansum(prior[above])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what was counted, one dictionary for each cut and kind of object."""
+        return [
+            {
+                "p_best_above": cut,
+                "networks": str(self._networks) if is_all else f"fewer than {self._networks}",
+                "objects": int(n),
+                "expected_purity": float(total / n) if n else None,
+            }
+            for (cut, is_all), (n, total) in self._sums.items()
+        ]
 
 
 class CsvGz:

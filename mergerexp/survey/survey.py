@@ -40,7 +40,7 @@ VERSION = 1  # This has to be raised when the same settings come to give other r
 PART_CHUNKS = 128  # chunks of a part, which is what is lost at most when a process is killed
 WORK = "survey.json"
 TRIED = 8  # chunks that are rated to tell how long the rest takes
-SAMPLE = 512  # objects that are looked at for drift before any is rated
+BLOCKS, BLOCK = 16, 32  # of objects that are looked at for drift before any is rated
 
 
 class Survey:
@@ -101,20 +101,21 @@ class Survey:
 
         Sentences about what is unusual are logged as warnings.
         """
-        rows = np.unique(
-            np.linspace(0, len(self.input) - 1, min(SAMPLE, len(self.input))).round().astype(int)
-        )
-        found = in_order(self._stamps, [(int(row), int(row) + 1) for row in rows], usable_cores())
-        stamps = [chunk.stamps for chunk in found if chunk.status[0] is Status.RATED]
-        if not stamps:
+        stamps, looked_at = [], 0
+        for chunk in in_order(self._stamps, _spread(len(self.input)), usable_cores()):
+            is_stamp = np.array([each is Status.RATED for each in chunk.status])
+            looked_at += len(is_stamp)
+            stamps.append(chunk.stamps[is_stamp])
+        usable = np.concatenate(stamps)
+        if not len(usable):
             raise UserError(
-                f"images={self.cfg.images}: none of {amount(len(rows), 'object')} has a usable image"
+                f"images={self.cfg.images}: none of {amount(looked_at, 'sampled object')} has a usable image"
             )
-        statistics = image_statistics(np.concatenate(stamps))
+        statistics = image_statistics(usable)
         for sentence in drift(statistics, self.model.about["input"]["statistics"]):
             log.warning("the survey drifts from the training set. %s", sentence)
-        if len(stamps) < len(rows):
-            log.warning("%d of %d sampled objects have no usable image", len(rows) - len(stamps), len(rows))
+        if len(usable) < looked_at:
+            log.warning("%d of %d sampled objects have no usable image", looked_at - len(usable), looked_at)
         return statistics
 
     def estimate(self) -> list[str]:
@@ -206,3 +207,11 @@ class Survey:
             self.width,
             self.model.model_id,
         )
+
+
+def _spread(total: int) -> list[tuple[int, int]]:
+    """Return ranges of objects that are spread evenly: a few blocks, since tables are read in blocks."""
+    if total <= BLOCKS * BLOCK:
+        return [(start, min(start + BLOCK, total)) for start in range(0, total, BLOCK)]
+    starts = np.linspace(0, total - BLOCK, BLOCKS).round().astype(int).tolist()
+    return [(start, start + BLOCK) for start in starts]

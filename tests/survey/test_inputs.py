@@ -89,6 +89,22 @@ def test_images_in_parquet_come_by_row_groups(pictures, tmp_path):
     assert items[2].status is Status.NO_IMAGE and np.isnan(items[0].dec) and items[1].dec == 3.0
 
 
+def test_a_row_group_is_read_once_for_all_of_its_chunks(pictures, tmp_path, monkeypatch):
+    images = [pictures[0].read_bytes()] * 100
+    pq.write_table(
+        pa.table({"objid": range(100), "image": images}), tmp_path / "a.parquet", row_group_size=50
+    )
+    found, read = opened(tmp_path / "a.parquet"), []
+    real = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda self, i, **given: read.append(i) or real(self, i, **given)
+    )
+    assert [item.id for start in range(0, 100, 5) for item in found.read(start, start + 5)] == list(
+        range(100)
+    )
+    assert read == [0, 1]
+
+
 def test_a_prepared_set_gives_its_stamps(galaxies, datasets):
     cell = ["data=folder", f"data.root={galaxies}", "data.size=32"]
     path = prepare_dataset(compose_cell("prepare", cell, PrepareConfig).data, datasets, progress=False)

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.table import Table
 from PIL import Image
 
 import mergerexp.predict
@@ -76,6 +77,10 @@ def test_every_object_gets_a_rating_or_a_reason(predict, field, model_folder, tm
     assert ((rated["p_prior"] >= 0) & (rated["p_prior"] <= 1)).all()
     summary = read_json(tmp_path / "surveys" / "field" / "summary.json")
     assert sum(summary["status"].values()) == summary["objects"] == 43
+    above = rated[rated["p_best"] > 0.9]
+    (by_all, by_fewer) = (row for row in summary["cuts"] if row["p_best_above"] == 0.9)
+    assert (by_all["objects"], by_fewer["objects"]) == (len(above), 0)
+    assert by_all["expected_purity"] == (pytest.approx(above["p_prior"].mean()) if len(above) else None)
     model = ModelFolder.open(model_folder)
     picture = Image.open(field / "1004.png").resize((32, 32), Image.Resampling.BICUBIC, reducing_gap=3.0)
     stamp = np.array(picture)
@@ -246,3 +251,23 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted(predict, field, tmp_path)
     (field / "objects.csv").write_text("objid,file\n=1+1,1000.png\n")
     assert predict(field / "objects.csv") == 0
     assert "'=1+1," in unpacked(tmp_path / "surveys" / "objects" / f"{NAME}.csv.gz")
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("fits", ".fits"), ("votable", ".vot")])
+def test_tables_of_astronomers_say_the_same(kind, suffix, predict, field, tmp_path):
+    """CASES: astropy 1156, 16090; ids of 64 bits."""
+    own_ids = [2**53 + 1, 2**63 - 1, 5]
+    rows = "".join(
+        f"{own_id},{number}.png\n" for own_id, number in zip(own_ids, (1000, 1001, 2000), strict=True)
+    )
+    (field / "objects.csv").write_text(f"objid,file\n{rows}")
+    assert predict(field / "objects.csv", f"formats=[{kind}]") == 0
+    folder = tmp_path / "surveys" / "objects"
+    found = Table.read(folder / f"{NAME}{suffix}", format=kind)
+    expected = pd.read_parquet(folder / f"{NAME}.parquet")
+    assert found.colnames == list(expected.columns)
+    assert [int(own_id) for own_id in found["objid"]] == own_ids == expected["objid"].tolist()
+    p_best = np.ma.filled(np.ma.asarray(found["p_best"]).astype(float), np.nan)
+    np.testing.assert_array_equal(p_best, expected["p_best"].to_numpy())
+    assert [str(text) for text in found["status"]] == expected["status"].tolist()
+    assert str(found["ra"].unit) == "deg" and "half are of each class" in found["p_best"].description

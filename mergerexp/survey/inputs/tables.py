@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,9 @@ class ImageTable:
             raise UserError(f"images={paths[0]}: no rows, or integers and text as ids in different files")
         self._ends, self.has_integer_ids = np.array(ends), kinds.pop()
         self._paths = list(paths)
+        # Chunks are smaller than row groups, and several threads read neighbouring ones.
+        self._last: deque[tuple[int, pa.Table]] = deque(maxlen=2)
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -82,6 +87,14 @@ class ImageTable:
         return items
 
     def _group(self, number: int) -> pa.Table:
+        with self._lock:
+            for known, table in self._last:
+                if known == number:
+                    return table
+            self._last.append((number, self._read_group(number)))
+            return self._last[-1][1]
+
+    def _read_group(self, number: int) -> pa.Table:
         path, group = self._groups[number]
         wanted = [self._columns.id, self._columns.image, self._columns.ra, self._columns.dec]
         file = _parquet(path)
