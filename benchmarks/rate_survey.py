@@ -1,4 +1,4 @@
-"""How fast `mergerexp.predict` rates images, beside the ceiling of this machine and a bare loop in the same run.
+"""How fast `mergerexp.predict` rates, beside the ceiling of this machine and a bare loop in the same run.
 
     python benchmarks/rate_survey.py MODEL_FOLDER FOLDER_OF_IMAGES [ROUNDS]
 
@@ -72,10 +72,6 @@ def forward(given: Survey) -> None:
         pass
 
 
-def predict(given: Survey) -> None:
-    given.rate()
-
-
 def bare(given: Survey, images: Path) -> None:
     torch.set_num_threads(usable_cores())
     model, size = given.model, given.model.size
@@ -105,10 +101,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as output:
             given = survey(args.model, args.images, Path(output))
             stages: dict[str, Callable[[], None]] = {
-                "decoding": lambda given=given: decoding(given),
-                "forward": lambda given=given: forward(given),
-                "predict": lambda given=given: predict(given),
-                "bare loop": lambda given=given: bare(given, args.images),
+                "decoding": functools.partial(decoding, given),
+                "forward": functools.partial(forward, given),
+                "predict": given.rate,
+                "bare loop": functools.partial(bare, given, args.images),
             }
             for name, stage in stages.items():
                 started = time.perf_counter()

@@ -81,7 +81,7 @@ def rating_columns(folds: Sequence[int], positive: str, has_integer_ids: bool) -
         Column(
             "logit_sd", pa.float64(), "Standard deviation of these logits; null for fewer than two networks."
         ),
-        Column("n_models", pa.int8(), "Number of networks that rated the object."),
+        Column("n_models", pa.int16(), "Number of networks that rated the object."),
         Column(
             "in_training_set", pa.bool_(), "Whether a network, or one it started from, has seen the object."
         ),

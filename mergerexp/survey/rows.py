@@ -89,7 +89,7 @@ class RowMaker:
             "p_best": _numbers(best),
             "p_logitmean": _numbers(mean),
             "logit_sd": _numbers(spread),
-            "n_models": n.astype(np.int8),
+            "n_models": n.astype(np.int16),
             "in_training_set": eligible.in_training_set,
             "matched_by": _ways(eligible),
             "p_calibrated": _numbers(p_calibrated),

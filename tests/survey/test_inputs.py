@@ -97,7 +97,7 @@ def test_a_row_group_is_read_once_for_all_of_its_chunks(pictures, tmp_path, monk
     found, read = opened(tmp_path / "a.parquet"), []
     real = pq.ParquetFile.read_row_group
     monkeypatch.setattr(
-        pq.ParquetFile, "read_row_group", lambda self, i, **given: read.append(i) or real(self, i, **given)
+        pq.ParquetFile, "read_row_group", lambda self, i, *given: read.append(i) or real(self, i, *given)
     )
     assert [item.id for start in range(0, 100, 5) for item in found.read(start, start + 5)] == list(
         range(100)
