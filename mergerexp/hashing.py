@@ -15,4 +15,9 @@ def digest(content: Any, length: int = 16) -> str:
 
 def hash63(data: bytes) -> int:
     """Return 63 bits of the SHA-256 of bytes, the same on every machine: it fits an int64."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
+    return first63(hashlib.sha256(data).digest())
+
+
+def first63(sha256: bytes) -> int:
+    """Return the first 63 bits of a SHA-256, as `hash63` does."""
+    return int.from_bytes(sha256[:8], "big") >> 1

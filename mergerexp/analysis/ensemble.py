@@ -1,6 +1,8 @@
-"""Ratings of several networks combined, and what is expected of a cut in them."""
+"""Ratings of several networks combined."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,32 +12,29 @@ from mergerexp.analysis.calibrators import Platt
 from mergerexp.analysis.metrics import Floats
 
 
-def purity(p_prior: ArrayLike, cut: float) -> float:
-    """Return the fraction of mergers that is expected among the galaxies above a cut.
+@dataclass(frozen=True)
+class Combined:
+    """The ratings of some galaxies by several networks, each an array of shape (n,); NaN where there is none.
 
-    Parameters
+    Attributes
     ----------
-    p_prior : array_like of float, shape (n,)
-        The calibrated probabilities at the survey's prevalence.
-    cut : float
-        The cut.
-
-    Returns
-    -------
-    float
-        The mean of the probabilities above the cut; NaN if there are none.
-
-    Examples
-    --------
-    >>> round(purity([0.1, 0.8, 1.0], 0.5), 3)
-    0.9
+    p_best : ndarray of float
+        The mean of the merger probabilities.
+    p_logitmean : ndarray of float
+        The probability whose logit is the mean of their logits.
+    logit_sd : ndarray of float
+        The standard deviation of these logits; NaN for less than two.
+    p_calibrated : ndarray of float
+        The probability whose logit is the mean of the calibrated ones.
     """
-    p = np.asarray(p_prior, dtype=np.float64)
-    above = p[p > cut]
-    return float(above.mean()) if len(above) else float("nan")
+
+    p_best: Floats
+    p_logitmean: Floats
+    logit_sd: Floats
+    p_calibrated: Floats
 
 
-def combined(p_m: ArrayLike, calibrated: ArrayLike) -> tuple[Floats, Floats, Floats]:
+def combined(p_m: ArrayLike, calibrated: ArrayLike) -> Combined:
     """Combine the ratings of several networks.
 
     Three of four networks saw every labelled galaxy, so no held-out sample calibrates the mean of four. Means
@@ -50,17 +49,13 @@ def combined(p_m: ArrayLike, calibrated: ArrayLike) -> tuple[Floats, Floats, Flo
 
     Returns
     -------
-    p_best : ndarray of float, shape (n,)
-        The mean of the p_m that are there; NaN if there are none.
-    p_calibrated : ndarray of float, shape (n,)
-        The probability whose logit is the mean of the calibrated ones; NaN if there are none.
-    logit_sd : ndarray of float, shape (n,)
-        The standard deviation of the logits of p_m; NaN for less than two.
+    Combined
+        The combined ratings.
 
     Examples
     --------
-    >>> best, calibrated, spread = combined([[0.9, 0.7], [0.2, np.nan]], [[0.8, 0.8], [0.1, np.nan]])
-    >>> best.tolist(), calibrated.round(3).tolist(), np.isnan(spread).tolist()
+    >>> found = combined([[0.9, 0.7], [0.2, np.nan]], [[0.8, 0.8], [0.1, np.nan]])
+    >>> found.p_best.tolist(), found.p_calibrated.round(3).tolist(), np.isnan(found.logit_sd).tolist()
     ([0.8, 0.2], [0.8, 0.1], [False, True])
     """
     raw, mapped = (np.asarray(p, dtype=np.float64) for p in (p_m, calibrated))
@@ -68,8 +63,8 @@ def combined(p_m: ArrayLike, calibrated: ArrayLike) -> tuple[Floats, Floats, Flo
     n = (~np.isnan(raw)).sum(axis=1)
     mean = _mean(logits)
     variance = np.nansum((logits - mean[:, None]) ** 2, axis=1) / np.where(n > 1, n - 1, np.nan)
-    of_calibrated: Floats = expit(_mean(logit(mapped.clip(Platt.limit, 1 - Platt.limit))))
-    return _mean(raw), of_calibrated, np.sqrt(variance)
+    of_calibrated = _mean(logit(mapped.clip(Platt.limit, 1 - Platt.limit)))
+    return Combined(_mean(raw), expit(mean), np.sqrt(variance), expit(of_calibrated))
 
 
 def _mean(values: Floats) -> Floats:

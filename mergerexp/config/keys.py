@@ -30,7 +30,9 @@ def form_of(key: str) -> str:
 
 
 def check_spaces(overrides: Sequence[str]) -> None:
-    """Refuse settings with a space around their equals sign, whether the shell has parted them or not.
+    """Refuse settings with a space before their equals sign, whether the shell has parted them or not.
+
+    Their values are not shown, since they may be secret.
 
     Raises
     ------
@@ -38,14 +40,14 @@ def check_spaces(overrides: Sequence[str]) -> None:
         With a line for each such setting.
     """
     mistakes = []
-    for before, override, after in zip(["", *overrides], overrides, [*overrides[1:], ""], strict=False):
+    for before, override in zip(["", *overrides], overrides, strict=False):
         if before and "=" not in before and override.startswith("="):
-            key, value = before, override[1:] or after
-        elif match := re.match(r"([^\s=]+)(\s+=\s*|=\s+)(.*)", override):
-            key, value = match[1], match[3]
+            key = before
+        elif match := re.match(r"([^\s=]+)\s+=", override):
+            key = match[1]
         else:
             continue
-        mistakes.append(f"{key} = {value}: a setting has no spaces around the =, as in {key}={value}")
+        mistakes.append(f"{key}: a setting has no spaces around the =, as in {key}=VALUE")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
 

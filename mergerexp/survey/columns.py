@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from mergerexp.survey.statuses import MEANINGS
+
+MEANINGS_OF_STATUS = "; ".join(f"{status}: {meaning}" for status, meaning in MEANINGS.items())
 FRIENDLY = (
     "objid", "ra", "dec", "p_best", "p_calibrated", "p_prior", "n_models", "in_training_set", "status",
     "reason",
@@ -92,7 +95,7 @@ def rating_columns(folds: Sequence[int], positive: str, has_integer_ids: bool) -
             f"Probability of {positive} where as many objects are of it as in the labelled data set: by "
             "Platt's map of each fold, fitted without the object, and the mean of the calibrated logits.",
         ),
-        Column("status", pa.string(), "rated, or why the object has no probability."),
+        Column("status", pa.string(), f"{MEANINGS_OF_STATUS}."),
         Column("reason", pa.string(), "What exactly was wrong; null for rated objects."),
         Column("image_sha256", pa.string(), "SHA-256 of the image file; null where the input has none."),
         Column("model_id", pa.string(), "Identity of the model folder."),

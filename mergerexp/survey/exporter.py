@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,9 @@ class Exporter:
 
     def __init__(self, cfg: ExportConfig) -> None:
         self.cfg, self.reader = cfg, _reader(cfg)
-        study = self.reader.with_predictions(self.reader.find(cfg.sweep, cfg.where))
-        self.study, self.runs = study, choose_runs(study, cfg)
+        found = self.reader.find(cfg.sweep, cfg.where)
+        study = self.reader.with_predictions(replace(found, runs=choose_runs(found, cfg)))
+        self.study, self.runs = study, choose_runs(study, cfg)  # again: a fold may be damaged
         first = self.runs["run_id"].iloc[0]
         self.settings, self.tags = study.settings[first], study.tags[first]
         content_hash, name = self.tags["mergerexp.data.content_hash"], self.settings["data.name"]

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
-from mergerexp.analysis.calibrators import Platt
 from mergerexp.analysis.ensemble import combined
 from mergerexp.models.classifier import merger_probability
 from mergerexp.survey.calibration import FoldCalibrators
@@ -67,11 +65,7 @@ class RowMaker:
         may = eligible.allowed & is_stamp[:, None]
         p_m = np.where(may, self._probabilities(logits), np.nan)
         calibrated = np.where(may, self._calibrated(p_m, eligible), np.nan)
-        best, p_calibrated, spread = combined(p_m, calibrated)
-        raw = logit(p_m.clip(Platt.limit, 1 - Platt.limit))
-        n = may.sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            mean = expit(np.nansum(raw, axis=1) / np.where(n > 0, n, np.nan))
+        n, of_all = may.sum(axis=1), combined(p_m, calibrated)
         status = [
             Status.SEEN if one is Status.RATED and not count else one
             for one, count in zip(chunk.status, n.tolist(), strict=True)
@@ -86,13 +80,13 @@ class RowMaker:
             "ra": _numbers([item.ra for item in chunk.items]),
             "dec": _numbers([item.dec for item in chunk.items]),
             **{f"p_m{fold}": _numbers(p_m[:, at]) for at, fold in enumerate(self._calibrators)},
-            "p_best": _numbers(best),
-            "p_logitmean": _numbers(mean),
-            "logit_sd": _numbers(spread),
+            "p_best": _numbers(of_all.p_best),
+            "p_logitmean": _numbers(of_all.p_logitmean),
+            "logit_sd": _numbers(of_all.logit_sd),
             "n_models": n.astype(np.int16),
             "in_training_set": eligible.in_training_set,
             "matched_by": _ways(eligible),
-            "p_calibrated": _numbers(p_calibrated),
+            "p_calibrated": _numbers(of_all.p_calibrated),
             "status": [str(one) for one in status],
             "reason": reasons,
             "image_sha256": chunk.sha256,

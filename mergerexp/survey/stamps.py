@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergerexp.data.sources.folder.stamp import UnusableImage, make_stamp
-from mergerexp.hashing import hash63
+from mergerexp.hashing import first63, hash63
 from mergerexp.survey.inputs import Input, Item
 from mergerexp.survey.statuses import Status
 
@@ -76,7 +76,7 @@ def make_chunk(
     for row, item in enumerate(items):
         if item.data is not None:
             found = hashlib.sha256(item.data)
-            hashes[row], content[row] = found.hexdigest(), hash63(item.data)
+            hashes[row], content[row] = found.hexdigest(), first63(found.digest())
         elif item.content is not None:
             content[row] = item.content
         if item.status is Status.RATED:

@@ -138,8 +138,9 @@ WRONG = [
     ("--shell-completion", "", "install"),
     ("fold=0,1", "fold", "-m fold=0,1"),
     ("fold", "'fold'", "KEY=VALUE"),
-    ("fold = 0", "fold = 0", "no spaces around the =, as in fold=0"),
-    ("fold =0", "fold = 0", "no spaces around the =, as in fold=0"),
+    ("fold = 0", "fold", "no spaces around the =, as in fold=VALUE"),
+    ("fold =0", "fold", "no spaces around the =, as in fold=VALUE"),
+    ("tracking.uri = http://u:secret@host", "tracking.uri", "no spaces around the ="),
     ("fold=0,", "fold", "one is missing after the last comma"),
     ("--hlep", "--hlep", "did you mean --help?"),
 ]
