@@ -119,8 +119,7 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
     """Create the MLflow run with its parameters and tags, or find the one with the same fingerprint."""
     experiment = client.get_experiment_by_name(tracking.experiment)
     assert experiment is not None  # since open_store has created it
-    same = f"tags.`{IDENTITY}` = '{folder.fingerprint}'"
-    found = client.search_runs([experiment.experiment_id], same, max_results=1)
+    found = _same_runs(client, folder, experiment.experiment_id)
     run: Run
     if found:
         run = found[0]
@@ -134,6 +133,21 @@ def _start(client: MlflowClient, folder: RunFolder, tracking: TrackingConfig) ->
         )
     _send_settings(client, folder, run)
     return run
+
+
+def _same_runs(client: MlflowClient, folder: RunFolder, experiment_id: str) -> list[Run]:
+    """Return the runs of an experiment with the fingerprint of a run."""
+    return list(client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{folder.fingerprint}'"))
+
+
+def _delete_orphans(client: MlflowClient, folder: RunFolder, own: Run) -> None:
+    """Delete further records of a run that has ended, which nobody will ever close.
+
+    A server that went down before it answered has made a record, and the client has asked for another one.
+    """
+    for run in _same_runs(client, folder, own.info.experiment_id):
+        if run.info.run_id != own.info.run_id and run.info.status == "RUNNING":
+            client.delete_run(run.info.run_id)
 
 
 def run_name(folder: RunFolder) -> str:
@@ -281,6 +295,7 @@ def _close(client: MlflowClient, folder: RunFolder, run_id: str, status: dict[st
             client.log_artifact(run_id, str(path))
         if not ask or not client.list_artifacts(run_id, FIGURES):
             _send_figures(client, folder, run_id)
+    _delete_orphans(client, folder, run)
     client.log_batch(run_id, tags=_state_tags(state, str(status.get("error") or "")))
     if run.info.status != CLOSED[state] or not ask:
         client.set_terminated(run_id, CLOSED[state], now)

@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
@@ -24,7 +26,7 @@ from mergerexp.tracking import record
 from mergerexp.tracking.pending import Record, Standing, complete_records
 from mergerexp.tracking.record import HASH, IDENTITY, send
 from mergerexp.tracking.store import open_store
-from tests.studies import empty_store
+from tests.studies import add_run, empty_store
 
 TRAINER = "trainer: {max_epochs: 5, patience: 2}\n"
 
@@ -398,3 +400,19 @@ def test_many_processes_open_a_fresh_store(tmp_path):
 def test_a_run_without_a_store_does_without_mlflow():
     code = "import sys, mergerexp.training.run; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_request_that_the_server_saw_twice_leaves_one_record(tmp_path, monkeypatch):
+    """A server that goes down before it answers has made the run, and the client asks once more."""
+    create_run = MlflowClient.create_run
+
+    def seen_twice(client: MlflowClient, *given: Any, **named: Any) -> Run:
+        create_run(client, *given, **named)
+        return create_run(client, *given, **named)
+
+    monkeypatch.setattr(MlflowClient, "create_run", seen_twice)
+    add_run(tmp_path, "init=imagenet", "fold=0")
+    add_run(tmp_path, "init=imagenet", "fold=1")
+    runs = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["1"])
+    assert sorted(run.data.params["fold"] for run in runs) == ["0", "1"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
