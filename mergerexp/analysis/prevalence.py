@@ -14,15 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
-from scipy.stats import chi2
 
 from mergerexp.analysis.calibrators import Platt
 from mergerexp.analysis.logistic import logistic_fits
 from mergerexp.analysis.metrics import Floats, checked
+from mergerexp.analysis.mixture import mixture_fit
 
 CELLS = 4096  # of a histogram of ratings, in which a survey of any size takes the same time
 EDGE = 28.0  # beyond the largest logit that `Platt.limit` allows
-BINS = 20  # of the goodness of fit
 STEPS = 60  # halvings of the interval in which the prevalence is looked for: beyond a float's precision
 
 
@@ -36,8 +35,8 @@ class Prevalence:
         The estimate.
     low, high : float
         The limits of its 95 % interval, from draws of the survey and of the calibration sample together.
-    chi_square : float
-        The goodness of fit of the survey's ratings by a mixture of those of the two classes.
+    deviance : float
+        How badly the best mixture of the ratings of the two classes fits those of the survey.
     degrees : int
         Its degrees of freedom.
     p_value : float
@@ -47,7 +46,7 @@ class Prevalence:
     value: float
     low: float
     high: float
-    chi_square: float
+    deviance: float
     degrees: int
     p_value: float
 
@@ -91,7 +90,7 @@ class Ratings:
         p = np.asarray(p_m, dtype=np.float64)
         if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
             raise ValueError("p_m must be a list of probabilities in [0, 1], without NaN")
-        raw = logit(p.clip(Platt.limit, 1 - Platt.limit))
+        raw = _logits(p)
         cell = np.clip(((raw + EDGE) * (CELLS / (2 * EDGE))).astype(np.int64), 0, CELLS - 1)
         counts, sums = np.bincount(cell, minlength=CELLS), np.bincount(cell, raw, CELLS)
         return cls(counts.astype(np.float64), sums.astype(np.float64))
@@ -155,14 +154,19 @@ def estimate_prevalence(
     at, rated = survey.filled()
     if not len(at):
         raise ValueError("the survey has no ratings")
-    raw = logit(p.clip(Platt.limit, 1 - Platt.limit))
+    raw = _logits(p)
     value = float(_prevalences(at, rated[None], raw, truth, np.ones((1, len(p))))[0])
     rng = np.random.default_rng(seed)
     counts = _draws_of_both_classes(truth, draws, rng)
     surveys = rng.poisson(rated, (draws, len(rated))).astype(np.float64)
     low, high = np.quantile(_prevalences(at, surveys, raw, truth, counts), [0.025, 0.975])
-    fit, degrees = _fit(at, rated, raw, truth, value)
-    return Prevalence(value, float(low), float(high), fit, degrees, float(chi2.sf(fit, degrees)))
+    # The labelled galaxies are counted in the same cells, so that equal ratings are always in the same bin.
+    one, other = (Ratings.of(p[kind]).counts for kind in (truth, ~truth))
+    return Prevalence(value, float(low), float(high), *mixture_fit(survey.counts, one, other))
+
+
+def _logits(p: Floats) -> Floats:
+    return np.asarray(logit(p.clip(Platt.limit, 1 - Platt.limit)), dtype=np.float64)
 
 
 def _draws_of_both_classes(truth: NDArray[np.bool_], draws: int, rng: np.random.Generator) -> Floats:
@@ -195,21 +199,3 @@ def _prevalences(
         rises = (surveys * excess / (1 + middle[:, None] * excess)).sum(axis=1) > 0
         low, high = np.where(rises, middle, low), np.where(rises, high, middle)
     return (low + high) / 2
-
-
-def _fit(
-    at: Floats, counts: Floats, raw: Floats, truth: NDArray[np.bool_], value: float
-) -> tuple[float, int]:
-    """Return chi square and degrees of freedom of the mixture of both classes, in bins of equal content."""
-    edges = np.unique(np.quantile(raw, np.linspace(0, 1, BINS + 1)[1:-1]))
-    bins = len(edges) + 1
-    observed = np.bincount(np.digitize(at, edges), counts, bins)
-    total = observed.sum()
-    one, other = (np.bincount(np.digitize(raw[kind], edges), minlength=bins) for kind in (truth, ~truth))
-    n1, n0 = one.sum(), other.sum()
-    expected = total * (value * one / n1 + (1 - value) * other / n0)
-    # Of the survey's own counts, and of the labelled galaxies that the shapes of both classes come from.
-    variance = expected + total**2 * (value**2 * one / n1**2 + (1 - value) ** 2 * other / n0**2)
-    used = variance > 0
-    fit = float(((observed - expected)[used] ** 2 / variance[used]).sum())
-    return fit, max(1, int(used.sum()) - 2)

@@ -316,4 +316,4 @@ def _mean(found: list[Prevalence]) -> Prevalence:
     value, low, high = (
         float(np.mean([getattr(each, key) for each in found])) for key in ("value", "low", "high")
     )
-    return Prevalence(value, low, high, worst.chi_square, worst.degrees, p_value)
+    return Prevalence(value, low, high, worst.deviance, worst.degrees, p_value)

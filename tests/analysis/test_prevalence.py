@@ -54,7 +54,7 @@ def test_the_interval_covers_and_the_fit_is_good_where_only_the_prevalence_diffe
         rng = np.random.default_rng([7, number])
         label, p = rated(rng, 300, 900)
         _, field = rated(rng, *rng.multinomial(8000, [0.02, 0.98]))
-        found = estimate_prevalence(Ratings.of(field), label, p, seed=number, draws=100)
+        found = estimate_prevalence(Ratings.of(field), label, p, seed=number, draws=60)
         inside += found.low <= 0.02 <= found.high
         p_values.append(found.p_value)
     assert 87 <= inside <= 99  # of 100; 200 more fields with 300 draws each gave 95.0 %
@@ -68,6 +68,28 @@ def test_a_field_of_other_galaxies_does_not_fit():
     doubtful = expit(rng.normal(0.0, 0.4, 1500))  # neither class has so many in the middle
     found = estimate_prevalence(Ratings.of(np.concatenate([field, doubtful])), label, p, seed=0, draws=50)
     assert found.p_value < 1e-6
+
+
+def test_equal_ratings_are_in_one_bin():
+    rng = np.random.default_rng(0)
+    label = np.repeat([1, 0], [500, 500])
+    saturated = np.where(rng.random(1000) < np.where(label, 0.5, 0.05), 1.0, rng.uniform(0.01, 0.99, 1000))
+    rule = np.where(rng.random(1000) < np.where(label, 0.9, 0.2), 1.0, 0.0)
+    for p in (saturated, rule):  # the survey is the labelled sample itself
+        found = estimate_prevalence(Ratings.of(p), label, p, seed=0, draws=2)
+        assert found.p_value > 0.99
+        assert found.value == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_large_survey_fits_although_the_labelled_sample_is_small():
+    """A bin without a labelled galaxy of a class may have many in a survey a thousand times as large."""
+    p_values = []
+    for number in range(40):
+        rng = np.random.default_rng([11, number])
+        label, p = rated(rng, 300, 350, separation=4.5)
+        _, field = rated(rng, *rng.multinomial(300_000, [0.02, 0.98]), separation=4.5)
+        p_values.append(estimate_prevalence(Ratings.of(field), label, p, seed=0, draws=2).p_value)
+    assert 0.3 < np.mean(p_values) < 0.7 and np.mean(np.array(p_values) < 0.01) <= 0.05
 
 
 def test_same_seed_same_interval():
