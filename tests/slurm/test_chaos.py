@@ -19,19 +19,19 @@ SWEEP = (
     "model.backbone=test_resnet",
     "init=random_frozen_head",
     "init.head_epochs=3",
-    "trainer.max_epochs=40",
-    "trainer.patience=40",
+    "trainer.max_epochs=30",
+    "trainer.patience=30",
     "fold=0,1",
 )
 
 
 def test_nothing_is_lost(slurm, tmp_path):
     script = [sys.executable, str(REPOSITORY / "benchmarks" / "chaos.py"), "--root", str(tmp_path)]
-    faults = ["--faults", "6", "--every", "4", "--seed", "1"]
+    faults = ["--faults", "4", "--every", "4", "--seed", "1"]
     done = subprocess.run([*script, *faults, *SWEEP], env=slurm, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    struck = re.search(r"(\d) of 6 faults", done.stdout)  # the machine's speed decides how many are in time
-    assert struck and int(struck[1]) >= 3
+    struck = re.search(r"(\d) of 4 faults", done.stdout)  # the machine's speed decides how many are in time
+    assert struck and int(struck[1]) >= 2
     assert "2 of 2 runs done, predictions identical" in done.stdout
 
 

@@ -40,17 +40,17 @@ def predictions(root: Path) -> dict[str, pd.DataFrame]:
 
 
 def test_slurm_gives_what_local_processes_give(slurm, galaxies, datasets, tmp_path):
-    sweep = line(galaxies, datasets, "fold=0,1,2", "trainer.max_epochs=1")
+    sweep = line(galaxies, datasets, "fold=0,1", "trainer.max_epochs=1")
     run(sweep, environment(slurm, tmp_path / "slurm"))
     local = ["hydra/launcher=local", "hydra.launcher.n_jobs=2"]
     here = [override for override in sweep if not override.startswith("hydra")]
     run([*here, *local], environment(slurm, tmp_path / "local"))
     apart, together = predictions(tmp_path / "slurm"), predictions(tmp_path / "local")
-    assert len(apart) == 3
+    assert len(apart) == 2
     assert apart.keys() == together.keys()
     assert all(apart[name].equals(together[name]) for name in apart)
     (array,) = (tmp_path / "slurm" / "sweeps").glob("*/array-*.json")
-    assert len(read_json(array)["jobs"]) == 3
+    assert len(read_json(array)["jobs"]) == 2
 
 
 def test_edits_after_submission_change_no_queued_run(slurm, galaxies, datasets, tmp_path):
@@ -74,7 +74,7 @@ def test_edits_after_submission_change_no_queued_run(slurm, galaxies, datasets, 
 
 
 def test_preempted_twice_to_the_same_bits(slurm, galaxies, datasets, tmp_path):
-    overrides = ("fold=0,1", "trainer.max_epochs=60", "trainer.patience=60", "tracking=none")
+    overrides = ("fold=0", "trainer.max_epochs=60", "trainer.patience=60", "tracking=none")
     sweep = line(galaxies, datasets, *overrides)
     env = environment(slurm, tmp_path / "slurm")
     process = subprocess.Popen(sweep, env=env, stderr=subprocess.DEVNULL)
@@ -84,8 +84,8 @@ def test_preempted_twice_to_the_same_bits(slurm, galaxies, datasets, tmp_path):
         subprocess.run(preempt, env=env, check=True, capture_output=True)
         time.sleep(3)
     assert process.wait(timeout=300) == 0
-    restarts = [read_json(path)["restarts"] for path in (tmp_path / "slurm" / "runs").glob("*/status.json")]
-    assert max(restarts) >= 1
+    (status,) = (tmp_path / "slurm" / "runs").glob("*/status.json")
+    assert read_json(status)["restarts"] >= 1
     here = [override for override in sweep if not override.startswith("hydra")]
     run([*here, "hydra/launcher=basic"], {**env, "MERGEREXP_ROOT": str(tmp_path / "calm")})
     calm, rough = predictions(tmp_path / "calm"), predictions(tmp_path / "slurm")
