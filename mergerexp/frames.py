@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
+
+FORMULA = r"^[=+\-@\t\r\n]"  # a cell that a spreadsheet would run
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -23,4 +26,4 @@ def safe_csv_text(text: str) -> str:
     >>> safe_csv_text("=1+1"), safe_csv_text("merger/1.png")
     ("'=1+1", 'merger/1.png')
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    return f"'{text}" if re.match(FORMULA, text) else text

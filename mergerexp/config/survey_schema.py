@@ -75,6 +75,7 @@ class PredictConfig:
         high=0.99,
     )
     formats: list[str] = setting("further formats of the catalogue", choices=("fits", "votable"))
+    listed: int = setting("objects in each of the lists of the highest and the lowest p_best", 1, 100_000)
     friendly: bool = setting("write the short set of columns instead of all")
     dry_run: bool = setting("only look at a sample, and say how long the rating would take")
     device: str = setting("where to compute; auto: a GPU where there is one", choices=DEVICES)

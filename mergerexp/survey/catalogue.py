@@ -1,17 +1,16 @@
 """The catalogue of a survey, merged from its parts, in the files that the paper publishes.
 
-The parts are read twice: for the distribution of the ratings, from which the survey's own fraction of the
-rare class follows, and to write the rows. Neither holds more than a row group, but for a hash of each id.
+The parts are read three times, a row group at once: for the ids that occur again, for the distribution of the
+ratings, from which the survey's own fraction of the rare class follows, and to write the rows.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mergerexp.analysis.calibration import prior_shift
 from mergerexp.analysis.prevalence import Prevalence, Ratings, estimate_prevalence
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.errors import UserError
 from mergerexp.files import write_json, written
-from mergerexp.frames import safe_csv_text
-from mergerexp.hashing import hash63
 from mergerexp.models.classifier import merger_probability
 from mergerexp.survey.columns import FRIENDLY, PAPER_FIRST, prior_column, rating_columns, schema_of
+from mergerexp.survey.csv_files import CsvGz
+from mergerexp.survey.duplicates import find_duplicates
+from mergerexp.survey.extremes import DECIMALS, Extremes
 from mergerexp.survey.formats import write_as
 from mergerexp.survey.model_folder import TESTS, ModelFolder
 from mergerexp.survey.parts import ROW_GROUP, Parts
@@ -100,55 +100,80 @@ class CatalogueWriter:
             raise UserError(f"{strangers[0]} is no part of this survey; move it away")
         for number in range(len(self.parts)):
             self.parts.check(number)
-        prevalence, estimate = self._prevalence()
-        columns = [*self.columns, prior_column(self.model.class_names[0], prevalence)]
-        wanted = [column for column in columns if not self.cfg.friendly or column.name in FRIENDLY]
-        schema = schema_of(
-            wanted, {"mergerexp.work": self.parts.work, "mergerexp.model_id": self.model.model_id}
-        )
-        counts: Counter[str] = Counter()
-        cuts = CutCounts(len(self.model.folds))
+        doubled = find_duplicates((table["objid"] for table in self._tables()), self.parts.total, folder)
+        prevalence, estimate = self._prevalence(doubled)
         files = [folder / f"{NAME}.parquet", *(folder / f"{NAME}{suffix}.csv.gz" for suffix in PAPER_FIRST)]
-        with written(files[0]) as parquet, written(files[1]) as plain, written(files[2]) as calibrated:
-            tables = (self._finished(table, prevalence) for table in self._distinct())
-            sinks = zip((plain, calibrated), PAPER_FIRST.values(), strict=True)
-            texts = [CsvGz(path, _in_front(schema, first)) for path, first in sinks]
-            with pq.ParquetWriter(parquet, schema, compression="zstd", write_page_checksum=True) as writer:
-                for table in tables:
-                    counts.update(table["status"].to_pylist())
-                    cuts.add(table)
-                    chosen = table.select(schema.names).cast(schema)
-                    writer.write_table(chosen, row_group_size=ROW_GROUP)
-                    for text in texts:
-                        text.write(chosen)
-            for text in texts:
-                text.close()
+        counts, cuts = Counter[str](), CutCounts(len(self.model.folds))
+        ends = {end: Extremes(self.cfg.listed, end == "top") for end in ("top", "bottom")}
+        with self._writer(files, prevalence) as write:
+            for table in self._distinct(doubled):
+                finished = self._finished(table, prevalence)
+                counts.update(
+                    {each["values"]: each["counts"] for each in table["status"].value_counts().to_pylist()}
+                )
+                cuts.add(finished)
+                for kept in ends.values():
+                    kept.add(finished)
+                write(finished)
         total = sum(counts.values())
         if total != self.parts.total:
             raise UserError(
                 f"{folder}: {self.parts.total} objects went in and {total} came out: a fault of ours"
             )
-        files += [write_as(files[0], kind) for kind in self.cfg.formats]
+        listed = [self._write_list(folder / f"{NAME}_{end}.csv", kept) for end, kept in ends.items()]
+        files += [*listed, *(write_as(files[0], kind) for kind in self.cfg.formats)]
         merged = Merged(files, dict(counts), prevalence, estimate, cuts.rows())
         write_json(folder / "summary.json", self._summary(merged))
         return merged
+
+    @contextlib.contextmanager
+    def _writer(self, files: list[Path], prevalence: float) -> Iterator[Callable[[pa.Table], None]]:
+        """Return what writes rows into the Parquet and CSV files, which appear when all is written."""
+        columns = [*self.columns, prior_column(self.model.class_names[0], prevalence)]
+        wanted = [column for column in columns if not self.cfg.friendly or column.name in FRIENDLY]
+        schema = schema_of(
+            wanted, {"mergerexp.work": self.parts.work, "mergerexp.model_id": self.model.model_id}
+        )
+        with contextlib.ExitStack() as stack:
+            parquet, *texts = (stack.enter_context(written(file)) for file in files)
+            sinks = [
+                CsvGz(path, _in_front(schema, first))
+                for path, first in zip(texts, PAPER_FIRST.values(), strict=True)
+            ]
+            # Compression takes most of the time, and lets other threads work.
+            pool = stack.enter_context(ThreadPoolExecutor(len(sinks)))
+            with pq.ParquetWriter(parquet, schema, compression="zstd", write_page_checksum=True) as writer:
+
+                def write(table: pa.Table) -> None:
+                    chosen = table.select(schema.names).cast(schema)
+                    for done in [pool.submit(sink.write, chosen) for sink in sinks]:
+                        done.result()
+                    writer.write_table(chosen, row_group_size=ROW_GROUP)
+
+                yield write
+            for sink in sinks:
+                sink.close()
+
+    def _write_list(self, path: Path, kept: Extremes) -> Path:
+        probabilities = [*(f"p_m{fold}" for fold in self.model.folds), "p_best"]
+        frame = kept.frame(["objid", "ra", "dec", *probabilities, "p_prior"])
+        with written(path) as partial:
+            frame.to_csv(partial, index=False, float_format=f"%.{DECIMALS}f")
+        return path
 
     def _tables(self) -> Iterator[pa.Table]:
         for number in range(len(self.parts)):
             yield from self.parts.tables(number)
 
-    def _distinct(self) -> Iterator[pa.Table]:
+    def _distinct(self, doubled: NDArray[np.bool_]) -> Iterator[pa.Table]:
         """Yield the rows, in which an id that an earlier row has is without a rating."""
-        known: set[int] = set()
+        start = 0
         for table in self._tables():
-            doubled = []
-            for own_id in table["objid"].to_pylist():
-                key = hash63(str(own_id).encode())
-                doubled.append(key in known)
-                known.add(key)
-            yield _without_ratings(table, np.array(doubled)) if any(doubled) else table
+            here = np.asarray(doubled[start : start + len(table)])
+            start += len(table)
+            yield _without_ratings(table, here) if here.any() else table
 
-    def _prevalence(self) -> tuple[float, Prevalence | None]:
+    def _prevalence(self, doubled: NDArray[np.bool_]) -> tuple[float, Prevalence | None]:
         """Return the fraction of the rare class, given or estimated from the ratings of unseen objects.
 
         The estimates of all networks are averaged, and so are the limits of their intervals, since the
@@ -158,7 +183,7 @@ class CatalogueWriter:
             return self.cfg.prevalence, None
         folds = self.model.folds
         ratings = {fold: Ratings.of([]) for fold in folds}
-        for table in self._tables():
+        for table in self._distinct(doubled):
             unseen = table.filter(pc.invert(table["in_training_set"]))
             for fold in folds:
                 ratings[fold] += Ratings.of(unseen[f"p_m{fold}"].drop_null().to_numpy())
@@ -247,52 +272,13 @@ class CutCounts:
         ]
 
 
-class CsvGz:
-    """A compressed CSV that is written in pieces, and whose bytes depend on the rows alone.
-
-    Parameters
-    ----------
-    path
-        The file.
-    names
-        The columns, in their order.
-    """
-
-    def __init__(self, path: Path, names: list[str]) -> None:
-        self._names = names
-        self._file = path.open("wb")
-        # No name and no time of change in its header, which would be those of this writing.
-        self._packed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=self._file, mtime=0)
-        self._packed.write((",".join(names) + "\n").encode())
-
-    def write(self, table: pa.Table) -> None:
-        """Write rows; text that a spreadsheet would take for a formula is quoted."""
-        text = io.StringIO()
-        columns = []
-        for name in self._names:
-            values = table[name].to_pylist()
-            is_text = pa.types.is_string(table.schema.field(name).type)
-            columns.append(
-                [safe_csv_text(value) if value else value for value in values] if is_text else values
-            )
-        csv.writer(text, lineterminator="\n").writerows(
-            ["" if value is None else value for value in row] for row in zip(*columns, strict=True)
-        )
-        self._packed.write(text.getvalue().encode("utf-8", "backslashreplace"))
-
-    def close(self) -> None:
-        """Complete the file."""
-        self._packed.close()
-        self._file.close()
-
-
 def _in_front(schema: pa.Schema, first: str) -> list[str]:
     """Return the names of the columns with ids, positions and then a probability in front."""
     front = [name for name in ("objid", "ra", "dec", first) if name in schema.names]
     return [*front, *(name for name in schema.names if name not in front)]
 
 
-def _without_ratings(table: pa.Table, doubled: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Table:
+def _without_ratings(table: pa.Table, doubled: NDArray[np.bool_]) -> pa.Table:
     mask = pa.array(doubled)
     for at, field in enumerate(table.schema):
         if field.name.startswith(("p_", "logit_sd")):

@@ -1,0 +1,83 @@
+"""Rows whose id an earlier row has, found in files, so that memory does not grow with the number of rows."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+BUCKET_ROWS = 500_000  # rows that are sorted at once
+MOST_BUCKETS = 512  # files that are open at once
+HASH_KEYS = ("mergerexp rows 1", "mergerexp rows 2")  # 16 characters each, as pandas wants them
+SPREAD = np.uint64(0x9E3779B97F4A7C15)  # multiplies integers, so that their upper bits depend on all of them
+
+
+def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -> NDArray[np.bool_]:
+    """Return for each row whether an earlier row has its id.
+
+    The ids are distributed among files by a hash, so that equal ones come into one file, and each file is
+    sorted alone. Integers are compared themselves, texts by 128 bits of hashes.
+
+    Parameters
+    ----------
+    ids
+        The ids, in pieces.
+    total
+        The number of rows.
+    scratch
+        A folder for the files, which take up to 24 bytes a row and are removed.
+
+    Returns
+    -------
+    ndarray of bool, shape (total,)
+        A memory map of a file that is removed already, so that the system need not keep it in memory.
+    """
+    doubled: NDArray[np.bool_] = _scratch_array(scratch, total)
+    number = min(MOST_BUCKETS, -(-total // BUCKET_ROWS))
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".ids-") as folder, contextlib.ExitStack() as stack:
+        paths = [Path(folder) / str(bucket) for bucket in range(number)]
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        start = 0
+        for piece in ids:
+            keys = _keys(piece, start)
+            start += len(keys)
+            bucket = ((keys["a"] * SPREAD) >> np.uint64(32)) % np.uint64(number)
+            order = np.argsort(bucket, kind="stable")
+            ends = np.bincount(bucket.astype(np.int64), minlength=number).cumsum()
+            for file, rows in zip(files, np.split(keys[order], ends[:-1]), strict=True):
+                file.write(rows.tobytes())
+        stack.close()
+        for path in paths:
+            rows = np.fromfile(path, dtype=_ROW)
+            rows = rows[np.lexsort((rows["row"], rows["b"], rows["a"]))]
+            again = (rows["a"][1:] == rows["a"][:-1]) & (rows["b"][1:] == rows["b"][:-1])
+            doubled[rows["row"][1:][again]] = True
+    return doubled
+
+
+_ROW = np.dtype([("a", np.uint64), ("b", np.uint64), ("row", np.int64)])
+
+
+def _keys(ids: pa.ChunkedArray, start: int) -> np.ndarray:
+    """Return the keys of ids, which are equal where these are, with the rows that they belong to."""
+    keys = np.zeros(len(ids), dtype=_ROW)
+    keys["row"] = np.arange(start, start + len(ids))
+    if pa.types.is_integer(ids.type):
+        keys["a"] = ids.to_numpy().view(np.uint64)
+    else:
+        texts = ids.to_numpy().astype(object)
+        for name, key in zip("ab", HASH_KEYS, strict=True):
+            keys[name] = pd.util.hash_array(texts, hash_key=key, categorize=False)
+    return keys
+
+
+def _scratch_array(folder: Path, length: int) -> NDArray[np.bool_]:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(length)
+        return np.memmap(file, dtype=np.bool_, mode="r+", shape=(length,))

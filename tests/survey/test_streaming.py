@@ -1,0 +1,94 @@
+"""What is found in all rows of a catalogue is what a database finds in the same files."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mergerexp.survey import duplicates
+from mergerexp.survey.duplicates import find_duplicates
+from mergerexp.survey.extremes import Extremes
+from tests.survey.made_up import write_parts
+
+ROWS = 30_000
+
+
+def some_ids(kind: str) -> np.ndarray:
+    """Return ids, a few of which occur two or three times."""
+    rng = np.random.default_rng(3)
+    numbers = rng.integers(2**62, 2**63 - 1, ROWS)
+    numbers[1000:1040] = numbers[:40]
+    numbers[20_000:20_020] = numbers[:20]
+    if kind == "integers":
+        return numbers
+    return np.array([f"J{number}{'é' * (number % 3)}" for number in numbers.tolist()], dtype=object)
+
+
+@pytest.fixture(params=["integers", "texts"])
+def parts(request, tmp_path):
+    return write_parts(tmp_path / "parts", some_ids(request.param))
+
+
+def tables(parts):
+    for number in range(len(parts)):
+        yield from parts.tables(number)
+
+
+def test_ids_that_occur_again(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicates, "BUCKET_ROWS", 700)  # many files
+    doubled = find_duplicates((table["objid"] for table in tables(parts)), ROWS, tmp_path)
+    expected = duckdb.sql(
+        f"select row from (select file_row_number + filename.regexp_extract('(\\d+).parquet', 1)::int * 8192 "
+        f"as row, row_number() over (partition by objid order by row) as n "
+        f"from read_parquet('{parts.folder}/*.parquet', filename=true, file_row_number=true)) "
+        "where n > 1 order by row"
+    ).fetchnumpy()["row"]
+    assert len(expected) == 60
+    assert np.flatnonzero(doubled).tolist() == expected.tolist()
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
+
+
+def test_ids_that_differ_in_their_last_bit_are_two(tmp_path):
+    ids = pa.chunked_array([pa.array([2**53, 2**53 + 1, 2**63 - 1, -1, 2**53 + 1])])
+    assert find_duplicates([ids], 5, tmp_path).tolist() == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("highest", [True, False])
+@pytest.mark.parametrize("number", [5, 300])
+def test_the_ends_of_p_best(highest, number, parts):
+    kept = Extremes(number, highest)
+    for table in tables(parts):
+        kept.add(table)
+    order = "desc" if highest else "asc"
+    expected = duckdb.sql(
+        f"select objid, p_best, p_logitmean from read_parquet('{parts.folder}/*.parquet', "
+        f"file_row_number=true, filename=true) where p_best is not null and not in_training_set "
+        f"order by p_best {order}, p_logitmean {order}, filename, file_row_number limit {number}"
+    ).fetchall()
+    found = kept.frame(["objid", "ra", "dec", "p_best", "p_logitmean"])
+    rows = zip(found["objid"], found["p_best"], found["p_logitmean"], strict=True)
+    assert [tuple(row) for row in rows] == expected
+
+
+def test_positions_are_written_as_in_the_paper():
+    kept = Extremes(3, highest=True)
+    columns = {
+        "objid": ["a", "b", "=1+1"],
+        "ra": [10.684708, None, 0.0],
+        "dec": [-5.2689, None, 89.99999],
+        "p_best": [0.9, 0.8, 0.7],
+        "p_logitmean": [0.9, 0.8, 0.7],
+        "in_training_set": [False] * 3,
+    }
+    kept.add(pa.table(columns))
+    found = kept.frame(["objid", "ra", "dec", "p_best"])
+    assert found["ra"].tolist() == ["00:42:44.33", "", "00:00:00.00"]
+    assert found["dec"].tolist() == ["-05:16:08.0", "", "+90:00:00.0"]
+    assert found["objid"].tolist() == ["a", "b", "'=1+1"]
+
+
+def test_nothing_is_listed_of_nothing():
+    columns = ["objid", "ra", "dec", "p_best"]
+    assert list(Extremes(5, highest=True).frame(columns).columns) == columns
