@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 
 from mergerexp.config.launcher import SlurmOptions
@@ -43,6 +44,16 @@ IN_SCRIPT |= {"OUTPUT", "ERROR", "OPEN_MODE", "MEM_PER_NODE", "MEM_PER_CPU", "ME
 SITE = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"}
 
 
+@dataclass
+class _Array:
+    """An array of jobs: its name, its id in Slurm, and how many of its jobs may run at once."""
+
+    folders: list[JobFolder]
+    name: str
+    id: str = ""
+    limit: int = 1
+
+
 class Slurm:
     """Runs the jobs of one sweep on a Slurm cluster.
 
@@ -65,7 +76,7 @@ class Slurm:
         self._jobs: dict[JobFolder, Job] = {}
         self._left_at: dict[JobFolder, float] = {}  # when jobs were first not found in the queue
         self._submissions: Counter[tuple[JobFolder, bool]] = Counter()
-        self._limits: dict[str, tuple[list[JobFolder], int]] = {}  # how many jobs of an array may run at once
+        self._arrays: list[_Array] = []  # those that this process has submitted
         self._asked = 0.0  # when the queue was last asked
         self._states: dict[JobFolder, str] = {}  # Slurm's states of the jobs in the queue
 
@@ -110,48 +121,84 @@ class Slurm:
         ]
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Submit all jobs as one array.
+        """Submit all jobs, as one array or as few arrays as the site's limit of their size allows.
 
         Raises
         ------
         UserError
             If Slurm refuses the jobs. Then none of them is left in the queue.
         """
+        size, submitted = slurm_queue.max_array_size(self._clusters()), list[_Array]()
+        try:
+            for start in range(0, len(jobs), size):
+                own, later = jobs[start : start + size], jobs[start + size :]
+                submitted.append(self._submit_array(own, is_last=not later))
+        except (UserError, OSError):
+            for array in submitted:
+                slurm_queue.cancel_array(array.name, self._clusters())
+                self._arrays.remove(array)
+            raise
+
+    def _submit_array(self, jobs: Sequence[Job], is_last: bool) -> _Array:
+        """Submit jobs as one array, the last one that is submitted now or not."""
         self.watch(jobs)
         numbers = [int(path.stem.removeprefix("array-")) for path in self.folder.glob("array-*.json")]
         number = max(numbers, default=0) + 1
         record = self.folder / f"array-{number:03d}.json"
-        name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"  # no other array has this name
+        # No other array has this name.
+        name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"
+        array = _Array([job.folder for job in jobs], name)
+        array.limit = self._allotment([*self._arrays, array], is_last)[-1]
         clusters = self._clusters()
         about = {"name": name, "clusters": clusters, "jobs": [job.path for job in jobs]}
-        # This is written before the jobs exist, so that the array is found by its name if this process dies.
-        folders = [job.folder for job in jobs]
-        files, limit = [folder.submission for folder in folders], self._limit(folders)
+        files = [folder.submission for folder in array.folders]
         with restored_on_error([record, *files]):
+            # This is written before the jobs exist: the array is found by its name if this process dies.
             write_json(record, {**about, "array": None})
             for index, file in enumerate(files):
                 write_json(file, {"record": str(record), "index": index})
             try:
-                array = self._sbatch(name, jobs, limit)
+                array.id = self._sbatch(name, jobs, array.limit)
             except (UserError, OSError):
                 # Slurm may have accepted it although no answer arrived.
                 slurm_queue.cancel_array(name, clusters)
                 raise
-        write_json(record, {**about, "array": array})
-        self._limits[array] = folders, limit
-        log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array, name)
+        write_json(record, {**about, "array": array.id})
+        self._arrays.append(array)
+        log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array.id, name)
+        return array
 
-    def _limit(self, folders: Sequence[JobFolder]) -> int:
-        """Return how many of some jobs may run at once, beside those of the sweep's other arrays."""
-        others = [folder for folder in self._jobs.keys() - set(folders) if not folder.is_over()]
-        return max(1, self.options.parallel - len(others))
+    def _allotment(self, arrays: Sequence[_Array], is_last: bool = True) -> list[int]:
+        """Return how many jobs of each array may run at once.
+
+        Slurm limits each array alone, and the sweep's limit holds for all of them together. An array gets
+        what those before it leave; but each has one job at least, which those before it leave free.
+
+        Parameters
+        ----------
+        arrays
+            The arrays.
+        is_last
+            Whether no further array follows.
+        """
+        alive = [sum(not folder.is_over() for folder in array.folders) for array in arrays]
+        ours = {folder for array in arrays for folder in array.folders}
+        left = self.options.parallel - sum(not folder.is_over() for folder in self._jobs.keys() - ours)
+        limits = []
+        for at, number in enumerate(alive):
+            after = sum(map(bool, alive[at + 1 :])) + (not is_last)
+            limits.append(max(1, min(left - after, number) if after else left))
+            left -= limits[-1] if number else 0
+        return limits
 
     def _raise_limits(self) -> None:
         """Let more jobs of an array run at once, if those of other arrays have ended."""
-        for array, (folders, limit) in self._limits.items():
-            if limit < self.options.parallel and (new := self._limit(folders)) > limit:
-                slurm_queue.limit_array(array, self._clusters(), new)
-                self._limits[array] = folders, new
+        if all(array.limit >= self.options.parallel for array in self._arrays):
+            return
+        for array, limit in zip(self._arrays, self._allotment(self._arrays), strict=True):
+            if limit > array.limit:
+                slurm_queue.limit_array(array.id, self._clusters(), limit)
+                array.limit = limit
 
     def _clusters(self) -> str | None:
         """Return the clusters that the user lets sbatch choose from; None for the one of this machine."""

@@ -26,6 +26,7 @@ USER_FORMATS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
 # lock of a node that died for some time.
 NO_FAULT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", f"FAILED (exit code {HELD}:")
 TIMEOUT = "TIMEOUT"
+MAX_ARRAY_SIZE = 1001  # Slurm's default; the indices are smaller
 ACCOUNTING_DELAY_S = 60.0  # the accounting may learn of the end of a job so much later
 # In these states by the accounting, a job is not over. If it is not in the queue, the accounting is late.
 NOT_OVER = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")
@@ -382,6 +383,13 @@ def cancel_array(name: str, clusters: str | None) -> None:
 def limit_array(array: str, clusters: str | None, jobs: int) -> None:
     """Set how many jobs of an array may run at once; see `cancel_array`."""
     _slurm("scontrol", *_on(clusters), "update", f"JobId={array}", f"ArrayTaskThrottle={jobs}")
+
+
+def max_array_size(clusters: str | None) -> int:
+    """Return how many jobs an array may have, by Slurm's default if it does not say; see `cancel_array`."""
+    said = _slurm("scontrol", *_on(clusters), "show", "config") or ""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
+    return max(1, int(found[1])) if found else MAX_ARRAY_SIZE
 
 
 def _slurm(*command: str) -> str | None:

@@ -249,17 +249,68 @@ def test_arrays_of_a_sweep_share_its_limit(stand_in, tmp_path):
     slurm.submit([Job(TARGET, folder.path) for folder in new])
     assert "--array=0-4%1" in next((tmp_path / "sweep" / "slurm").glob("*.sh")).read_text()
     slurm.poll()
-    assert not stand_in.asked("scontrol")
+    assert not limits_set(stand_in)
     for folder in before[:2]:
         folder.set_state(DONE)
     slurm.poll()
     before[2].set_state(FAILED)
     slurm.poll()
     slurm.poll()
-    assert stand_in.asked("scontrol") == [
-        "update JobId=4712 ArrayTaskThrottle=3",
-        "update JobId=4712 ArrayTaskThrottle=4",
-    ]
+    assert limits_set(stand_in) == ["4712: 3", "4712: 4"]
+
+
+def limits_set(stand_in) -> list[str]:
+    updates = [line.split() for line in stand_in.asked("scontrol") if line.startswith("update")]
+    return [f"{job.removeprefix('JobId=')}: {limit.split('=')[1]}" for _, job, limit in updates]
+
+
+def test_more_jobs_than_an_array_may_have(stand_in, tmp_path):
+    """They become several arrays, which share the sweep's limit; each gets what those before it leave."""
+    folders = [make(tmp_path, f"job{index}", steps=1) for index in range(8)]
+    stand_in.says("scontrol", "MaxArraySize            = 3\n")
+    count = f"$(wc -l <{stand_in.folder}/sbatch.asked)"
+    stand_in.says("sbatch", "", then=f'echo "Submitted batch job 50{count}"')
+    (tmp_path / "sweep").mkdir()
+    slurm = Slurm(options(parallel=5), tmp_path / "sweep", None)
+    slurm.submit([Job(TARGET, folder.path) for folder in folders])
+    records = [read_json(path) for path in sorted((tmp_path / "sweep").glob("array-*.json"))]
+    assert [len(record["jobs"]) for record in records] == [3, 3, 2]
+    named = [job for record in records for job in record["jobs"]]
+    assert named == [str(folder.path) for folder in folders]
+    assert [read_json(folder.submission)["index"] for folder in folders] == [0, 1, 2, 0, 1, 2, 0, 1]
+    scripts = [path.read_text() for path in (tmp_path / "sweep" / "slurm").glob("*.sh")]
+    arrays = {line for script in scripts for line in script.splitlines() if "--array" in line}
+    assert arrays == {f"#SBATCH --array={tasks}" for tasks in ("0-2%3", "0-2%1", "0-1%1")}
+    queued = "".join(
+        f"{record['array']}_{at}|RUNNING|{record['name']}\n"
+        for record in records
+        for at in range(len(record["jobs"]))
+    )
+    stand_in.says("squeue", queued)
+    slurm.poll()
+    second, third = (record["array"] for record in records[1:])
+    for folder in folders[:2]:
+        folder.set_state(DONE)
+    slurm.poll()
+    assert limits_set(stand_in) == [f"{second}: 3"]
+    for folder in folders[:6]:
+        folder.set_state(DONE)
+    slurm.poll()
+    assert limits_set(stand_in)[-1] == f"{third}: 5"
+
+
+def test_arrays_of_which_one_is_refused_are_none(stand_in, tmp_path):
+    folders = [make(tmp_path, f"job{index}", steps=1) for index in range(4)]
+    stand_in.says("scontrol", "MaxArraySize            = 3\n")
+    refuse = f'[ $(wc -l <{stand_in.folder}/sbatch.asked) -gt 1 ] && exit 1; echo "Submitted batch job 77"'
+    stand_in.says("sbatch", "", then=refuse)
+    (tmp_path / "sweep").mkdir()
+    slurm = Slurm(options(), tmp_path / "sweep", None)
+    with pytest.raises(UserError, match="Slurm refuses the jobs"):
+        slurm.submit([Job(TARGET, folder.path) for folder in folders])
+    names = [read_json(path)["name"] for path in (tmp_path / "sweep").glob("array-*.json")]
+    cancelled = stand_in.asked("scancel")
+    assert len(cancelled) == 2 and any(names[0] in line for line in cancelled)
 
 
 def test_a_sweep_that_slurm_refuses_is_none(stand_in, run_train, tmp_path, capsys):
