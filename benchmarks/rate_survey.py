@@ -53,6 +53,11 @@ def survey(model: Path, images: Path, output: Path) -> Survey:
     return made
 
 
+def predict(given: Survey) -> None:
+    given.begin()
+    given.rate(given.missing())
+
+
 def ranges(total: int) -> list[tuple[int, int]]:
     return [(start, min(start + BATCH, total)) for start in range(0, total, BATCH)]
 
@@ -103,7 +108,7 @@ def main() -> None:
             stages: dict[str, Callable[[], None]] = {
                 "decoding": functools.partial(decoding, given),
                 "forward": functools.partial(forward, given),
-                "predict": given.rate,
+                "predict": functools.partial(predict, given),
                 "bare loop": functools.partial(bare, given, args.images),
             }
             for name, stage in stages.items():

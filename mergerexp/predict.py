@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
+from mergerexp.config.launcher import Options
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.console import amount, console, duration
 from mergerexp.errors import require_torch
+
+if TYPE_CHECKING:
+    from mergerexp.survey.survey import Survey
 
 log = logging.getLogger("mergerexp.predict")  # __name__ is __main__ under python -m
 
@@ -30,34 +35,60 @@ def predict(call: Call[PredictConfig]) -> Done:
     require_torch("rating a survey")
     from mergerexp.survey.survey import Survey  # here, so that --help need not wait for torch
 
+    exit_code = 0
     for cfg in call.configs:
-        started = time.perf_counter()
-        survey = Survey(cfg)
+        survey = Survey(cfg, call.launcher)
         log.info("%s in %s", amount(len(survey.input), "object"), cfg.images)
         survey.look()
         if cfg.dry_run:
             for line in survey.estimate():
                 console.print(line, soft_wrap=True)
             continue
+        with survey.looked_after():
+            exit_code = max(exit_code, _rate(survey, call.launcher))
+    return Done(exit_code)
+
+
+def _rate(survey: Survey, launcher: Options | None) -> int:
+    """Rate what is not rated yet, merge and say what became of the objects; return the exit code."""
+    started = time.perf_counter()
+    if launcher is None:
+        survey.begin()
         try:
-            survey.rate()
-            merged = survey.merge()
+            survey.rate(survey.missing())
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 "Interrupted: the same command goes on after the parts that are done."
             ) from None
-        counts = ", ".join(f"{number} {status}" for status, number in sorted(merged.counts.items()))
-        console.print(
-            f"{survey.folder}: {counts}, in {duration(time.perf_counter() - started)}", soft_wrap=True
-        )
-        for file in merged.files:
-            console.print(f"  {file.name}: {file.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
-    return Done()
+    else:
+        from mergerexp.survey.shards import ShardSweep
+
+        if not ShardSweep(survey, launcher).run():
+            console.print(
+                "The jobs go on in Slurm; python -m mergerexp.status shows how they stand, and the same "
+                "command merges the catalogue once they are done",
+                soft_wrap=True,
+            )
+            return 0
+        if missing := survey.missing():
+            parts = amount(len(missing), "part")
+            console.print(
+                f"{survey.folder}: {parts} of {len(survey.parts)} not rated; python -m mergerexp.status says "
+                "why, and the same command rates them",
+                soft_wrap=True,
+            )
+            return 1
+    merged = survey.merge()
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(merged.counts.items()))
+    console.print(f"{survey.folder}: {counts}, in {duration(time.perf_counter() - started)}", soft_wrap=True)
+    for file in merged.files:
+        console.print(f"  {file.name}: {file.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    return 0
 
 
 def main() -> None:
     """Run the verb."""
-    run_app("predict", PredictConfig, predict)
+    run_app("predict", PredictConfig, predict, starts_jobs=True)
 
 
 if __name__ == "__main__":

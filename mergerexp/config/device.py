@@ -42,14 +42,7 @@ def resolve(trainer: TrainerConfig, options: Options | None) -> TrainerConfig:
         If this machine, which is to train the run, does not have the device, or the processor does not
         compute in the precision that is asked for.
     """
-    device = trainer.device
-    if device == "auto":
-        device = _device_of_jobs(options) if isinstance(options, SlurmOptions) else _device_of_this_machine()
-    elif not isinstance(options, SlurmOptions) and not _may_be_here(device):
-        raise ConfigError(
-            f"trainer.device={device}: this machine, which is to train the run, has no such device, or its "
-            "torch cannot use it; use trainer.device=auto, or hydra/launcher=slurm for jobs on other machines"
-        )
+    device = resolve_device("trainer.device", trainer.device, options)
     precision = trainer.precision
     if precision == "auto":
         known = device != "cuda" or isinstance(options, SlurmOptions) or gpus_compute_bf16()
@@ -94,6 +87,31 @@ def _cuda_graph(asked: str, device: str, precision: str) -> str:
             "CUDA graph; use trainer.cuda_graph=auto"
         )
     return "never"
+
+
+def resolve_device(key: str, device: str, options: Options | None) -> str:
+    """Return the kind of device in place of ``auto``, as `resolve` does.
+
+    Parameters
+    ----------
+    key, device
+        The setting, and its value.
+    options
+        The options of the launcher; None for work in this process.
+
+    Raises
+    ------
+    ConfigError
+        If this machine, which is to do the work, does not have the device.
+    """
+    if device == "auto":
+        return _device_of_jobs(options) if isinstance(options, SlurmOptions) else _device_of_this_machine()
+    if not isinstance(options, SlurmOptions) and not _may_be_here(device):
+        raise ConfigError(
+            f"{key}={device}: this machine, which is to do the work, has no such device, or its torch cannot "
+            f"use it; use {key}=auto, or hydra/launcher=slurm for jobs on other machines"
+        )
+    return device
 
 
 def _device_of_jobs(options: SlurmOptions) -> str:

@@ -78,6 +78,10 @@ class PredictConfig:
     listed: int = setting("objects in each of the lists of the highest and the lowest p_best", 1, 100_000)
     friendly: bool = setting("write the short set of columns instead of all")
     dry_run: bool = setting("only look at a sample, and say how long the rating would take")
+    shards: int = setting("jobs that share the work, where -m lets hydra/launcher start them", 1, 1_000_000)
     device: str = setting("where to compute; auto: a GPU where there is one", choices=DEVICES)
     chunk: int = setting("images that are rated at once, which decides their last bits", 2, 65_536)
+    chunks_of_part: int = setting(
+        "chunks of a part, which is what is lost at most when a process is killed", 1, 65_536
+    )
     seed: int = setting("seed of the interval of the estimated fraction", 0, LARGEST_SEED)

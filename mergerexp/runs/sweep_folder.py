@@ -16,7 +16,7 @@ from mergerexp.console import amount
 from mergerexp.errors import UserError, explain
 from mergerexp.files import read_json, write_json
 from mergerexp.hashing import digest
-from mergerexp.runs.job_folder import LockedFolder
+from mergerexp.runs.job_folder import JobFolder, LockedFolder
 from mergerexp.runs.provenance import command_line
 from mergerexp.runs.run_folder import RunFolder
 
@@ -27,19 +27,19 @@ RUN = {"folder", "overrides"}
 
 
 class Members(NamedTuple):
-    """The runs of a sweep.
+    """The jobs of a sweep, which are training runs or the shards of a survey.
 
     Attributes
     ----------
     folders
         Their folders.
     labels
-        What distinguishes each run from the others.
+        What distinguishes each job from the others.
     costs
-        How long each run takes in comparison with the others, by its name.
+        How long each job takes in comparison with the others, by its name.
     """
 
-    folders: list[RunFolder]
+    folders: list[JobFolder]
     labels: list[str]
     costs: dict[str, float]
 
@@ -56,7 +56,7 @@ class SweepFolder(LockedFolder):
     """
 
     @classmethod
-    def of(cls, sweeps: Path, runs: Sequence[RunFolder]) -> SweepFolder:
+    def of(cls, sweeps: Path, runs: Sequence[JobFolder]) -> SweepFolder:
         """Return the folder of the sweep of some runs, whether it exists or not.
 
         Parameters
@@ -74,7 +74,7 @@ class SweepFolder(LockedFolder):
         return self.path / "sweep.json"
 
     def write(
-        self, runs: Sequence[RunFolder], differences: Sequence[Sequence[str]], costs: Sequence[float]
+        self, runs: Sequence[JobFolder], differences: Sequence[Sequence[str]], costs: Sequence[float]
     ) -> None:
         """Write the list of runs.
 
@@ -95,7 +95,12 @@ class SweepFolder(LockedFolder):
             "given": round(time.time(), 3),
             "launcher": {"host": platform.node(), "pid": os.getpid()},
             "runs": [
-                {"folder": self._relative(run.path), "overrides": list(overrides), "cost": cost}
+                {
+                    "folder": self._relative(run.path),
+                    "overrides": list(overrides),
+                    "cost": cost,
+                    "is_run": isinstance(run, RunFolder),
+                }
                 for run, overrides, cost in zip(runs, differences, costs, strict=True)
             ],
         }
@@ -128,7 +133,8 @@ class SweepFolder(LockedFolder):
             If ``sweep.json`` can't be read.
         """
         runs = self.read()["runs"]
-        folders = [RunFolder(self._root / run["folder"]) for run in runs]
+        kinds = [RunFolder if run.get("is_run", True) else JobFolder for run in runs]
+        folders = [kind(self._root / run["folder"]) for kind, run in zip(kinds, runs, strict=True)]
         costs = {folder.name: run["cost"] for folder, run in zip(folders, runs, strict=True) if "cost" in run}
         return Members(folders, [" ".join(run["overrides"]) for run in runs], costs)
 
@@ -245,7 +251,12 @@ def all_runs(root: Path) -> list[RunFolder]:
         If there are no runs.
     """
     inside = [RunFolder(path.parent.absolute()) for path in sorted(root.glob("runs/*/config.yaml"))]
-    runs = [*inside, *(run for sweep in find_sweeps(root / "sweeps") for run in sweep.members().folders)]
+    runs = [*inside, *(run for sweep in find_sweeps(root / "sweeps") for run in runs_of(sweep))]
     if not runs:
         raise UserError(f"no run in {root}; --root or MERGEREXP_ROOT says where to look")
     return list(dict.fromkeys(runs))
+
+
+def runs_of(sweep: SweepFolder) -> list[RunFolder]:
+    """Return the training runs of a sweep; that of a survey's shards has none."""
+    return [folder for folder in sweep.members().folders if isinstance(folder, RunFolder)]

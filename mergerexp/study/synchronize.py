@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from mergerexp.config.addresses import STORE_VARIABLE, check_store_address
-from mergerexp.runs.sweep_folder import all_runs, choose_sweep
+from mergerexp.errors import UserError
+from mergerexp.runs.sweep_folder import all_runs, choose_sweep, runs_of
 from mergerexp.tracking.pending import complete_records, configured_tracking
 
 
@@ -35,7 +36,9 @@ def sync(root: Path, beginning: str | None) -> int:
     if beginning is None:
         folders = all_runs(root)
     else:
-        folders = choose_sweep(root / "sweeps", beginning).members().folders
+        sweep = choose_sweep(root / "sweeps", beginning)
+        if not (folders := runs_of(sweep)):
+            raise UserError(f"sweep {sweep.name} rates a survey, of which MLflow has no record")
     standing = complete_records(folders, functools.partial(configured_tracking, uri=uri), ask=True)
     message = f"MLflow has {standing.begun - standing.lacking} of {standing.begun} runs that have begun"
     if standing.storeless:

@@ -6,19 +6,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import filelock
-
 from mergerexp.config.call import differences
 from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.config.paths import SQLITE
 from mergerexp.console import amount
-from mergerexp.errors import UserError, explain
+from mergerexp.errors import explain
 from mergerexp.files import restored_on_error
-from mergerexp.runs.job_folder import FAILED, LOST
-from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.study.outcome import RERUN_ALL
 from mergerexp.study.plan import TARGET, PlannedRun, run_labels
 from mergerexp.sweep.job import Job
+from mergerexp.sweep.job_sweep import JobSweep
 from mergerexp.sweep.runner import Interrupted, Scheduler, make_scheduler, submit_jobs, wait_for_jobs
 from mergerexp.sweep.slurm_queue import refuse_jobs_in_slurm
 from mergerexp.sweep.snapshot import snapshot
@@ -26,7 +23,7 @@ from mergerexp.sweep.snapshot import snapshot
 log = logging.getLogger(__name__)
 
 
-class TrainSweep:
+class TrainSweep(JobSweep):
     """The runs of one command line, which a launcher starts.
 
     Parameters
@@ -38,11 +35,8 @@ class TrainSweep:
     """
 
     def __init__(self, runs: Sequence[PlannedRun], options: Options) -> None:
-        self.runs, self.options = runs, options
-        self.folders = [run.folder for run in runs]
-        self.sweeps = Path(self.runs[0].cfg.paths.sweeps)
-        self.folder = SweepFolder.of(self.sweeps, self.folders)
-        self.title = f"sweep {self.folder.name}"
+        super().__init__(Path(runs[0].cfg.paths.sweeps), [run.folder for run in runs], options)
+        self.runs = runs
 
     def run(self) -> bool:
         """Start the runs that are to be started, and wait until all are over, if the launcher waits.
@@ -58,20 +52,13 @@ class TrainSweep:
             If another process looks after this sweep, or the jobs can't be submitted.
         """
         try:
-            # The timeout is for the status verb, which holds the lock for a moment to see whether it is free.
-            with self.folder.lock().acquire(timeout=2):
+            with self.looked_after():
                 self._run()
-        except filelock.Timeout:
-            raise UserError(
-                f"another process looks after sweep {self.folder.name}; watch it with "
-                "python -m mergerexp.status --watch"
-            ) from None
         except PermissionError as error:  # runs that are all done can be shown where nothing can be written
             if self.options.rerun == "all" or not all(folder.is_done() for folder in self.folders):
                 raise
             log.info("%s, all done before (%s)", amount(len(self.runs), "run"), explain(error))
-        waits = not isinstance(self.options, SlurmOptions) or self.options.wait
-        return waits or all(folder.is_done() for folder in self.folders)
+        return self.waits or all(folder.is_done() for folder in self.folders)
 
     def _run(self) -> None:
         with restored_on_error([self.folder.file]):  # a sweep that is refused is none that status could show
@@ -97,7 +84,7 @@ class TrainSweep:
             )
         under_way = scheduler.active(self.folders)
         active = [run for run in self.runs if run.folder in under_way]
-        new = [run for run in self.runs if run.folder not in under_way and self._is_to_start(run)]
+        new = [run for run in self.runs if run.folder not in under_way and self.is_to_start(run.folder)]
         done = sum(run.folder.is_done() for run in self.runs) - sum(run.folder.is_done() for run in new)
         number = amount(len(self.runs), "run") if len(self.runs) > 1 else f"1 run ({self.folders[0].name})"
         log.info("%s: %s, %d done before, %d to start", self.title, number, done, len(new))
@@ -106,19 +93,11 @@ class TrainSweep:
         with restored_on_error(files):
             for run in new:
                 run.write(again=self.options.rerun == "all" or run.folder.lacks_results())
-            for folder in self.folders:
-                folder.join(self.folder.name)
+            for run in self.runs:
+                run.folder.join(self.folder.name)
             new.sort(key=lambda run: -run.cost)  # a long run must not be the last one to start
             submit_jobs(scheduler, _jobs(new), _jobs(active))
         return scheduler, _jobs([*new, *active])
-
-    def _is_to_start(self, run: PlannedRun) -> bool:
-        """Tell whether a run that is not under way is to be started, by its state and the options."""
-        if self.options.rerun == "all":
-            return True
-        if run.folder.is_done():
-            return False
-        return self.options.rerun == "failed" or run.folder.status().get("state") not in (FAILED, LOST)
 
 
 def _jobs(runs: Sequence[PlannedRun]) -> list[Job]:

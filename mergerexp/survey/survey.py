@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 
+from mergerexp.config.device import resolve_device
+from mergerexp.config.launcher import Options
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.console import ProgressReport, amount, duration
 from mergerexp.cores import usable_cores
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, remove_partial, write_json
 from mergerexp.hashing import digest
+from mergerexp.runs.job_folder import LockedFolder
 from mergerexp.survey.calibration import read_calibrators
 from mergerexp.survey.catalogue import CatalogueWriter, Merged
 from mergerexp.survey.columns import rating_columns
@@ -37,7 +42,6 @@ from mergerexp.training.machine import choose_device, set_up_torch
 
 log = logging.getLogger(__name__)
 VERSION = 1  # This has to be raised when the same settings come to give other ratings.
-PART_CHUNKS = 128  # chunks of a part, which is what is lost at most when a process is killed
 WORK = "survey.json"
 TRIED = 8  # chunks that are rated to tell how long the rest takes
 BLOCKS, BLOCK = 16, 32  # of objects that are looked at for drift before any is rated
@@ -50,6 +54,8 @@ class Survey:
     ----------
     cfg
         What is rated, with which model, and how.
+    launcher
+        The options of the launcher whose jobs do the work; None if this process does it.
 
     Raises
     ------
@@ -57,7 +63,7 @@ class Survey:
         If the model folder or the input can't be used, or the output folder belongs to other work.
     """
 
-    def __init__(self, cfg: PredictConfig) -> None:
+    def __init__(self, cfg: PredictConfig, launcher: Options | None = None) -> None:
         self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model_folder))
         given = self.model.about["input"]
         images = Path(cfg.images).expanduser()
@@ -65,11 +71,11 @@ class Survey:
         self.input = open_input(images, cfg.columns, root, cfg.id_system, self.model.size)
         self.image_size = None if cfg.any_size or given["image_size"] is None else tuple(given["image_size"])
         self.width = float(cfg.stamp_arcsec or given["arcsec"] or "nan")
-        self.device = choose_device(cfg.device, "device")
+        self.device = resolve_device("device", cfg.device, launcher)
         self.folder = Path(cfg.surveys) / (cfg.name or images.stem)
         self.settings = self._settings()
         work = digest(self.settings)
-        self.parts = Parts(self.folder / "parts", work, len(self.input), cfg.chunk, PART_CHUNKS)
+        self.parts = Parts(self.folder / "parts", work, len(self.input), cfg.chunk, cfg.chunks_of_part)
         self._check_folder()
 
     def _settings(self) -> dict[str, Any]:
@@ -82,8 +88,9 @@ class Survey:
             "image_size": self.image_size and list(self.image_size),
             "stamp_arcsec": None if np.isnan(self.width) else self.width,
             "chunk": self.cfg.chunk,
+            "chunks_of_part": self.cfg.chunks_of_part,
             "threads_of_a_chunk": 1,
-            "device": self.device.type,
+            "device": self.device,
         }
 
     def _check_folder(self) -> None:
@@ -120,9 +127,7 @@ class Survey:
 
     def estimate(self) -> list[str]:
         """Rate a few chunks, and return what the rating of everything would take, as lines of text."""
-        set_up_torch(1)
-        rater, maker = Rater(self.model, self.cfg.chunk, self.device), self._row_maker()
-        log.info("the model gives its recorded logits, to %.1g", rater.prove())
+        rater, maker = self._proven_rater(), self._row_maker()
         ranges = [chunk for number in range(len(self.parts)) for chunk in self.parts.ranges(number)[:1]]
         few = (ranges if len(ranges) >= TRIED else self.parts.ranges(0))[:TRIED]
         started = time.perf_counter()
@@ -135,35 +140,75 @@ class Survey:
             f"at most {len(self.input) * size * 2 / 1e6:.1f} MB for parts and catalogue",
         ]
 
-    def rate(self) -> None:
-        """Rate the objects of all parts that are not there, after the model has proved itself.
+    @contextlib.contextmanager
+    def looked_after(self) -> Iterator[None]:
+        """Let this process be the one that has the survey rated.
+
+        Raises
+        ------
+        UserError
+            If another process does.
+        """
+        try:
+            with LockedFolder(self.folder).lock().acquire(timeout=0):
+                yield
+        except filelock.Timeout:
+            raise UserError(f"{self.folder}: another process rates this survey") from None
+
+    def missing(self) -> list[int]:
+        """Return the parts that are not there, or not whole."""
+        return [number for number in range(len(self.parts)) if not self.parts.is_done(number)]
+
+    def begin(self) -> None:
+        """Make the folder, and note what its ratings depend on."""
+        self.parts.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / WORK, self.settings)
+
+    def rate(
+        self,
+        numbers: Sequence[int],
+        between: Callable[[], None] = lambda: None,
+        rated: Callable[[int, float], None] = lambda done, rate: None,
+    ) -> None:
+        """Rate the objects of some parts, after the model has proved itself.
+
+        Parameters
+        ----------
+        numbers
+            The parts.
+        between
+            This is called between two chunks, and may raise an exception; the part is then lost.
+        rated
+            This is called after each part with the number of parts that are done, and with the objects that
+            are rated in a second.
 
         Raises
         ------
         UserError
             If the model does not rate its reference objects as the study did.
         """
-        missing = [number for number in range(len(self.parts)) if not self.parts.is_done(number)]
-        if not missing:
-            log.info("all %s were rated before", amount(len(self.input), "object"))
+        if not numbers:
             return
-        set_up_torch(1)
-        rater = Rater(self.model, self.cfg.chunk, self.device)
-        log.info("the model gives its recorded logits, to %.1g", rater.prove())
-        self.parts.folder.mkdir(parents=True, exist_ok=True)
-        remove_partial(self.parts.folder)
-        write_json(self.folder / WORK, self.settings)
-        maker = self._row_maker()
-        left = sum(self.parts.rows(number) for number in missing)
-        with ProgressReport("rating", len(self.input), len(self.input) - left) as report:
-            started, done = time.perf_counter(), 0
-            for number in missing:
+        rater, maker = self._proven_rater(), self._row_maker()
+        total = sum(map(self.parts.rows, numbers))
+        with ProgressReport("rating", total) as report:
+            started, objects = time.perf_counter(), 0
+            for done, number in enumerate(numbers, 1):
                 tables = []
                 for table in self._tables(rater, maker, self.parts.ranges(number)):
                     tables.append(table)
-                    done += len(table)
-                    report.advance(len(table), f"{done / (time.perf_counter() - started):.0f} objects/s")
+                    objects += len(table)
+                    rate = objects / (time.perf_counter() - started)
+                    report.advance(len(table), f"{rate:.0f} objects/s")
+                    between()
                 self.parts.write(number, tables)
+                rated(done, rate)
+
+    def _proven_rater(self) -> Rater:
+        set_up_torch(1)
+        rater = Rater(self.model, self.cfg.chunk, choose_device(self.device, "device"))
+        log.info("the model gives its recorded logits, to %.1g", rater.prove())
+        return rater
 
     def merge(self) -> Merged:
         """Merge the parts into the catalogue.
@@ -173,9 +218,9 @@ class Survey:
         UserError
             If a part is missing, damaged or not of this survey.
         """
-        return CatalogueWriter(self.cfg, self.model, self.parts, self.input.has_integer_ids).write(
-            self.folder
-        )
+        remove_partial(self.parts.folder)  # of processes that were killed
+        writer = CatalogueWriter(self.cfg, self.model, self.parts, self.input.has_integer_ids)
+        return writer.write(self.folder)
 
     def _tables(self, rater: Rater, maker: RowMaker, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
         """Yield the rows of each chunk.
@@ -183,7 +228,7 @@ class Survey:
         On a processor each chunk has one thread, so that its bits do not depend on the number of cores. On a
         GPU the threads only decode.
         """
-        if self.device.type == "cpu":
+        if self.device == "cpu":
 
             def make(given: tuple[int, int]) -> pa.Table:
                 chunk = self._stamps(given)

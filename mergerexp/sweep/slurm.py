@@ -26,7 +26,7 @@ from mergerexp.errors import UserError
 from mergerexp.files import restored_on_error, write_json
 from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.runs.sweep_folder import SweepFolder
-from mergerexp.sweep import slurm_queue
+from mergerexp.sweep import slurm_commands, slurm_queue
 from mergerexp.sweep.job import Job
 
 log = logging.getLogger(__name__)
@@ -128,14 +128,14 @@ class Slurm:
         UserError
             If Slurm refuses the jobs. Then none of them is left in the queue.
         """
-        size, submitted = slurm_queue.max_array_size(self._clusters()), list[_Array]()
+        size, submitted = slurm_commands.max_array_size(self._clusters()), list[_Array]()
         try:
             for start in range(0, len(jobs), size):
                 own, later = jobs[start : start + size], jobs[start + size :]
                 submitted.append(self._submit_array(own, is_last=not later))
         except (UserError, OSError):
             for array in submitted:
-                slurm_queue.cancel_array(array.name, self._clusters())
+                slurm_commands.cancel_array(array.name, self._clusters())
                 self._arrays.remove(array)
             raise
 
@@ -161,7 +161,7 @@ class Slurm:
                 array.id = self._sbatch(name, jobs, array.limit)
             except (UserError, OSError):
                 # Slurm may have accepted it although no answer arrived.
-                slurm_queue.cancel_array(name, clusters)
+                slurm_commands.cancel_array(name, clusters)
                 raise
         write_json(record, {**about, "array": array.id})
         self._arrays.append(array)
@@ -197,7 +197,7 @@ class Slurm:
             return
         for array, limit in zip(self._arrays, self._allotment(self._arrays), strict=True):
             if limit > array.limit:
-                slurm_queue.limit_array(array.id, self._clusters(), limit)
+                slurm_commands.limit_array(array.id, self._clusters(), limit)
                 array.limit = limit
 
     def _clusters(self) -> str | None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,13 @@ from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import FAILED, LOST, STOPPED, JobFolder
 from mergerexp.sweep.job import HELD
+from mergerexp.sweep.slurm_commands import on_clusters, slurm_answer
 
-COMMAND_TIMEOUT_S = 30  # for the answer of a Slurm command
-# Users set these for their own calls of Slurm. A filter or another format would hide jobs from us.
-USER_FORMATS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
 # Jobs that ended like this through no fault of their own are submitted again, if the site has not requeued
 # them. With the exit code HELD, the job could not have its lock, since a network file system may keep the
 # lock of a node that died for some time.
 NO_FAULT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", f"FAILED (exit code {HELD}:")
 TIMEOUT = "TIMEOUT"
-MAX_ARRAY_SIZE = 1001  # Slurm's default; the indices are smaller
 ACCOUNTING_DELAY_S = 60.0  # the accounting may learn of the end of a job so much later
 # In these states by the accounting, a job is not over. If it is not in the queue, the accounting is late.
 NOT_OVER = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "RESIZING")
@@ -72,7 +68,7 @@ def queue(folders: Sequence[JobFolder]) -> Queue | None:
     queued = Queue({}, {})
     for clusters, arrays in names.items():
         selection = ("-n", ",".join(sorted(arrays)), "-o", "%i|%T|%j")
-        answer = _slurm("squeue", *_on(clusters), "-h", "-r", "-a", *selection)
+        answer = slurm_answer("squeue", *on_clusters(clusters), "-h", "-r", "-a", *selection)
         if answer is None:
             return None
         # If clusters are named, the answer has a line with the name of each.
@@ -192,8 +188,19 @@ def accounting(folders: Sequence[JobFolder]) -> Reasons:
     ends: Reasons = {}
     for clusters, jobs in _by_clusters(ids).items():
         arrays = ",".join(sorted({job.split("_")[0] for job in jobs.values()}))
-        ask = ("sacct", *_on(clusters), "-a", "-X", "-n", "-P", "-j", arrays, "-o", "JobID,State,ExitCode")
-        for line in (_slurm(*ask) or "").splitlines():
+        ask = (
+            "sacct",
+            *on_clusters(clusters),
+            "-a",
+            "-X",
+            "-n",
+            "-P",
+            "-j",
+            arrays,
+            "-o",
+            "JobID,State,ExitCode",
+        )
+        for line in (slurm_answer(*ask) or "").splitlines():
             job, state, code = [*line.split("|"), "", ""][:3]
             end = None if state.startswith(NOT_OVER) else f"{state} (exit code {code})"
             tasks = set(_tasks(job))
@@ -222,11 +229,6 @@ def _by_clusters(ids: dict[JobFolder, str]) -> dict[str | None, dict[JobFolder, 
     for folder, known in _submissions(ids).items():
         found.setdefault(known.get("clusters"), {})[folder] = ids[folder]
     return found
-
-
-def _on(clusters: str | None) -> tuple[str, ...]:
-    """Return the option that names clusters, for all commands, since sacct ignores SLURM_CLUSTERS."""
-    return () if clusters is None else ("-M", clusters)
 
 
 def final_state(folder: JobFolder, reason: str | None) -> tuple[str, str]:
@@ -359,47 +361,9 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     """
     ids = ids_in_queue(folders, require_queue(folders))
     for clusters, jobs in _by_clusters(ids).items():
-        if _slurm("scancel", *_on(clusters), *jobs.values()) is None:
+        if slurm_answer("scancel", *on_clusters(clusters), *jobs.values()) is None:
             raise UserError("scancel does not answer; try again")
     for folder in ids:
         # Not in status.json, which the job itself may be writing at this moment.
         write_json(folder.submission, {**read_json(folder.submission), "cancelled": True})
     return len(ids)
-
-
-def cancel_array(name: str, clusters: str | None) -> None:
-    """Cancel the jobs of an array that Slurm may have accepted without confirming it.
-
-    Parameters
-    ----------
-    name
-        The name of the array.
-    clusters
-        The clusters that it was submitted to; None for the one of this machine.
-    """
-    _slurm("scancel", *_on(clusters), "--name", name)
-
-
-def limit_array(array: str, clusters: str | None, jobs: int) -> None:
-    """Set how many jobs of an array may run at once; see `cancel_array`."""
-    _slurm("scontrol", *_on(clusters), "update", f"JobId={array}", f"ArrayTaskThrottle={jobs}")
-
-
-def max_array_size(clusters: str | None) -> int:
-    """Return how many jobs an array may have, by Slurm's default if it does not say; see `cancel_array`."""
-    said = _slurm("scontrol", *_on(clusters), "show", "config") or ""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
-    return max(1, int(found[1])) if found else MAX_ARRAY_SIZE
-
-
-def _slurm(*command: str) -> str | None:
-    """Return the output of a Slurm command; None if the command is missing, fails or does not answer."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(USER_FORMATS)}
-    environment["SLURM_BITSTR_LEN"] = "0"  # long lists of array tasks are not abbreviated
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None

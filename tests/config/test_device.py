@@ -119,7 +119,7 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_prepared(
     assert train(*sweep, f"trainer.device={kind}", f"paths.datasets={tmp_path / 'datasets'}") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        f"error: trainer.device={kind}: this machine, which is to train the run, has no such"
+        f"error: trainer.device={kind}: this machine, which is to do the work, has no such"
     )
     assert not list(tmp_path.rglob("meta.json")) and not (tmp_path / "runs").exists()
 

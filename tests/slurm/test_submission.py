@@ -83,14 +83,14 @@ def test_cancelling_leaves_the_jobs_own_word_alone(state, tmp_path, monkeypatch)
     """Even if the job says it between squeue and the end of scancel."""
     folder = make(tmp_path, "job", steps=2)
     run([folder], wait=False, extra={"hold": True})
-    ask = slurm_queue._slurm
+    ask = slurm_queue.slurm_answer
 
     def and_meanwhile(*words: str) -> str | None:
         if words[0] == "scancel":
             folder.set_state(state) if state else (folder.path / "status.json").write_text("")
         return ask(*words)
 
-    monkeypatch.setattr(slurm_queue, "_slurm", and_meanwhile)
+    monkeypatch.setattr(slurm_queue, "slurm_answer", and_meanwhile)
     status = folder.status()
     assert slurm_queue.cancel([folder]) == 1
     assert folder.status().get("state") == state

@@ -15,7 +15,6 @@ import pytest
 from astropy.table import Table
 from PIL import Image
 
-import mergerexp.predict
 from mergerexp.files import read_json
 from mergerexp.survey import survey as survey_module
 from mergerexp.survey.model_folder import ModelFolder
@@ -24,35 +23,6 @@ from mergerexp.survey.survey import Survey
 from tests.survey.conftest import recorded
 
 NAME = "merger_probabilities"
-
-
-@pytest.fixture
-def field(tmp_path) -> Path:
-    """Forty images that nobody has seen, and three that can't be rated."""
-    root, rng = tmp_path / "field", np.random.default_rng(5)
-    root.mkdir()
-    for number in range(40):
-        y, x = np.mgrid[:40, :40] - 19.5
-        blob = 200 * np.exp(-np.hypot(x, y) / rng.uniform(3, 8))
-        if number % 3 == 0:
-            blob += 150 * np.exp(-np.hypot(x - 9, y - rng.uniform(-5, 5)) / 3)
-        picture = (blob[..., None] + rng.normal(20, 5, (40, 40, 3))).clip(0, 255).astype(np.uint8)
-        Image.fromarray(picture).save(root / f"{1000 + number}.png")
-    (root / "2000.png").write_bytes(b"no picture")
-    Image.new("RGB", (40, 40)).save(root / "2001.png")
-    Image.new("RGB", (50, 50), (3, 2, 1)).save(root / "2002.png")
-    return root
-
-
-@pytest.fixture
-def predict(run_verb, model_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(survey_module, "PART_CHUNKS", 2)
-
-    def run(images: Path, *overrides: str) -> int:
-        where = (f"model_folder={model_folder}", f"images={images}", f"surveys={tmp_path / 'surveys'}")
-        return run_verb(mergerexp.predict, *where, "chunk=8", "any_size=true", "device=cpu", *overrides)
-
-    return run
 
 
 def catalogue(tmp_path: Path, name: str = "field") -> pd.DataFrame:
@@ -242,7 +212,9 @@ def test_a_part_that_is_not_as_it_was_stops_the_merge(fault, predict, field, mod
     from mergerexp.errors import UserError
 
     where = [f"model_folder={model_folder}", f"images={field}", f"surveys={tmp_path / 'surveys'}"]
-    cfg = compose_cell("predict", [*where, "chunk=8", "any_size=true", "device=cpu"], PredictConfig)
+    cfg = compose_cell(
+        "predict", [*where, "chunk=8", "chunks_of_part=2", "any_size=true", "device=cpu"], PredictConfig
+    )
     with pytest.raises(UserError, match=parts[1].name if fault != "stranger" else "part-000099"):
         Survey(cfg).merge()
 
