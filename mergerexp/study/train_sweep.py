@@ -9,6 +9,7 @@ from pathlib import Path
 import filelock
 
 from mergerexp.config.call import differences
+from mergerexp.config.commands import status_command
 from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.config.paths import SQLITE
 from mergerexp.console import amount
@@ -64,7 +65,7 @@ class TrainSweep:
         except filelock.Timeout:
             raise UserError(
                 f"another process looks after sweep {self.folder.name}; watch it with "
-                "python -m mergerexp.status --watch"
+                f"{status_command(self.sweeps, '--watch')}"
             ) from None
         except PermissionError as error:  # runs that are all done can be shown where nothing can be written
             if self.options.rerun == "all" or not all(folder.is_done() for folder in self.folders):

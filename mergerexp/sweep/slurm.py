@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
+from mergerexp.config.commands import status_command
 from mergerexp.config.launcher import SlurmOptions
 from mergerexp.console import amount
 from mergerexp.environment import environment
@@ -266,7 +267,7 @@ class Slurm:
         """Leave the jobs to Slurm; return a message for the user."""
         return (
             "Detached: the jobs go on in Slurm. The same command looks at them again; "
-            "so does python -m mergerexp.status"
+            f"so does {status_command(self.folder.parent)}"
         )
 
 
