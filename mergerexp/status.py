@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from mergerexp.config.flags import unknown_flag
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError, error_text
 from mergerexp.runs.sweep_folder import choose_sweep
@@ -29,7 +30,8 @@ TOGETHER = ({"list", "json"}, {"cancel", "watch"}, {"cancel", "json"})  # the fl
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise a mistake as our other errors."""
-        raise UserError(f"{message} (--help lists the flags)")
+        said = unknown_flag(message, self._option_string_actions)
+        raise UserError(f"{said or message} (--help lists the flags)")
 
 
 def make_parser() -> argparse.ArgumentParser:

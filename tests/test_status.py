@@ -70,7 +70,10 @@ def test_no_secret_is_taken_from_the_environment(sync, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--wach"], "unrecognized arguments: --wach (--help lists the flags)"),
+        (["--watsh"], "--watsh: no such flag; did you mean --watch? (--help lists the flags)"),
+        (["--rot=/r"], "--rot: no such flag; did you mean --root? (--help lists the flags)"),
+        (["--fold"], "--fold: no such flag (--help lists the flags)"),
+        (["3f2a", "9e75"], "unrecognized arguments: 9e75 (--help lists the flags)"),
         (["--list", "--watch"], "--list and --watch can't be combined"),
         (["--list", "--cancel", "--json"], "--list and --cancel and --json can't be combined"),
         (["--sync", "--json"], "--sync and --json can't be combined"),
