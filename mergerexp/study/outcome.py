@@ -11,7 +11,7 @@ from mergerexp.config.addresses import STORE_VARIABLE
 from mergerexp.config.commands import status_command, verb_command
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.launcher import Options
-from mergerexp.config.paths import SQLITE, absolute_paths
+from mergerexp.config.paths import ROOT_VARIABLE, SQLITE, absolute_paths
 from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
 from mergerexp.environment import environment
@@ -26,7 +26,7 @@ from mergerexp.tracking.pending import complete_records, experiment_of
 
 RERUN_ALL = "\nLeave out hydra.launcher.rerun=all then: with it, all runs begin once more."
 STORE = re.compile(r"(tracking(\.uri|\.experiment)?|paths\.root)=")  # overrides that say where the record is
-VARIABLES = ("MERGEREXP_ROOT", "MERGEREXP_TRACKING", STORE_VARIABLE)  # and the variables that do
+VARIABLES = (ROOT_VARIABLE, "MERGEREXP_TRACKING", STORE_VARIABLE)  # and the variables that do
 
 
 def complete_study(runs: Sequence[PlannedRun]) -> bool:
