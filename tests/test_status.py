@@ -93,8 +93,9 @@ def test_runs_that_no_sweep_has_are_not_passed_over(monkeypatch, tmp_path, capsy
     add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
     monkeypatch.setattr("sys.argv", ["status", "--root", str(tmp_path)])
     assert status.main() == 2
-    assert (
-        f"no sweep in {tmp_path}/sweeps: it has 1 run, trained without -m; --root" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path} has 1 run, trained without -m, and no sweep. The command that trained a run goes "
+        "on with it, or shows its results; --root or MERGEREXP_ROOT says where else to look\n"
     )
 
 
