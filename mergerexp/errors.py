@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+ROOT = "paths.root or MERGEREXP_ROOT"  # the settings that say where everything is written
 SHOWN = 60  # characters of a value in a message
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that a terminal does not show
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -159,8 +160,8 @@ def explain(error: BaseException) -> str:
     path = Path(os.fsdecode(error.filename))
     if error.errno in NO_ROOM:
         return (
-            f"{path} can't be written ({error.strerror}): make room there, or let MERGEREXP_ROOT name a "
-            "folder on another disk, and give the same command again; files that were complete are unchanged"
+            f"{path} can't be written ({error.strerror}): make room there, or let {ROOT} name a folder on "
+            "another disk, and give the same command again; files that were complete are unchanged"
         )
     if error.errno in NO_RIGHT:
         nearest = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))  # noqa: PTH110
@@ -178,7 +179,7 @@ def _hint_of_owner(nearest: Path, code: int | None) -> str:
     import pwd
 
     if code == errno.EROFS:
-        return ": its file system can only be read; MERGEREXP_ROOT says where to write"
+        return f": its file system can only be read; {ROOT} says where to write"
     about = nearest.stat()
 
     def name(uid: int) -> str:
@@ -189,14 +190,13 @@ def _hint_of_owner(nearest: Path, code: int | None) -> str:
 
     if about.st_uid == os.getuid():
         return (
-            f": {nearest} belongs to you and has mode {about.st_mode & 0o7777:o}; MERGEREXP_ROOT says where "
-            "to write"
+            f": {nearest} belongs to you and has mode {about.st_mode & 0o7777:o}; {ROOT} says where to write"
         )
     mode, owner, user = f"{about.st_mode & 0o7777:o}", name(about.st_uid), name(os.getuid())
     return (
         f": {nearest} belongs to {owner} and has mode {mode}, and you are {user}. To share it, let {owner} "
         "give your group the right to write (chmod -R g+rwX on it), and let both of you work with umask 002; "
-        "or let MERGEREXP_ROOT name a folder of yours"
+        f"or let {ROOT} name a folder of yours"
     )
 
 

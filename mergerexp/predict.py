@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
+from mergerexp.config.commands import status_command
 from mergerexp.config.launcher import Options
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.console import amount, console, duration
@@ -63,18 +65,19 @@ def _rate(survey: Survey, launcher: Options | None) -> int:
     else:
         from mergerexp.survey.shards import ShardSweep
 
+        status = status_command(Path(survey.cfg.paths.sweeps))
         if not ShardSweep(survey, launcher).run():
             console.print(
-                "The jobs go on in Slurm; python -m mergerexp.status shows how they stand, and the same "
-                "command merges the catalogue once they are done",
+                f"The jobs go on in Slurm; {status} shows how they stand, and the same command merges the "
+                "catalogue once they are done",
                 soft_wrap=True,
             )
             return 0
         if missing := survey.missing():
             parts = amount(len(missing), "part")
             console.print(
-                f"{survey.folder}: {parts} of {len(survey.parts)} not rated; python -m mergerexp.status says "
-                "why, and the same command rates them",
+                f"{survey.folder}: {parts} of {len(survey.parts)} not rated; {status} says why, and the same "
+                "command rates them",
                 soft_wrap=True,
             )
             return 1

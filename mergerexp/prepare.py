@@ -24,16 +24,14 @@ def prepare(call: Call[PrepareConfig]) -> Done:
         If inputs are unusable, or a data set that is there was damaged.
     """
     # Imported here, so that --help and a refusal need not wait for pandas.
-    from mergerexp.data.build import prepare_dataset
+    from mergerexp.data.build import classes_text, prepare_dataset
     from mergerexp.data.store import Dataset, verify
 
     for cfg in call.configs:
         started = time.perf_counter()
         dataset = Dataset.open(prepare_dataset(cfg.data, cfg.paths.datasets))
         verify(dataset)
-        counts = ", ".join(
-            f"{n} {name} (label {label})" for label, (name, n) in enumerate(dataset.meta["counts"].items())
-        )
+        counts = classes_text(dataset.meta["counts"])
         seconds = time.perf_counter() - started
         console.print(f"{dataset.path}: {counts}; {cfg.data.size} px; {seconds:.1f} s", soft_wrap=True)
     return Done()

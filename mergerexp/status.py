@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from mergerexp.config.flags import unknown_flag
+from mergerexp.config.paths import ROOT_VARIABLE, check_folder, name_of_root
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError, error_text
 from mergerexp.runs.sweep_folder import choose_sweep
@@ -29,7 +31,8 @@ TOGETHER = ({"list", "json"}, {"cancel", "watch"}, {"cancel", "json"})  # the fl
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise a mistake as our other errors."""
-        raise UserError(f"{message} (--help lists the flags)")
+        said = unknown_flag(message, self._option_string_actions)
+        raise UserError(f"{said or message} (--help lists the flags)")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -49,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root",
         type=Path,
-        default=Path(os.environ.get("MERGEREXP_ROOT", ".")),
+        default=Path(os.environ.get(ROOT_VARIABLE, ".")),
         help="the folder with the runs and sweeps; default: $MERGEREXP_ROOT, or the working directory",
     )
     parser.add_argument("--list", action="store_true", help="list all sweeps, the most recent first")
@@ -92,6 +95,7 @@ def main() -> int:
     set_up_logging()
     try:
         args = parse()
+        check_folder(name_of_root(str(args.root), "--root"), str(args.root))
         if args.sync:
             return sync(args.root, args.sweep)
         if args.list:

@@ -35,6 +35,7 @@ def train(call: Call[TrainConfig]) -> Done:
         complete_study,
         show_failures,
         show_next_steps,
+        show_sweeps,
         validation_errors,
     )
     from mergerexp.study.plan import Planner
@@ -48,7 +49,7 @@ def train(call: Call[TrainConfig]) -> Done:
     if call.launcher is None:
         train_here(runs)
     elif not TrainSweep(runs, call.launcher).run():
-        console.print("The jobs go on in Slurm; python -m mergerexp.status shows how they stand")
+        console.print(f"The jobs go on in Slurm; {show_sweeps(runs)} shows how they stand", soft_wrap=True)
         show_next_steps(runs)
         return Done()
     is_recorded = complete_study(runs)

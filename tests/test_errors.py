@@ -88,5 +88,5 @@ def test_a_file_system_that_can_only_be_read_is_no_question_of_owners(tmp_path):
     said = describe(OSError(errno.EROFS, "Read-only file system", str(tmp_path / ".toy.lock")))
     assert said == (
         f"in {tmp_path} nothing can be opened or written (Read-only file system): its file system can only "
-        "be read; MERGEREXP_ROOT says where to write"
+        "be read; paths.root or MERGEREXP_ROOT says where to write"
     )

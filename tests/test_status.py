@@ -70,7 +70,10 @@ def test_no_secret_is_taken_from_the_environment(sync, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--wach"], "unrecognized arguments: --wach (--help lists the flags)"),
+        (["--watsh"], "--watsh: no such flag; did you mean --watch? (--help lists the flags)"),
+        (["--rot=/r"], "--rot: no such flag; did you mean --root? (--help lists the flags)"),
+        (["--fold"], "--fold: no such flag (--help lists the flags)"),
+        (["3f2a", "9e75"], "unrecognized arguments: 9e75 (--help lists the flags)"),
         (["--list", "--watch"], "--list and --watch can't be combined"),
         (["--list", "--cancel", "--json"], "--list and --cancel and --json can't be combined"),
         (["--sync", "--json"], "--sync and --json can't be combined"),
@@ -90,8 +93,9 @@ def test_runs_that_no_sweep_has_are_not_passed_over(monkeypatch, tmp_path, capsy
     add_run(tmp_path, "init=imagenet", "fold=0", "tracking=none")
     monkeypatch.setattr("sys.argv", ["status", "--root", str(tmp_path)])
     assert status.main() == 2
-    assert (
-        f"no sweep in {tmp_path}/sweeps: it has 1 run, trained without -m; --root" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path} has 1 run, trained without -m, and no sweep. The command that trained a run goes "
+        "on with it, or shows its results; --root or MERGEREXP_ROOT says where else to look\n"
     )
 
 

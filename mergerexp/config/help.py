@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mergerexp.config.flags import FLAGS
 from mergerexp.config.hydra_adapter import compose_with_hydra
 from mergerexp.config.launcher import SCHEMAS
 from mergerexp.config.schema import CHOICES
@@ -21,14 +22,6 @@ from mergerexp.settings import Setting, declared
 
 INDENT = 34  # characters before a key's meaning
 WIDTHS = (80, 110)
-FLAGS = {
-    "-m": "sweep over values that are separated by commas: all combinations are run",
-    "--cfg job": "show the config instead of running",
-    "--config-dir DIR": "look for groups and options in a folder of yours too, e.g. DIR/experiment/mine.yaml",
-    "--config-path DIR, --config-name NAME": "another main folder of configs, or another main file",
-    "--version": "show the versions that a bug report needs",
-    "--help": "show this, with the keys of the options that are chosen on the line",
-}
 
 
 def help_text(args: argparse.Namespace, name: str, schema: type) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import difflib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mergerexp.config.config_files import check_folders, naming_files, unknown_key
-from mergerexp.config.keys import check_spaces, form_of
+from mergerexp.config.flags import unknown_flag
+from mergerexp.config.keys import check_spaces, form_of, hint_on_value
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.validate import validate
 from mergerexp.environment import environment
@@ -70,14 +70,10 @@ def read_command_line(arguments: Sequence[str], program: str) -> argparse.Namesp
     parser = get_args_parser()
 
     def refuse(message: str) -> None:
-        if flag := re.match(r"unrecognized arguments: (-\S+)", message):
-            key = flag[1].lstrip("-").partition("=")[0]
-            if near := difflib.get_close_matches(flag[1], parser._option_string_actions, n=1, cutoff=0.7):
-                raise ConfigError(f"{flag[1]}: no such flag; did you mean {near[0]}?")
-            raise ConfigError(
-                f"{flag[1]}: no such flag; settings have no dashes, as in {program} {key}=VALUE "
-                "(--help lists flags and settings)"
-            )
+        if said := unknown_flag(message):
+            key = said.partition(":")[0].lstrip("-")
+            rest = " Settings" if said.endswith("?") else "; settings"
+            message = f"{said}{rest} have no dashes, as in {program} {key}=VALUE"
         raise ConfigError(f"{message} (--help lists flags and settings)")
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter  # which keeps the lines of --version
@@ -349,10 +345,10 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
         key, equals, value = error.override.strip("'\"").partition("=")
         if not equals:
             return f"{key!r}: no setting; settings are KEY=VALUE", _find(error.override, overrides)
-        hint = form_of(key) or f"; a value with any of = , : {{}} [] in it is quoted twice: '{key}=\"VALUE\"'"
-        if value.endswith(","):
-            hint = "; one is missing after the last comma"
-        return f"{key}: its value can't be read{hint}", _find(error.override, overrides)  # it may be secret
+        # The value is not shown, since it may be secret.
+        return f"{key}: its value can't be read; {hint_on_value(key, value)}", _find(
+            error.override, overrides
+        )
     if match := re.match(r"Could not override '([^']+)'", text):
         key = match[1]
         if isinstance(cause, OmegaConfBaseException) and "not in struct" not in str(cause):

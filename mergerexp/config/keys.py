@@ -22,6 +22,8 @@ FORMS = {
     "compare": """a name with a comma or = in it is quoted: 'compare=["imagenet, lr=0.01",random]'""",
 }
 
+SETTING = re.compile(r"[+~]*[\w./@-]+=|~")  # begins a setting of its own rather than a value
+
 
 def form_of(key: str) -> str:
     """Return a hint for the message of a mistake, if the value of the key is not easy to write."""
@@ -29,8 +31,20 @@ def form_of(key: str) -> str:
     return f"; {form}" if form else ""
 
 
+def hint_on_value(key: str, value: str) -> str:
+    """Say what may be wrong with a value that can't be read."""
+    if value.rstrip().endswith(","):
+        return "a value is missing after the last comma"
+    for opened, closed in ("[]", "{}", "()"):
+        if (excess := value.count(opened) - value.count(closed)) != 0:
+            return f"a {opened} in it is not closed" if excess > 0 else f"a {closed} in it was not opened"
+    return FORMS.get(key.partition(".")[0]) or (
+        f"a value with any of = , : {{}} [] in it is quoted twice: '{key}=\"VALUE\"'"
+    )
+
+
 def check_spaces(overrides: Sequence[str]) -> None:
-    """Refuse settings with a space before their equals sign, whether the shell has parted them or not.
+    """Refuse settings with a space beside their equals sign, whether the shell has parted them or not.
 
     Their values are not shown, since they may be secret.
 
@@ -39,17 +53,22 @@ def check_spaces(overrides: Sequence[str]) -> None:
     ConfigError
         With a line for each such setting.
     """
-    mistakes = []
-    for before, override in zip(["", *overrides], overrides, strict=False):
-        if before and "=" not in before and override.startswith("="):
-            key = before
-        elif match := re.match(r"([^\s=]+)\s+=", override):
-            key = match[1]
-        else:
-            continue
-        mistakes.append(f"{key}: a setting has no spaces around the =, as in {key}=VALUE")
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
+    pairs = zip(["", *overrides], overrides, strict=False)
+    if keys := [key for before, override in pairs if (key := _parted(before, override)) is not None]:
+        raise ConfigError(
+            "\n".join(f"{key}: a setting has no spaces around the =, as in {key}=VALUE" for key in keys)
+        )
+
+
+def _parted(before: str, override: str) -> str | None:
+    """Return the key of a setting that a space parts from its equals sign or value; None if none does."""
+    if override.startswith("="):
+        return "KEY" if "=" in before else before or "KEY"
+    if match := re.match(r"([^\s=]+)\s+=", override):
+        return match[1]
+    if (match := re.fullmatch(r"([^\s=]+)=", before)) and not SETTING.match(override):
+        return match[1]
+    return None
 
 
 def walk(schema: type, prefix: str) -> Iterator[str]:

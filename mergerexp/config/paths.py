@@ -8,12 +8,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mergerexp.errors import ConfigError, explain
+
 if TYPE_CHECKING:
-    from mergerexp.config.schema import AggregateConfig, TrainConfig
+    from mergerexp.config.schema import AggregateConfig, PathsConfig, TrainConfig
 
 StoreUser = TypeVar("StoreUser", "TrainConfig", "AggregateConfig")  # configs with paths and a store
 
 SQLITE = "sqlite:///"
+ROOT_VARIABLE = "MERGEREXP_ROOT"
 
 
 def conf_dir() -> Path:
@@ -36,6 +39,55 @@ def absolute_paths(cfg: StoreUser) -> StoreUser:
 
 def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
+
+
+def name_of_root(root: str, setting: str = "paths.root") -> str:
+    """Return where a root was set: in the environment, or by a setting of the command line."""
+    given = os.environ.get(ROOT_VARIABLE)
+    return ROOT_VARIABLE if given and Path(given) == Path(root) else setting
+
+
+def check_folders(paths: PathsConfig) -> None:
+    """Do what `check_folder` does with the root, and then with the other folders.
+
+    Raises
+    ------
+    ConfigError
+        As `check_folder`.
+    """
+    check_folder(name_of_root(paths.root), paths.root)
+    for field in dataclasses.fields(paths):
+        check_folder(f"paths.{field.name}", getattr(paths, field.name))
+
+
+def check_folder(key: str, folder: str) -> None:
+    """Refuse a folder that neither is there nor could be made, or that this user may not look for.
+
+    Parameters
+    ----------
+    key
+        The setting that names the folder, for the message.
+    folder
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a file is in its place or among its parents, or the system does not let this user look.
+    """
+    path = Path(_absolute(folder))
+    try:
+        if path.stat() and path.is_dir():
+            return
+    except FileNotFoundError:  # it can be made
+        return
+    except NotADirectoryError:
+        pass
+    except OSError as error:
+        raise ConfigError(f"{key}={folder}: {explain(error)}") from error
+    file = next(place for place in (path, *path.parents) if place.exists())
+    what = "this is a file" if file == path else f"{file} is a file"
+    raise ConfigError(f"{key}={folder}: {what}, and a folder is needed")
 
 
 def set_machine_defaults() -> None:

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mergerexp.config.addresses import STORE_VARIABLE, check_address, check_store_address
 from mergerexp.config.backbone_names import check_backbone
 from mergerexp.config.keys import FORMS, form_of, options_of, who_has
+from mergerexp.config.paths import check_folders
 from mergerexp.config.schema import (
     CHOICES,
     AggregateConfig,
@@ -275,6 +276,7 @@ def _check_paths(paths: PathsConfig) -> None:
     for field in dataclasses.fields(paths):
         if not getattr(paths, field.name).strip():
             raise ConfigError(f"paths.{field.name}: a folder is needed")
+    check_folders(paths)
 
 
 def _groups(node: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -112,7 +112,7 @@ def _prepare(
         if label not in labels:
             if problems:
                 write_problems(report, problems)
-            why = f" ({len(problems)} unusable inputs are listed in {report})" if problems else ""
+            why = f" ({_unusable(len(problems), str(report))})" if problems else ""
             raise DataError(f"class {class_name!r} of data set {name} has no usable object{why}")
     remove_partial(final.parent, final.name)
     save(
@@ -226,9 +226,14 @@ def _stop(problems: Sequence[Problem], report: Path, parts: Sequence[Path]) -> N
             path.unlink()
     write_problems(report, problems)
     raise DataError(
-        f"{amount(len(problems), 'unusable input')}, all listed in {report}:\n{_shown(problems)}\n"
+        f"{_unusable(len(problems), str(report))}:\n{_shown(problems)}\n"
         "Repair or remove them and prepare again, or leave them out with data.on_error=skip."
     )
+
+
+def _unusable(number: int, place: str, fate: str = "") -> str:
+    """Say how many inputs are unusable, what became of them, and where they are listed."""
+    return f"{amount(number, 'unusable input')}{fate}, {'all ' if number > 1 else ''}listed in {place}"
 
 
 def _shown(problems: Sequence[Problem]) -> str:
@@ -239,16 +244,31 @@ def _shown(problems: Sequence[Problem]) -> str:
     return "\n".join(shown)
 
 
+def classes_text(counts: Mapping[str, int]) -> str:
+    """Say how many images of each class there are.
+
+    Parameters
+    ----------
+    counts
+        The number of each class, by its name: first the class with label 0, then that with label 1.
+    """
+    said = [
+        f"{number} with label {label}" + (f" ({name})" if name != str(label) else "")
+        for label, (name, number) in enumerate(counts.items())
+    ]
+    return " and ".join(reversed(said))
+
+
 def _tell(
     final: Path, rows: Sequence[dict[str, Any]], class_names: tuple[str, str], problems: Sequence[Problem]
 ) -> None:
     """Log what a new data set holds, what was left out of it, and what in it can't be told apart."""
     counts = Counter(row["label"] for row in rows)
-    classes = [f"{counts[label]} {class_names[label]} (label {label})" for label in (1, 0)]
-    log.info("data set %s: %d images, %s", final, len(rows), " and ".join(classes))
+    numbers = {name: counts[label] for label, name in enumerate(class_names)}
+    log.info("data set %s: %d images, %s", final, len(rows), classes_text(numbers))
     if problems:
-        skipped = amount(len(problems), "unusable input")
-        log.warning("%s left out, all listed in %s:\n%s", skipped, final / PROBLEMS, _shown(problems))
+        said = _unusable(len(problems), str(final / PROBLEMS), " left out")
+        log.warning("%s:\n%s", said, _shown(problems))
     contents = Counter(row["content"] for row in rows if "content" in row)
     if repeated := sum(contents.values()) - len(contents):
         log.warning(
@@ -280,6 +300,6 @@ def _check_skipped(source: Source, final: Path) -> None:
     skipped = Dataset.open(final).meta["problems"]
     if skipped and source.on_error == "stop":
         raise DataError(
-            f"{final} was made without {skipped} unusable inputs, listed in its problems.csv; "
+            f"{final} was made without {_unusable(skipped, 'its problems.csv')}; "
             "accept that with data.on_error=skip, or repair them"
         )

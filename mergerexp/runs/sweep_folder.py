@@ -206,9 +206,14 @@ def known_sweeps(sweeps: Path) -> list[SweepFolder]:
         If there is no sweep.
     """
     if not (known := find_sweeps(sweeps)):
-        single = len(list(sweeps.parent.glob("runs/*/config.yaml")))
-        alone = f": it has {amount(single, 'run')}, trained without -m" if single else ""
-        raise UserError(f"no sweep in {sweeps}{alone}; --root or MERGEREXP_ROOT says where to look")
+        root = sweeps.parent
+        if single := len(list(root.glob("runs/*/config.yaml"))):
+            raise UserError(
+                f"{root} has {amount(single, 'run')}, trained without -m, and no sweep. The command that "
+                "trained a run goes on with it, or shows its results; --root or MERGEREXP_ROOT says where "
+                "else to look"
+            )
+        raise UserError(f"no sweep in {sweeps}; --root or MERGEREXP_ROOT says where to look")
     return known
 
 

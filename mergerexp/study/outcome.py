@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from mergerexp.config.addresses import STORE_VARIABLE
+from mergerexp.config.commands import status_command, verb_command
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.launcher import Options
-from mergerexp.config.paths import absolute_paths
+from mergerexp.config.paths import ROOT_VARIABLE, SQLITE, absolute_paths
 from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
+from mergerexp.environment import environment
 from mergerexp.errors import without_credentials
 from mergerexp.files import read_json
 from mergerexp.runs.sweep_folder import SweepFolder
@@ -22,6 +25,8 @@ from mergerexp.tracking.experiment import ways_to_runs
 from mergerexp.tracking.pending import complete_records, experiment_of
 
 RERUN_ALL = "\nLeave out hydra.launcher.rerun=all then: with it, all runs begin once more."
+STORE = re.compile(r"(tracking(\.uri|\.experiment)?|paths\.root)=")  # overrides that say where the record is
+VARIABLES = (ROOT_VARIABLE, "MERGEREXP_TRACKING", STORE_VARIABLE)  # and the variables that do
 
 
 def complete_study(runs: Sequence[PlannedRun]) -> bool:
@@ -44,10 +49,15 @@ def complete_study(runs: Sequence[PlannedRun]) -> bool:
     if standing.lacking:
         console.print(
             f"MLflow lacks all or part of {standing.lacking} of {standing.begun} runs (see above). The same "
-            "command completes the record, and so does python -m mergerexp.status --sync",
+            f"command completes the record, and so does {show_sweeps(runs, '--sync')}",
             soft_wrap=True,
         )
     return not standing.broken
+
+
+def show_sweeps(runs: Sequence[PlannedRun], *flags: str) -> str:
+    """Return the command of the status verb for the runs of a call."""
+    return status_command(Path(runs[0].cfg.paths.sweeps), *flags)
 
 
 def show_next_steps(runs: Sequence[PlannedRun]) -> None:
@@ -66,27 +76,71 @@ def show_next_steps(runs: Sequence[PlannedRun]) -> None:
                 continue
             ways[uri + experiment] = ways_to_runs(without_credentials(uri), experiment)
             if len(runs) > 1:
-                ways[uri + experiment].append(f"Tables, figures and a report: {aggregate_command(run)}")
+                ways[uri + experiment].append(way_to_report(run, runs))
     for line in (line for lines in ways.values() for line in lines):
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def aggregate_command(run: PlannedRun) -> str:
-    """Return the command that aggregates the experiment of a run.
+def way_to_report(run: PlannedRun, runs: Sequence[PlannedRun]) -> str:
+    """Return the line that tells how the experiment of a run is reported on.
 
     Parameters
     ----------
     run
         A run that MLflow has.
+    runs
+        All runs of the call.
     """
-    chosen = [
-        given for given in run.overrides if re.match(r"(tracking(\.uri|\.experiment)?|paths\.root)=", given)
-    ]
-    there = absolute_paths(compose_cell("aggregate", chosen, AggregateConfig)).tracking
+    if _have_all_folds(runs):
+        return f"Tables, figures and a report: {aggregate_command(run)}"
+    partial = aggregate_command(run, "allow_partial=true")
+    return f"Tables, figures and a report, of those folds alone that are there: {partial}"
+
+
+def _have_all_folds(runs: Sequence[PlannedRun]) -> bool:
+    """Tell whether the runs of a call that are done or go on in Slurm are all folds of their arms."""
+    folds: dict[tuple[str, int], set[int]] = {}
+    for run in runs:
+        there = folds.setdefault((repr(replace(run.cfg, fold=0)), run.cfg.split.folds), set())
+        if run.folder.is_done() or not run.folder.is_over():
+            there.add(run.cfg.fold)
+    return all(len(there) == number for (_, number), there in folds.items())
+
+
+def aggregate_command(run: PlannedRun, *further: str) -> str:
+    """Return the command that aggregates the experiment of a run, in whatever shell it is given.
+
+    Parameters
+    ----------
+    run
+        A run that MLflow has.
+    *further
+        Further settings.
+    """
+    chosen, wanted = [given for given in run.overrides if STORE.match(given)], run.cfg.tracking
+    # The variables may have been set for the one command that trained, and the next line is without them.
+    with environment(dict.fromkeys(VARIABLES)):
+        if run.cfg.paths.root != _aggregated(chosen).paths.root:
+            chosen.append(_override("paths.root", run.cfg.paths.root))
+        if wanted.uri != _aggregated(chosen).tracking.uri and not str(wanted.uri).startswith(SQLITE):
+            chosen = ["tracking=server", *(given for given in chosen if not given.startswith("tracking="))]
+        there = _aggregated(chosen).tracking
     for key in ("uri", "experiment"):  # an experiment file may choose them, too
-        if (value := getattr(run.cfg.tracking, key)) != getattr(there, key):
-            chosen.append(f"tracking.{key}={value}")
-    return shlex.join(["python", "-m", "mergerexp.aggregate", *chosen])
+        if (value := getattr(wanted, key)) != getattr(there, key):
+            chosen.append(_override(f"tracking.{key}", value))
+    return verb_command("aggregate", *chosen, *further)
+
+
+def _aggregated(overrides: Sequence[str]) -> AggregateConfig:
+    return absolute_paths(compose_cell("aggregate", overrides, AggregateConfig))
+
+
+def _override(key: str, value: str) -> str:
+    """Return a setting as Hydra reads it, which takes some characters for more than text."""
+    if re.search(r"[^\w./:@%+-]", value):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'{key}="{quoted}"'
+    return f"{key}={value}"
 
 
 def show_failures(runs: Sequence[PlannedRun], launcher: Options | None) -> bool:

@@ -22,12 +22,12 @@ from mergerexp.config.call import Cell, cell_labels
 from mergerexp.config.device import resolve
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.launcher import Options
-from mergerexp.config.paths import absolute_paths
+from mergerexp.config.paths import absolute_paths, name_of_root
 from mergerexp.config.schema import NonparametricConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.splits import doubts_about_folds, make_split, n_balanced
 from mergerexp.data.store import Dataset, verify
-from mergerexp.errors import ConfigError, explain, try_all
+from mergerexp.errors import ROOT, ConfigError, explain, try_all
 from mergerexp.files import write_json
 from mergerexp.models.trial import Wanted, check_networks
 from mergerexp.models.weights import WeightsFile
@@ -215,17 +215,13 @@ def _check_store(file: StoreFile, experiment: str) -> None:
 
 def _unwritable(root: Path) -> str | None:
     """Return why runs can't be written below a root; None if they can."""
-    if root.exists() and not root.is_dir():
-        return f"paths.root={root}: this is a file; MERGEREXP_ROOT says in which folder to write"
+    key = f"{name_of_root(str(root))}={root}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not _has_locks(root):  # without these, a job that was killed would stay locked forever
-            return (
-                f"paths.root={root}: this file system has no locks (a mount option: flock); "
-                "MERGEREXP_ROOT says where to write"
-            )
+            return f"{key}: this file system has no locks (a mount option: flock); {ROOT} says where to write"
     except OSError as error:
-        return f"paths.root={root}: {explain(error)}"
+        return f"{key}: {explain(error)}"
     return None
 
 

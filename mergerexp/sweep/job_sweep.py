@@ -8,6 +8,7 @@ from pathlib import Path
 
 import filelock
 
+from mergerexp.config.commands import status_command
 from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.errors import UserError
 from mergerexp.runs.job_folder import FAILED, LOST, JobFolder
@@ -53,7 +54,7 @@ class JobSweep:
         except filelock.Timeout:
             raise UserError(
                 f"another process looks after sweep {self.folder.name}; watch it with "
-                "python -m mergerexp.status --watch"
+                f"{status_command(self.sweeps, '--watch')}"
             ) from None
 
     def is_to_start(self, folder: JobFolder) -> bool:

@@ -116,7 +116,11 @@ class Local:
         with contextlib.suppress(KeyboardInterrupt):  # after a second Ctrl-C, they are killed at once
             if self._running:
                 jobs = amount(len(self._running), "run")
-                log.info("stopping %s after a checkpoint, for some seconds; Ctrl-C again kills at once", jobs)
+                log.info(
+                    "stopping %s, which takes some seconds, since each saves its state first; "
+                    "another Ctrl-C kills at once what still goes on",
+                    jobs,
+                )
             for process in self._running:
                 process.terminate()
             for process in self._running:

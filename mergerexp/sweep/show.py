@@ -90,5 +90,5 @@ def show(sweep: SweepFolder, watching: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"sweep": sweep.name, "runs": [vars(state) for state in states]}, indent=1))
     elif not watching:
-        console.print(state_table(states, title, forecast))
+        console.print(state_table(states, title, forecast, console.width))
     return 1 if any(state.state in (FAILED, LOST) for state in states) else 0

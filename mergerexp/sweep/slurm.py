@@ -19,6 +19,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergerexp.config.commands import status_command
 from mergerexp.config.launcher import SlurmOptions
 from mergerexp.console import amount
 from mergerexp.environment import environment
@@ -313,7 +314,7 @@ class Slurm:
         """Leave the jobs to Slurm; return a message for the user."""
         return (
             "Detached: the jobs go on in Slurm. The same command looks at them again; "
-            "so does python -m mergerexp.status"
+            f"so does {status_command(self.folder.parent)}"
         )
 
 

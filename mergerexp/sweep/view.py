@@ -6,8 +6,9 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
@@ -23,10 +24,16 @@ WATCH_EVERY_S = 2.0
 PROGRESS_EVERY_S = 60.0  # between two log lines about a sweep whose jobs all go on
 SHOWN = 4  # jobs whose epochs a log line tells
 COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "restarts", "time", "reason")
+LEFT_OUT = ("node", "restarts", "job", "best acc.", "time", "epoch")  # in this order, where the room is short
+FOLDED = {"run": 24, "reason": 20}  # columns that may be folded, to no less than so many characters
+GAP = 2  # between two columns of `make_table`
 
 
-def state_table(states: Sequence[JobState], title: str, forecast: Forecast) -> Table:
-    """Return a table with a row for each job; columns that are empty in all rows are left out.
+def state_table(states: Sequence[JobState], title: str, forecast: Forecast, width: int) -> Table:
+    """Return a table with a row for each job.
+
+    Columns that are empty in all rows are left out. Where the room is short, others are too: what a run is,
+    and why it is not done, has to be readable on any terminal, however long the names of nodes are.
 
     Parameters
     ----------
@@ -36,17 +43,36 @@ def state_table(states: Sequence[JobState], title: str, forecast: Forecast) -> T
         The title of the table; the number of jobs in each state and the time that is left are added to it.
     forecast
         What says how long the sweep will still take.
+    width
+        The number of characters in a line.
     """
-    rows = [_cells(state) for state in states]
-    used = [i for i, name in enumerate(COLUMNS) if name in ("run", "state") or any(row[i] for row in rows)]
+    rows = [dict(zip(COLUMNS, _cells(state), strict=True)) for state in states]
+    widths = _widths(rows, width)
     table = make_table(f"{title}: {_summary(states, forecast)}")
-    for i in used:
-        right, is_long = COLUMNS[i] in ("best acc.", "restarts", "time"), COLUMNS[i] in ("run", "reason")
-        justify: JustifyMethod = "right" if right else "left"
-        table.add_column(COLUMNS[i], justify=justify, no_wrap=not is_long, overflow="fold")
+    for name, wide in widths.items():
+        justify: JustifyMethod = "right" if name in ("best acc.", "restarts", "time") else "left"
+        table.add_column(name, justify=justify, no_wrap=name not in FOLDED, overflow="fold", width=wide)
     for state, row in zip(states, rows, strict=True):
-        table.add_row(*(row[i] for i in used), style=STYLES.get(state.state))
+        table.add_row(*(row[name] for name in widths), style=STYLES.get(state.state))
     return table
+
+
+def _widths(rows: Sequence[Mapping[str, str]], width: int) -> dict[str, int]:
+    """Return the columns of a table that is no wider than a line, with their widths."""
+    full = {name: max([cell_len(row[name]) for row in rows], default=0) for name in COLUMNS}
+    full = {name: max(n, len(name)) for name, n in full.items() if n or name in ("run", "state")}
+    least = {name: min(n, FOLDED.get(name, n)) for name, n in full.items()}
+    for name in LEFT_OUT:
+        if _total(least) > width:
+            least.pop(name, None)
+    found = dict(least)
+    for name in (name for name in FOLDED if name in found):  # the run first, which is read in every row
+        found[name] = min(full[name], max(least[name], least[name] + width - _total(found)))
+    return found
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + GAP * (len(widths) - 1)
 
 
 def watch(
@@ -76,7 +102,7 @@ def watch(
     states = read_states()
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(state_table(states, title, forecast), refresh=True)
+            live.update(state_table(states, title, forecast, console.width), refresh=True)
             if all_over(states):
                 break
             time.sleep(WATCH_EVERY_S)
@@ -121,7 +147,7 @@ def view(title: str, forecast: Forecast) -> Iterator[Callable[[Sequence[JobState
         def show(states: Sequence[JobState]) -> None:
             # Running jobs come first, since the table of a long sweep is taller than the screen.
             ordered = sorted(states, key=lambda each: (each.state != RUNNING, each.state in (QUEUED, DONE)))
-            live.update(state_table(ordered, title, forecast), refresh=True)
+            live.update(state_table(ordered, title, forecast, console.width), refresh=True)
 
         yield show
 

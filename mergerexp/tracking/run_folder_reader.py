@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
-from mergerexp.errors import UserError
+from mergerexp.errors import ROOT, UserError
 from mergerexp.files import read_json
 from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
@@ -38,7 +38,7 @@ class RunFolderReader(StudyReader):
         begun = [RunFolder(path.parent) for path in sorted(runs.glob("*/provenance.json"))]
         self._folders = {folder.fingerprint: folder for folder in begun}
         if not begun:
-            raise UserError(f"{runs}: no run that has begun; MERGEREXP_ROOT or paths.runs says where to look")
+            raise UserError(f"{runs}: no run that has begun; {ROOT} says where to look")
 
     def _runs(self) -> tuple[str, Sequence[Run]]:
         return "", [_as_recorded(folder) for folder in self._folders.values()]

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from mergerexp.config.paths import SQLITE
-from mergerexp.errors import StoreError, UserError, without_credentials
+from mergerexp.errors import ROOT, StoreError, UserError, without_credentials
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, STOPPED
 
 # A tag of our experiments: the folder that the store was in when its addresses of artifacts were right.
@@ -97,7 +97,7 @@ class StoreFile:
         if make_url(address).database != str(self.path):
             raise StoreError(
                 f"{self.path}: SQLAlchemy can't open a file with such a path: choose another one with "
-                "MERGEREXP_ROOT or tracking.uri"
+                f"tracking.uri, {ROOT}"
             )
         return address
 
@@ -115,7 +115,7 @@ class StoreFile:
         """
         if not self.exists():
             raise UserError(
-                f"{self.path}: no MLflow store; MERGEREXP_ROOT or tracking.uri says where it is, and {SYNC}"
+                f"{self.path}: no MLflow store; tracking.uri, {ROOT} says where it is, and {SYNC}"
             )
 
     def is_writable(self) -> bool:

@@ -111,6 +111,8 @@ WRONG = [
     ("tracking.artifacts=''", "tracking.artifacts", "a folder or an address is needed"),
     ("tracking.uri=mlflow.db", "tracking.uri='mlflow.db'", "no address of an MLflow store"),
     ("tracking.uri='http://h/?a=b&password=secret'", "tracking.uri=http://h/?a=b&password=***", "stored"),
+    ("compare=[a", "compare", "a [ in it is not closed"),
+    ("fold=0]", "fold", "a ] in it was not opened"),
     ("tracking.uri=http://h/?password=secret", "tracking.uri", "quoted twice"),
     ("-m hydra/launcher=slurm hydra.launcher.cpus=???", "hydra.launcher.cpus", "no value given"),
     ("augment.zoom=[1,[2]]", "augment.zoom", "a list within a list"),
@@ -133,15 +135,23 @@ WRONG = [
     # not a sweep, or not an override
     ("init=imagenet,random", "init=imagenet,random", "-m init=imagenet,random"),
     ("--fold 0", "--fold", "no such flag"),
-    ("-m --fold=0", "--fold=0", "no such flag"),
+    ("-m --fold=0", "--fold", "no such flag; settings have no dashes"),
+    ("--tracking.uri=http://u:secret@host", "--tracking.uri", "tracking.uri=VALUE"),
+    ("--resume", "--resume", "no such flag; settings have no dashes"),
+    ("--package-data=2", "--package-data", "no such flag; settings have no dashes"),
+    ("--config-dirr=/x", "--config-dirr", "did you mean --config-dir? Settings have no dashes"),
     ("--config-path", "--config-path", "expected one argument"),
     ("--shell-completion", "", "install"),
     ("fold=0,1", "fold", "-m fold=0,1"),
     ("fold", "'fold'", "KEY=VALUE"),
     ("fold = 0", "fold", "no spaces around the =, as in fold=VALUE"),
     ("fold =0", "fold", "no spaces around the =, as in fold=VALUE"),
+    ("fold= 0", "fold", "no spaces around the =, as in fold=VALUE"),
+    ("= 0", "", "no spaces around the =, as in KEY=VALUE"),
+    ("fold=0 = 1", "", "no spaces around the =, as in KEY=VALUE"),
+    ("tracking.uri= http://host?token=secret", "tracking.uri", "no spaces around the ="),
     ("tracking.uri = http://u:secret@host", "tracking.uri", "no spaces around the ="),
-    ("fold=0,", "fold", "one is missing after the last comma"),
+    ("fold=0,", "fold", "a value is missing after the last comma"),
     ("--hlep", "--hlep", "did you mean --help?"),
 ]
 
@@ -191,6 +201,7 @@ def test_lines_of_a_setup_are_entries_of_a_list():
 
 WRONG_ROBUSTNESS = [
     ("degradation=[noise]", "degradation", "did you mean degradations"),
+    ("degradations=[noise", "degradations", "a [ in it is not closed"),
     ("degradations=[fog]", "degradations=fog", "noise, blur, jpeg"),
     ("degradations=[]", "degradations=[]", "one entry at least"),
     ("degradations=[noise,blur,noise]", "degradations", "none twice"),

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from mergerexp.data import parts
-from mergerexp.data.build import prepare
+from mergerexp.data.build import classes_text, prepare
 from mergerexp.data.sources import Part, Problem
 from mergerexp.data.sources.folder.source import FolderSource
 from mergerexp.data.store import Dataset, verify, write_problems
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 SLOW_SCRIPT = """
 import logging, os, sys, time
 from pathlib import Path
-from mergerexp.data.build import prepare
+from mergerexp.data.build import classes_text, prepare
 from mergerexp.data.sources.folder import source
 
 class SlowSource(source.FolderSource):
@@ -274,7 +274,10 @@ def test_skipping_must_leave_both_classes(root, tmp_path):
     for file in (root / "merger").iterdir():
         file.write_bytes(b"")
     source = FolderSource(root, 16, on_error="skip")
-    with pytest.raises(DataError, match=r"class 'merger' .* no usable object \(6 unusable .*problems.csv\)"):
+    with pytest.raises(
+        DataError,
+        match=r"class 'merger' .* no usable object \(6 unusable inputs, all listed in .*problems.csv\)",
+    ):
         prepare(source, "toy", 16, tmp_path / "sets", workers=1)
     assert len(list((tmp_path / "sets").glob("toy-*.problems.csv"))) == 1
 
@@ -383,14 +386,19 @@ def test_says_what_a_new_set_holds(root, tmp_path, caplog):
     held, skipped, copies = (record.getMessage() for record in caplog.records[-3:])
     n_mergers, n_others = (len(list((root / name).iterdir())) for name in ("merger", "other"))
     assert held == (
-        f"data set {path}: {n_mergers + n_others - 1} images, {n_mergers - 1} merger (label 1) and "
-        f"{n_others} other (label 0)"
+        f"data set {path}: {n_mergers + n_others - 1} images, {n_mergers - 1} with label 1 (merger) and "
+        f"{n_others} with label 0 (other)"
     )
     assert skipped == (
-        f"1 unusable input left out, all listed in {path / 'problems.csv'}:\n"
+        f"1 unusable input left out, listed in {path / 'problems.csv'}:\n"
         "  merger/1.png: empty file (zero bytes)"
     )
     assert copies.startswith("1 image is an exact copy of another")
+
+
+def test_classes_whose_names_are_their_labels_are_named_once():
+    assert classes_text({"0": 9, "1": 8}) == "8 with label 1 and 9 with label 0"
+    assert classes_text({"1": 9, "0": 8}) == "8 with label 1 (0) and 9 with label 0 (1)"
 
 
 def test_an_image_of_both_classes_is_left_out_altogether(root, tmp_path):
@@ -407,5 +415,5 @@ def test_an_image_of_both_classes_is_left_out_altogether(root, tmp_path):
 def test_a_set_with_gaps_is_not_passed_off_as_whole(root, tmp_path):
     (root / "merger/1.png").write_bytes(b"")
     prepare(FolderSource(root, 16, on_error="skip"), "toy", 16, tmp_path / "sets", workers=1)
-    with pytest.raises(DataError, match=r"without 1 unusable inputs.*data.on_error=skip"):
+    with pytest.raises(DataError, match=r"without 1 unusable input, listed in its.*data.on_error=skip"):
         prepare(FolderSource(root, 16), "toy", 16, tmp_path / "sets", workers=1)

@@ -55,5 +55,5 @@ def test_bring_your_own_images(galaxies, tmp_path, monkeypatch):
     environment = {"MERGEREXP_IMAGES": galaxies, "MERGEREXP_ROOT": tmp_path}
     said = run("bring_your_own_images.ipynb", tmp_path, monkeypatch, **environment)
     assert "\x1b" not in said  # Jupyter asks programs for colours, and shows their codes
-    assert "40 double" in said
+    assert "40 with label 1 (double) and 56 with label 0 (single)" in said
     assert "init=imagenet,random" in said

@@ -6,10 +6,9 @@ import io
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
-from mergerexp.console import duration
-from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
+from mergerexp.console import duration, make_console
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING
 from mergerexp.sweep import view as view_module
 from mergerexp.sweep.progress import Forecast
 from mergerexp.sweep.states import JobState
@@ -57,15 +56,50 @@ def test_epochs_of_an_earlier_stage_give_no_bound():
     assert Forecast({}).left([head, *queued(1)]) == ""
 
 
+def shown(states: list[JobState], width: int) -> list[str]:
+    """Return the lines of the table of a sweep on a terminal of that width."""
+    console = make_console(stderr=False)
+    console.width, console.file = width, io.StringIO()
+    console.print(state_table(states, "sweep 3c7bb957", Forecast({}), console.width))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
 def test_a_sweep_fits_80_columns():
     label = "init=imagenet,subset=0.17,fold=0"
     far = replace(job("a", RUNNING, 3000.0, epoch=39, epochs=500), label=label, best_accuracy=0.876)
     done = replace(far, name="b", state=DONE, epoch=499)
-    console = Console(width=80, file=io.StringIO())
-    console.print(state_table([far, done], "sweep 3c7bb957", Forecast({})))
-    lines = console.file.getvalue().splitlines()
+    lines = shown([far, done], 80)
     for row in ("finetune 40/500", "finetune 500/500"):
         assert any(label in line and row in line and "0.876" in line and "50:00" in line for line in lines)
+
+
+KILLED = "killed by SIGKILL: out of memory? (see /scratch/me/mergers/runs/random-3f2a/log.txt)"
+
+
+@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("node", ["gpu07", "worker-gpu-a100-0012"])
+@pytest.mark.parametrize("reason", ["NODE_FAIL", KILLED])
+def test_runs_and_reasons_are_readable_whatever_slurm_tells(width, node, reason):
+    where = {"node": node, "restarts": 1, "best_accuracy": 0.941}
+    runs = [f"init={init} subset=1.0 fold=0" for init in ("imagenet", "random")]
+    on = replace(job("a", RUNNING, 1510.0, 39, 500), label=runs[0], job="4711_0", **where)
+    lost = replace(on, name="b", label=runs[1], job="4711_39", state=LOST, error=reason)
+    title, header, _, *lines = shown([on, lost], width)
+    assert "1 running, 1 lost" in title
+    assert {"run", "state", "epoch", "time", "reason"} <= set(header.split())
+    assert ("node" in header, "restarts" in header) == (width == 140, width == 140)
+    assert len(lines) <= (2 if reason == "NODE_FAIL" else 5) + 2
+    first, at = header.index("state"), header.index("reason")
+    assert " ".join(" ".join(line[:first] for line in lines).split()) == " ".join(runs)
+    assert "".join("".join(line[at:] for line in lines).split()) == "".join(reason.split())
+
+
+def test_a_terminal_of_50_columns_still_tells_what_failed_and_why():
+    lost = replace(job("a", LOST, 1510.0, 39, 500), label="init=random fold=0", node="gpu07", error=KILLED)
+    _, header, *_ = shown([lost], 50)
+    assert header.split() == ["run", "state", "reason"]
 
 
 def test_nothing_is_said_where_nothing_runs():

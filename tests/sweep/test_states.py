@@ -31,7 +31,7 @@ def test_a_run_of_another_host_does_not_count_on_and_tells_its_silence(tmp_path)
     assert [(each.state, each.seconds, each.host) for each in states] == [(RUNNING, 90.0, "former-name")]
     assert states[0].silent_s == pytest.approx(3 * 3600, abs=60)
     console = Console(file=io.StringIO(), width=200)
-    console.print(state_table(states, "sweep", Forecast({})))
+    console.print(state_table(states, "sweep", Forecast({}), console.width))
     shown = console.file.getvalue()
     assert "on former-name, silent for 3 h" in shown
     assert "1:30" in shown

@@ -190,6 +190,31 @@ def test_a_file_on_two_lines_with_two_labels_is_not_used(root):
     assert problems == {"merger/1.png": "listed twice, in lines 2 and 5 of the CSV, as merger and as other"}
 
 
+@pytest.mark.parametrize("last, used", [("merger", 1), ("other", 0)])
+def test_a_file_on_many_lines_is_one_problem(root, last, used):
+    files = ("merger/1.png,merger", "other/101.png,other", *["merger/1.png,merger"] * 8)
+    source = with_csv(
+        root,
+        "\n".join(["file,label", *files, "merger/2.png,merger", f"merger/1.png,{last}"]),
+        positive="merger",
+    )
+    rows = [row["file"] for row in made(source)[0]]
+    assert rows.count("merger/1.png") == used
+    (entry,) = (entry for entry in source.entries if entry.problem)
+    told = "listed 10 times, in lines 2, 4, 5, 6, 7 and others of the CSV"
+    assert entry.problem == (told if used else f"{told}, as merger and as other")
+
+
+def test_a_class_that_is_lost_to_a_contradiction_is_told_with_it(root):
+    files = ("merger/1.png,1", "other/101.png,0", "other/102.png,0", "merger/1.png,0")
+    with pytest.raises(DataError, match=r"list.csv must list images of exactly two") as told:
+        with_csv(root, "\n".join(["file,label", *files])).recipe()
+    assert str(told.value).endswith(
+        "found: 0 (2); left out: merger/1.png, listed twice, in lines 2 and 5 of the CSV, as 1 and as 0"
+    )
+    assert ".jpg" not in str(told.value)
+
+
 def test_an_objid_on_two_lines_is_named_with_both(root):
     text = "file,label,objid\nmerger/1.png,1,1\nother/101.png,0,2\nother/102.png,0,1\n"
     rows, problems, _ = made(with_csv(root, text))

@@ -17,6 +17,7 @@ from mergerexp.errors import DataError, short
 from mergerexp.settings import setting
 
 MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")
+SHOWN_LINES = 5  # of those that list one file
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 NUMBER = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)|", re.IGNORECASE
@@ -70,35 +71,56 @@ def list_csv(root: Path, csv_name: str, columns: Columns) -> list[Entry]:
     extras = {column: _typed([row[column] for row in rows]) for column in others}
     group_codes = _codes(path, lines, group) if group else None
     classes: list[str] = []
-    entries: list[Entry] = []
-    listed: dict[str, int] = {}  # the first row of each file
-    owners: dict[int, int] = {}  # the line of each objid
+    listed: list[tuple[int, Entry]] = []
     for i, (line, row) in enumerate(lines):
         where = f"{path}, line {line}"
         if not row[columns.file]:
             raise DataError(f"{where}: column {columns.file!r} is empty")
-        file = _relative(root, row[columns.file])
-        class_name = _label(where, row[columns.label], classes)
-        problem = None
-        if (first := listed.setdefault(file, i)) != i:
-            problem = f"listed twice, in lines {lines[first][0]} and {line} of the CSV"
-            if (other := entries[first].class_name) != class_name:  # nobody knows which of them is right
-                problem += f", as {other} and as {class_name}"
-                entries[first] = replace(entries[first], problem=problem)
-        number = _integer(where, row[objid]) if objid else None
-        if number is not None and not problem and (owner := owners.setdefault(number, line)) != line:
-            problem = f"duplicate objid {number}: lines {owner} and {line} of the CSV have it"
-        entries.append(
-            Entry(
-                file,
-                class_name,
-                number,
-                group_codes[whole(row[group])] if group and group_codes else None,
-                {column: values[i] for column, values in extras.items()},
-                problem,
-            )
+        entry = Entry(
+            _relative(root, row[columns.file]),
+            _label(where, row[columns.label], classes),
+            _integer(where, row[objid]) if objid else None,
+            group_codes[whole(row[group])] if group and group_codes else None,
+            {column: values[i] for column, values in extras.items()},
         )
+        listed.append((line, entry))
+    entries = _once(listed)
     return entries if objid else with_objids(entries)
+
+
+def _once(listed: Sequence[tuple[int, Entry]]) -> list[Entry]:
+    """Return an entry for each file, and one more for its further lines, with what is wrong with them.
+
+    Parameters
+    ----------
+    listed
+        The entry of each line of the CSV, with the number of the line.
+    """
+    places: dict[str, list[tuple[int, Entry]]] = {}
+    for line, entry in listed:
+        places.setdefault(entry.file, []).append((line, entry))
+    entries: list[Entry] = []
+    owners: dict[int, int] = {}  # the line of each objid
+    for (line, entry), *further in places.values():
+        if entry.objid is not None and (owner := owners.setdefault(entry.objid, line)) != line:
+            problem = f"duplicate objid {entry.objid}: lines {owner} and {line} of the CSV have it"
+            entry = replace(entry, problem=problem)
+        if further:
+            names = list(dict.fromkeys(each.class_name for each in (entry, *(other for _, other in further))))
+            problem = _repeated([line, *(number for number, _ in further)])
+            if len(names) > 1:  # nobody knows which of them is right
+                entry = replace(entry, problem=f"{problem}, as {' and as '.join(names)}")
+            else:
+                entries.append(replace(further[0][1], problem=problem))
+        entries.append(entry)
+    return entries
+
+
+def _repeated(lines: Sequence[int]) -> str:
+    """Say in which lines of the CSV a file is listed."""
+    times = "twice" if len(lines) == 2 else f"{len(lines)} times"
+    shown = [*map(str, lines[:SHOWN_LINES]), *["others"] * (len(lines) > SHOWN_LINES)]
+    return f"listed {times}, in lines {', '.join(shown[:-1])} and {shown[-1]} of the CSV"
 
 
 def _relative(root: Path, file: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mergerexp.errors import DataError
+from mergerexp.errors import DataError, visible
 from mergerexp.hashing import hash63
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 IGNORED_FILES = ("thumbs.db", "desktop.ini")
 INT64_END = 2**63
+SHOWN = 3  # files that a message names
 SURVEY_DIGITS = 10  # names with this many digits identify an object, and shorter ones count files
 PART = re.compile(  # the name of a part of a split, such as train, test_set or fold1
     r"(train|training|test|testing|val|valid|validation|dev|holdout|fold|split|part)"
@@ -116,7 +117,9 @@ def list_folder(root: Path, allowed: Sequence[Path] = (), positive: str | None =
     return with_objids(sorted(entries, key=lambda entry: entry.file))
 
 
-def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) -> tuple[str, str]:
+def pick_positive(
+    root: Path, entries: Sequence[Entry], positive: str | None, csv: str | None = None
+) -> tuple[str, str]:
     """Decide which class is the rare one, which gets label 1.
 
     Parameters
@@ -128,6 +131,8 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
     positive
         The user's choice. If it is None, the rare class is 1 of 0 and 1 or of -1 and 1, true of false and
         true, yes of no and yes, and the class with fewer files of any others.
+    csv
+        The name of the CSV that has the listing, for the messages; None if it is that of folders.
 
     Returns
     -------
@@ -144,7 +149,8 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
     shown = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())) or "none"
     if len(counts) != 2:
         kinds = ", ".join(IMAGE_SUFFIXES)
-        raise DataError(f"{root} must have images ({kinds}) of exactly two classes, found: {shown}")
+        who = f"{root} must have images ({kinds})" if csv is None else f"{root / csv} must list images"
+        raise DataError(f"{who} of exactly two classes, found: {shown}{_left_out(entries)}")
     by_name = {whole(name).lower(): name for name in counts}
     if len(by_name) != 2:
         raise DataError(f"{root} has two classes whose names mean the same: {shown}; give them one name")
@@ -163,6 +169,15 @@ def pick_positive(root: Path, entries: Sequence[Entry], positive: str | None) ->
         return common, rare
     negative = next(name for name in counts if name != positive)
     return negative, positive
+
+
+def _left_out(entries: Sequence[Entry]) -> str:
+    """Return the end of a message that tells which files of a listing cannot be used, and why."""
+    problems = [f"{visible(entry.file)}, {entry.problem}" for entry in entries if entry.problem]
+    if not problems:
+        return ""
+    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    return f"; left out: {'; '.join([*problems[:SHOWN], *more])}"
 
 
 def with_objids(entries: list[Entry]) -> list[Entry]:

@@ -82,7 +82,7 @@ class FolderSource:
     @cached_property
     def class_names(self) -> tuple[str, str]:
         """The names of label 0 and label 1 (the rare class)."""
-        return pick_positive(self.root, self.entries, self.positive)
+        return pick_positive(self.root, self.entries, self.positive, self.csv)
 
     def recipe(self) -> dict[str, Any]:
         """Describe the content by the listing with the sizes and times of the files, which are not opened."""
