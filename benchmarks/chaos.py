@@ -33,6 +33,11 @@ JOBS = ["hydra/launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value
 class Sweep:
     """The sweep that the faults disturb.
 
+    Attributes
+    ----------
+    statuses
+        The status files of its jobs, as a pattern below the root.
+
     Parameters
     ----------
     line
@@ -42,6 +47,8 @@ class Sweep:
     log
         The file for its output.
     """
+
+    statuses = "runs/*/status.json"
 
     def __init__(self, line: list[str], root: Path, log: Path) -> None:
         self.line, self.root, self.log = line, root, log
@@ -58,7 +65,7 @@ class Sweep:
     def running(self) -> list[dict]:
         """Return the status of each run that is running on a node."""
         found = []
-        for path in self.root.glob("runs/*/status.json"):
+        for path in self.root.glob(self.statuses):
             with contextlib.suppress(ValueError, FileNotFoundError):
                 found.append(read_json(path))
         return [status for status in found if status.get("state") == RUNNING and status.get("node")]
@@ -79,6 +86,7 @@ class Faults:
 
     def __init__(self, sweep: Sweep, rng: random.Random, restart_server: Callable[[], None]) -> None:
         self.sweep, self.rng, self.restart_server = sweep, rng, restart_server
+        self.kinds = KINDS
         self.next: list[str] = []
         self.kills_of_submitter = 1  # after each, the command line has to be given again
         self.count: Counter[str] = Counter()
@@ -86,7 +94,7 @@ class Faults:
     def strike(self) -> None:
         """Cause a fault, if one is possible now."""
         if not self.next:  # every kind comes once before a kind comes again
-            self.next = self.rng.sample(KINDS, len(KINDS))
+            self.next = self.rng.sample(self.kinds, len(self.kinds))
         kind, jobs = self.next[-1], self.sweep.running()
         if not jobs and kind in ("kill", "scancel", "requeue", "time limit", "node down"):
             return
