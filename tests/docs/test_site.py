@@ -168,3 +168,10 @@ def test_files_that_are_named_are_there(name):
     for path in re.findall(rf"`((?:{roots})/[\w./-]+)`", text):
         is_example = any(word in Path(path).name for word in EXAMPLES)
         assert is_example or path == "docs/_build/html" or (REPOSITORY / path).exists(), path
+
+
+def test_no_verb_that_exists_is_called_planned():
+    text = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
+    planned = text.split("\n## What is planned\n")[1].split("\n## ")[0]
+    listed = set(re.findall(r"^- \*\*`(\w+)`\*\*", planned, re.MULTILINE))
+    assert listed and not listed & set(VERBS)
