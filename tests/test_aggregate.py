@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from mergerexp.report.figures.style import FORMATS
 from mergerexp.report.study_folder import MARK, check_folder
 from mergerexp.runs.job_folder import FAILED, STOPPED
 from mergerexp.tracking.mlflow_reader import MlflowReader
+from mergerexp.tracking.study_artifacts import ROBUSTNESS
 from tests.studies import add_run, add_study, copy_study, log_ratings
 
 pytestmark = pytest.mark.slow
@@ -161,7 +163,7 @@ def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
     assert "random subset=0.5 fold=3 seed=0 is not in MLflow" in page
 
 
-def test_an_interrupted_measurement_of_robustness_is_left_out(aggregate, tmp_path, capsys):
+def test_robustness_that_some_networks_lack_is_left_out(aggregate, tmp_path, capsys):
     add_study(tmp_path, ("imagenet",), (1.0,))
     reader = MlflowReader(
         TrackingConfig(
@@ -170,15 +172,19 @@ def test_an_interrupted_measurement_of_robustness_is_left_out(aggregate, tmp_pat
     )
     study = reader.with_predictions(reader.find())
     log_ratings(reader, study, study.runs["run_id"].iloc[0])
+    cut_off = tmp_path / ROBUSTNESS
+    cut_off.write_bytes(b"cut off")
+    reader.add_artifact(study.runs["run_id"].iloc[1], cut_off)
     assert aggregate() == 0
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "robustness" in line]
-    assert "the robustness of 1 of 4 networks has been measured" in line
-    assert line.endswith("the report leaves robustness out")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "the robustness of" in line]
+    damaged, missing = (" ".join(line.split("partial: ")[1].split()) for line in lines)
+    assert "can't be read: " in damaged and "mergerexp.robustness measures it again" in damaged
+    assert missing.startswith("the robustness of 2 of 4 networks has been measured")
     folder = tmp_path / "studies" / "mergerexp"
-    assert (
-        not list(folder.rglob("robustness*"))
-        and line.split("WARNING ")[-1].split(": ", 1)[1] in (folder / "report.html").read_text()
-    )
+    assert not list(folder.rglob("robustness_*"))
+    page = html.unescape((folder / "report.html").read_text())
+    for line in (damaged, missing):
+        assert line.endswith("the report leaves robustness out") and line in page
     assert aggregate("allow_partial=true") == 0
     assert list(folder.rglob("robustness*"))
 
