@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import Select
 
 from mergerexp.analysis.calibration import jeffreys
 from mergerexp.analysis.metrics import scores
-from tests.browser.pages import ARMS, LABELS, SAMPLES, find, number, press
+from tests.browser.pages import ARMS, LABELS, SAMPLES, find, number, press, resize, written_page
 
 
 def table(page: Chrome, name: str) -> dict[str, float]:
@@ -36,7 +36,9 @@ def check(page: Chrome, p_m: np.ndarray) -> None:
     if tp + fp:
         assert number(find(page, "purity")) == pytest.approx(100 * expected["precision"], abs=0.051)
     assert table(page, "test") == {"tp": tp, "fn": fn, "fp": fp, "tn": tn, "positives": 60, "negatives": 140}
-    rare, rest = 1e4 * prevalence, 1e4 * (1 - prevalence)
+    total = total_shown(page)
+    assert total == 10_000 or 10 <= total * prevalence < 100  # few of 10,000 would be rounded to none
+    rare, rest = total * prevalence, total * (1 - prevalence)
     survey = {"tp": rare * tp / 60, "fn": rare * fn / 60, "fp": rest * fpr, "tn": rest * (1 - fpr)}
     survey |= {"positives": rare, "negatives": rest}
     for name, shown in table(page, "survey").items():
@@ -48,21 +50,29 @@ def check(page: Chrome, p_m: np.ndarray) -> None:
         assert float(shown) == pytest.approx(100 * float(limit), abs=0.006)
 
 
+def total_shown(page: Chrome) -> int:
+    """Return of how many galaxies the table of a survey says that it is."""
+    said = re.match(r"Of ([\d,]+) galaxies", find(page, "survey").find_element(By.TAG_NAME, "caption").text)
+    assert said
+    return int(said[1].replace(",", ""))
+
+
 def check_that_counts_add_up(page: Chrome) -> None:
     """Of both tables, and of the sentence that says how many are called."""
     for name in ("test", "survey"):
         shown = table(page, name)
         assert shown["tp"] + shown["fn"] == pytest.approx(shown["positives"], abs=1e-9)
         assert shown["fp"] + shown["tn"] == pytest.approx(shown["negatives"], abs=1e-9)
-    assert shown["positives"] + shown["negatives"] == 10_000
+    assert shown["positives"] + shown["negatives"] == total_shown(page)
     said = re.fullmatch(
-        r"Of 10,000 galaxies, of which ([\d,.]+) are mergers, .* calls ([\d,.]+) a merger "
+        r"Of ([\d,.]+) galaxies, of which ([\d,.]+) are mergers, .* calls ([\d,.]+) a merger "
         r"at a threshold of [\d.]+: ([\d,.]+) rightly and ([\d,.]+) wrongly\.",
         find(page, "summary").text,
         re.DOTALL,
     )
     assert said
-    rare, called, rightly, wrongly = (float(number.replace(",", "")) for number in said.groups())
+    total, rare, called, rightly, wrongly = (float(found.replace(",", "")) for found in said.groups())
+    assert total == total_shown(page)
     assert (rare, rightly, wrongly) == (shown["positives"], shown["tp"], shown["fp"])
     assert called == pytest.approx(rightly + wrongly, abs=1e-9)
 
@@ -95,6 +105,23 @@ def test_keyboard_moves_the_prevalence(page):
 
 def test_counts_add_up_at_every_threshold(page):
     """At all three shares, as they are shown: what is rounded alone may be off by one together."""
+    check_every_share(page)
+
+
+def test_a_class_may_be_so_rare_that_few_of_10000_galaxies_are_of_it(page, tmp_path):
+    """1.5 and 0.2 of them, which would be shown as 1 or 2 and as 0."""
+    page.get(written_page(tmp_path, prevalence=0.00015, survey=0.00002).as_uri())
+    assert check_every_share(page) == [10_000, 100_000, 1_000_000]
+    resize(page, 320)
+    edges = (
+        "return [...document.querySelectorAll('.confusion')].map((one) => one.getBoundingClientRect().right)"
+    )
+    assert max(page.execute_script(edges)) <= 320
+
+
+def check_every_share(page: Chrome) -> list[int]:
+    """Check the numbers at some thresholds for each share; return of how many galaxies they are."""
+    totals = []
     for button in page.find_elements(By.CSS_SELECTOR, "[data-prevalence]"):
         press(button, Keys.ENTER)
         for cell in range(0, 1001, 100):
@@ -104,6 +131,8 @@ def test_counts_add_up_at_every_threshold(page):
                 cell,
             )
             check(page, ARMS["imagenet"])
+        totals.append(total_shown(page))
+    return totals
 
 
 def test_buttons_and_other_network(page):
