@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,20 @@ def test_arms_that_share_nothing_are_no_comparison():
     assert "lesion_tests" not in {table.name for table in all_tables(found)}
     with pytest.raises(UserError, match="compare: imagenet and random can't be compared"):
         results(*apart, compare=("imagenet", "random"))
+
+
+@pytest.mark.parametrize("subsets", [(1.0,), (0.5, 1.0)])
+def test_a_method_alone_is_compared_with_none(subsets):
+    """Two are, in the same sentences."""
+    words = ("Which method is better", "side by side", "method with the lower error", "compare=")
+    for arms, expected in ((["imagenet"], set()), (["imagenet", "random"], {"side by side"})):
+        found = results(*cells(arms, subsets=subsets))
+        report = build_report(found, [], {"fig02_lesion": Path("fig02_lesion.svg")}, {})
+        (figure,) = report.sections[0].items
+        text = " ".join([*report.verdict, report.sections[0].title, figure.caption])
+        if expected:
+            expected |= {words[2 if len(subsets) > 1 else 0]}
+        assert {word for word in words if word in text} == expected
 
 
 def test_training_curves_of_arms_with_different_sizes():
