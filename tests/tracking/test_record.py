@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from omegaconf import OmegaConf
 
 from mergerexp.config.schema import TrackingConfig
@@ -402,17 +404,40 @@ def test_a_run_without_a_store_does_without_mlflow():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_a_request_that_the_server_saw_twice_leaves_one_record(tmp_path, monkeypatch):
-    """A server that goes down before it answers has made the run, and the client asks once more."""
+@pytest.fixture
+def seen_twice(monkeypatch) -> None:
+    """Let a server go down before it answers: it has made the run, and the client asks once more."""
     create_run = MlflowClient.create_run
 
-    def seen_twice(client: MlflowClient, *given: Any, **named: Any) -> Run:
+    def create_twice(client: MlflowClient, *given: Any, **named: Any) -> Run:
         create_run(client, *given, **named)
         return create_run(client, *given, **named)
 
-    monkeypatch.setattr(MlflowClient, "create_run", seen_twice)
+    monkeypatch.setattr(MlflowClient, "create_run", create_twice)
+
+
+@pytest.mark.usefixtures("seen_twice")
+def test_a_request_that_the_server_saw_twice_leaves_one_record(tmp_path):
     add_run(tmp_path, "init=imagenet", "fold=0")
     add_run(tmp_path, "init=imagenet", "fold=1")
     runs = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["1"])
     assert sorted(run.data.params["fold"] for run in runs) == ["0", "1"]
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.usefixtures("seen_twice")
+def test_a_server_that_lets_nobody_delete_has_the_whole_record(folder, tracking, monkeypatch, caplog):
+    """MLflow gives that right to whoever manages an experiment, and not to whoever edits it."""
+
+    def refuse(*_: object) -> None:
+        raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+
+    finish(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "delete_run", refuse)
+        logging.getLogger("mergerexp").propagate = True
+        assert complete_records([folder], lambda _: tracking) == Standing(begun=1)
+    assert "can't be deleted (MlflowException: Permission denied)" in caplog.text
+    assert sorted(run.info.status for run in stored(tracking)[1]) == ["FINISHED", "RUNNING"]
+    send(folder, tracking, ask=True)  # as status --sync does, which the warning names
+    assert [run.info.status for run in stored(tracking)[1]] == ["FINISHED"]
