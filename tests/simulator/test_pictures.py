@@ -48,9 +48,6 @@ def test_placement_keeps_the_flux_limits():
             assert R_RANGE[0] - 0.1 < at.magnitude < R_RANGE[1] + 0.1
 
 
-# ---------------------------------------------------------------- light
-
-
 @pytest.mark.parametrize("index", [1.0, 2.5, 4.0])
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_sersic_has_unit_flux_and_half_of_it_within_its_radius(index, ratio):
@@ -176,6 +173,3 @@ def test_brightness_is_surface_brightness_at_any_zoom():
     coarse = to_picture(np.full((3, 8, 8), 0.4, np.float32), 0.4)
     fine = to_picture(np.full((3, 8, 8), 0.1, np.float32), 0.2)
     assert np.abs(coarse.astype(int) - fine).max() <= 1
-
-
-# ---------------------------------------------------------------- data set

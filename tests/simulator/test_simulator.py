@@ -55,9 +55,6 @@ def larger_sample():
     return everything(source(n_mergers=120, n_noninteracting=160))
 
 
-# ---------------------------------------------------------------- physics
-
-
 def test_counts_and_columns(sample):
     images, rows = sample
     assert images.shape == (16, SIZE, SIZE, 3)
@@ -201,9 +198,6 @@ def test_no_trivial_statistic_separates_the_classes(larger_sample):
         ranks = rankdata(value)[labels == 1].sum()
         auroc = (ranks - positives * (positives + 1) / 2) / (positives * negatives)
         assert 0.26 < auroc < 0.74, (name, auroc)
-
-
-# ---------------------------------------------------------------- settings
 
 
 def test_recipe_is_json_and_changes_with_the_settings():
