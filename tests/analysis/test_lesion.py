@@ -285,7 +285,7 @@ def test_bad_input(predictions):
         compared(small.assign(p_m=np.nan))
     with pytest.raises(ValueError, match=r"arm 'other' .* \['imagenet', 'random'\]"):
         compared(small, worse="other")
-    with pytest.raises(ValueError, match="two arms"):
+    with pytest.raises(ValueError, match="two methods"):
         compared(small, worse="imagenet")
     with pytest.raises(ValueError, match="subset=1: only imagenet has results here; subset=2: only random"):
         compared(small.assign(subset=small["arm"].map({"imagenet": 1.0, "random": 2.0})))
