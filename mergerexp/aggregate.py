@@ -74,7 +74,7 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
     examples, without = read_examples(reader, study)
     degraded, gaps = read_robustness(reader, study)
-    if not cfg.allow_partial and any(gap.is_minor for gap in gaps):
+    if gaps and not cfg.allow_partial:
         degraded = None  # curves of some networks only would be taken for those of all
         gaps = [replace(gap, what=f"{gap.what}; the report leaves robustness out") for gap in gaps]
     histories, untold = read_histories(reader, study)

@@ -45,11 +45,17 @@ def test_what_only_some_runs_need_is_imported_by_them():
             assert not (node.module or "").startswith(("statmorph", "sklearn", "astropy")), path
 
 
-def test_files_and_functions_stay_short():
+@pytest.mark.parametrize("folder", ["mergerexp", "launchers", "benchmarks", "tests"])
+def test_files_stay_short(folder):
+    lengths = {path: path.read_text().count("\n") for path in (REPOSITORY / folder).rglob("*.py")}
+    assert lengths
+    too_long = {path.relative_to(REPOSITORY).as_posix() for path, lines in lengths.items() if lines > 400}
+    assert too_long <= {"tests/data/test_build.py"}  # still to be split
+
+
+def test_functions_stay_short():
     for path in PACKAGE.rglob("*.py"):
-        text = path.read_text()
-        assert text.count("\n") <= 400, path
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0

@@ -183,7 +183,7 @@ def compare_arms(
 
 def _rows_of_arms(predictions: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
     if better == worse:
-        raise ValueError(f"better and worse must be two arms, not {better!r} twice")
+        raise ValueError(f"better and worse must be two methods, not {better!r} twice")
     rows = rows_of_test_split(predictions)
     for arm in (better, worse):
         if not (rows["arm"] == arm).any():

@@ -16,8 +16,10 @@ class ExportConfig(StudyConfig):
     needs_store: ClassVar[bool] = False
 
     models: str = setting("folder of exported models")
-    name: str | None = setting("name of the model's folder; null: that of the experiment and the arm")
-    arm: str | None = setting("arm whose networks are exported; null: the only one")
+    name: str | None = setting("name of the model's folder; null: that of the experiment and the method")
+    method: str | None = setting(
+        "method whose networks are exported, as aggregate names it; null: the only one"
+    )
     subset: float | None = setting(
         "fraction of the data set that they were trained on; null: the largest", above=0.0, high=1.0
     )

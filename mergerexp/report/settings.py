@@ -45,12 +45,13 @@ def study_title(experiment: str, sweep: str | None, where: Mapping[str, Any]) ->
 
     Examples
     --------
-    >>> study_title("mergerexp", None, {"data.name": "lenses", "subset": [0.5, 1.0]})
-    'mergerexp, data lenses, subset 0.5, 1.0'
+    >>> study_title("mergerexp", None, {"data.name": ["lenses", "rings"], "subset": [0.5, 1.0]})
+    'mergerexp, data lenses, rings, subset 0.5, 1.0'
     """
     chosen = {"sweep": sweep} if sweep else {}
-    words = [
-        f"{key.removesuffix('.name').replace('.', ' ').replace('_', ' ')} {str(value).strip('[]')}"
-        for key, value in {**chosen, **where}.items()
-    ]
+    words = []
+    for key, value in {**chosen, **where}.items():
+        values = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+        name = key.removesuffix(".name").replace(".", " ").replace("_", " ")
+        words.append(f"{name} {', '.join(map(str, values))}")
     return ", ".join([experiment, *words])

@@ -12,7 +12,7 @@ import pandas as pd
 from mergerexp.analysis.fold_errors import fold_errors
 from mergerexp.frames import records
 from mergerexp.report.figures.galleries import OUTCOMES, galleries, thumbs
-from mergerexp.report.numbers import mean_text, p_value_text
+from mergerexp.report.numbers import LEVEL, mean_text, p_value_text
 from mergerexp.report.page.content import (
     Arm,
     Explorer,
@@ -29,7 +29,7 @@ from mergerexp.report.results import StudyResults
 from mergerexp.report.table import Table
 from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import cautions, caveats_of
-from mergerexp.report.verdict import LEVEL, combined_test, details, evidence, judgements, verdict
+from mergerexp.report.verdict import combined_test, details, evidence, judgements, verdict
 from mergerexp.tracking.experiment import page_of_run
 from mergerexp.tracking.store_file import StoreFile
 
@@ -74,7 +74,7 @@ def build_report(
     return Report(
         title=f"{results.settings.title}: {' and '.join(results.arms[:2])}",
         subtitle=_subtitle(results),
-        verdict=[verdict(results.comparison), *cautions(results)],
+        verdict=[verdict(results.comparison, len(results.arms) == 1), *cautions(results)],
         evidence=evidence(results.comparison, results.learning),
         headline=_headline(results),
         gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
@@ -169,20 +169,25 @@ def _paragraphs(results: StudyResults) -> list[str]:
 def _words(results: StudyResults) -> dict[str, str]:
     """Return what is filled into the texts."""
     many, survey = results.words.many, f"{100 * results.settings.prevalence:.3g} %"
-    shifts = results.settings.prevalence != BALANCED
+    shifts, is_alone = results.settings.prevalence != BALANCED, len(results.arms) == 1
+    question = "alone" if is_alone else "several" if results.has_several_sizes else "one"
+    said = {
+        "beside": not is_alone,
+        "laws": bool(results.power_laws),
+        "savings": not is_alone and results.has_several_sizes,
+    }
     return {
         **results.words._asdict(),
         "survey": survey,
         "headline": results.headline,
         "rated": results.rated or "",
         "pictured": results.pictured or "",
-        "question": texts()["questions"]["several" if results.has_several_sizes else "one"],
-        "savings": f" {texts()['savings']}" if results.has_several_sizes else "",
+        "question": texts()["questions"][question],
+        **{name: f" {texts()[name]}" if is_true else "" for name, is_true in said.items()},
         "dotted": f", and dotted lines a survey in which {survey} of the galaxies are {many}"
         if shifts
         else "",
         "hollow": ", which is hollow for the survey" if shifts else "",
-        "laws": ", and lines are power laws a + b N⁻ᶜ with their 68 % bands" if results.power_laws else "",
         "stars": " The stars are the published errors." if results.with_published else "",
         "seed": _seed_text(results, results.rated),
         "seed_pictured": _seed_text(results, results.pictured),

@@ -8,11 +8,9 @@ import pandas as pd
 
 from mergerexp.analysis.lesion import Comparison
 from mergerexp.frames import records
-from mergerexp.report.numbers import equals, p_value_text
+from mergerexp.report.numbers import LEVEL, equals, p_value_text
 from mergerexp.report.texts import texts
 
-# The level of the one-tailed tests in either direction, which is that of a two-sided 95 % interval.
-LEVEL = 0.025
 # The tests of the mean over all sizes from which the verdict follows: one over galaxies, one over folds.
 DECISIVE_TESTS = ("paired_bootstrap", "corrected_t")
 
@@ -48,11 +46,19 @@ def judgements(comparison: Comparison) -> list[Judgement]:
     return found
 
 
-def verdict(comparison: Comparison | None) -> str:
-    """Say in short sentences which method is better, if that is settled, and by which tests."""
+def verdict(comparison: Comparison | None, is_alone: bool = False) -> str:
+    """Say in short sentences which method is better, if that is settled, and by which tests.
+
+    Parameters
+    ----------
+    comparison
+        The tests; None where no two methods are compared.
+    is_alone
+        Whether the study has one method only.
+    """
     sentences = texts()["verdict"]
     if comparison is None:
-        return str(sentences["none"])
+        return str(sentences["alone" if is_alone else "none"])
     found, names = judgements(comparison), _names(comparison)
     outcomes = {judgement.outcome for judgement in found}
     if len(outcomes) > 1:

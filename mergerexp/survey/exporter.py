@@ -94,7 +94,7 @@ class FoldRun:
 
 
 class Exporter:
-    """Exports one arm of a study, at one size and with one seed.
+    """Exports one method of a study, at one size and with one seed.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Exporter:
     Raises
     ------
     UserError
-        If there is no such study, arm, size or seed, folds are missing, or the data set is not there.
+        If there is no such study, method, size or seed, folds are missing, or the data set is not there.
     """
 
     def __init__(self, cfg: ExportConfig) -> None:
@@ -327,7 +327,7 @@ def _reader(cfg: ExportConfig) -> StudyReader:
 
 
 def choose_runs(study: Study, cfg: ExportConfig) -> pd.DataFrame:
-    """Return the runs of the chosen arm, size and seed, one for each fold.
+    """Return the runs of the chosen method, size and seed, one for each fold.
 
     Raises
     ------
@@ -337,11 +337,11 @@ def choose_runs(study: Study, cfg: ExportConfig) -> pd.DataFrame:
     networks = study.networks
     if not networks:
         raise UserError(f"{study.name} has no networks, and rules and forests are not exported")
-    if cfg.arm is None and len(networks) > 1:
-        raise UserError(f"arm: choose one of {', '.join(networks)}")
-    arm = cfg.arm or networks[0]
+    if cfg.method is None and len(networks) > 1:
+        raise UserError(f"method: choose one of {', '.join(networks)}")
+    arm = cfg.method or networks[0]
     if arm not in networks:
-        raise UserError(f"arm={arm}: no such network; there are {', '.join(networks)}")
+        raise UserError(f"method={arm}: no such network; there are {', '.join(networks)}")
     runs = study.runs[study.runs["arm"] == arm]
     chosen: Mapping[str, float | None] = {"subset": cfg.subset, "seed": cfg.seed}
     for key, value in chosen.items():

@@ -1,7 +1,8 @@
 """Files that runs keep in MLflow besides their predictions, read back for all runs of a study.
 
 These are images of some galaxies, epochs of training and ratings of degraded test images. A file that can't
-be read becomes a gap of the study.
+be read becomes a gap of the study. The run folders hold the former two for MLflow to be sent them again; the
+ratings have to be made again, and a report is whole without them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mergerexp.tracking.study import Study, at_largest_size
 from mergerexp.tracking.study_reader import StudyReader
 
 ROBUSTNESS = "robustness.parquet"  # This file is there only where `mergerexp.robustness` has been run.
+MEASURE = "python -m mergerexp.robustness"
 EPOCH_COLUMNS = ["stage", "epoch", "train_loss", "val_loss", "val_accuracy"]
 EXAMPLE_COLUMNS = ["objid", "file", "fold", "seed", "label", "p_m"]  # file: where the data set has files
 
@@ -61,24 +63,26 @@ def read_robustness(reader: MlflowReader, study: Study) -> tuple[pd.DataFrame | 
         The ratings by each network at its largest size, with the columns arm, subset, seed, fold, objid,
         label, degradation, strength and p_m; None if no run has any.
     list of Gap
-        The networks whose ratings can't be read, and one gap that counts the networks that have none, or were
-        measured at other strengths than most.
+        The networks whose ratings can't be read, and how many have none or were measured at other strengths
+        than most. All are minor.
     """
     runs = at_largest_size(study.runs_of_networks)
     measured = [run_id for run_id in runs["run_id"] if reader.has(run_id, ROBUSTNESS)]
     if not measured:
         return None, []
     has = runs["run_id"].isin(measured)
-    found_in, gaps = _read(reader, runs[has], ROBUSTNESS, _read_ratings, "robustness")
+    found_in, damaged = _read(reader, runs[has], ROBUSTNESS, _read_ratings, "robustness")
+    gaps = [Gap("partial", f"{gap.what}; {MEASURE} measures it again") for gap in damaged]
     levels = [_levels(found) for _, found in found_in]
     usual = max(levels, key=levels.count, default=())
     alike = [(run, found) for (run, found), level in zip(found_in, levels, strict=True) if level == usual]
     if others := len(found_in) - len(alike):
         found = amount(others, "network")
-        gaps.append(Gap("partial", f"the robustness of {found} was measured at other strengths than most"))
+        differing = f"the robustness of {found} was measured at other strengths than most"
+        gaps.append(Gap("partial", f"{differing}; {MEASURE} measures all networks at the same ones"))
     if not has.all():
         counted = f"the robustness of {has.sum()} of {len(runs)} networks has been measured"
-        gaps.append(Gap("partial", f"{counted}; python -m mergerexp.robustness measures the others"))
+        gaps.append(Gap("partial", f"{counted}; {MEASURE} measures the others"))
     parts = [
         found.assign(**{key: run[key] for key in ("arm", "subset", "seed", "fold")}) for run, found in alike
     ]

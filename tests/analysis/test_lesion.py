@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,49 +11,9 @@ from scipy import stats
 
 from mergerexp.analysis.fold_errors import COLUMNS, fold_errors, learning_table
 from mergerexp.analysis.lesion import compare_arms
-from mergerexp.analysis.metrics import scores
 from mergerexp.analysis.paired_objects import mcnemar, paired_bootstrap
 from mergerexp.analysis.significance import ASSUMES, corrected_t, correlated_bayes_t, stouffer
-
-SUBSETS = (1.0, 0.5, 0.3, 0.17, 0.1)
-SKILL = {"imagenet": 1.6, "random": 1.4}  # distance of a class from the middle, in standard deviations
-
-
-def study(rng, objects=1200, subsets=SUBSETS, arms=SKILL, seeds=(0,), folds=4, shared=0.5):
-    """Nested subsets of galaxies, a quarter of them mergers; ratings share a part over sizes and arms."""
-    objid = 5_870_000_000_000_000_000 + np.arange(objects)
-    label = (np.arange(objects) % 4 == 0).astype(int)
-    fold, rank = np.arange(objects) // 4 % folds, rng.permutation(objects) / objects
-    common = rng.normal(size=objects)
-    runs = []
-    for subset in subsets:
-        for arm, skill in arms.items():
-            for seed in seeds:
-                noise = np.sqrt(shared) * common + np.sqrt(1 - shared) * rng.normal(size=objects)
-                p_m = stats.norm.cdf(skill * (2 * label - 1) + noise)
-                for k in range(folds):
-                    for split, of in (("test", k), ("val", (k + 1) % folds)):
-                        own = (fold == of) & (rank < subset)
-                        run = {"arm": arm, "subset": subset, "n_train": round(objects / 4 * subset)}
-                        rated = {"objid": objid[own], "label": label[own], "p_m": p_m[own]}
-                        runs.append(pd.DataFrame({**run, "seed": seed, "fold": k, "split": split, **rated}))
-    return pd.concat(runs, ignore_index=True)
-
-
-@pytest.fixture(scope="module")
-def predictions():
-    return study(np.random.default_rng(1))
-
-
-@pytest.fixture(scope="module")
-def comparison(predictions):
-    return compare_arms(predictions, "imagenet", "random", seed=1, draws=2000)
-
-
-def row(table, **where):
-    found = table.loc[np.logical_and.reduce([table[key] == value for key, value in where.items()])]
-    assert len(found) == 1, where
-    return SimpleNamespace(**found.iloc[0].to_dict())
+from tests.analysis.conftest import SUBSETS, row, study
 
 
 def paired_objects(predictions, subset):
@@ -63,49 +22,6 @@ def paired_objects(predictions, subset):
     wide = test.pivot_table(index=["fold", "objid", "label"], columns="arm", values="p_m").reset_index()
     wrong = [(wide[arm] >= 0.5) != (wide["label"] == 1) for arm in ("imagenet", "random")]
     return wide["fold"].to_numpy(), wide["label"].to_numpy(), *(side.to_numpy(dtype=int) for side in wrong)
-
-
-@pytest.mark.parametrize("prevalence", [0.5, None, 0.02])
-def test_fold_errors_are_the_scores_of_the_test_folds(predictions, prevalence):
-    table = fold_errors(predictions, prevalence)
-    assert len(table) == 40
-    assert list(table) == ["arm", "subset", "seed", "fold", "n_train", "error"]
-    for run in table.sample(5, random_state=1).itertuples():
-        own = predictions.query(
-            "arm == @run.arm and subset == @run.subset and fold == @run.fold and split == 'test'"
-        )
-        assert run.error == scores(own["label"], own["p_m"], prevalence)["error"]
-        assert run.n_train == own["n_train"].iloc[0]
-
-
-def worked_example():
-    """One arm, four folds, two seeds: 0, 1, 2, 3 of 10 mergers missed, one more in the second seed."""
-    runs = []
-    for fold in range(4):
-        for seed in (0, 1):
-            label = np.repeat([1, 0], 10)
-            p_m = np.where(np.arange(20) < fold + seed, 0.2, 0.5 + 0.3 * (2 * label - 1))
-            run = {"arm": "a", "subset": 1.0, "n_train": 40 + fold, "seed": seed, "fold": fold}
-            rated = {"split": "test", "objid": 100 * fold + np.arange(20), "label": label, "p_m": p_m}
-            runs.append(pd.DataFrame({**run, **rated}))
-    return pd.concat(runs, ignore_index=True)
-
-
-def test_learning_table_worked_by_hand():
-    """Errors of the folds, seeds averaged: .025, .075, .125, .175; s² = .0125 / 3."""
-    example = worked_example()
-    table = learning_table(example)
-    assert len(table) == 1
-    found = row(table, arm="a", subset=1.0)
-    assert found.error == pytest.approx(0.1)
-    assert found.sem == pytest.approx((0.0125 / 3) ** 0.5 / 2)
-    assert (found.n_train, found.folds, found.seeds, found.runs) == (42, 4, 2, 8)
-    assert found.text == "0.10(3)"
-    lost = learning_table(example[~((example["fold"] == 2) & (example["seed"] == 1))])
-    assert (lost["seeds"].item(), lost["runs"].item()) == (2, 7)
-    single = learning_table(example[example["fold"] == 1]).iloc[0]
-    assert np.isnan(single["sem"])
-    assert single["text"] == "0.075"
 
 
 def test_paper_mode_is_welch_of_the_folds_and_stouffer(predictions, comparison):
@@ -369,7 +285,7 @@ def test_bad_input(predictions):
         compared(small.assign(p_m=np.nan))
     with pytest.raises(ValueError, match=r"arm 'other' .* \['imagenet', 'random'\]"):
         compared(small, worse="other")
-    with pytest.raises(ValueError, match="two arms"):
+    with pytest.raises(ValueError, match="two methods"):
         compared(small, worse="imagenet")
     with pytest.raises(ValueError, match="subset=1: only imagenet has results here; subset=2: only random"):
         compared(small.assign(subset=small["arm"].map({"imagenet": 1.0, "random": 2.0})))

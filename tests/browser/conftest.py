@@ -14,6 +14,8 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.selenium_manager import SeleniumManager
 
+from tests.browser.pages import emulate, resize, written_page
+
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 PACKAGES = ("chromium", "chromium-driver")
 SWITCHES = (
@@ -63,3 +65,22 @@ def browser(tmp_path_factory: pytest.TempPathFactory, one_installs: FileLock) ->
         driver = Chrome(options=options, service=Service(str(DRIVER)))
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="session")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a report, written once."""
+    return written_page(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def page(browser: Chrome, path: Path) -> Iterator[Chrome]:
+    """The page, as on a desk and freshly loaded; after the test, the console must have been silent."""
+    resize(browser, 1280)
+    emulate(browser, "light")
+    browser.get("about:blank")
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get(path.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []

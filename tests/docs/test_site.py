@@ -168,3 +168,18 @@ def test_files_that_are_named_are_there(name):
     for path in re.findall(rf"`((?:{roots})/[\w./-]+)`", text):
         is_example = any(word in Path(path).name for word in EXAMPLES)
         assert is_example or path == "docs/_build/html" or (REPOSITORY / path).exists(), path
+
+
+def test_no_verb_that_exists_is_called_planned():
+    text = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
+    planned = text.split("\n## What is planned\n")[1].split("\n## ")[0]
+    listed = set(re.findall(r"^- \*\*`(\w+)`\*\*", planned, re.MULTILINE))
+    assert listed and not listed & set(VERBS)
+
+
+def test_what_users_read_and_type_has_one_word_for_a_method():
+    """The code, and the columns of what it writes, call it an arm."""
+    pages = [path for path in MARKDOWN if path.name not in ("CONTRIBUTING.md", "CHANGELOG.md")]
+    settings = [*(REPOSITORY / "conf").rglob("*.yaml"), *(PACKAGE / "config").glob("*.py")]
+    for path in [*pages, *settings]:
+        assert not re.findall(r"^.*\barms?\b.*$", path.read_text(encoding="utf-8"), re.MULTILINE), path

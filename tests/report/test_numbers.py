@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mergerexp.report.numbers import GRID, p_m_text, p_value_text
+from mergerexp.report.numbers import GRID, LEVEL, p_m_text, p_value_text
 from mergerexp.report.page.explorer import cells_of
 
 
@@ -47,10 +47,26 @@ def test_p_m_as_it_is_written_reaches_the_thresholds_that_it_reaches():
         (float("nan"), ""),
         (9e-5, "< 0.0001"),
         (0.0012, "0.0012"),
-        (0.0249, "0.025"),
+        (0.0213, "0.021"),
+        (0.0249, "0.0249"),
+        (0.0251, "0.0251"),
+        (0.025, "0.025"),
+        (0.024998, "0.024998"),
+        (0.9749, "0.97"),
+        (0.9751, "0.98"),
+        (0.975, "0.975"),
         (0.3, "0.30"),
         (0.99996, "> 0.99"),
     ],
 )
 def test_p_values(p, text):
     assert p_value_text(p) == text
+
+
+def test_p_as_it_is_written_is_on_the_side_of_the_level_that_it_is_on():
+    rng = np.random.default_rng(0)
+    near = [level + sign * 10 ** rng.uniform(-9, -1, 500) for level in (LEVEL, 1 - LEVEL) for sign in (-1, 1)]
+    for p in np.concatenate(near):
+        if 1e-4 < p <= 0.995:
+            shown = float(p_value_text(p))
+            assert (shown < LEVEL, shown > 1 - LEVEL) == (p < LEVEL, p > 1 - LEVEL)

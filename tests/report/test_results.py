@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,7 +13,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.text import Text
 
 from mergerexp.config.schema import SplitConfig
-from mergerexp.data.splits import make_split, n_balanced
+from mergerexp.data.splits import make_split
 from mergerexp.errors import UserError
 from mergerexp.report.figures.degradation import draw_degradations
 from mergerexp.report.figures.lesion import draw_lesion
@@ -26,86 +24,14 @@ from mergerexp.report.figures.quality import (
     draw_roc,
 )
 from mergerexp.report.figures.training import draw_training_curves
-from mergerexp.report.numbers import p_value_text
-from mergerexp.report.results import StudyResults, compute
+from mergerexp.report.results import compute
 from mergerexp.report.settings import AggregationSettings
-from mergerexp.report.story import build_report
 from mergerexp.report.tables import all_tables
-from mergerexp.report.verdict import combined_test
 from mergerexp.report.words import Words
-from mergerexp.tracking.study import PooledPredictions, Study
+from mergerexp.tracking.study import PooledPredictions
+from tests.report.conftest import cells, prose, results, shown, study
 
 pytestmark = pytest.mark.slow
-
-Cell = tuple[str, float, int, int]  # arm, subset, seed, fold
-WEIGHTS = {"imagenet": "pretrained", "random": "random"}
-
-
-def cells(
-    arms: Sequence[str] = ("imagenet", "random"),
-    subsets: Sequence[float] = (1.0,),
-    seeds: Sequence[int] = (0,),
-    folds: Sequence[int] = (0, 1, 2, 3),
-) -> list[Cell]:
-    return [
-        (arm, subset, seed, fold) for arm in arms for subset in subsets for seed in seeds for fold in folds
-    ]
-
-
-def study(which: Sequence[Cell], mergers: int = 60, others: int = 140, **split: object) -> Study:
-    """Return a study whose networks are better the more galaxies they have."""
-    labels = np.repeat([1, 0], [mergers, others])
-    split = {"folds": 4, "subset_of": "all", "negatives": "all", **split}
-    settings = SplitConfig(seed=0, **split)  # type: ignore[arg-type]
-    rows, predictions = [], []
-    for arm, subset, seed, fold in which:
-        chosen = make_split(labels, np.arange(len(labels)), settings, fold, subset)
-        rng = np.random.default_rng([len(arm), round(100 * subset), seed, fold])
-        run = {"arm": arm, "subset": subset, "n_train": n_balanced(labels[chosen.train])}
-        run |= {"seed": seed, "fold": fold}
-        rows.append({**run, "run_id": f"{len(rows):032d}", "run_name": "run", "epochs": 1.0, "seconds": 1.0})
-        for name, objid in (("val", chosen.val), ("test", chosen.test)):
-            logit = 2 * subset * (2 * labels[objid] - 1) + 2 * rng.normal(size=len(objid))
-            rated = {"split": name, "objid": objid, "group": objid, "label": labels[objid]}
-            predictions.append(pd.DataFrame({**run, **rated, "p_m": 1 / (1 + np.exp(-logit))}))
-    runs = pd.DataFrame(rows).assign(commit="0123abc", device="cpu", started=0)
-    settings = {
-        row["run_id"]: {
-            "model.kind": "network",
-            "init.weights": WEIGHTS[row["arm"]],
-            "data.published_sample": "False",
-            **{f"split.{key}": str(value) for key, value in split.items()},
-        }
-        for row in rows
-    }
-    classes = {"positive": "merger", "negative": "noninteracting", "name": "galaxies", "objects": "200"}
-    tags = {row["run_id"]: {f"mergerexp.data.{key}": value for key, value in classes.items()} for row in rows}
-    return Study(
-        "s", "sqlite:///s.db", "1", runs, [], settings, tags, {}, pd.concat(predictions, ignore_index=True)
-    )
-
-
-@functools.cache
-def results(*which: Cell, compare: tuple[str, str] | None = None, **made: object) -> StudyResults:
-    return compute(study(which, **made), AggregationSettings(compare, draws=20))  # type: ignore[arg-type]
-
-
-def declared(found: StudyResults, is_published: bool = True, asked: bool | None = None) -> StudyResults:
-    """Return a study's results as they are where its data set is the published sample."""
-    declaration = {"data.published_sample": str(is_published)}
-    settings = {run_id: {**config, **declaration} for run_id, config in found.study.settings.items()}
-    return replace(
-        found,
-        study=replace(found.study, settings=settings),
-        settings=replace(found.settings, published=asked),
-    )
-
-
-def prose(found: StudyResults) -> str:
-    """Return what a page says in sentences."""
-    report = build_report(found, all_tables(found), {}, {})
-    intros = (f"{section.title} {section.intro}" for section in report.sections)
-    return " ".join([*report.verdict, report.evidence, *intros])
 
 
 def test_two_subsets_of_one_size():
@@ -192,79 +118,6 @@ def test_the_predictions_of_each_arm_are_selected_once(monkeypatch):
     shown(found)
     draw_precision_recall(found)
     assert selected == ["imagenet", "random"]
-
-
-def test_the_seed_that_is_looked_at_is_named():
-    several = results(*cells(["imagenet"], seeds=(1, 2)), *cells(["random"], seeds=(0, 1, 2)))
-    assert "All figures show imagenet with its largest training set and of seed 1. Both" in prose(several)
-    assert "would show how much of the difference is luck" not in prose(several)
-    assert "would show how much of the difference is luck" in prose(results(*cells()))
-
-
-def shown(found: StudyResults) -> str:
-    """Return all that a page says: texts, tables, and the words in two figures."""
-    report = build_report(found, tables := all_tables(found), {}, {})
-    tiles = " ".join(f"{line.label} {line.ours} {line.published} {line.note}" for line in report.headline)
-    cells = " ".join(table.shown.to_csv() + table.caption for table in tables)
-    drawn = [draw_lesion(found), draw_roc(found)]
-    legends = [axes.get_legend() for made in drawn for axes in made.axes]
-    words = " ".join(
-        text.get_text() for legend in legends for text in [legend.get_title(), *legend.get_texts()]
-    )
-    return " ".join([tiles, cells, words, *report.errata, prose(found)])
-
-
-OF_THE_PAPER = ("published", "Ackermann", "0.032(1)", "9922", "Goulding", "Keras")
-
-
-@pytest.mark.parametrize(
-    ("is_published", "asked", "expected"),
-    [(False, None, False), (False, True, True), (True, None, True), (True, False, False)],
-)
-def test_published_numbers_stand_beside_the_published_sample_alone(is_published, asked, expected):
-    """A study of other objects has none of them, unless they are asked for."""
-    text = shown(declared(results(*cells()), is_published, asked)).replace("The published analysis", "")
-    assert [word in text for word in OF_THE_PAPER] == [expected] * len(OF_THE_PAPER)
-    assert ("published=true asked for" in text) == (asked is True and not is_published)
-
-
-def test_published_numbers_stand_beside_what_they_are_of():
-    found = declared(results(*cells()))
-    tiles = {line.label: line.published for line in build_report(found, [], {}, {}).headline}
-    assert tiles["test error"] == "published 0.032(1)"
-    assert tiles["p, paired bootstrap over galaxies"] == "not in the paper"
-    turned = declared(results(*cells(), compare=("random", "imagenet")))
-    tiles = {line.label: line.published for line in build_report(turned, [], {}, {}).headline}
-    assert tiles["test error"] is tiles["AUROC"] is None and "p, by the paper's test" not in tiles
-
-
-def test_the_big_numbers_are_those_of_the_verdict():
-    """Both p beside each other, and both are named after the verdict."""
-    report = build_report(found := results(*cells(subsets=(0.5, 1.0))), [], {}, {})
-    tiles = {line.label: line.ours for line in report.headline}
-    for test, label in (("paired_bootstrap", "paired bootstrap over"), ("corrected_t", "corrected t over")):
-        (number,) = (ours for name, ours in tiles.items() if label in name)
-        row = combined_test(found.comparison, "mean_over_sizes", test)
-        assert number == p_value_text(row["p_value"])
-        assert number in report.evidence
-
-
-def test_galaxies_are_counted_where_they_are_tested():
-    """A single fold's validation galaxies are not tested by anyone."""
-    subtitle = build_report(found := results(*cells(folds=(0,))), [], {}, {}).subtitle
-    tested = found.study.predictions.query("split == 'test'")["objid"].nunique()
-    assert tested == 50
-    assert "the 200 galaxies of galaxies" in subtitle and "which hold 50 of these galaxies" in subtitle
-
-
-def test_means_of_folds_and_pooled_scores_are_named():
-    found = results(*cells())
-    notes = [line.note for line in build_report(found, [], {}, {}).headline[:3]]
-    assert all("mean of 4 folds" in note for note in notes)
-    assert "pooled" in draw_roc(found).axes[0].get_legend().get_title().get_text()
-    captions = {table.name: table.caption for table in all_tables(found)}
-    assert "Means over the folds" in captions["table1_scores"]
-    assert "pooled" in captions["calibration"]
 
 
 def test_calibration_is_tested_where_probabilities_are_meant_to_hold():

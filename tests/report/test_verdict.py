@@ -107,4 +107,5 @@ def test_details_say_what_the_tests_allow_for():
 
 def test_no_comparison():
     assert "compare=[METHOD,METHOD]" in verdict(None)
+    assert verdict(None, is_alone=True) == "There is one method, and so none to compare it with."
     assert evidence(None, LEARNING) == details(None) == ""

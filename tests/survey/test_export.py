@@ -105,7 +105,7 @@ def test_a_store_that_can_not_be_written_only_lacks_the_model(export, tmp_path, 
     ("overrides", "message"),
     [
         ((), "lacks fold 2, 3: train it, or allow_partial=true exports the others"),
-        (("allow_partial=true", "arm=nope"), "arm=nope: no such network; there are random"),
+        (("allow_partial=true", "method=nope"), "method=nope: no such network; there are random"),
         (("allow_partial=true", "subset=0.5"), "subset=0.5: random has 1"),
         (("allow_partial=true", "seed=3"), "seed=3: random has 0"),
         (("tracking=none", "paths.runs=nowhere"), "nowhere: no run that has begun"),

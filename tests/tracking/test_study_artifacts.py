@@ -50,7 +50,8 @@ def test_robustness_of_some_runs_only(study, tmp_path):
     found, gaps = read_robustness(reader, whole)
     assert found is not None and set(found["fold"]) == set(whole.runs["fold"][:2])
     assert all(gap.is_minor for gap in gaps) and [gap.what for gap in gaps] == [
-        "the robustness of 1 network was measured at other strengths than most",
+        "the robustness of 1 network was measured at other strengths than most; "
+        "python -m mergerexp.robustness measures all networks at the same ones",
         "the robustness of 3 of 4 networks has been measured; "
         "python -m mergerexp.robustness measures the others",
     ]
@@ -64,5 +65,7 @@ def test_robustness_that_is_none(study, tmp_path):
     other = tmp_path / ROBUSTNESS
     pd.DataFrame({"a": [1]}).to_parquet(other)
     reader.add_artifact(run_ids[0], other)
-    _, (gap,) = read_robustness(reader, whole)
-    assert gap.kind == "damaged" and run_ids[0][:8] in gap.what
+    found, (gap,) = read_robustness(reader, whole)
+    assert found is not None and set(found["fold"]) == set(whole.runs["fold"][1:])
+    assert gap.is_minor and run_ids[0][:8] in gap.what
+    assert gap.what.endswith("; python -m mergerexp.robustness measures it again")

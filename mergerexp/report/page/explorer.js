@@ -56,19 +56,28 @@ if (document.getElementById("explorer-data")) {
     }
   }
 
+  /** Of how many galaxies a survey is counted: of so many that a rare class has ten at least. */
+  function surveySize() {
+    let total = 1e4;
+    while (total * state.prevalence < 10) total *= 10;
+    return total;
+  }
+
   /** Counts are rounded before they are added and subtracted, so that those shown add up. */
   function showCounts(now) {
     const { tp, fp, positives, negatives } = state.arm;
     fill($("test"), tp[state.cell], fp[state.cell], positives, negatives);
-    const rare = Math.round(1e4 * state.prevalence);
-    const rest = 1e4 - rare;
+    const total = surveySize();
+    const rare = Math.round(total * state.prevalence);
+    const rest = total - rare;
     const exact = [rare * now.completeness, rest * now.fpr];
     const small = [...exact, rare - exact[0], rest - exact[1]].filter((number) => number < 9.5);
     const digits = small.some((number) => Math.abs(number - Math.round(number)) >= 0.05) ? 1 : 0;
     const [rightly, wrongly] = exact.map((number) => Math.round(number * 10 ** digits) / 10 ** digits);
     fill($("survey"), rightly, wrongly, rare, rest, digits);
+    $("survey").caption.textContent = `Of ${count(total, 0)} galaxies at this share of ${data.words.many}`;
     $("summary").textContent =
-      `Of 10,000 galaxies, of which ${count(rare, 0)} are ${data.words.many}, ${state.arm.name} calls ` +
+      `Of ${count(total, 0)} galaxies, of which ${count(rare, 0)} are ${data.words.many}, ${state.arm.name} calls ` +
       `${count(rightly + wrongly, digits)} ${data.words.one} at a threshold of ${threshold()}: ` +
       `${count(rightly, digits)} rightly and ${count(wrongly, digits)} wrongly.`;
   }
