@@ -43,6 +43,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.is_file()}
 
 
+def difference(expected: dict[str, bytes], found: dict[str, bytes]) -> str:
+    """Return which files are not the same; empty if all are."""
+    names = sorted(expected.keys() | found.keys())
+    apart = [name for name in names if expected.get(name) != found.get(name)]
+    return f"DIFFERENT: {', '.join(apart)}" if apart else ""
+
+
 def rate_and_kill(line: list[str], root: Path, kills: int, rng: random.Random) -> int:
     """Rate in one process that is killed within a second after its first part; return how often it was."""
     environment, struck = {**os.environ, "MERGEREXP_ROOT": str(root)}, 0
@@ -109,16 +116,16 @@ def main() -> int:
         say(f"undisturbed: {calm_s:.0f} s, {len(expected)} files")
         if args.kills:
             struck = rate_and_kill(line, root / "killed", args.kills, rng)
-            equal = contents(root / "killed" / "surveys" / "survey") == expected
-            say(f"one process, {struck} kill -9: {'identical' if equal else 'DIFFERENT'}")
-            same &= equal
+            apart = difference(expected, contents(root / "killed" / "surveys" / "survey"))
+            say(f"one process, {struck} kill -9: {apart or 'identical'}")
+            same &= not apart
         if args.faults:
             (root / "shards").mkdir()
             shared = [*line[:3], "-m", f"shards={args.shards}", *line[3:]]
             struck_by = rate_under_faults(shared, root / "shards", args.faults, rng, args.every)
-            equal = contents(root / "shards" / "surveys" / "survey") == expected
-            say(f"{args.shards} shards on Slurm, {struck_by}: {'identical' if equal else 'DIFFERENT'}")
-            same &= equal
+            apart = difference(expected, contents(root / "shards" / "surveys" / "survey"))
+            say(f"{args.shards} shards on Slurm, {struck_by}: {apart or 'identical'}")
+            same &= not apart
     return 0 if same else 1
 
 

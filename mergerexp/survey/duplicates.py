@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 import pandas as pd
@@ -40,9 +41,12 @@ def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -
     """
     doubled: NDArray[np.bool_] = _scratch_array(scratch, total)
     number = min(MOST_BUCKETS, -(-total // BUCKET_ROWS))
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".ids-") as folder, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        # Named as partial files are, so that what a killed process leaves is removed with them.
+        name = f".ids.{secrets.token_hex(4)}"
+        folder = stack.enter_context(TemporaryDirectory(dir=scratch, prefix=name, suffix=".partial"))
         paths = [Path(folder) / str(bucket) for bucket in range(number)]
-        files = [stack.enter_context(path.open("wb")) for path in paths]
+        files = [path.open("wb") for path in paths]
         start = 0
         for piece in ids:
             keys = _keys(piece, start)
@@ -52,7 +56,8 @@ def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -
             ends = np.bincount(bucket.astype(np.int64), minlength=number).cumsum()
             for file, rows in zip(files, np.split(keys[order], ends[:-1]), strict=True):
                 file.write(rows.tobytes())
-        stack.close()
+        for file in files:
+            file.close()
         for path in paths:
             rows = np.fromfile(path, dtype=_ROW)
             rows = rows[np.lexsort((rows["row"], rows["b"], rows["a"]))]
@@ -78,6 +83,6 @@ def _keys(ids: pa.ChunkedArray, start: int) -> np.ndarray:
 
 
 def _scratch_array(folder: Path, length: int) -> NDArray[np.bool_]:
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with TemporaryFile(dir=folder) as file:
         file.truncate(length)
         return np.memmap(file, dtype=np.bool_, mode="r+", shape=(length,))

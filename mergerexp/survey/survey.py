@@ -218,7 +218,8 @@ class Survey:
         UserError
             If a part is missing, damaged or not of this survey.
         """
-        remove_partial(self.parts.folder)  # of processes that were killed
+        for folder in (self.folder, self.parts.folder):
+            remove_partial(folder)  # of processes that were killed
         writer = CatalogueWriter(self.cfg, self.model, self.parts, self.input.has_integer_ids)
         return writer.write(self.folder)
 

@@ -88,3 +88,15 @@ def test_all_rated_before_starts_no_job(predict, field, tmp_path, monkeypatch):
     (tmp_path / "surveys" / "field" / f"{NAME}.parquet").unlink()
     assert predict(field, *LOCAL, "shards=3") == 0
     assert (tmp_path / "surveys" / "field" / f"{NAME}.parquet").is_file()
+
+
+def test_what_a_killed_process_left_is_removed(predict, field, tmp_path):
+    assert predict(field) == 0
+    folder = tmp_path / "surveys" / "field"
+    left = [folder / f".{NAME}.parquet.{'a' * 16}.partial", folder / f".ids.{'b' * 16}.partial"]
+    left.append(folder / "parts" / f".part-000001.parquet.{'c' * 16}.partial")
+    left[1].mkdir()
+    for path in (left[0], left[1] / "3", left[2]):
+        path.write_bytes(b"half")
+    assert predict(field) == 0
+    assert not any(path.exists() for path in left)
