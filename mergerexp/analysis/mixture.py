@@ -41,6 +41,15 @@ def mixture_fit(survey: Floats, one: Floats, other: Floats) -> tuple[float, int,
     p_value : float
         The probability of a larger deviance if the survey is such a mixture. It is 1 where the sample's
         ratings have only two values: a mixture fits any survey then.
+
+    Examples
+    --------
+    >>> one, other = np.array([10.0, 20, 30, 40]), np.array([400.0, 300, 200, 100])
+    >>> deviance, degrees, p_value = mixture_fit(0.3 * one + 0.7 * other, one, other)
+    >>> round(deviance, 3), degrees, p_value > 0.99
+    (0.0, 2, True)
+    >>> mixture_fit(np.array([0.0, 500, 0, 0]), one, other)[2] < 1e-9
+    True
     """
     bins = _bins(one + other)
     binned, binned_1, binned_0 = (np.bincount(bins, each).astype(np.float64) for each in (survey, one, other))

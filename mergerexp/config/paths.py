@@ -34,7 +34,11 @@ def absolute_paths(cfg: StoreUser) -> StoreUser:
         tracking.uri = SQLITE + _absolute(tracking.uri.removeprefix(SQLITE))
     if tracking.artifacts is not None and "://" not in tracking.artifacts:
         tracking.artifacts = _absolute(tracking.artifacts)
-    return dataclasses.replace(cfg, paths=dataclasses.replace(cfg.paths, **paths), tracking=tracking)
+    replaced = dataclasses.replace(cfg, paths=dataclasses.replace(cfg.paths, **paths), tracking=tracking)
+    init = getattr(replaced, "init", None)  # that of a run; a study has none
+    if init is not None and init.source and Path(init.source).expanduser().is_dir():
+        replaced.init = dataclasses.replace(init, source=_absolute(init.source))  # type: ignore[attr-defined]
+    return replaced
 
 
 def _absolute(path: str) -> str:

@@ -89,8 +89,9 @@ class NetworkConfig(ModelConfig):
     )
     head_units: int = setting("units of the head's hidden layer", 1, 65_536)
     normalization: str = setting(
-        "scaling of the input. backbone: timm's mean and standard deviation; raw: 0 to 255 as it is",
-        choices=("backbone", "raw"),
+        "scaling of the input. backbone: timm's mean and standard deviation; unit: 0 to 1; raw: 0 to 255 as "
+        "it is",
+        choices=("backbone", "unit", "raw"),
     )
     feature_batch: int = setting(
         "images in one pass of the frozen backbone, which decides how its features round", 1, 65_536
@@ -133,6 +134,11 @@ class InitConfig:
     name: str = setting("name of the initialisation, which names a method of the study")
     kind: str = setting("stages of training", identity=False)
     weights: str = setting("what the backbone starts from", choices=("pretrained", "random"))
+    source: str | None = setting(
+        "where pretrained weights come from instead of model.pretrained: a folder in timm's layout, such as "
+        "a fold that mergerexp.export wrote, or hf-hub:OWNER/NAME",
+        identity=False,  # the content of the weights is
+    )
     lr_factor: float = setting(
         "factor on optimizer.lr when all layers are trained: random weights want a higher rate",
         above=0.0,

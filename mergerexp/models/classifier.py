@@ -17,6 +17,9 @@ from mergerexp.batches.images import RAW, Scaling
 from mergerexp.models.loading import load_backbone
 from mergerexp.models.weights import WeightsFile
 
+# The scalings of the input that do not depend on the backbone.
+FIXED_SCALINGS = {"unit": Scaling((0.0,) * 3, (1.0,) * 3, 255.0), "raw": RAW}
+
 
 class Classifier(nn.Module):
     """A backbone and the head of Ackermann et al. 2018, section 3.
@@ -101,8 +104,8 @@ def create_classifier(
 
 
 def input_scaling(backbone: nn.Module, kind: str) -> Scaling:
-    """Return the input scaling of a backbone: that of timm (``kind="backbone"``), or none (``"raw"``)."""
-    if kind == "raw":
-        return RAW
+    """Return the input scaling: that of timm for the backbone, to 0 to 1 (``unit``), or none (``raw``)."""
+    if kind in FIXED_SCALINGS:
+        return FIXED_SCALINGS[kind]
     config = resolve_model_data_config(backbone)
     return Scaling(tuple(config["mean"]), tuple(config["std"]), 255.0)

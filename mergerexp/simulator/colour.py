@@ -19,13 +19,15 @@ SATURATION = 1.6  # brings the colours of galaxies to those of SDSS pictures
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def lupton_rgb(red: Floats, green: Floats, blue: Floats) -> Floats:
+def lupton_rgb(red: Floats, green: Floats, blue: Floats, stretch: float = STRETCH, q: float = Q) -> Floats:
     """Map three bands to RGB with an asinh stretch of their mean.
 
     Parameters
     ----------
     red, green, blue
         Surface brightness in each band, shape (size, size).
+    stretch, q
+        Lupton's parameters.
 
     Returns
     -------
@@ -36,9 +38,9 @@ def lupton_rgb(red: Floats, green: Floats, blue: Floats) -> Floats:
     rgb = np.stack([red, green, blue], axis=-1) - np.float32(MINIMUM)
     intensity = rgb.mean(axis=-1, keepdims=True)
     # The slope lets a tenth of the stretch's range be nearly linear, as in Lupton's own code.
-    slope = 0.1 * 255 / np.arcsinh(0.1 * Q)
+    slope = 0.1 * 255 / np.arcsinh(0.1 * q)
     positive = np.maximum(intensity, 1e-9)
-    rgb = rgb * np.where(intensity > 0, np.arcsinh(positive * (Q / STRETCH)) * slope / positive, 0)
+    rgb = rgb * np.where(intensity > 0, np.arcsinh(positive * (q / stretch)) * slope / positive, 0)
     rgb = np.maximum(rgb, 0)
     hue_kept = rgb * (255 / np.maximum(rgb.max(axis=-1, keepdims=True), 255))
     return np.asarray(PALE * np.minimum(rgb, 255) + (1 - PALE) * hue_kept, dtype=np.float32)
@@ -55,7 +57,13 @@ def smooth_chroma(rgb: Floats, width: float) -> Floats:
     return np.asarray(luminance + SATURATION * chroma)
 
 
-def to_picture(image: Floats, pixel: float) -> NDArray[np.uint8]:
+def to_picture(
+    image: Floats,
+    pixel: float,
+    stretch: float = STRETCH,
+    q: float = Q,
+    factors: tuple[float, float, float] = FACTORS,
+) -> NDArray[np.uint8]:
     """Turn an image in the bands g, r and i into an RGB picture.
 
     Parameters
@@ -65,6 +73,8 @@ def to_picture(image: Floats, pixel: float) -> NDArray[np.uint8]:
     pixel
         The side of a pixel in arcsec. The stretch acts on the flux per native pixel, so that brightness in
         the picture means surface brightness at any zoom.
+    stretch, q, factors
+        Lupton's parameters, and the weights of i, r and g.
 
     Returns
     -------
@@ -73,6 +83,6 @@ def to_picture(image: Floats, pixel: float) -> NDArray[np.uint8]:
     """
     per_native = np.float32((NATIVE_PIXEL / pixel) ** 2)
     g, r, i = image * per_native
-    rgb = lupton_rgb(i * FACTORS[0], r * FACTORS[1], g * FACTORS[2])
+    rgb = lupton_rgb(i * factors[0], r * factors[1], g * factors[2], stretch, q)
     rgb = smooth_chroma(rgb, max(0.8, CHROMA_BLUR / pixel))
     return np.asarray(np.clip(rgb[::-1] + 0.5, 0, 255), dtype=np.uint8)

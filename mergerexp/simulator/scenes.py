@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mergerexp.simulator.cameras import Camera, draw_camera
 from mergerexp.simulator.discs import random_rotation
 from mergerexp.simulator.dynamics import Snapshot, lone_snapshot
 from mergerexp.simulator.encounters import (
@@ -89,6 +90,7 @@ def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: 
     size
         The side of the image in pixels.
     """
+    camera = draw_camera(rng, settings.variety)
     galaxy = draw_galaxy(rng)
     at = place(rng, galaxy.luminosity)
     starred = min(settings.p_star, 1 - settings.p_proj)
@@ -96,14 +98,14 @@ def noninteracting(rng: np.random.Generator, settings: SimulatorSettings, size: 
     kind = str(rng.choice(["iso", "proj", "star"], p=shares))
     other = _draw_unrelated(rng, at) if kind == "proj" else None
     seen = [at] if other is None else [at, other[1]]
-    stamp = draw_stamp(rng, galaxy, seen, settings.stamp_width, size)
+    stamp = draw_stamp(rng, galaxy, seen, settings.stamp_width, size, camera)
     alone, view = _lone(rng, galaxy, settings.n_particles), random_rotation(rng)
     image = draw_galaxies(stamp, alone, [galaxy], [at], view=view, origin=np.zeros(3))
     if other is not None:
         image += _draw_projection(rng, settings, stamp, *other)
     star_at = _star_distance(rng, stamp) if kind == "star" else None
     asymmetry = shape_asymmetry(image, stamp.pixel, settings.depth)
-    picture = take_picture(rng, image, stamp, settings.depth, star_at)
+    picture = take_picture(rng, image, stamp, settings.depth, star_at, camera)
     return Sighting(picture, _facts(kind, stamp, at, asymmetry))
 
 
@@ -132,9 +134,10 @@ def _star_distance(rng: np.random.Generator, stamp: Stamp) -> float:
 
 @dataclass
 class _Slot:
-    """An image of a block that is to be made, and the best attempt so far."""
+    """An image of a block that is to be made, its camera, and the best attempt so far."""
 
     moments: list[Moment]
+    camera: Camera
     done: bool = False
     best: _Attempt | None = None
 
@@ -154,7 +157,8 @@ def _draw_slots(rng: np.random.Generator, settings: SimulatorSettings) -> list[_
     slots = []
     for _ in range(settings.views_per_encounter):
         stage = str(rng.choice(list(STAGES), p=shares))
-        slots.append(_Slot([(stage, float(rng.random())) for _ in range(SNAPSHOTS_PER_SLOT)]))
+        moments = [(stage, float(rng.random())) for _ in range(SNAPSHOTS_PER_SLOT)]
+        slots.append(_Slot(moments, draw_camera(rng, settings.variety)))
     return slots
 
 
@@ -197,7 +201,7 @@ def mergers(
         best = slot.best
         # A bright star is as frequent as among the other class, so that it does not reveal the class.
         star_at = _star_distance(rng, best.stamp) if rng.random() < settings.p_star else None
-        picture = take_picture(rng, best.image, best.stamp, settings.depth, star_at)
+        picture = take_picture(rng, best.image, best.stamp, settings.depth, star_at, slot.camera)
         yield Sighting(picture, best.facts, best.encounter)
 
 
@@ -206,7 +210,7 @@ def _fill(
 ) -> None:
     """Try views of an encounter until one is accepted, and keep the best."""
     for moment in VIEWS_PER_SNAPSHOT * slot.moments:
-        attempt = _try_view(rng, settings, size, encounter, moment)
+        attempt = _try_view(rng, settings, size, encounter, moment, slot.camera)
         asymmetry = attempt.facts["shape_asymmetry"]
         accepted = asymmetry > settings.as_min or rng.random() < settings.hard
         if accepted or slot.best is None or asymmetry > slot.best.facts["shape_asymmetry"]:
@@ -217,7 +221,12 @@ def _fill(
 
 
 def _try_view(
-    rng: np.random.Generator, settings: SimulatorSettings, size: int, encounter: Encounter, moment: Moment
+    rng: np.random.Generator,
+    settings: SimulatorSettings,
+    size: int,
+    encounter: Encounter,
+    moment: Moment,
+    camera: Camera,
 ) -> _Attempt:
     """Draw the orientation, the redshift and the centred galaxy of a view, and render it without noise."""
     step = time_step(moment, encounter.radial)
@@ -232,7 +241,7 @@ def _try_view(
     for _ in range(ORIENTATIONS):
         target = 0 if encounter.radial or rng.random() < P_PRIMARY else 1
         seen = [placements[target], placements[1 - target]]
-        stamp = draw_stamp(rng, galaxies[target], seen, settings.stamp_width, size)
+        stamp = draw_stamp(rng, galaxies[target], seen, settings.stamp_width, size, camera)
         view = random_rotation(rng)
         apart = np.linalg.norm((view @ (snapshot.nuclei[1] - snapshot.nuclei[0]))[:2]) * at.scale
         if apart < IN_FRAME * size * stamp.pixel:

@@ -31,6 +31,12 @@ class SimulatorSettings:
     p_proj: float = setting("fraction of chance projections among the non-interacting", 0.0, 1.0)
     p_star: float = setting("chance of a bright star in front of a galaxy of either class", 0.0, 1.0)
     depth: float = setting("sky noise", 0.1, 10.0, unit="units of SDSS's")
+    variety: float = setting(
+        "how far scale, seeing, depth, stretch, colours, background and JPEG quality vary around those of "
+        "SDSS; 0: not at all, 1: as far as surveys differ",
+        0.0,
+        2.0,
+    )
     label_noise: float = setting("fraction of labels that are flipped", 0.0, 0.49)
 
     def problem(self) -> str | None:

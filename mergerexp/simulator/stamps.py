@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from mergerexp.simulator import sky
+from mergerexp.simulator.cameras import SDSS, Camera, store
 from mergerexp.simulator.colour import to_picture
 from mergerexp.simulator.dynamics import Snapshot
 from mergerexp.simulator.galaxies import Galaxy, Placement, flux_of
@@ -59,7 +60,12 @@ class Stamp:
 
 
 def draw_stamp(
-    rng: np.random.Generator, galaxy: Galaxy, placements: Sequence[Placement], width: float, size: int
+    rng: np.random.Generator,
+    galaxy: Galaxy,
+    placements: Sequence[Placement],
+    width: float,
+    size: int,
+    camera: Camera = SDSS,
 ) -> Stamp:
     """Draw a stamp whose side is some Petrosian radii of a galaxy, with scatter, and 24 arcsec or more.
 
@@ -76,11 +82,13 @@ def draw_stamp(
         The side of the stamp in Petrosian radii.
     size
         The side of the stamp in pixels.
+    camera
+        What the picture is taken with, which may show less or more of the sky.
     """
     fluxes = [flux_of(at.magnitude) for at in placements]
     radius = galaxy.petrosian_radius * (sum(fluxes) / fluxes[0]) ** BLENDING
     side = width * radius * placements[0].scale * 10 ** rng.normal(0, WIDTH_SCATTER)
-    return Stamp(size, max(side, SMALLEST_STAMP) / size)
+    return Stamp(size, camera.width * max(side, SMALLEST_STAMP) / size)
 
 
 def draw_galaxies(
@@ -200,7 +208,12 @@ def shape_asymmetry(image: Floats, pixel: float, depth: float) -> float:
 
 
 def take_picture(
-    rng: np.random.Generator, image: Floats, stamp: Stamp, depth: float, star_at: float | None = None
+    rng: np.random.Generator,
+    image: Floats,
+    stamp: Stamp,
+    depth: float,
+    star_at: float | None = None,
+    camera: Camera = SDSS,
 ) -> NDArray[np.uint8]:
     """Take a picture of galaxies, with stars and galaxies around them, a draw of the seeing, and noise.
 
@@ -216,6 +229,8 @@ def take_picture(
         The noise in units of that of SDSS.
     star_at
         The distance of a bright star from the centre in arcsec; None for no such star.
+    camera
+        What the picture is taken with.
 
     Returns
     -------
@@ -224,5 +239,6 @@ def take_picture(
     """
     scene = image.copy()
     sky.add_field(rng, scene, stamp.pixel, star_at)
-    seen = sky.convolve(scene, stamp.pixel, seeing=10 ** rng.normal(0, 0.05))
-    return to_picture(sky.add_noise(rng, seen, stamp.pixel, depth), stamp.pixel)
+    seen = sky.convolve(scene, stamp.pixel, seeing=camera.seeing * 10 ** rng.normal(0, 0.05))
+    noisy = sky.add_noise(rng, seen, stamp.pixel, depth * camera.depth)
+    return store(to_picture(noisy, stamp.pixel, camera.stretch, camera.q, camera.factors), camera)

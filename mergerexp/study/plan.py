@@ -29,6 +29,7 @@ from mergerexp.data.splits import doubts_about_folds, make_split, n_balanced
 from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import ROOT, ConfigError, explain, try_all
 from mergerexp.files import write_json
+from mergerexp.models.ancestors import objects_seen, seen_in
 from mergerexp.models.trial import Wanted, check_networks
 from mergerexp.models.weights import WeightsFile
 from mergerexp.runs.provenance import command_line
@@ -138,6 +139,7 @@ class Planner:
         try_all(self._dataset, {_data_key(cell.cfg): cell.cfg for cell in cells}.values())
         planned = try_all(self._plan, cells, attrgetter("label"))
         self._warn_of_folds(cells)
+        self._warn_of_ancestors(cells)
         if unwritable and not all(run.folder.is_done() for run in planned):
             raise ConfigError("\n".join(unwritable))
         return planned
@@ -184,6 +186,19 @@ class Planner:
             for doubt in doubts_about_folds(data.labels, data.groups, cfg.split, cfg.subset):
                 log.warning("%s: %s", cfg.data.name, doubt)
 
+    def _warn_of_ancestors(self, cells: Sequence[Cell[TrainConfig]]) -> None:
+        """Name data sets with objects that the network which runs start from has seen."""
+        chosen = {(cell.cfg.init.source, _data_key(cell.cfg)): cell.cfg for cell in cells}
+        for (source, _), cfg in chosen.items():
+            if (seen := objects_seen(source)) is None:
+                continue
+            dataset = self._dataset(cfg)
+            if number := seen_in(dataset, seen):
+                log.warning(
+                    "init.source=%s: this network was trained on %d of the %d objects of %s; tests on these "
+                    "flatter it", source, number, len(dataset), cfg.data.name,
+                )  # fmt: skip
+
     def _dataset(self, cfg: TrainConfig) -> Dataset:
         """Return the data set of a config, which is prepared if it does not exist."""
         key = _data_key(cfg)
@@ -200,7 +215,7 @@ def _network(cfg: TrainConfig) -> Wanted | None:
     """Return the network that a run starts with; None for a model without a network."""
     if isinstance(cfg.model, NonparametricConfig):
         return None
-    pretrained = None if cfg.init.weights == "random" else cfg.model.pretrained
+    pretrained = None if cfg.init.weights == "random" else cfg.init.source or cfg.model.pretrained
     return Wanted(cfg.model.backbone, cfg.data.size, pretrained, Path(cfg.paths.weights))
 
 

@@ -46,7 +46,8 @@ def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -
         name = f".ids.{secrets.token_hex(4)}"
         folder = stack.enter_context(TemporaryDirectory(dir=scratch, prefix=name, suffix=".partial"))
         paths = [Path(folder) / str(bucket) for bucket in range(number)]
-        files = [path.open("wb") for path in paths]
+        opened = stack.enter_context(contextlib.ExitStack())
+        files = [opened.enter_context(path.open("wb")) for path in paths]
         start = 0
         for piece in ids:
             keys = _keys(piece, start)
@@ -56,8 +57,7 @@ def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -
             ends = np.bincount(bucket.astype(np.int64), minlength=number).cumsum()
             for file, rows in zip(files, np.split(keys[order], ends[:-1]), strict=True):
                 file.write(rows.tobytes())
-        for file in files:
-            file.close()
+        opened.close()
         for path in paths:
             rows = np.fromfile(path, dtype=_ROW)
             rows = rows[np.lexsort((rows["row"], rows["b"], rows["a"]))]

@@ -28,7 +28,9 @@ from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json, written_folder
 from mergerexp.frames import records
 from mergerexp.hashing import digest
+from mergerexp.models.ancestors import objects_seen
 from mergerexp.models.stored import StoredNetwork
+from mergerexp.models.weights import sha256_of
 from mergerexp.runs.provenance import command_line, git_state, software
 from mergerexp.runs.run_folder import MODEL, PREDICTIONS, WEIGHTS
 from mergerexp.seals import FILES, digests
@@ -52,7 +54,7 @@ from mergerexp.survey.model_folder import (
 )
 from mergerexp.survey.networks import FoldNetwork, write_network, write_onnx
 from mergerexp.survey.references import choose_references, decode_references, reference_rows
-from mergerexp.survey.seen import seen_table
+from mergerexp.survey.seen import seen_table, with_ancestors
 from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.run_folder_reader import RunFolderReader
 from mergerexp.tracking.selection import run_title
@@ -253,7 +255,7 @@ class Exporter:
         return {"float32_to_float64": precision, "now_to_recorded": recorded, "tolerance": tolerance}
 
     def _seen(self, runs: list[FoldRun]) -> pd.DataFrame:
-        return seen_table(
+        own = seen_table(
             self.dataset,
             {each.fold: each.split for each in runs},
             {each.fold: each.part for each in runs},
@@ -261,6 +263,15 @@ class Exporter:
             position_columns(self.dataset),
             self.cfg.stamp_arcsec,
         )
+        theirs = objects_seen(self._source())
+        return own if theirs is None else with_ancestors(own, theirs, [each.fold for each in runs])
+
+    def _source(self) -> str | None:
+        """Return the folder of the network that the study's networks started from, if it is still there."""
+        source, sha256 = self.settings.get("init.source"), self.tags.get("mergerexp.weights.sha256")
+        if not source or not (path := Path(source).expanduser() / "model.safetensors").is_file():
+            return None
+        return source if sha256_of(path) == sha256 else None
 
     def _about(self, runs: list[FoldRun], folds: list[dict[str, Any]], scaling: Scaling) -> dict[str, Any]:
         negative, positive = self.dataset.class_names
@@ -311,12 +322,16 @@ class Exporter:
         return np.array(self.dataset.images[rows])
 
     def _ancestors(self) -> list[dict[str, Any]]:
-        """Name the weights that the networks started from, whose training set nobody has told us."""
+        """Name the weights that the networks started from, and those that these started from."""
         origin = self.tags.get("mergerexp.weights.origin", "random")
         if origin in ("random", "none"):
             return []
-        sha256 = self.tags.get("mergerexp.weights.sha256")
-        return [{"origin": origin, "sha256": sha256, "objects": "unknown"}]
+        own = {"origin": origin, "sha256": self.tags.get("mergerexp.weights.sha256")}
+        source = self._source()
+        if (seen := objects_seen(source)) is None or source is None:
+            return [{**own, "objects": "unknown"}]
+        parent = ModelFolder.open(Path(source).expanduser().absolute().parent)
+        return [{**own, "objects": len(seen), "model_id": parent.model_id}, *parent.about["ancestors"]]
 
 
 def _reader(cfg: ExportConfig) -> StudyReader:

@@ -114,6 +114,26 @@ def seen_table(
     return pd.DataFrame(table | {f"seen_by_{fold}": seen[used] for fold, seen in seen_by.items()})
 
 
+def with_ancestors(own: pd.DataFrame, theirs: pd.DataFrame, folds: Sequence[int]) -> pd.DataFrame:
+    """Add the objects that an ancestor of all networks has seen to the contents of ``seen.parquet``.
+
+    Parameters
+    ----------
+    own
+        The contents for the data set of the networks.
+    theirs
+        Those rows of the ancestor's own file that it has seen.
+    folds
+        The folds that have a network.
+    """
+    rows = theirs[[name for name in own.columns if name in theirs and not name.startswith("seen_by_")]]
+    rows = rows.assign(test_fold=np.int16(-1), part=np.int8(-1))  # no calibrator of ours was fitted on them
+    for fold in folds:
+        rows[f"seen_by_{fold}"] = True
+    both: pd.DataFrame = pd.concat([own, rows], ignore_index=True)
+    return both
+
+
 @dataclass(frozen=True)
 class Eligibility:
     """Which models may rate some objects, and with which calibrators.

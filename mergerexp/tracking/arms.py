@@ -66,7 +66,7 @@ def arm_of(settings: RunSettings, tags: RunSettings) -> dict[str, str]:
         is_rule = not settings["model.method"].startswith(FOREST)
         model = ("model.kind", "model.method") if is_rule else ("model.",)
         return {k: v for k, v in settings.items() if k.startswith((*model, "data.stretch"))}
-    left_out = (*SHARED, *IRRELEVANT, "model.pretrained")
+    left_out = (*SHARED, *IRRELEVANT, "model.pretrained", "init.source")
     arm = {k: v for k, v in settings.items() if k not in CELL and not k.startswith(left_out)}
     if settings.get("init.weights") == "pretrained":
         sha256 = tags.get("mergerexp.weights.sha256", settings.get("model.pretrained", "unknown"))

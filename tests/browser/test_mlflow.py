@@ -57,7 +57,7 @@ def test_the_printed_address_shows_the_columns_that_matter(browser: Chrome, serv
         text = browser.find_element(By.TAG_NAME, "body").text.splitlines()
         return headers <= set(text) and any(line.startswith("imagenet s0.3 f2 ") for line in text)
 
-    WebDriverWait(browser, 60).until(shown)
+    WebDriverWait(browser, 240).until(shown)
     page = browser.find_element(By.TAG_NAME, "body").text
     assert "simulated_small" in page
     assert "The commands that made these runs" in page

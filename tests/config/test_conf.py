@@ -35,7 +35,9 @@ def needs(option: str, folder: Path) -> list[str]:
         "data=folder": [f"data.root={folder}"],
         "data=sdss": [f"data.root={folder}"],
         "experiment=paper": [f"data.root={folder}"],
+        "init=galaxies": [f"init.source={folder}"],
     }
+    (folder / "config.json").write_text("{}")  # of a folder in timm's layout
     return extra.get(option, [])
 
 

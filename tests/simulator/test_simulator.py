@@ -14,6 +14,7 @@ from mergerexp.data.sources.simulated.source import SimulatedSource
 from mergerexp.simulator.settings import SimulatorSettings
 
 SETTINGS = {
+    "variety": 0.0,
     "n_mergers": 7,
     "n_noninteracting": 9,
     "seed": 4,

@@ -23,7 +23,7 @@ CORNER = WIDTH / np.sqrt(2)
 
 
 @pytest.fixture(scope="session")
-def placed_study(tmp_path_factory, galaxies, datasets) -> Path:
+def placed_study(tmp_path_factory, galaxies) -> Path:
     """Two of four folds of images with ids, positions and groups, at half of the training set."""
     root = tmp_path_factory.mktemp("placed")
     files = sorted(path.relative_to(galaxies).as_posix() for path in galaxies.rglob("*.png"))
@@ -33,7 +33,7 @@ def placed_study(tmp_path_factory, galaxies, datasets) -> Path:
     ]
     (root / "objects.csv").write_text("\n".join(["file,label,objid,ra,dec,group", *rows]) + "\n")
     data = ("data=folder", f"data.root={galaxies}", f"data.csv={root / 'objects.csv'}", "data.name=placed")
-    where = (f"paths.datasets={datasets}", f"paths.root={root}")
+    where = (f"paths.root={root}",)
     sweep = ("-m", "hydra/launcher=basic", "fold=0,1", "subset=0.5", "trainer.max_epochs=1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train", *sweep, *data, *where, *TINY, "trainer.max_epochs=1"])

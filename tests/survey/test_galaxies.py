@@ -1,0 +1,62 @@
+"""init=galaxies: training starts from an exported network, and nobody forgets what that has seen."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import mergerexp.train
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.survey_schema import ExportConfig
+from mergerexp.runs.run_folder import RunFolder
+from mergerexp.survey.model_folder import ModelFolder
+from tests.conftest import TINY
+
+
+@pytest.mark.training
+def test_an_exported_network_is_an_initialisation(
+    model_folder, galaxies, datasets, tmp_path, run_verb, caplog
+):
+    """What it has seen is named when runs are planned, and stays in what is exported of them."""
+    source = model_folder / "fold0"
+    data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
+    line = (*data, *(each for each in TINY if not each.startswith("init=")), "trainer.max_epochs=1")
+    given = (
+        *line,
+        "-m",
+        "hydra/launcher=basic",
+        "init=galaxies",
+        f"init.source={source}",
+        "init.head_epochs=1",
+    )
+    assert run_verb(mergerexp.train, *given, "fold=0,1") == 0
+    seen = pd.read_parquet(model_folder / "seen.parquet")
+    number = int(seen["seen_by_0"].sum())
+    assert f"this network was trained on {number} of the {len(seen)} objects of folder" in caplog.text
+    folder = RunFolder(next((tmp_path / "runs").iterdir()))
+    assert folder.read_inputs()["weights"]["origin"] == f"folder {model_folder.name}/fold0"
+    where = [f"paths.root={tmp_path}", f"paths.datasets={datasets}", "allow_partial=true", "register=false"]
+    from mergerexp.survey.exporter import Exporter
+
+    exported = Exporter(compose_cell("export", where, ExportConfig)).export()
+    (own, *_) = exported.about["ancestors"]
+    assert own["objects"] == number and own["model_id"] == ModelFolder.open(model_folder).model_id
+    theirs = exported.read_table("seen.parquet")
+    assert len(theirs) == len(seen) + number
+    assert theirs.iloc[len(seen) :][["seen_by_0", "seen_by_1"]].all(axis=None)
+
+
+def test_a_folder_of_another_architecture_is_refused_with_the_override_that_works(
+    model_folder, galaxies, datasets, run_verb, capsys
+):
+    data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
+    given = ("init=galaxies", f"init.source={model_folder / 'fold0'}", "model.backbone=test_vit")
+    assert run_verb(mergerexp.train, *data, *given) == 2
+    assert "use model.backbone=test_resnet, or the option of model" in capsys.readouterr().err
+    for source in (model_folder, "nowhere"):
+        assert run_verb(mergerexp.train, *data, "init=galaxies", f"init.source={source}") == 2
+        assert "no folder in timm's layout" in capsys.readouterr().err
+    assert run_verb(mergerexp.train, *data, "init=random", "init.source=here") == 2
+    assert "weights=random starts from no weights" in capsys.readouterr().err
+    assert run_verb(mergerexp.train, *data, "init=galaxies") == 2
+    assert "init.source: no value given" in capsys.readouterr().err
