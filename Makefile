@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# A field as a survey has it: galaxies that no network has seen, of which one in twenty is a merger.
+FIELD := data.name=field data.simulator.seed=1 data.simulator.n_mergers=40 data.simulator.n_noninteracting=760
 # Two more than there are cores, since tests on Slurm mostly wait.
 WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 2)")
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
@@ -23,6 +25,10 @@ demo: $(VENV)/demo
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.train -m experiment=quickstart \
 	    init=imagenet,random subset=0.5,1.0 fold=0,1,2,3 hydra/launcher=local
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.aggregate
+	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.export method=imagenet
+	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.prepare data=simulated_tiny $(FIELD)
+	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.predict name=field \
+	    model_folder=$(DEMO)/models/mergerexp-imagenet images=$$(ls -d $(DEMO)/datasets/field-*)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -80,6 +80,8 @@ def _sexagesimal(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[lis
         return [], []
     from astropy.coordinates import Angle  # takes seconds to import
 
-    hours = Angle(ra, "deg").to_string("hourangle", sep=":", pad=True, precision=2)
+    # Rounded first, so that what is rounded up to 24 hours is 0.
+    seconds = np.round(ra / 360 * 86_400, 2) % 86_400
+    hours = Angle(seconds / 3600, "hourangle").to_string(sep=":", pad=True, precision=2)
     degrees = Angle(dec, "deg").to_string("deg", sep=":", pad=True, precision=1, alwayssign=True)
     return [str(each) for each in hours], [str(each) for each in degrees]

@@ -83,4 +83,5 @@ def page(browser: Chrome, path: Path) -> Iterator[Chrome]:
         browser.get_log(kind)
     browser.get(path.as_uri())
     yield browser
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # other tests have other windows
     assert browser.get_log("browser") == []

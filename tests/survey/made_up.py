@@ -41,7 +41,7 @@ def ratings(rng: np.random.Generator, ids: np.ndarray, positive: str = "merger")
         "p_calibrated": best,
         "status": np.where(is_rated, "rated", "unreadable"),
         "reason": np.where(is_rated, None, "not an image"),
-        "image_sha256": np.full(n, None),
+        "image_sha256": [rng.bytes(32).hex() for _ in range(n)],
         "model_id": np.full(n, "made-up"),
     }
     schema = schema_of(rating_columns((0, 1), positive, np.issubdtype(ids.dtype, np.integer)))

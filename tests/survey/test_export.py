@@ -75,6 +75,7 @@ def test_run_folders_alone_give_the_same_model(export, tmp_path):
 
 
 def test_mlflow_has_it_once_and_gives_it_back(export, trained_study, tmp_path, monkeypatch, capsys):
+    """CASES: mlflow 10336, 16453 (stages), 8011, 7977, 4630, 11316 (versions that cannot be loaded)."""
     for _ in range(2):
         assert export("allow_partial=true", "name=blobs") == 0
         assert "MLflow has it as models:/blobs/1" in capsys.readouterr().err

@@ -77,6 +77,18 @@ def test_ids_of_64_bits_survive_every_kind_of_catalogue(suffix, pictures):
     assert [item.data for item in items] == [file.read_bytes() for file in pictures]
 
 
+def test_ids_beyond_64_bits_with_a_sign_become_texts(pictures, tmp_path):
+    """CASES: astroquery 2839, 2879 (SDSS's specObjID)."""
+    ids = pa.array([2**63 + 5, 2**64 - 1, 7], pa.uint64())
+    pq.write_table(pa.table({"objid": ids, "file": [file.name for file in pictures]}), tmp_path / "a.parquet")
+    images = [file.read_bytes() for file in pictures]
+    pq.write_table(pa.table({"objid": ids, "image": images}), tmp_path / "b.parquet")
+    for name in ("a.parquet", "b.parquet"):
+        found = opened(tmp_path / name)
+        assert not found.has_integer_ids
+        assert [item.id for item in found.read(0, 3)] == [str(2**63 + 5), str(2**64 - 1), "7"]
+
+
 def test_images_in_parquet_come_by_row_groups(pictures, tmp_path):
     images = [file.read_bytes() for file in pictures]
     rows = {"objid": [*LARGE, 7], "image": [*images, None], "dec": [1.0, None, 3.0, 4.0]}

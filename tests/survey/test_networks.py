@@ -48,6 +48,17 @@ def test_timm_alone_gives_the_features_from_its_own_scaling(written):
     assert logits.numpy() == pytest.approx(network.logits(images), abs=1e-5)
 
 
+def test_networks_in_another_order_of_memory_are_written_too(tmp_path):
+    """CASES: safetensors 308 (channels_last)."""
+    classifier = create_classifier("test_resnet", SIZE, 16, None, seed=1)
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scaling = input_scaling(classifier.backbone, "backbone")
+    write_network(tmp_path, "test_resnet", SIZE, classifier, scaling)
+    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    again = FoldNetwork.load(tmp_path, scaling).logits(images)
+    assert again == pytest.approx(FoldNetwork(classifier, scaling).logits(images), abs=1e-5)
+
+
 def test_no_classifier_of_timm_and_no_prefix(written):
     folder, network, _ = written
     config = json.loads((folder / BACKBONE_CONFIG).read_text())

@@ -61,6 +61,7 @@ def test_an_object_that_nobody_has_seen_is_rated_by_all():
     ],
 )
 def test_the_same_object_is_recognised(known, way, allowed, part):
+    """CASES: pydl 37 (two ids of one object), desispec 2090 (right ascensions around 0)."""
     assert rule(**known) == (allowed, part, [way], True)
 
 

@@ -89,6 +89,23 @@ def test_positions_are_written_as_in_the_paper():
     assert found["objid"].tolist() == ["a", "b", "'=1+1"]
 
 
+@pytest.mark.parametrize(
+    ("ra", "dec", "expected"),
+    [
+        (359.99999, -0.0014, ("00:00:00.00", "-00:00:05.0")),
+        (15 * (1 + 59.996 / 3600), 10 + 59.96 / 3600, ("01:01:00.00", "+10:01:00.0")),
+        (0.0, -(59.96 / 3600), ("00:00:00.00", "-00:01:00.0")),
+    ],
+)
+def test_no_sign_is_lost_and_no_second_is_60(ra, dec, expected):
+    """CASES: astropy 7141, 1660."""
+    kept = Extremes(1, highest=True)
+    columns = {"objid": [1], "ra": [ra], "dec": [dec], "p_best": [0.5], "p_logitmean": [0.5]}
+    kept.add(pa.table(columns | {"in_training_set": [False]}))
+    (row,) = kept.frame(["objid", "ra", "dec"]).itertuples(index=False)
+    assert (row.ra, row.dec) == expected
+
+
 def test_nothing_is_listed_of_nothing():
     columns = ["objid", "ra", "dec", "p_best"]
     assert list(Extremes(5, highest=True).frame(columns).columns) == columns

@@ -49,7 +49,7 @@ class ImageTable:
         for path in paths:
             file = _parquet(path)
             _check_columns(path, file.schema_arrow.names, [columns.id, columns.image])
-            kinds.add(pa.types.is_integer(file.schema_arrow.field(columns.id).type))
+            kinds.add(is_int64_type(file.schema_arrow.field(columns.id).type))
             for group in range(file.num_row_groups):
                 self._groups.append((path, group))
                 ends.append(ends[-1] + file.metadata.row_group(group).num_rows)
@@ -128,7 +128,7 @@ class Catalogue:
         self.id_system, self._path, self._root, self._columns = id_system, path, root, columns
         self._table = read_table(path, columns)
         _check_columns(path, self._table.column_names, [columns.id, columns.file])
-        self.has_integer_ids = pa.types.is_integer(self._table[columns.id].type)
+        self.has_integer_ids = is_int64_type(self._table[columns.id].type)
         if not len(self):
             raise UserError(f"images={path}: it has no rows")
         if self._table[columns.id].null_count:
@@ -227,7 +227,15 @@ def columns_of(
         else np.full(table.num_rows, np.nan)
         for name in (columns.ra, columns.dec)
     ]
-    return table[columns.id].to_pylist(), positions[0], positions[1]
+    ids = table[columns.id]
+    if pa.types.is_integer(ids.type) and not is_int64_type(ids.type):
+        ids = ids.cast(pa.string())
+    return ids.to_pylist(), positions[0], positions[1]
+
+
+def is_int64_type(kind: pa.DataType) -> bool:
+    """Tell whether all values of a type are integers of 64 bits with a sign; uint64 ids become texts."""
+    return bool(pa.types.is_integer(kind) and not pa.types.is_uint64(kind))
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
