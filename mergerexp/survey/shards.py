@@ -50,8 +50,9 @@ class ShardSweep(JobSweep):
         # The id of a sweep depends on the names of its jobs, which therefore have to tell surveys apart.
         of = f"of-{self.shards:06d}-{survey.parts.work[:10]}"
         names = [f"{number + 1:06d}-{of}" for number in range(self.shards)]
-        folders = [JobFolder(survey.folder / "shards" / name) for name in names]
-        super().__init__(Path(survey.cfg.paths.sweeps), folders, options)
+        shards = survey.folder.absolute() / "shards"  # jobs may have another working directory
+        sweeps = Path(survey.cfg.paths.sweeps).expanduser().absolute()
+        super().__init__(sweeps, [JobFolder(shards / name) for name in names], options)
 
     def run(self) -> bool:
         """Start the shards that have parts to rate, and wait until all are over, if the launcher waits.
@@ -168,7 +169,7 @@ def rate_shard(path: Path) -> None:
     def note(done: int, rate: float) -> None:
         at = {"stage": "part", "epoch": first + done - 1, "epochs": len(own), "is_last_stage": True}
         seconds = round(spent + time.time() - started, 3)
-        folder.set_state(RUNNING, **at, seconds=seconds, objects_per_s=round(rate, 1))
+        folder.set_state(RUNNING, **at, seconds=seconds, rate=round(rate, 1))
 
     folder.set_state(RUNNING, restarts=before.get("restarts", -1) + 1, error=None)
     survey.rate(missing, _stop_if_asked, note)

@@ -64,7 +64,7 @@ class Survey:
     """
 
     def __init__(self, cfg: PredictConfig, launcher: Options | None = None) -> None:
-        self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model_folder))
+        self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model_folder).expanduser())
         given = self.model.about["input"]
         images = Path(cfg.images).expanduser()
         root = None if cfg.root is None else Path(cfg.root).expanduser()
@@ -72,7 +72,7 @@ class Survey:
         self.image_size = None if cfg.any_size or given["image_size"] is None else tuple(given["image_size"])
         self.width = float(cfg.stamp_arcsec or given["arcsec"] or "nan")
         self.device = resolve_device("device", cfg.device, launcher)
-        self.folder = Path(cfg.surveys) / (cfg.name or images.stem)
+        self.folder = Path(cfg.surveys).expanduser() / (cfg.name or images.stem)
         self.settings = self._settings()
         work = digest(self.settings)
         self.parts = Parts(self.folder / "parts", work, len(self.input), cfg.chunk, cfg.chunks_of_part)

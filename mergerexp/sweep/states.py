@@ -12,7 +12,17 @@ from typing import Any
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm_queue
 
-FROM_STATUS = ("node", "stage", "epoch", "epochs", "is_last_stage", "best_accuracy", "restarts", "error")
+FROM_STATUS = (
+    "node",
+    "stage",
+    "epoch",
+    "epochs",
+    "is_last_stage",
+    "best_accuracy",
+    "rate",
+    "restarts",
+    "error",
+)
 ORDER = (RUNNING, QUEUED, STOPPED, FAILED, LOST, DONE, "new")
 
 
@@ -35,6 +45,8 @@ class JobState:
         The stage and the epoch (from 0) of the training, and the best validation accuracy so far.
     epochs, is_last_stage
         The largest number of epochs in this stage, and whether the training ends with it.
+    rate
+        The objects that it rates in a second, of a survey's shard.
     restarts
         How often it was resumed after a stop.
     seconds
@@ -57,6 +69,7 @@ class JobState:
     epochs: int | None = None
     is_last_stage: bool | None = None
     best_accuracy: float | None = None
+    rate: float | None = None
     restarts: int | None = None
     seconds: float | None = None
     error: str | None = None

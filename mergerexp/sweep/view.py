@@ -23,8 +23,17 @@ STYLES = {DONE: "green", RUNNING: "cyan", FAILED: "red", LOST: "red", STOPPED: "
 WATCH_EVERY_S = 2.0
 PROGRESS_EVERY_S = 60.0  # between two log lines about a sweep whose jobs all go on
 SHOWN = 4  # jobs whose epochs a log line tells
-COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "restarts", "time", "reason")
-LEFT_OUT = ("node", "restarts", "job", "best acc.", "time", "epoch")  # in this order, where the room is short
+COLUMNS = ("run", "state", "job", "node", "epoch", "best acc.", "objects/s", "restarts", "time", "reason")
+RIGHT = ("best acc.", "objects/s", "restarts", "time")  # columns of numbers
+LEFT_OUT = (
+    "node",
+    "restarts",
+    "job",
+    "best acc.",
+    "objects/s",
+    "time",
+    "epoch",
+)  # in this order, where the room is short
 FOLDED = {"run": 24, "reason": 20}  # columns that may be folded, to no less than so many characters
 GAP = 2  # between two columns of `make_table`
 
@@ -50,7 +59,7 @@ def state_table(states: Sequence[JobState], title: str, forecast: Forecast, widt
     widths = _widths(rows, width)
     table = make_table(f"{title}: {_summary(states, forecast)}")
     for name, wide in widths.items():
-        justify: JustifyMethod = "right" if name in ("best acc.", "restarts", "time") else "left"
+        justify: JustifyMethod = "right" if name in RIGHT else "left"
         table.add_column(name, justify=justify, no_wrap=name not in FOLDED, overflow="fold", width=wide)
     for state, row in zip(states, rows, strict=True):
         table.add_row(*(row[name] for name in widths), style=STYLES.get(state.state))
@@ -200,6 +209,7 @@ def _cells(state: JobState) -> tuple[str, ...]:
         state.node or "",
         _epoch(state),
         accuracy,
+        "" if state.rate is None else f"{state.rate:.0f}",
         str(state.restarts or ""),
         took,
         reason if len(reason) <= 90 else f"{reason[:89]}…",

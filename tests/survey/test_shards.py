@@ -51,6 +51,7 @@ def test_status_shows_the_shards(predict, field, monkeypatch, capsys):
     assert predict(field, *LOCAL, "shards=2") == 0
     code, said = status(monkeypatch, capsys)
     assert code == 0 and "part 2/2" in said.splitlines()[3] and "shard 2 of 2  done" in said
+    assert "objects/s" in said and "best acc." not in said
     shown = json.loads(status(monkeypatch, capsys, "--json")[1])["runs"]
     labels = [(state["label"], state["state"]) for state in shown]
     assert labels == [("shard 1 of 2", "done"), ("shard 2 of 2", "done")]
