@@ -33,7 +33,7 @@ class LocalOptions:
 
 @dataclass(kw_only=True)
 class SlurmOptions:
-    """Options of hydra/launcher=slurm: one array of jobs for a sweep, through submitit."""
+    """Options of hydra/launcher=slurm: an array of jobs for a sweep, through submitit."""
 
     partition: str | None = setting("partition; null: the site's default, as for account and qos")
     account: str | None = setting("account that is charged")

@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
 from pathlib import Path
 
 from mergerexp.config.commands import status_command
@@ -28,6 +27,7 @@ from mergerexp.files import restored_on_error, write_json
 from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep import slurm_commands, slurm_queue
+from mergerexp.sweep.arrays import Array, records, shared_limits, submitted_arrays
 from mergerexp.sweep.job import Job
 
 log = logging.getLogger(__name__)
@@ -43,16 +43,6 @@ IN_SCRIPT = {"JOB_NAME", "ARRAY_INX", "TIMELIMIT", "SIGNAL", "NO_REQUEUE", "WAIT
 IN_SCRIPT |= {"OUTPUT", "ERROR", "OPEN_MODE", "MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU"}
 # These variables describe the site, not a job.
 SITE = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"}
-
-
-@dataclass
-class _Array:
-    """An array of jobs: its name, its id in Slurm, and how many of its jobs may run at once."""
-
-    folders: list[JobFolder]
-    name: str
-    id: str = ""
-    limit: int = 1
 
 
 class Slurm:
@@ -77,7 +67,7 @@ class Slurm:
         self._jobs: dict[JobFolder, Job] = {}
         self._left_at: dict[JobFolder, float] = {}  # when jobs were first not found in the queue
         self._submissions: Counter[tuple[JobFolder, bool]] = Counter()
-        self._arrays: list[_Array] = []  # those that this process has submitted
+        self._arrays = submitted_arrays(folder)
         self._asked = 0.0  # when the queue was last asked
         self._states: dict[JobFolder, str] = {}  # Slurm's states of the jobs in the queue
 
@@ -127,79 +117,74 @@ class Slurm:
         Raises
         ------
         UserError
-            If Slurm refuses the jobs. Then none of them is left in the queue.
+            If Slurm refuses the jobs, or they need more arrays than jobs may run at once. Then none of them
+            is left in the queue.
         """
-        size, submitted = slurm_commands.max_array_size(self._clusters()), list[_Array]()
-        try:
-            for start in range(0, len(jobs), size):
-                own, later = jobs[start : start + size], jobs[start + size :]
-                submitted.append(self._submit_array(own, is_last=not later))
-        except (UserError, OSError):
-            for array in submitted:
-                slurm_commands.cancel_array(array.name, self._clusters())
-                self._arrays.remove(array)
-            raise
-
-    def _submit_array(self, jobs: Sequence[Job], is_last: bool) -> _Array:
-        """Submit jobs as one array, the last one that is submitted now or not."""
         self.watch(jobs)
-        numbers = [int(path.stem.removeprefix("array-")) for path in self.folder.glob("array-*.json")]
-        number = max(numbers, default=0) + 1
-        record = self.folder / f"array-{number:03d}.json"
-        # No other array has this name.
-        name = f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}"
-        array = _Array([job.folder for job in jobs], name)
-        array.limit = self._allotment([*self._arrays, array], is_last)[-1]
-        clusters = self._clusters()
-        about = {"name": name, "clusters": clusters, "jobs": [job.path for job in jobs]}
-        files = [folder.submission for folder in array.folders]
-        with restored_on_error([record, *files]):
-            # This is written before the jobs exist: the array is found by its name if this process dies.
-            write_json(record, {**about, "array": None})
-            for index, file in enumerate(files):
-                write_json(file, {"record": str(record), "index": index})
+        size, parallel = slurm_commands.max_array_size(self._clusters()), self.options.parallel
+        parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        if len(parts) > parallel:
+            raise UserError(
+                f"hydra.launcher.parallel={parallel}: an array has at most {amount(size, 'job')} here, and "
+                f"each of the {len(parts)} arrays runs one job at least; use {len(parts)} or more"
+            )
+        again = {job.folder for job in jobs}
+        for known in self._arrays:
+            known.folders = [folder for folder in known.folders if folder not in again]
+        new = self._new_arrays([[job.folder for job in part] for part in parts])
+        files = [array.record for array in new] + [job.folder.submission for job in jobs]
+        with restored_on_error(files):
             try:
-                array.id = self._sbatch(name, jobs, array.limit)
+                for array, part in zip(new, parts, strict=True):
+                    self._submit_array(array, part)
             except (UserError, OSError):
-                # Slurm may have accepted it although no answer arrived.
-                slurm_commands.cancel_array(name, clusters)
+                for array in new:  # Slurm may have accepted one although no answer arrived
+                    if array.record.is_file():
+                        slurm_commands.cancel_array(array.name, array.clusters)
                 raise
-        write_json(record, {**about, "array": array.id})
-        self._arrays.append(array)
-        log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array.id, name)
-        return array
+        self._arrays += new
 
-    def _allotment(self, arrays: Sequence[_Array], is_last: bool = True) -> list[int]:
-        """Return how many jobs of each array may run at once.
+    def _new_arrays(self, parts: Sequence[list[JobFolder]]) -> list[Array]:
+        """Return arrays that have a name and a limit, but are not submitted yet."""
+        known = [int(path.stem.removeprefix("array-")) for path in records(self.folder)]
+        first = max(known, default=0) + 1
+        new = [
+            Array(
+                self.folder / f"array-{number:03d}.json",
+                f"mergerexp-{self.folder.name}-{secrets.token_hex(3)}",
+                self._clusters(),
+                part,
+            )
+            for number, part in enumerate(parts, first)
+        ]
+        for array, limit in zip(new, self._limits([*self._arrays, *new])[-len(new) :], strict=True):
+            array.limit = limit
+        return new
 
-        Slurm limits each array alone, and the sweep's limit holds for all of them together. An array gets
-        what those before it leave; but each has one job at least, which those before it leave free.
+    def _submit_array(self, array: Array, jobs: Sequence[Job]) -> None:
+        about = {"name": array.name, "clusters": array.clusters, "limit": array.limit, "array": None}
+        # This is written before the jobs exist: the array is found by its name if this process dies.
+        write_json(array.record, {**about, "jobs": [job.path for job in jobs]})
+        for index, job in enumerate(jobs):
+            write_json(job.folder.submission, {"record": str(array.record), "index": index})
+        array.id = self._sbatch(array.name, jobs, array.limit)
+        array.note(array=array.id)
+        log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array.id, array.name)
 
-        Parameters
-        ----------
-        arrays
-            The arrays.
-        is_last
-            Whether no further array follows.
-        """
-        alive = [sum(not folder.is_over() for folder in array.folders) for array in arrays]
+    def _limits(self, arrays: Sequence[Array]) -> list[int]:
+        """Return how many jobs of each array may run, beside those that another sweep has submitted."""
         ours = {folder for array in arrays for folder in array.folders}
-        left = self.options.parallel - sum(not folder.is_over() for folder in self._jobs.keys() - ours)
-        limits = []
-        for at, number in enumerate(alive):
-            after = sum(map(bool, alive[at + 1 :])) + (not is_last)
-            limits.append(max(1, min(left - after, number) if after else left))
-            left -= limits[-1] if number else 0
-        return limits
+        elsewhere = sum(not folder.is_over() for folder in self._jobs.keys() - ours)
+        return shared_limits(arrays, self.options.parallel - elsewhere)
 
     def _raise_limits(self) -> None:
         """Let more jobs of an array run at once, if those of other arrays have ended."""
-        if all(array.limit >= self.options.parallel for array in self._arrays):
-            return
-        for array, limit in zip(self._arrays, self._allotment(self._arrays), strict=True):
-            if limit > array.limit:
-                slurm_commands.limit_array(array.id, self._clusters(), limit)
+        for array, limit in zip(self._arrays, self._limits(self._arrays), strict=True):
+            if limit <= array.limit or array.id is None:
+                continue
+            if slurm_commands.limit_array(array.id, array.clusters, limit):  # else it is tried again
                 array.limit = limit
+                array.note(limit=limit)
 
     def _clusters(self) -> str | None:
         """Return the clusters that the user lets sbatch choose from; None for the one of this machine."""

@@ -43,9 +43,10 @@ def cancel_array(name: str, clusters: str | None) -> None:
     slurm_answer("scancel", *on_clusters(clusters), "--name", name)
 
 
-def limit_array(array: str, clusters: str | None, jobs: int) -> None:
-    """Set how many jobs of an array may run at once; see `cancel_array`."""
-    slurm_answer("scontrol", *on_clusters(clusters), "update", f"JobId={array}", f"ArrayTaskThrottle={jobs}")
+def limit_array(array: str, clusters: str | None, jobs: int) -> bool:
+    """Set how many jobs of an array may run at once, and tell whether Slurm did so; see `cancel_array`."""
+    command = ("scontrol", *on_clusters(clusters), "update", f"JobId={array}", f"ArrayTaskThrottle={jobs}")
+    return slurm_answer(*command) is not None
 
 
 def max_array_size(clusters: str | None) -> int:

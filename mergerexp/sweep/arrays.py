@@ -1,0 +1,97 @@
+"""The Slurm arrays of a sweep, and how many jobs of each may run at once.
+
+Slurm limits the jobs of each array alone, and a sweep's limit holds for all of its arrays together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mergerexp.files import read_json, write_json
+from mergerexp.runs.job_folder import JobFolder
+
+
+@dataclass
+class Array:
+    """An array of jobs.
+
+    Attributes
+    ----------
+    record
+        The file that describes the array to other processes, with all jobs that it was submitted with.
+    name
+        Its name in Slurm, which no other array has.
+    clusters
+        The clusters that it was submitted to; None for the one of this machine.
+    folders
+        The folders of its jobs, less those that were submitted again with a later array.
+    id
+        Its id in Slurm; None until Slurm has answered.
+    limit
+        How many of its jobs may run at once.
+    """
+
+    record: Path
+    name: str
+    clusters: str | None
+    folders: list[JobFolder] = field(repr=False)
+    id: str | None = None
+    limit: int = 0
+
+    @classmethod
+    def read(cls, record: Path) -> Array:
+        """Read the description of an array, whose jobs each name the array that they were submitted with."""
+        about = read_json(record)
+        jobs = [JobFolder(Path(path)) for path in about["jobs"]]
+        own = [job for job in jobs if _record_of(job) == str(record)]
+        return cls(record, about["name"], about["clusters"], own, about["array"], about["limit"])
+
+    def note(self, **known: Any) -> None:
+        """Add to the description what became known."""
+        write_json(self.record, {**read_json(self.record), **known})
+
+    def alive(self) -> int:
+        """Return the number of jobs that are not over."""
+        return sum(not folder.is_over() for folder in self.folders)
+
+
+def records(sweep: Path) -> list[Path]:
+    """Return the descriptions of the arrays in the folder of a sweep, the oldest first."""
+    return sorted(sweep.glob("array-*.json"))
+
+
+def submitted_arrays(sweep: Path) -> list[Array]:
+    """Return the arrays of a sweep that Slurm has accepted, the oldest first."""
+    return [array for array in map(Array.read, records(sweep)) if array.id is not None]
+
+
+def shared_limits(arrays: Sequence[Array], parallel: int) -> list[int]:
+    """Return how many jobs of each array may run at once, so that a sweep's limit is used and kept.
+
+    What an array has is not taken from it, since its jobs may run already. A new one gets one job at least.
+    What is free is divided in proportion to the jobs that it could run, so that all arrays end at about the
+    same time, even if nobody raises their limits later.
+
+    Parameters
+    ----------
+    arrays
+        The arrays.
+    parallel
+        The limit for all of them.
+    """
+    alive = [array.alive() for array in arrays]
+    limits = [array.limit or min(1, number) for array, number in zip(arrays, alive, strict=True)]
+    wanted = [max(0, number - limit) for number, limit in zip(alive, limits, strict=True)]
+    free = max(0, parallel - sum(map(min, limits, alive)))
+    shares = [min(number, free * number // max(1, sum(wanted))) for number in wanted]
+    for at, number in enumerate(wanted):  # what is left by rounding
+        if sum(shares) < free and shares[at] < number:
+            shares[at] += 1
+    return [limit + share for limit, share in zip(limits, shares, strict=True)]
+
+
+def _record_of(folder: JobFolder) -> Any:
+    return read_json(folder.submission).get("record") if folder.submission.is_file() else None
