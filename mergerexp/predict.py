@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from mergerexp.config.commands import status_command
 from mergerexp.config.launcher import Options
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.console import amount, console, duration
-from mergerexp.errors import require_torch
+from mergerexp.errors import ConfigError, require_torch
 
 if TYPE_CHECKING:
     from mergerexp.survey.survey import Survey
@@ -31,6 +32,8 @@ def predict(call: Call[PredictConfig]) -> Done:
 
     Raises
     ------
+    ConfigError
+        If several surveys would be mixed, or a setting would have no effect.
     UserError
         If torch is not installed, or as `mergerexp.survey.survey.Survey` says.
     """
@@ -38,8 +41,10 @@ def predict(call: Call[PredictConfig]) -> Done:
     from mergerexp.survey.survey import Survey  # here, so that --help need not wait for torch
 
     exit_code = 0
+    _check(call)
     for cfg in call.configs:
-        survey = Survey(cfg, call.launcher)
+        # What a dry run tells is of this machine, whatever the jobs of a launcher would have.
+        survey = Survey(cfg, None if cfg.dry_run else call.launcher)
         log.info("%s in %s", amount(len(survey.input), "object"), cfg.images)
         survey.look()
         if cfg.dry_run:
@@ -49,6 +54,22 @@ def predict(call: Call[PredictConfig]) -> Done:
         with survey.looked_after():
             exit_code = max(exit_code, _rate(survey, call.launcher))
     return Done(exit_code)
+
+
+def _check(call: Call[PredictConfig]) -> None:
+    """Refuse what would mix surveys or be ignored, before any of them is looked at."""
+    folder, number = Counter(cfg.folder for cfg in call.configs).most_common(1)[0]
+    if number > 1:
+        raise ConfigError(
+            f"{number} cells would write into {folder}: give each line its own name=NAME, one after another"
+        )
+    if call.launcher is None and (shards := max(cfg.shards for cfg in call.configs)) > 1:
+        raise ConfigError(f"shards={shards}: a launcher starts the jobs of a survey; add -m")
+    if call.launcher is not None and call.launcher.rerun == "all":
+        raise ConfigError(
+            "hydra.launcher.rerun=all: parts that are there stay as they are, since they would come out the "
+            "same; remove the survey's folder to begin anew"
+        )
 
 
 def _rate(survey: Survey, launcher: Options | None) -> int:

@@ -28,21 +28,24 @@ def conf_dir() -> Path:
 
 def absolute_paths(cfg: StoreUser) -> StoreUser:
     """Return a config whose paths mean the same from any working directory."""
-    paths = {field.name: _absolute(getattr(cfg.paths, field.name)) for field in dataclasses.fields(cfg.paths)}
+    names = [field.name for field in dataclasses.fields(cfg.paths)]
+    paths = {name: absolute_path(getattr(cfg.paths, name)) for name in names}
     tracking = dataclasses.replace(cfg.tracking)
     if tracking.uri is not None and tracking.uri.startswith(SQLITE):
-        tracking.uri = SQLITE + _absolute(tracking.uri.removeprefix(SQLITE))
+        tracking.uri = SQLITE + absolute_path(tracking.uri.removeprefix(SQLITE))
     if tracking.artifacts is not None and "://" not in tracking.artifacts:
-        tracking.artifacts = _absolute(tracking.artifacts)
+        tracking.artifacts = absolute_path(tracking.artifacts)
     replaced = dataclasses.replace(cfg, paths=dataclasses.replace(cfg.paths, **paths), tracking=tracking)
     init = getattr(replaced, "init", None)  # that of a run; a study has none
     if init is not None and init.source and Path(init.source).expanduser().is_dir():
-        replaced.init = dataclasses.replace(init, source=_absolute(init.source))  # type: ignore[attr-defined]
+        replaced.init = dataclasses.replace(init, source=absolute_path(init.source))  # type: ignore[attr-defined]
     return replaced
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+def absolute_path(path: str) -> str:
+    """Return a path that means the same from any working directory, and ends with a name."""
+    found = Path(path).expanduser().absolute()
+    return str(found.resolve() if ".." in found.parts else found)
 
 
 def name_of_root(root: str, setting: str = "paths.root") -> str:
@@ -79,7 +82,7 @@ def check_folder(key: str, folder: str) -> None:
     ConfigError
         If a file is in its place or among its parents, or the system does not let this user look.
     """
-    path = Path(_absolute(folder))
+    path = Path(absolute_path(folder))
     try:
         if path.stat() and path.is_dir():
             return

@@ -22,7 +22,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 @dataclass(kw_only=True)
 class PathsConfig:
-    """Where things are written."""
+    """Where things are written, and what ``init=galaxies`` reads."""
 
     root: str = setting("folder below which everything is written", identity=False)
     datasets: str = setting("prepared data sets", identity=False)
@@ -31,6 +31,11 @@ class PathsConfig:
     runs: str = setting("run folders", identity=False)
     sweeps: str = setting("lists of the runs of each sweep, copies of the code, Slurm's logs", identity=False)
     studies: str = setting("tables, figures and reports of aggregated studies", identity=False)
+    galaxies: str = setting(
+        "network that init=galaxies starts from: a fold that mergerexp.export wrote, or any folder in timm's "
+        "layout",
+        identity=False,
+    )
 
 
 @dataclass(kw_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
+from mergerexp.config.paths import absolute_path
 from mergerexp.config.schema import DEVICES, LARGEST_SEED, PathsConfig, StudyConfig
 from mergerexp.settings import setting
 
@@ -87,3 +89,9 @@ class PredictConfig:
         "chunks of a part, which is what is lost at most when a process is killed", 1, 65_536
     )
     seed: int = setting("seed of the interval of the estimated fraction", 0, LARGEST_SEED)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the survey's parts and its catalogue."""
+        name = self.name or Path(absolute_path(self.images)).stem or "survey"
+        return Path(self.surveys).expanduser() / name

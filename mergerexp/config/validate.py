@@ -31,6 +31,7 @@ from mergerexp.config.schema import (
     TrackingConfig,
     TrainConfig,
 )
+from mergerexp.config.survey_schema import ExportConfig, PredictConfig
 from mergerexp.errors import ConfigError, short, try_all, without_credentials
 from mergerexp.files import flatten
 from mergerexp.settings import declared
@@ -291,13 +292,18 @@ def _check_init(init: InitConfig) -> None:
     """Refuse settings that would turn an initialisation of ours into another one than its name says."""
     check_file_name("init.name", init.name)
     options = options_of("init")
-    for key in ("weights", "kind") if init.name in options else ():
-        own, value = options[init.name][key], getattr(init, key)
-        if value != own:
+    if (own := options.get(init.name)) is not None:
+        if own["source"] is None and init.source is not None:
             raise ConfigError(
-                f"init.{key}={value}: init={init.name} has {own}; choose one of init={', '.join(options)}, "
-                "or name yours with init.name=NAME"
+                f"init.source={init.source}: init={init.name} has none; choose init=galaxies, or name yours "
+                "with init.name=NAME"
             )
+        for key in ("weights", "kind"):
+            if (value := getattr(init, key)) != own[key]:
+                raise ConfigError(
+                    f"init.{key}={value}: init={init.name} has {own[key]}; choose one of "
+                    f"init={', '.join(options)}, or name yours with init.name=NAME"
+                )
     if init.weights == "random" and init.freeze_batchnorm:
         raise ConfigError(
             "init.freeze_batchnorm=true: random weights have no statistics to keep, and would never get any"
@@ -330,9 +336,12 @@ def _check_ratings(cfg: RobustnessConfig) -> None:
     _check_list("degradations", cfg.degradations)
 
 
-def _check_report(cfg: AggregateConfig) -> None:
+def _check_name(cfg: AggregateConfig | ExportConfig | PredictConfig) -> None:
     if cfg.name is not None:
         check_file_name("name", cfg.name)
+
+
+def _check_report(cfg: AggregateConfig) -> None:
     if cfg.compare is not None and (len(cfg.compare) != 2 or cfg.compare[0] == cfg.compare[1]):
         raise ConfigError(
             f"compare={cfg.compare}: two methods are needed, e.g. compare=[imagenet,random]"
@@ -359,7 +368,7 @@ def _check_network(cfg: TrainConfig) -> None:
         if not cfg.init.source.startswith("hf-hub:") and not (where / "config.json").is_file():
             raise ConfigError(
                 f"init.source={cfg.init.source}: no folder in timm's layout, with config.json and "
-                "model.safetensors (or say hf-hub:OWNER/NAME)"
+                "model.safetensors; name one with paths.galaxies=FOLDER, or say init.source=hf-hub:OWNER/NAME"
             )
     elif model.pretrained not in ("wheel", "hub") and not Path(model.pretrained).expanduser().is_file():
         raise ConfigError(f"model.pretrained={model.pretrained}: no such file (or say hub or wheel)")
@@ -374,6 +383,9 @@ CHECKS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (TrackingConfig, _check_tracking),
     (TrainConfig, _check_network),
     (StudyConfig, _check_study),
+    (AggregateConfig, _check_name),
     (AggregateConfig, _check_report),
+    (ExportConfig, _check_name),
+    (PredictConfig, _check_name),
     (RobustnessConfig, _check_ratings),
 )

@@ -12,9 +12,27 @@ import pandas as pd
 
 from mergerexp.data.store import Dataset
 from mergerexp.errors import WeightsError, describe
+from mergerexp.files import read_json
 from mergerexp.hashing import hash63
 
-SEEN = "seen.parquet"
+ABOUT, SEEN = "model.json", "seen.parquet"
+
+
+def exported_by(folder: Path) -> str | None:
+    """Return the id of the exported model that a folder in timm's layout is a fold of; None if it is of none.
+
+    Raises
+    ------
+    WeightsError
+        If the model's description is there and can't be read.
+    """
+    path = folder.expanduser().absolute().parent / ABOUT
+    if not path.is_file():
+        return None
+    try:
+        return str(read_json(path)["model_id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} can't be read ({describe(error)}): export the model again") from error
 
 
 def objects_seen(source: str | None) -> pd.DataFrame | None:

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from mergerexp.errors import NO_RIGHT, UserError, WeightsError, explain
 from mergerexp.files import read_json, write_json, written
+from mergerexp.models.ancestors import exported_by
 from mergerexp.seals import FILES, check_listed, sha256
 
 HUB = "hf-hub:"  # before the name of a repository on the model hub
@@ -85,7 +86,10 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
         if _list_of(path).is_file():  # weights that the user put there have none
             _check_fetched(path)
     elif (given := Path(pretrained).expanduser()).is_dir():
-        path, origin = _file_in_folder(given, backbone), f"folder {given.absolute().parent.name}/{given.name}"
+        given = given.absolute()
+        path, model = _file_in_folder(given, backbone), exported_by(given)
+        folder_name = f"folder {given.parent.name}/{given.name}"
+        origin = folder_name if model is None else f"{given.name} of model {model}"
     else:
         path, origin = given, f"file {given.name}"
     if not path.is_file():

@@ -71,6 +71,7 @@ _ROW = np.dtype([("a", np.uint64), ("b", np.uint64), ("row", np.int64)])
 
 def _keys(ids: pa.ChunkedArray, start: int) -> np.ndarray:
     """Return the keys of ids, which are equal where these are, with the rows that they belong to."""
+    assert not ids.null_count, "ids are checked where they are read"
     keys = np.zeros(len(ids), dtype=_ROW)
     keys["row"] = np.arange(start, start + len(ids))
     if pa.types.is_integer(ids.type):

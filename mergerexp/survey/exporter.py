@@ -28,26 +28,24 @@ from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json, written_folder
 from mergerexp.frames import records
 from mergerexp.hashing import digest
-from mergerexp.models.ancestors import objects_seen
+from mergerexp.models.ancestors import ABOUT, SEEN
 from mergerexp.models.stored import StoredNetwork
-from mergerexp.models.weights import sha256_of
 from mergerexp.runs.provenance import command_line, git_state, software
 from mergerexp.runs.run_folder import MODEL, PREDICTIONS, WEIGHTS
 from mergerexp.seals import FILES, digests
 from mergerexp.seeding import seed_for
+from mergerexp.survey.ancestry import Ancestry
 from mergerexp.survey.calibration import draw_parts, write_calibrators
 from mergerexp.survey.card import write_card
 from mergerexp.survey.drift import image_statistics, quantiles
 from mergerexp.survey.inputs.prepared import own_id_system, position_columns
 from mergerexp.survey.model_folder import (
-    ABOUT,
     BACKBONE,
     CALIBRATORS,
     FORMAT,
     HEAD,
     ONNX,
     REFERENCES,
-    SEEN,
     TESTS,
     ModelFolder,
     fold_name,
@@ -106,7 +104,8 @@ class Exporter:
     Raises
     ------
     UserError
-        If there is no such study, method, size or seed, folds are missing, or the data set is not there.
+        If there is no such study, method, size or seed, folds are missing, or the data set or the model that
+        the networks started from is not there.
     """
 
     def __init__(self, cfg: ExportConfig) -> None:
@@ -115,8 +114,9 @@ class Exporter:
         study = self.reader.with_predictions(replace(found, runs=choose_runs(found, cfg)))
         self.study, self.runs = study, choose_runs(study, cfg)  # again: a fold may be damaged
         first = self.runs["run_id"].iloc[0]
-        self.settings, self.tags = study.settings[first], study.tags[first]
-        content_hash, name = self.tags["mergerexp.data.content_hash"], self.settings["data.name"]
+        self.settings, tags = study.settings[first], study.tags[first]
+        self.ancestry = Ancestry.of(self.settings, tags, Path(cfg.paths.galaxies))
+        content_hash, name = tags["mergerexp.data.content_hash"], self.settings["data.name"]
         self.dataset = find_dataset(Path(cfg.paths.datasets), content_hash, name)
         self.crop = float(self.settings.get("data.crop", "1.0"))
         self.id_system = cfg.id_system or own_id_system(self.dataset)
@@ -170,14 +170,12 @@ class Exporter:
                 progress.advance(1, f"fold {each.fold}")
         assert scaling is not None
         pd.concat(references, ignore_index=True).to_parquet(folder / REFERENCES, index=False)
-        self._seen(runs).to_parquet(folder / SEEN, index=False)
+        seen = self._seen(runs)
+        seen.to_parquet(folder / SEEN, index=False)
         tests = [each.test.assign(fold=each.fold, part=each.part)[TEST_COLUMNS] for each in runs]
         pd.concat(tests, ignore_index=True).to_parquet(folder / TESTS, index=False)
         about = self._about(runs, folds, scaling)
-        hashes = digests(folder, _files(folder))
-        decisive = {name: hashes[name] for name in hashes if Path(name).name in (BACKBONE, HEAD, CALIBRATORS)}
-        given = {key: value for key, value in about["input"].items() if key != "statistics"}
-        about["model_id"] = digest({"input": given, "classes": about["classes"], "files": decisive})
+        about["model_id"] = _model_id(about, digests(folder, _files(folder)), seen)
         write_card(folder, about)
         write_json(folder / ABOUT, {**about, FILES: digests(folder, _files(folder))})
 
@@ -263,15 +261,8 @@ class Exporter:
             position_columns(self.dataset),
             self.cfg.stamp_arcsec,
         )
-        theirs = objects_seen(self._source())
+        theirs = self.ancestry.seen()
         return own if theirs is None else with_ancestors(own, theirs, [each.fold for each in runs])
-
-    def _source(self) -> str | None:
-        """Return the folder of the network that the study's networks started from, if it is still there."""
-        source, sha256 = self.settings.get("init.source"), self.tags.get("mergerexp.weights.sha256")
-        if not source or not (path := Path(source).expanduser() / "model.safetensors").is_file():
-            return None
-        return source if sha256_of(path) == sha256 else None
 
     def _about(self, runs: list[FoldRun], folds: list[dict[str, Any]], scaling: Scaling) -> dict[str, Any]:
         negative, positive = self.dataset.class_names
@@ -310,7 +301,7 @@ class Exporter:
                 "n_train": int(self.runs["n_train"].iloc[0]),
             },
             "id_system": self.id_system,
-            "ancestors": self._ancestors(),
+            "ancestors": self.ancestry.described(),
             "folds": folds,
             "metrics": scores.set_index("metric")[["value", "low", "high"]].to_dict("index"),
             "made": {"command": command_line(), "git": git_state(), "software": software()},
@@ -320,18 +311,6 @@ class Exporter:
         """Return stamps that show what the networks were trained on, evenly spread over the data set."""
         rows = np.unique(np.linspace(0, len(self.dataset) - 1, SAMPLE).round().astype(np.int64))
         return np.array(self.dataset.images[rows])
-
-    def _ancestors(self) -> list[dict[str, Any]]:
-        """Name the weights that the networks started from, and those that these started from."""
-        origin = self.tags.get("mergerexp.weights.origin", "random")
-        if origin in ("random", "none"):
-            return []
-        own = {"origin": origin, "sha256": self.tags.get("mergerexp.weights.sha256")}
-        source = self._source()
-        if (seen := objects_seen(source)) is None or source is None:
-            return [{**own, "objects": "unknown"}]
-        parent = ModelFolder.open(Path(source).expanduser().absolute().parent)
-        return [{**own, "objects": len(seen), "model_id": parent.model_id}, *parent.about["ancestors"]]
 
 
 def _reader(cfg: ExportConfig) -> StudyReader:
@@ -379,6 +358,22 @@ def _image_size(dataset: Dataset) -> list[int] | None:
     """Return the width and height of all images before they became stamps; None if these differ."""
     sizes = dataset.catalogue.filter(["width", "height"]).drop_duplicates()
     return [int(value) for value in sizes.iloc[0]] if sizes.shape == (1, 2) else None
+
+
+def _model_id(about: Mapping[str, Any], hashes: Mapping[str, str], seen: pd.DataFrame) -> str:
+    """Return the hash of all that decides what an object is rated as, and by which networks."""
+    return digest(
+        {
+            "input": {key: value for key, value in about["input"].items() if key != "statistics"},
+            "classes": about["classes"],
+            "files": {
+                name: sha256
+                for name, sha256 in hashes.items()
+                if Path(name).name in (BACKBONE, HEAD, CALIBRATORS)
+            },
+            "seen": digest(seen.to_csv(index=False)),  # not its file, whose bytes depend on Parquet's version
+        }
+    )
 
 
 def _files(folder: Path) -> list[str]:

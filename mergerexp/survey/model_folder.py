@@ -27,9 +27,10 @@ import pandas as pd
 from mergerexp.batches.images import Scaling
 from mergerexp.errors import UserError, describe
 from mergerexp.files import read_json
+from mergerexp.models.ancestors import ABOUT
 from mergerexp.seals import FILES, check_listed
 
-ABOUT, SEEN, REFERENCES, TESTS = "model.json", "seen.parquet", "references.parquet", "tests.parquet"
+REFERENCES, TESTS = "references.parquet", "tests.parquet"  # beside ABOUT and SEEN
 CARD, CITATION, ZENODO = "README.md", "CITATION.cff", ".zenodo.json"
 BACKBONE_CONFIG, BACKBONE, HEAD = "config.json", "model.safetensors", "head.safetensors"
 CALIBRATORS, ONNX = "calibrators.json", "model.onnx"
@@ -115,7 +116,7 @@ class ModelFolder:
         return int(self.about["input"]["size"])
 
     def read_table(self, name: str) -> pd.DataFrame:
-        """Read `SEEN` or `REFERENCES`.
+        """Read one of the Parquet files.
 
         Raises
         ------

@@ -110,11 +110,18 @@ class Parts:
             yield table
 
     def write(self, number: int, tables: Sequence[pa.Table]) -> None:
-        """Write a part."""
+        """Write a part, unless another process has completed it meanwhile: its bytes are the same.
+
+        That process may have removed what is half written here, as what a killed process has left.
+        """
         table = pa.concat_tables(tables)
         metadata = {WORK: self.work.encode(), NUMBER: str(number).encode()}
-        with written(self.path(number)) as partial:
-            write_parquet(partial, table.replace_schema_metadata(metadata))
+        try:
+            with written(self.path(number)) as partial:
+                write_parquet(partial, table.replace_schema_metadata(metadata))
+        except FileNotFoundError:
+            if not self.is_done(number):
+                raise
 
     def strangers(self) -> list[Path]:
         """Return files in the folder that are no parts of this survey."""

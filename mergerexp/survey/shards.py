@@ -14,10 +14,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from mergerexp.config.launcher import Options, SlurmOptions
+from mergerexp.config.paths import absolute_path
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.config.validate import typed
 from mergerexp.console import amount, set_up_logging
 from mergerexp.files import restored_on_error, write_json, write_text
+from mergerexp.hashing import digest
 from mergerexp.runs import stop
 from mergerexp.runs.job_folder import DONE, RUNNING, JobFolder
 from mergerexp.seals import check_signed
@@ -48,9 +50,10 @@ class ShardSweep(JobSweep):
         self.survey = survey
         self.shards = min(survey.cfg.shards, len(survey.parts))
         # The id of a sweep depends on the names of its jobs, which therefore have to tell surveys apart.
-        of = f"of-{self.shards:06d}-{survey.parts.work[:10]}"
+        folder = survey.folder.absolute()  # jobs may have another working directory
+        of = f"of-{self.shards:06d}-{digest([str(folder), survey.parts.work], 10)}"
         names = [f"{number + 1:06d}-{of}" for number in range(self.shards)]
-        shards = survey.folder.absolute() / "shards"  # jobs may have another working directory
+        shards = folder / "shards"
         sweeps = Path(survey.cfg.paths.sweeps).expanduser().absolute()
         super().__init__(sweeps, [JobFolder(shards / name) for name in names], options)
 
@@ -76,7 +79,7 @@ class ShardSweep(JobSweep):
                 scheduler, jobs = self._submit([self._parts_of(number, missing) for number in self._numbers])
             labels = {self.folders[number].path: self._label(number) for number in self._numbers}
             wait_for_jobs(scheduler, jobs, labels, self.title)
-        return self.waits
+        return self.waits or not jobs
 
     @property
     def _numbers(self) -> range:
@@ -133,7 +136,7 @@ def write_shard(folder: JobFolder, cfg: PredictConfig, device: str, number: int)
     frozen.device = device
     for key in ("model_folder", "images", "surveys", "root"):
         if frozen[key] is not None:
-            frozen[key] = str(Path(frozen[key]).expanduser().absolute())
+            frozen[key] = absolute_path(frozen[key])
     folder.path.mkdir(parents=True, exist_ok=True)
     text = OmegaConf.to_yaml(OmegaConf.create({"number": number, "survey": frozen}))
     write_text(folder.path / CONFIG, text, signed=True)

@@ -18,12 +18,14 @@ import torch
 
 from mergerexp.config.device import resolve_device
 from mergerexp.config.launcher import Options
+from mergerexp.config.paths import absolute_path
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.console import ProgressReport, amount, duration
 from mergerexp.cores import usable_cores
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, remove_partial, write_json
 from mergerexp.hashing import digest
+from mergerexp.models.ancestors import SEEN
 from mergerexp.runs.job_folder import LockedFolder
 from mergerexp.survey.calibration import read_calibrators
 from mergerexp.survey.catalogue import CatalogueWriter, Merged
@@ -31,7 +33,7 @@ from mergerexp.survey.columns import rating_columns
 from mergerexp.survey.drift import drift, image_statistics
 from mergerexp.survey.in_order import in_order
 from mergerexp.survey.inputs import open_input
-from mergerexp.survey.model_folder import CALIBRATORS, SEEN, ModelFolder
+from mergerexp.survey.model_folder import CALIBRATORS, ModelFolder
 from mergerexp.survey.parts import Parts
 from mergerexp.survey.rating import Rater
 from mergerexp.survey.rows import RowMaker
@@ -66,17 +68,18 @@ class Survey:
     def __init__(self, cfg: PredictConfig, launcher: Options | None = None) -> None:
         self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model_folder).expanduser())
         given = self.model.about["input"]
-        images = Path(cfg.images).expanduser()
+        images = Path(absolute_path(cfg.images))
         root = None if cfg.root is None else Path(cfg.root).expanduser()
         self.input = open_input(images, cfg.columns, root, cfg.id_system, self.model.size)
         self.image_size = None if cfg.any_size or given["image_size"] is None else tuple(given["image_size"])
         self.width = float(cfg.stamp_arcsec or given["arcsec"] or "nan")
         self.device = resolve_device("device", cfg.device, launcher)
-        self.folder = Path(cfg.surveys).expanduser() / (cfg.name or images.stem)
+        self.folder = cfg.folder
         self.settings = self._settings()
         work = digest(self.settings)
         self.parts = Parts(self.folder / "parts", work, len(self.input), cfg.chunk, cfg.chunks_of_part)
-        self._check_folder()
+        if not cfg.dry_run:
+            self._check_folder()
 
     def _settings(self) -> dict[str, Any]:
         """Return all that the ratings depend on."""
@@ -192,8 +195,11 @@ class Survey:
         rater, maker = self._proven_rater(), self._row_maker()
         total = sum(map(self.parts.rows, numbers))
         with ProgressReport("rating", total) as report:
-            started, objects = time.perf_counter(), 0
+            started, objects, rate = time.perf_counter(), 0, 0.0
             for done, number in enumerate(numbers, 1):
+                if self.parts.is_done(number):  # by another process meanwhile
+                    report.advance(self.parts.rows(number), "done by another process")
+                    continue
                 tables = []
                 for table in self._tables(rater, maker, self.parts.ranges(number)):
                     tables.append(table)

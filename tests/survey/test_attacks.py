@@ -14,8 +14,9 @@ from PIL import Image
 import mergerexp.train
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import ExportConfig
+from mergerexp.models.ancestors import SEEN
 from mergerexp.survey.catalogue import NAME
-from mergerexp.survey.model_folder import SEEN, ModelFolder
+from mergerexp.survey.model_folder import ModelFolder
 from tests.conftest import TINY
 
 WIDTH = 30.0  # arcseconds of a stamp

@@ -136,3 +136,13 @@ def test_a_damaged_file_is_named(name, export, tmp_path):
     (path / name).write_bytes(data)
     with pytest.raises(UserError, match=rf"{name}.*; copy the whole folder again"):
         ModelFolder.open(path)
+
+
+def test_another_list_of_objects_seen_is_another_model(export, tmp_path, capsys):
+    """It decides who may rate what, so that old ratings must not pass for those with another list."""
+    assert export("allow_partial=true", "register=false", "id_system=dr7") == 0
+    assert export("allow_partial=true", "register=false", "id_system=dr8") == 2
+    assert "holds another model" in capsys.readouterr().err
+    assert export("allow_partial=true", "register=false", "id_system=dr8", "name=other") == 0
+    one, other = sorted((tmp_path / "models").iterdir())
+    assert ModelFolder.open(one).model_id != ModelFolder.open(other).model_id

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 
 import mergerexp.train
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import ExportConfig
+from mergerexp.errors import UserError
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.survey.model_folder import ModelFolder
 from tests.conftest import TINY
@@ -34,7 +37,10 @@ def test_an_exported_network_is_an_initialisation(
     number = int(seen["seen_by_0"].sum())
     assert f"this network was trained on {number} of the {len(seen)} objects of folder" in caplog.text
     folder = RunFolder(next((tmp_path / "runs").iterdir()))
-    assert folder.read_inputs()["weights"]["origin"] == f"folder {model_folder.name}/fold0"
+    assert (
+        folder.read_inputs()["weights"]["origin"]
+        == f"fold0 of model {ModelFolder.open(model_folder).model_id}"
+    )
     where = [f"paths.root={tmp_path}", f"paths.datasets={datasets}", "allow_partial=true", "register=false"]
     from mergerexp.survey.exporter import Exporter
 
@@ -57,6 +63,32 @@ def test_a_folder_of_another_architecture_is_refused_with_the_override_that_work
         assert run_verb(mergerexp.train, *data, "init=galaxies", f"init.source={source}") == 2
         assert "no folder in timm's layout" in capsys.readouterr().err
     assert run_verb(mergerexp.train, *data, "init=random", "init.source=here") == 2
-    assert "weights=random starts from no weights" in capsys.readouterr().err
+    assert "init.source=here: init=random has none" in capsys.readouterr().err
     assert run_verb(mergerexp.train, *data, "init=galaxies") == 2
-    assert "init.source: no value given" in capsys.readouterr().err
+    assert "name one with paths.galaxies=FOLDER" in capsys.readouterr().err
+
+
+def test_no_other_initialisation_of_ours_starts_from_galaxies(model_folder, run_verb, capsys):
+    """Otherwise a study would call the same weights by two names."""
+    given = ("-m", "hydra/launcher=basic", "init=imagenet,galaxies", f"init.source={model_folder / 'fold0'}")
+    assert run_verb(mergerexp.train, *given) == 2
+    assert "init=imagenet has none" in capsys.readouterr().err
+
+
+@pytest.mark.training
+def test_what_the_source_has_seen_is_not_forgotten_where_its_folder_is_gone(
+    model_folder, galaxies, datasets, tmp_path, run_verb
+):
+    from mergerexp.survey.exporter import Exporter
+
+    shutil.copytree(model_folder, tmp_path / "ancestor")
+    data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}", "fold=0")
+    line = (*data, *(each for each in TINY if not each.startswith("init=")), "trainer.max_epochs=1")
+    given = ("init=galaxies", f"init.source={tmp_path / 'ancestor' / 'fold0'}", "init.head_epochs=1")
+    assert run_verb(mergerexp.train, *line, *given) == 0
+    where = [f"paths.root={tmp_path}", f"paths.datasets={datasets}", "allow_partial=true", "register=false"]
+    (tmp_path / "ancestor").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="put that model's folder back"):
+        Exporter(compose_cell("export", where, ExportConfig)).export()
+    (tmp_path / "moved").rename(tmp_path / "ancestor")
+    assert Exporter(compose_cell("export", where, ExportConfig)).export().about["ancestors"][0]["model_id"]

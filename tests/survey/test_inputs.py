@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import tarfile
 from pathlib import Path
 
@@ -87,6 +88,22 @@ def test_ids_beyond_64_bits_with_a_sign_become_texts(pictures, tmp_path):
         found = opened(tmp_path / name)
         assert not found.has_integer_ids
         assert [item.id for item in found.read(0, 3)] == [str(2**63 + 5), str(2**64 - 1), "7"]
+
+
+@pytest.mark.parametrize("what", ["image", "file"])
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (pa.array([1, None, 3]), "row 2: column 'objid' is empty"),
+        (pa.array(["a", "b", None]), "row 3: column 'objid' is empty"),
+        (pa.array([1.0, 2.0, 3.0]), "column 'objid' has the type double; ids are integers or texts"),
+    ],
+)
+def test_ids_that_tell_no_objects_apart_are_refused(ids, message, what, pictures, tmp_path):
+    cells = [file.read_bytes() if what == "image" else file.name for file in pictures]
+    pq.write_table(pa.table({"objid": ids, what: cells}), tmp_path / "a.parquet", row_group_size=1)
+    with pytest.raises(UserError, match=re.escape(message)):
+        opened(tmp_path / "a.parquet")
 
 
 def test_images_in_parquet_come_by_row_groups(pictures, tmp_path):

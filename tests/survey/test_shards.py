@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import mergerexp.status
-from mergerexp.files import read_json
+from mergerexp.files import read_json, remove_partial
 from mergerexp.survey import shards as shards_module
 from mergerexp.survey.catalogue import NAME
+from mergerexp.survey.parts import Parts, write_parquet
 
 real = shards_module.write_shard
 LOCAL = ("-m", "hydra/launcher=local", "hydra.launcher.n_jobs=2")
@@ -64,7 +66,7 @@ def test_status_shows_the_shards(predict, field, monkeypatch, capsys):
 
 
 def test_a_shard_that_fails_is_named(predict, field, model_folder, tmp_path, monkeypatch, capsys):
-    """Here it finds another model than the one that it was planned with."""
+    """Here its settings are damaged."""
     monkeypatch.setattr("mergerexp.survey.survey.Survey.look", lambda self: None)
     monkeypatch.setattr(
         "mergerexp.survey.shards.write_shard",
@@ -101,3 +103,51 @@ def test_what_a_killed_process_left_is_removed(predict, field, tmp_path):
         path.write_bytes(b"half")
     assert predict(field) == 0
     assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("-m", "prevalence=0.1,0.2"), "2 cells would write into"),
+        (("shards=3",), "shards=3: a launcher starts the jobs of a survey; add -m"),
+        ((*LOCAL, "shards=2", "hydra.launcher.rerun=all"), "hydra.launcher.rerun=all: parts that are there"),
+        (("name=..",), "name=..: "),
+    ],
+)
+def test_what_would_be_mixed_or_ignored_is_refused(given, message, predict, field, tmp_path, capsys):
+    assert predict(field, *given) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_two_surveys_of_the_same_objects_are_two_sweeps(predict, field, tmp_path):
+    for name in ("one", "other"):
+        assert predict(field, *LOCAL, "shards=2", f"name={name}") == 0
+    sweeps = [read_json(path) for path in (tmp_path / "sweeps").glob("*/sweep.json")]
+    assert len(sweeps) == 2
+    assert {run["folder"].split("/")[1] for sweep in sweeps for run in sweep["runs"]} == {"one", "other"}
+
+
+def test_the_working_directory_has_a_name(predict, field, tmp_path, monkeypatch):
+    monkeypatch.chdir(field)
+    assert predict(Path(), *LOCAL, "shards=2") == 0
+    assert (tmp_path / "surveys" / "field" / f"{NAME}.parquet").is_file()
+
+
+def test_a_part_that_another_process_makes_meanwhile_is_no_fault(tmp_path):
+    """Its merge has removed what was half written; the part is there, with the same bytes."""
+    parts = Parts(tmp_path, "work", 2, 1, 2)
+    table = pa.table({"objid": [1, 2]})
+
+    parts.write(0, [table])
+    with pytest.MonkeyPatch.context() as patch:
+
+        def and_removed(path, rows):
+            write_parquet(path, rows)
+            remove_partial(tmp_path)
+
+        patch.setattr("mergerexp.survey.parts.write_parquet", and_removed)
+        parts.write(0, [table])
+        parts.path(0).unlink()
+        with pytest.raises(FileNotFoundError):
+            parts.write(0, [table])

@@ -280,7 +280,7 @@ def test_a_later_process_may_raise_the_limit(stand_in, tmp_path):
 def test_fewer_jobs_at_once_than_arrays_are_refused(stand_in, tmp_path):
     folders = [make(tmp_path, f"job{i}", steps=1) for i in range(5)]
     stand_in.says("scontrol", "MaxArraySize            = 2\n")
-    with pytest.raises(UserError, match="at most 2 jobs here, and each of the 3 arrays .* use 3 or more"):
+    with pytest.raises(UserError, match=r"at most 2 jobs here, and each of the 3 arrays .* use 3 or more"):
         Slurm(options(parallel=2), tmp_path, None).submit([Job(TARGET, folder.path) for folder in folders])
     assert not stand_in.asked("sbatch")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -49,10 +50,11 @@ class ImageTable:
         for path in paths:
             file = _parquet(path)
             _check_columns(path, file.schema_arrow.names, [columns.id, columns.image])
-            kinds.add(is_int64_type(file.schema_arrow.field(columns.id).type))
+            kinds.add(_has_integers(path, columns.id, file.schema_arrow.field(columns.id).type))
             for group in range(file.num_row_groups):
                 self._groups.append((path, group))
                 ends.append(ends[-1] + file.metadata.row_group(group).num_rows)
+            _check_ids(path, columns.id, (batch[0] for batch in file.iter_batches(columns=[columns.id])))
         if len(kinds) != 1 or ends[-1] == 0:
             raise UserError(f"images={paths[0]}: no rows, or integers and text as ids in different files")
         self._ends, self.has_integer_ids = np.array(ends), kinds.pop()
@@ -128,12 +130,10 @@ class Catalogue:
         self.id_system, self._path, self._root, self._columns = id_system, path, root, columns
         self._table = read_table(path, columns)
         _check_columns(path, self._table.column_names, [columns.id, columns.file])
-        self.has_integer_ids = is_int64_type(self._table[columns.id].type)
+        self.has_integer_ids = _has_integers(path, columns.id, self._table[columns.id].type)
         if not len(self):
             raise UserError(f"images={path}: it has no rows")
-        if self._table[columns.id].null_count:
-            row = self._table[columns.id].is_null().index(True).as_py()
-            raise UserError(f"images={path}, row {row + 1}: column {columns.id!r} is empty")
+        _check_ids(path, columns.id, self._table[columns.id].chunks)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -236,6 +236,24 @@ def columns_of(
 def is_int64_type(kind: pa.DataType) -> bool:
     """Tell whether all values of a type are integers of 64 bits with a sign; uint64 ids become texts."""
     return bool(pa.types.is_integer(kind) and not pa.types.is_uint64(kind))
+
+
+def _has_integers(path: Path, name: str, kind: pa.DataType) -> bool:
+    """Tell whether ids are integers of 64 bits with a sign, and refuse what is neither integer nor text."""
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not is_text and not pa.types.is_integer(kind):
+        raise UserError(f"images={path}: column {name!r} has the type {kind}; ids are integers or texts")
+    return is_int64_type(kind)
+
+
+def _check_ids(path: Path, name: str, pieces: Iterable[pa.Array]) -> None:
+    """Refuse an empty id, which would be that of several objects."""
+    start = 0
+    for ids in pieces:
+        empty = pc.is_null(ids) if pa.types.is_integer(ids.type) else pc.equal(pc.fill_null(ids, ""), "")
+        if (row := pc.index(empty, True).as_py()) >= 0:
+            raise UserError(f"images={path}, row {start + row + 1}: column {name!r} is empty")
+        start += len(ids)
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
