@@ -72,6 +72,12 @@ class PredictConfig:
     stamp_arcsec: float | None = setting(
         "width of the stamps on the sky; null: that of the model folder", above=0.0, unit="arcseconds"
     )
+    crop: float | None = setting(
+        "central fraction of each image that is rated, so that galaxies are as large as in the training set; "
+        "null: as the training images were cropped",
+        0.05,
+        1.0,
+    )
     any_size: bool = setting("rate images that have another size in pixels than the training set's, too")
     prevalence: float | None = setting(
         "fraction of the rare class in the survey, which p_prior refers to; null: estimated from the ratings",

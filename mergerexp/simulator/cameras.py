@@ -21,7 +21,7 @@ SEEING = 0.20
 DEPTH = 0.35
 STRETCH_RANGE = 0.30  # both of the stretch and of Q
 GAIN = 0.12  # of each colour
-BACKGROUND = 12.0  # the largest grey level that is added
+BACKGROUND = 12.0  # grey levels that are added or, where too much sky was subtracted, taken away
 QUALITIES = (60, 97)  # of JPEG, of which every picture has one
 
 
@@ -42,7 +42,7 @@ class Camera:
     factors
         The weights of i, r and g, which become red, green and blue.
     background
-        The grey level of an empty sky.
+        The grey levels that are added to the sky's; negative where an archive has subtracted too much.
     quality
         The JPEG quality that the picture was stored with; None for a picture that was not compressed.
     """
@@ -84,13 +84,13 @@ def draw_camera(rng: np.random.Generator, variety: float) -> Camera:
         stretch=STRETCH * factor(STRETCH_RANGE),
         q=Q * factor(STRETCH_RANGE),
         factors=tuple(weight * factor(GAIN) for weight in FACTORS),  # type: ignore[arg-type]
-        background=variety * BACKGROUND * rng.random(),
+        background=variety * BACKGROUND * rng.uniform(-1, 1),
         quality=int(rng.integers(low, high + 1)),
     )
 
 
 def store(picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-    """Return a picture as an archive gives it back: brighter by the background, and compressed.
+    """Return a picture as an archive gives it back: with its background, and compressed.
 
     Parameters
     ----------

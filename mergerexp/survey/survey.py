@@ -33,6 +33,7 @@ from mergerexp.survey.columns import rating_columns
 from mergerexp.survey.drift import drift, image_statistics
 from mergerexp.survey.in_order import in_order
 from mergerexp.survey.inputs import open_input
+from mergerexp.survey.inputs.prepared import PreparedSet
 from mergerexp.survey.model_folder import CALIBRATORS, ModelFolder
 from mergerexp.survey.parts import Parts
 from mergerexp.survey.rating import Rater
@@ -72,6 +73,9 @@ class Survey:
         root = None if cfg.root is None else Path(cfg.root).expanduser()
         self.input = open_input(images, cfg.columns, root, cfg.id_system, self.model.size)
         self.image_size = None if cfg.any_size or given["image_size"] is None else tuple(given["image_size"])
+        self.crop = self.model.crop if cfg.crop is None else cfg.crop
+        if cfg.crop is not None and isinstance(self.input, PreparedSet):
+            raise UserError(f"crop={cfg.crop}: the stamps of a prepared data set are rated as they are")
         self.width = float(cfg.stamp_arcsec or given["arcsec"] or "nan")
         self.device = resolve_device("device", cfg.device, launcher)
         self.folder = cfg.folder
@@ -89,6 +93,7 @@ class Survey:
             "input": self.input.identity(),
             "objects": len(self.input),
             "image_size": self.image_size and list(self.image_size),
+            "crop": self.crop,
             "stamp_arcsec": None if np.isnan(self.width) else self.width,
             "chunk": self.cfg.chunk,
             "chunks_of_part": self.cfg.chunks_of_part,
@@ -247,7 +252,7 @@ class Survey:
                 yield maker.rows(chunk, rater.logits(chunk.stamps))
 
     def _stamps(self, given: tuple[int, int]) -> StampChunk:
-        return make_chunk(self.input, *given, self.model.size, self.model.crop, self.image_size)
+        return make_chunk(self.input, *given, self.model.size, self.crop, self.image_size)
 
     def _row_maker(self) -> RowMaker:
         folds = self.model.folds
