@@ -74,7 +74,7 @@ class ShardSweep(JobSweep):
         if not missing:
             return True
         with self.looked_after():
-            self.survey.begin()
+            self.survey.begin(for_others=True)
             with restored_on_error([self.folder.file]):  # what is refused is nothing that status could show
                 scheduler, jobs = self._submit([self._parts_of(number, missing) for number in self._numbers])
             labels = {self.folders[number].path: self._label(number) for number in self._numbers}
@@ -163,7 +163,7 @@ def rate_shard(path: Path) -> None:
     check_signed(path / CONFIG)
     content = OmegaConf.load(path / CONFIG)
     assert isinstance(content, DictConfig)
-    survey = Survey(typed(content.survey, PredictConfig))
+    survey = Survey(typed(content.survey, PredictConfig), is_listed=True)
     own = range(int(content.number), len(survey.parts), min(survey.cfg.shards, len(survey.parts)))
     missing = [part for part in own if not survey.parts.is_done(part)]
     before = folder.status()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,7 +34,7 @@ from mergerexp.survey.catalogue import CatalogueWriter, Merged
 from mergerexp.survey.columns import rating_columns
 from mergerexp.survey.drift import drift, image_statistics
 from mergerexp.survey.in_order import in_order
-from mergerexp.survey.inputs import open_input
+from mergerexp.survey.inputs import Place, open_again, open_input
 from mergerexp.survey.inputs.prepared import PreparedSet
 from mergerexp.survey.model_folder import CALIBRATORS, ModelFolder
 from mergerexp.survey.parts import Parts
@@ -45,7 +47,7 @@ from mergerexp.training.machine import choose_device, set_up_torch
 
 log = logging.getLogger(__name__)
 VERSION = 1  # This has to be raised when the same settings come to give other ratings.
-WORK = "survey.json"
+WORK, OBJECTS = "survey.json", "objects.arrow"
 TRIED = 8  # chunks that are rated to tell how long the rest takes
 BLOCKS, BLOCK = 16, 32  # of objects that are looked at for drift before any is rated
 
@@ -59,6 +61,8 @@ class Survey:
         What is rated, with which model, and how.
     launcher
         The options of the launcher whose jobs do the work; None if this process does it.
+    is_listed
+        Whether another process has listed the objects; see `begin`.
 
     Raises
     ------
@@ -66,19 +70,24 @@ class Survey:
         If the model folder or the input can't be used, or the output folder belongs to other work.
     """
 
-    def __init__(self, cfg: PredictConfig, launcher: Options | None = None) -> None:
+    def __init__(self, cfg: PredictConfig, launcher: Options | None = None, is_listed: bool = False) -> None:
         self.cfg, self.model = cfg, ModelFolder.open(Path(cfg.model_folder).expanduser())
         given = self.model.about["input"]
         images = Path(absolute_path(cfg.images))
         root = None if cfg.root is None else Path(cfg.root).expanduser()
-        self.input = open_input(images, cfg.columns, root, cfg.id_system, self.model.size)
+        self.folder = cfg.folder
+        place = Place(images, cfg.columns, root, cfg.id_system, self.model.size)
+        if is_listed:
+            known = read_json(self.folder / WORK)["input"]
+            self.input = open_again(place, known, self.folder / OBJECTS)
+        else:
+            self.input = open_input(place, _existing(self.folder))
         self.image_size = None if cfg.any_size or given["image_size"] is None else tuple(given["image_size"])
         self.crop = self.model.crop if cfg.crop is None else cfg.crop
         if cfg.crop is not None and isinstance(self.input, PreparedSet):
             raise UserError(f"crop={cfg.crop}: the stamps of a prepared data set are rated as they are")
         self.width = float(cfg.stamp_arcsec or given["arcsec"] or "nan")
         self.device = resolve_device("device", cfg.device, launcher)
-        self.folder = cfg.folder
         self.settings = self._settings()
         work = digest(self.settings)
         self.parts = Parts(self.folder / "parts", work, len(self.input), cfg.chunk, cfg.chunks_of_part)
@@ -167,10 +176,18 @@ class Survey:
         """Return the parts that are not there, or not whole."""
         return [number for number in range(len(self.parts)) if not self.parts.is_done(number)]
 
-    def begin(self) -> None:
-        """Make the folder, and note what its ratings depend on."""
+    def begin(self, for_others: bool = False) -> None:
+        """Make the folder, and note what its ratings depend on.
+
+        Parameters
+        ----------
+        for_others
+            Whether other processes are to rate parts, which need the list of the objects.
+        """
         self.parts.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / WORK, self.settings)
+        if for_others:
+            self.input.save(self.folder / OBJECTS)
 
     def rate(
         self,
@@ -232,7 +249,9 @@ class Survey:
         for folder in (self.folder, self.parts.folder):
             remove_partial(folder)  # of processes that were killed
         writer = CatalogueWriter(self.cfg, self.model, self.parts, self.input.has_integer_ids)
-        return writer.write(self.folder)
+        merged = writer.write(self.folder)
+        (self.folder / OBJECTS).unlink(missing_ok=True)  # nobody needs it any more
+        return merged
 
     def _tables(self, rater: Rater, maker: RowMaker, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
         """Yield the rows of each chunk.
@@ -264,6 +283,14 @@ class Survey:
             self.width,
             self.model.model_id,
         )
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder that is there and can be written to: this one, the next above, or the system's own."""
+    for path in (folder, *folder.absolute().parents):
+        if path.is_dir():
+            return path if os.access(path, os.W_OK) else Path(tempfile.gettempdir())
+    return Path(tempfile.gettempdir())
 
 
 def _spread(total: int) -> list[tuple[int, int]]:

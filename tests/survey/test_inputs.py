@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +20,22 @@ from mergerexp.config.schema import PrepareConfig
 from mergerexp.config.survey_schema import SurveyColumns
 from mergerexp.data.build import prepare_dataset
 from mergerexp.errors import UserError
-from mergerexp.survey.inputs import Input, open_input
-from mergerexp.survey.inputs.files import ids_of_files
+from mergerexp.survey.inputs import Input, Place, open_again, open_input
 from mergerexp.survey.statuses import Status
 
 LARGE = [2**53 + 1, 2**63 - 1, -3]  # ids that a float would change
 
 
-def opened(path: Path, **columns: str) -> Input:
-    return open_input(path, SurveyColumns(**columns), None, None, 32)
+def opened(path: Path, size: int = 32) -> Input:
+    """Return the input as a process that plans a survey opens it; one that rates a shard has the same."""
+    place = Place(path, SurveyColumns(), None, None, size)
+    with TemporaryDirectory() as scratch:
+        found = open_input(place, Path(scratch))
+        found.save(Path(scratch) / "objects")
+        again = open_again(place, found.identity(), Path(scratch) / "objects")
+        assert len(again) == len(found) and again.has_integer_ids == found.has_integer_ids
+        assert [repr(item) for item in again.read(0, 2)] == [repr(item) for item in found.read(0, 2)]
+        return open_input(place, Path(scratch))
 
 
 @pytest.fixture
@@ -141,7 +150,7 @@ def test_a_prepared_set_gives_its_stamps(galaxies, datasets):
     (item,) = found.read(5, 6)
     assert item.stamp is not None and item.stamp.shape == (32, 32, 3)
     with pytest.raises(UserError, match="its stamps have 32 px, and the networks take 64 px"):
-        open_input(path, SurveyColumns(), None, None, 64)
+        opened(path, 64)
 
 
 def test_files_that_are_not_there_are_rows_with_their_reason(pictures):
@@ -157,11 +166,49 @@ def test_files_that_are_not_there_are_rows_with_their_reason(pictures):
     ]
 
 
-def test_ids_are_integers_only_where_nothing_is_lost():
-    assert ids_of_files(["a/1.png", "b/2.png"]) == ([1, 2], True)
-    assert ids_of_files(["a/1.png", "b/1.png"]) == (["a/1", "b/1"], False)  # equal numbers
-    assert ids_of_files(["007.png", "8.png"]) == (["007", "8"], False)  # zeros would be lost
-    assert ids_of_files([f"{2**63}.png"]) == ([str(2**63)], False)
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["a/1.png", "b/2.png"], [1, 2]),
+        (["a/1.png", "b/1.png"], ["a/1", "b/1"]),  # equal numbers
+        (["007.png", "8.png"], ["007", "8"]),  # zeros would be lost
+        ([f"{2**63}.png", "c.d.jpg"], [str(2**63), "c.d"]),
+    ],
+)
+def test_ids_of_files_are_integers_only_where_nothing_is_lost(names, ids, tmp_path):
+    for name in names:
+        (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / name).write_bytes(b"image")
+    found = opened(tmp_path / "all")
+    assert [item.id for item in found.read(0, 2)] == ids
+    assert found.has_integer_ids == isinstance(ids[0], int)
+
+
+def test_folders_are_followed_but_not_in_circles(pictures, tmp_path):
+    """Archives are often links on a cluster."""
+    root = tmp_path / "survey"
+    root.mkdir()
+    (root / "linked").symlink_to(pictures[0].parent)
+    assert len(opened(root)) == 3
+    (pictures[0].parent / "back").symlink_to(root)
+    with pytest.raises(UserError, match="this link leads to a folder that it is in"):
+        opened(root)
+
+
+def test_what_changes_an_input_changes_its_identity(pictures, tmp_path):
+    path = tmp_path / "objects.csv"
+
+    def of(**changed):
+        place = Place(path, SurveyColumns(), None, None, 32)
+        return open_input(dataclasses.replace(place, **changed), tmp_path).identity()
+
+    path.write_text("objid,file,ra,dec\n1,a.png,10,20\n2,b.png,,20\n")
+    first = of()
+    assert of() == first
+    assert of(id_system="SDSS-DR7") != first  # it decides which objects the networks have seen
+    for text in ("1,a.png,10,20\n3,b.png,,20", "1,a.png,10,20\n2,b.png,0,20", "1,a.pn,10,20\n2,gb.png,,20"):
+        path.write_text(f"objid,file,ra,dec\n{text}\n")
+        assert of() != first
 
 
 def test_empty_ids_are_refused_with_their_row(pictures):

@@ -6,10 +6,10 @@ and restarts read the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from mergerexp.config.survey_schema import SurveyColumns
 from mergerexp.data.store import META
 from mergerexp.errors import UserError
 from mergerexp.survey.statuses import Status
+
+if TYPE_CHECKING:
+    from mergerexp.survey.inputs.listing import ListedInput
 
 TABLES = (".csv", ".parquet", ".fits", ".fit", ".vot", ".xml", ".votable")
 TARS = (".tar", ".tar.gz", ".tgz")
@@ -54,27 +57,11 @@ class Item:
     reason: str = ""
 
 
-class Input(Protocol):
-    """The objects of a survey in a fixed order."""
+@dataclass(frozen=True)
+class Place:
+    """What is rated, and how it is to be read.
 
-    id_system: str
-    has_integer_ids: bool
-
-    def __len__(self) -> int: ...
-
-    def identity(self) -> dict[str, Any]:
-        """Return what tells this input from another one, in types of JSON, without a path of this machine."""
-
-    def read(self, start: int, stop: int) -> Sequence[Item]:
-        """Return a range of the objects, with their images."""
-
-
-def open_input(
-    path: Path, columns: SurveyColumns, root: Path | None, id_system: str | None, size: int
-) -> Input:
-    """Open the place that the images of a survey are in, by what it is.
-
-    Parameters
+    Attributes
     ----------
     path
         A prepared data set, a folder of images, a tar file or a folder of tar files, a Parquet file or folder
@@ -87,33 +74,128 @@ def open_input(
         The name of the system of the ids; None for one of the input's own.
     size
         The side of a stamp in pixels.
+    """
+
+    path: Path
+    columns: SurveyColumns
+    root: Path | None
+    id_system: str | None
+    size: int
+
+
+class Input(Protocol):
+    """The objects of a survey in a fixed order."""
+
+    id_system: str
+    has_integer_ids: bool
+
+    def __len__(self) -> int: ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells this input from another one, in types of JSON, without a path of this machine."""
+
+    def save(self, path: Path) -> None:
+        """Write what another process needs to open this input without looking for its objects again."""
+
+    def read(self, start: int, stop: int) -> Sequence[Item]:
+        """Return a range of the objects, with their images."""
+
+
+def open_input(place: Place, scratch: Path) -> Input:
+    """Open the place that the images of a survey are in, by what it is.
+
+    Parameters
+    ----------
+    place
+        What is rated.
+    scratch
+        A folder for a file with the list of the objects, which has no name.
 
     Raises
     ------
     UserError
         If there is nothing, or nothing that is understood.
     """
-    from mergerexp.survey.inputs import files, prepared, tables
+    kind = _kind(place)
+    if kind == "prepared":
+        return _prepared(place)
+    return _listed()[kind].listed(place, scratch)
 
+
+def open_again(place: Place, identity: Mapping[str, Any], path: Path) -> Input:
+    """Open an input whose objects another process has listed.
+
+    Parameters
+    ----------
+    place
+        What is rated.
+    identity
+        What that process found it to be.
+    path
+        What it has saved.
+
+    Raises
+    ------
+    UserError
+        If the list can't be read.
+    """
+    if identity["kind"] == "prepared":
+        return _prepared(place)
+    return _listed()[identity["kind"]].again(place, dict(identity), path)
+
+
+def _prepared(place: Place) -> Input:
+    from mergerexp.survey.inputs.prepared import PreparedSet
+
+    return PreparedSet(place.path, place.id_system, place.size)
+
+
+def _listed() -> dict[str, type[ListedInput]]:
+    from mergerexp.survey.inputs import catalogues, files, tables
+
+    classes = (files.ImageFolder, files.TarFiles, tables.ImageTable, catalogues.Catalogue)
+    return {each.kind: each for each in classes}
+
+
+def _kind(place: Place) -> str:
+    from mergerexp.survey.inputs.columns import has_column
+
+    path = place.path
     if not path.exists():
         raise UserError(f"images={path}: no such file or folder")
-    name = id_system or path.name
     if path.is_dir():
         if (path / META).is_file():
-            return prepared.PreparedSet(path, id_system, size)
-        inside = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
-        if inside and all(item.name.lower().endswith(TARS) for item in inside):
-            return files.TarFiles(inside, name)
-        if inside and all(item.suffix.lower() == ".parquet" for item in inside):
-            return tables.ImageTable(inside, columns, name)
-        return files.ImageFolder(path, name)
+            return "prepared"
+        return "tar" if tar_files(path) else "parquet" if parquet_files(path) else "folder"
     if path.name.lower().endswith(TARS):
-        return files.TarFiles([path], name)
+        return "tar"
     if path.suffix.lower() not in TABLES:
         raise UserError(
             f"images={path}: not understood; a prepared data set, a folder, tar files ({', '.join(TARS)}) or "
             f"a table ({', '.join(TABLES)}) is needed"
         )
-    if path.suffix.lower() == ".parquet" and tables.has_column(path, columns.image):
-        return tables.ImageTable([path], columns, name)
-    return tables.Catalogue(path, columns, root or path.parent, name)
+    is_table = path.suffix.lower() == ".parquet" and has_column(path, place.columns.image)
+    return "parquet" if is_table else "catalogue"
+
+
+def tar_files(path: Path) -> list[Path]:
+    """Return a tar file, or the files of a folder that has nothing but tar files; none if it has others."""
+    return _all_of(path, TARS)
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """Return a Parquet file, or the files of a folder that has nothing but these; none if it has others."""
+    return _all_of(path, (".parquet",))
+
+
+def _all_of(path: Path, endings: tuple[str, ...]) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = []
+    for item in path.iterdir():
+        if item.name.startswith(".") or not item.is_file():
+            continue
+        if not item.name.lower().endswith(endings):
+            return []  # at the first other one, since there may be millions
+        found.append(item)
+    return sorted(found)

@@ -2,116 +2,128 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mergerexp.data.sources.folder.listing import IMAGE_SUFFIXES
 from mergerexp.errors import UserError, describe
-from mergerexp.hashing import digest
-from mergerexp.survey.inputs import Item
+from mergerexp.survey.duplicates import find_duplicates
+from mergerexp.survey.inputs import Item, Place, tar_files
+from mergerexp.survey.inputs.listing import ListedInput, as_int64, in_batches
 from mergerexp.survey.statuses import Status
 
 
-class ImageFolder:
-    """All JPEG and PNG files below a folder, in the order of their paths.
+class _Files(ListedInput):
+    """What folders and tar files have in common: the ids come from the names of the files."""
 
-    Parameters
-    ----------
-    root
-        The folder.
-    id_system
-        The name of the system of the ids.
+    @classmethod
+    def are_integers(cls, place: Place, table: pa.Table, scratch: Path) -> bool:
+        """Tell whether all names are integers, no two of which are equal."""
+        pieces = table["file"].chunks
+        if any(as_int64(_plain(piece)) is None for piece in pieces):
+            return False
+        numbers = (pa.chunked_array([as_int64(_plain(piece))]) for piece in pieces)
+        return not find_duplicates(numbers, len(table), scratch).any()
 
-    Raises
-    ------
-    UserError
-        If there is no image.
-    """
+    @classmethod
+    def nothing(cls) -> str:
+        """Say that there is no image."""
+        return f"no {', '.join(IMAGE_SUFFIXES)} in it or below it"
 
-    def __init__(self, root: Path, id_system: str) -> None:
-        self.root, self.id_system = root, id_system
-        paths = (path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        self._files = sorted(path.relative_to(root).as_posix() for path in paths if path.is_file())
-        if not self._files:
-            raise UserError(f"images={root}: no {', '.join(IMAGE_SUFFIXES)} in it or below it")
-        self._ids, self.has_integer_ids = ids_of_files(self._files)
+    def _ids(self, names: pa.ChunkedArray) -> list[int | str]:
+        found = as_int64(_plain(names)) if self.has_integer_ids else _stem(names)
+        return list(found.to_pylist())
 
-    def __len__(self) -> int:
-        return len(self._files)
 
-    def identity(self) -> dict[str, Any]:
-        """Return a hash of the names and sizes of the files."""
-        listing = [(name, (self.root / name).stat().st_size) for name in self._files]
-        return {"kind": "folder", "files": len(listing), "listing": digest(listing), "ids": self.id_system}
+class ImageFolder(_Files):
+    """All JPEG and PNG files below a folder: first its own, by their names, then each folder's."""
+
+    kind = "folder"
+
+    @classmethod
+    def list(cls, place: Place) -> Iterator[pa.RecordBatch]:
+        """Yield the paths of the files, and their sizes, which tell one version of a folder from another."""
+        schema = pa.schema({"file": pa.string(), "size": pa.int64()})
+        return in_batches(_walk(place.path, "", ()), schema)
 
     def read(self, start: int, stop: int) -> Sequence[Item]:
         """Return a range of the objects, with the bytes of their files."""
+        names = self.table["file"].slice(start, stop - start)
         return [
-            read_file(self.root / name, number)
-            for name, number in zip(self._files[start:stop], self._ids[start:stop], strict=True)
+            read_file(self.place.path / name, own_id)
+            for name, own_id in zip(names.to_pylist(), self._ids(names), strict=True)
         ]
 
 
-class TarFiles:
-    """All JPEG and PNG files in tar files, in the order that they have there.
+class TarFiles(_Files):
+    """All JPEG and PNG files in tar files, in the order that they have there."""
 
-    Parameters
-    ----------
-    paths
-        The tar files.
-    id_system
-        The name of the system of the ids.
+    kind = "tar"
 
-    Raises
-    ------
-    UserError
-        If a tar file is damaged, or there is no image.
-    """
+    def __init__(self, place: Place, table: pa.Table, identity: dict[str, object]) -> None:
+        super().__init__(place, table, identity)
+        self._paths = tar_files(place.path)
 
-    def __init__(self, paths: Sequence[Path], id_system: str) -> None:
-        self.id_system, self._paths = id_system, list(paths)
-        self._members: list[tuple[int, str, int, int]] = []  # tar file, name, offset and size of the data
-        for number, path in enumerate(paths):
-            self._members += [(number, *member) for member in _members(path)]
-        if not self._members:
-            raise UserError(f"images={paths[0]}: no {', '.join(IMAGE_SUFFIXES)} in it")
-        self._ids, self.has_integer_ids = ids_of_files([member[1] for member in self._members])
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def identity(self) -> dict[str, Any]:
-        """Return a hash of the names and sizes of the members."""
-        listing = [(name, size) for _, name, _, size in self._members]
-        return {"kind": "tar", "files": len(listing), "listing": digest(listing), "ids": self.id_system}
+    @classmethod
+    def list(cls, place: Place) -> Iterator[pa.RecordBatch]:
+        """Yield the names of the members, and where they are."""
+        schema = pa.schema({"file": pa.string(), "size": pa.int64(), "tar": pa.int32(), "offset": pa.int64()})
+        rows = (row for number, path in enumerate(tar_files(place.path)) for row in _members(path, number))
+        return in_batches(rows, schema)
 
     def read(self, start: int, stop: int) -> Sequence[Item]:
         """Return a range of the objects, with the bytes of their files."""
-        items = []
-        for (number, _, offset, size), own_id in zip(
-            self._members[start:stop], self._ids[start:stop], strict=True
-        ):
+        rows, items = self.table.slice(start, stop - start), []
+        columns = [rows[name].to_pylist() for name in ("tar", "offset", "size")]
+        for own_id, number, offset, size in zip(self._ids(rows["file"]), *columns, strict=True):
             with self._paths[number].open("rb") as file:
                 file.seek(offset)
-                data = file.read(size)
-            items.append(Item(own_id, data=data))
+                items.append(Item(own_id, data=file.read(size)))
         return items
 
 
-def _members(path: Path) -> list[tuple[str, int, int]]:
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int]]:
+    """Yield the images below a folder with their sizes, with one folder's names in memory at once."""
+    about = folder.stat()
+    here = (*above, (about.st_dev, about.st_ino))
+    if here[-1] in above:
+        raise UserError(f"images={folder}: this link leads to a folder that it is in; remove it")
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file():
+                yield _readable(f"{prefix}{entry.name}", folder), entry.stat().st_size
+    for name in folders:
+        yield from _walk(folder / name, f"{prefix}{name}/", here)
+
+
+def _readable(name: str, place: Path) -> str:
+    """Return a name that can be an id, and refuse bytes that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"images={place}: {name!r} is no name in UTF-8, so rename the file") from None
+    return name
+
+
+def _members(path: Path, number: int) -> Iterator[tuple[str, int, int, int]]:
     if path.name.lower().endswith((".gz", ".tgz")):
         raise UserError(
             f"images={path}: a compressed tar file can't be read from the middle; unpack it to .tar"
         )
     try:
         with tarfile.open(path, "r:") as tar:
-            return [
-                (member.name, member.offset_data, member.size)
-                for member in tar
-                if member.isfile() and member.name.lower().endswith(IMAGE_SUFFIXES)
-            ]
+            for member in tar:
+                if member.isfile() and member.name.lower().endswith(IMAGE_SUFFIXES):
+                    yield _readable(member.name, path), member.size, number, member.offset_data
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"images={path}: {describe(error)}") from error
 
@@ -126,15 +138,11 @@ def read_file(path: Path, own_id: int | str, ra: float = float("nan"), dec: floa
         return Item(own_id, ra, dec, status=Status.UNREADABLE, reason=describe(error))
 
 
-def ids_of_files(names: Sequence[str]) -> tuple[list[int | str], bool]:
-    """Return the ids of files, and whether they are integers, which they are if all names are."""
-    stems = [name.rpartition(".")[0] for name in names]
-    plain = [stem.rpartition("/")[2] for stem in stems]
-    if all(is_int64(text) for text in plain) and len(set(plain)) == len(plain):
-        return [int(text) for text in plain], True
-    return list(stems), False
+def _stem(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return paths without their endings."""
+    return pc.replace_substring_regex(names, r"\.[^.]*$", "")
 
 
-def is_int64(text: str) -> bool:
-    """Tell whether a text is an integer of 64 bits in its usual form, so that nothing of it is lost."""
-    return text.isascii() and text.lstrip("-").isdigit() and str(int(text)) == text and abs(int(text)) < 2**63
+def _plain(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return the names of files without folders and endings."""
+    return pc.replace_substring_regex(_stem(names), "^.*/", "")
