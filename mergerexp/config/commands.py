@@ -30,5 +30,5 @@ def status_command(sweeps: Path, *flags: str) -> str:
     *flags
         Further flags.
     """
-    root = sweeps.absolute().parent
+    root = sweeps.expanduser().absolute().parent
     return verb_command("status", *([] if root == Path.cwd() else ["--root", str(root)]), *flags)

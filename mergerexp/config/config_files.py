@@ -175,7 +175,9 @@ def unknown_key(key: str, schema: type) -> str:
     launchers = (key for options in SCHEMAS.values() for key in walk(options, "hydra.launcher."))
     known = list(dict.fromkeys([*walk(schema, ""), *launchers]))
     if key in known and key.startswith("hydra."):
-        return "the chosen launcher has no such key (another one has)"
+        having = [name for name, kind in SCHEMAS.items() if key in walk(kind, "hydra.launcher.")]
+        options = " and ".join(f"hydra/launcher={name.removesuffix('Launcher').lower()}" for name in having)
+        return f"the chosen launcher has no such key, unlike {options}"
     if key in known:
         return f"a group's option is chosen by name, and its keys are set one by one: {key}.KEY=VALUE"
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from mergerexp.frames import records
 from mergerexp.report.results import StudyResults
+from mergerexp.report.texts import texts
 from mergerexp.runs.endings import BEST_EPOCH, CUT_OFF, DIVERGED, EPOCHS, UNTUNED, caveats
 from mergerexp.tracking.study import Study
 
@@ -47,13 +48,30 @@ def endings(results: StudyResults) -> pd.DataFrame:
 
 
 def cautions(results: StudyResults) -> list[str]:
-    """Return a sentence for each way in which training ended badly, in each compared arm or else network."""
+    """Return what a reader has to know of each compared arm, or else network, before believing its error.
+
+    These are sentences on each way in which training ended badly, and on what a network has seen before.
+    """
     table = endings(results)
     sentences = []
     for arm in results.compared or results.networks:
+        sentences += _ancestor(results.study, arm)
         runs = table[table["arm"] == arm]
         for name, sentence in CAVEAT_SENTENCES.items():
             if n := int(runs[name].sum()):
                 which = f"all {n}" if n == len(runs) > 1 else f"{n} of the {len(runs)}"
                 sentences.append(f"In {which} runs of {arm}, {sentence}")
     return sentences
+
+
+def _ancestor(study: Study, arm: str) -> list[str]:
+    """Return a sentence on the network of galaxies that an arm started from, if it did."""
+    run_ids = study.runs.loc[study.runs["arm"] == arm, "run_id"]
+    tags = next((study.tags[each] for each in run_ids if "mergerexp.weights.seen" in study.tags[each]), None)
+    if tags is None:
+        return []
+    found = {key: tags[f"mergerexp.{key}"] for key in ("data.name", "data.objects")}
+    seen = tags["mergerexp.weights.seen"]
+    sentence = texts()["ancestors"]["none" if seen == "0" else seen if seen == "unknown" else "some"]
+    words = {"arm": arm, "origin": tags["mergerexp.weights.origin"], "seen": seen}
+    return [sentence.format(total=found["data.objects"], data=found["data.name"], **words)]

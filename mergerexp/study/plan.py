@@ -102,6 +102,7 @@ class Planner:
         self.datasets: dict[str, Dataset] = {}
         self.weights: dict[Wanted, WeightsFile | None] = {}
         self.verified: dict[Path, dict[str, list[int]]] = {}
+        self.seen: dict[tuple[str, str], str] = {}  # by init.source and data set
 
     def plan(self, cells: Sequence[Cell[TrainConfig]]) -> list[PlannedRun]:
         """Plan the runs of a call: check the networks first, then the data sets and the splits.
@@ -139,7 +140,6 @@ class Planner:
         try_all(self._dataset, {_data_key(cell.cfg): cell.cfg for cell in cells}.values())
         planned = try_all(self._plan, cells, attrgetter("label"))
         self._warn_of_folds(cells)
-        self._warn_of_ancestors(cells)
         if unwritable and not all(run.folder.is_done() for run in planned):
             raise ConfigError("\n".join(unwritable))
         return planned
@@ -169,7 +169,7 @@ class Planner:
                 "content_hash": dataset.content_hash,
                 "verified": self.verified[dataset.path],
             },
-            "weights": weights and weights.to_dict(),
+            "weights": weights and {**weights.to_dict(), **self._seen(cell.cfg)},
             "command": command_line(),
         }
         folder = RunFolder.of(cfg, identity)
@@ -186,18 +186,24 @@ class Planner:
             for doubt in doubts_about_folds(data.labels, data.groups, cfg.split, cfg.subset):
                 log.warning("%s: %s", cfg.data.name, doubt)
 
-    def _warn_of_ancestors(self, cells: Sequence[Cell[TrainConfig]]) -> None:
-        """Name data sets with objects that the network which runs start from has seen."""
-        chosen = {(cell.cfg.init.source, _data_key(cell.cfg)): cell.cfg for cell in cells}
-        for (source, _), cfg in chosen.items():
-            if (seen := objects_seen(source)) is None:
-                continue
-            dataset = self._dataset(cfg)
-            if number := seen_in(dataset, seen):
+    def _seen(self, cfg: TrainConfig) -> dict[str, str]:
+        """Return how many objects of its data set the network that a run starts from has seen.
+
+        That is nothing for a network that is not named by ``init.source``.
+        """
+        source, dataset = cfg.init.source, self._dataset(cfg)
+        if source is None:
+            return {}
+        key = (source, dataset.content_hash)
+        if key not in self.seen:
+            seen = objects_seen(source)
+            self.seen[key] = "unknown" if seen is None else str(seen_in(dataset, seen))
+            if self.seen[key] not in ("unknown", "0"):
                 log.warning(
-                    "init.source=%s: this network was trained on %d of the %d objects of %s; tests on these "
-                    "flatter it", source, number, len(dataset), cfg.data.name,
+                    "init.source=%s: this network was trained on %s of the %d objects of %s; tests on these "
+                    "flatter it", source, self.seen[key], len(dataset), cfg.data.name,
                 )  # fmt: skip
+        return {"seen": self.seen[key]}
 
     def _dataset(self, cfg: TrainConfig) -> Dataset:
         """Return the data set of a config, which is prepared if it does not exist."""

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 NAME = "merger_probabilities"
 BAD_FIT = 0.001  # a goodness of fit below this is named
 CUTS = (0.9, 0.95, 0.99)
+RATED = str(Status.RATED)
+FEWEST = 30  # ratings that a fraction is estimated from
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class CatalogueWriter:
             raise UserError(f"{strangers[0]} is no part of this survey; move it away")
         for number in range(len(self.parts)):
             self.parts.check(number)
-        doubled = find_duplicates((table["objid"] for table in self._tables()), self.parts.total, folder)
+        pieces = ((table["objid"], np.asarray(pc.equal(table["status"], RATED))) for table in self._tables())
+        doubled = find_duplicates(pieces, self.parts.total, folder)
         prevalence, estimate = self._prevalence(doubled)
         files = [folder / f"{NAME}.parquet", *(folder / f"{NAME}{suffix}.csv.gz" for suffix in PAPER_FIRST)]
         counts, cuts = Counter[str](), CutCounts(len(self.model.folds))
@@ -137,22 +140,31 @@ class CatalogueWriter:
         with contextlib.ExitStack() as stack:
             parquet, *texts = (stack.enter_context(written(file)) for file in files)
             sinks = [
-                CsvGz(path, _in_front(schema, first))
+                stack.enter_context(contextlib.closing(CsvGz(path, _in_front(schema, first))))
                 for path, first in zip(texts, PAPER_FIRST.values(), strict=True)
             ]
             # Compression takes most of the time, and lets other threads work.
             pool = stack.enter_context(ThreadPoolExecutor(len(sinks)))
             with pq.ParquetWriter(parquet, schema, compression="zstd", write_page_checksum=True) as writer:
+                waiting: list[pa.Table] = []
 
                 def write(table: pa.Table) -> None:
                     chosen = table.select(schema.names).cast(schema)
-                    for done in [pool.submit(sink.write, chosen) for sink in sinks]:
-                        done.result()
-                    writer.write_table(chosen, row_group_size=ROW_GROUP)
+                    done = [pool.submit(sink.write, chosen) for sink in sinks]
+                    waiting.append(chosen)
+                    if sum(map(len, waiting)) >= ROW_GROUP:
+                        write_group()
+                    for each in done:
+                        each.result()
+
+                def write_group() -> None:
+                    """Write the rows that wait as one row group, however large the parts are."""
+                    if waiting:
+                        writer.write_table(pa.concat_tables(waiting).combine_chunks())
+                    waiting.clear()
 
                 yield write
-            for sink in sinks:
-                sink.close()
+                write_group()
 
     def _write_list(self, path: Path, kept: Extremes) -> Path:
         probabilities = [*(f"p_m{fold}" for fold in self.model.folds), "p_best"]
@@ -166,7 +178,7 @@ class CatalogueWriter:
             yield from self.parts.tables(number)
 
     def _distinct(self, doubled: NDArray[np.bool_]) -> Iterator[pa.Table]:
-        """Yield the rows, in which an id that an earlier row has is without a rating."""
+        """Yield the rows, of which one at most has the rating of an id."""
         start = 0
         for table in self._tables():
             here = np.asarray(doubled[start : start + len(table)])
@@ -189,7 +201,7 @@ class CatalogueWriter:
                 ratings[fold] += Ratings.of(unseen[f"p_m{fold}"].drop_null().to_numpy())
         tests, found = self.model.read_table(TESTS), []
         for fold in folds:
-            if not ratings[fold].counts.sum():
+            if ratings[fold].counts.sum() < FEWEST:
                 continue
             own = tests[tests["fold"] == fold]
             p_m = merger_probability(own[["logit_0", "logit_1"]].to_numpy(dtype=np.float32))
@@ -197,8 +209,10 @@ class CatalogueWriter:
             found.append(estimate_prevalence(ratings[fold], label, p_m, seed=self.cfg.seed))
         if not found:
             log.warning(
-                "no object is outside the training set: p_prior is at the training set's own prevalence"
-            )
+                "fewer than %d objects outside the training set are rated, too few to estimate the fraction "
+                "of %s: p_prior refers to that of the training set, %.3g; prevalence=FRACTION gives another",
+                FEWEST, self.model.class_names[0], self.calibrated_at,
+            )  # fmt: skip
             return self.calibrated_at, None
         estimate = _mean(found)
         log.info(
@@ -288,7 +302,7 @@ def _without_ratings(table: pa.Table, doubled: NDArray[np.bool_]) -> pa.Table:
         elif field.name == "status":
             values = pc.if_else(mask, pa.scalar(str(Status.DUPLICATE)), table[field.name])
         elif field.name == "reason":
-            values = pc.if_else(mask, pa.scalar("an earlier row has this id"), table[field.name])
+            values = pc.if_else(mask, pa.scalar("another row has this id"), table[field.name])
         else:
             continue
         table = table.set_column(at, field, values)

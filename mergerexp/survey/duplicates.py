@@ -1,8 +1,9 @@
-"""Rows whose id an earlier row has, found in files, so that memory does not grow with the number of rows."""
+"""Rows whose id another row has, found in files, so that memory does not grow with the number of rows."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,24 +16,28 @@ from numpy.typing import NDArray
 
 BUCKET_ROWS = 500_000  # rows that are sorted at once
 MOST_BUCKETS = 512  # files that are open at once
+BEHIND = np.int64(2**62)  # is added to the number of a row that is not rated, so that it is sorted last
 HASH_KEYS = ("mergerexp rows 1", "mergerexp rows 2")  # 16 characters each, as pandas wants them
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # multiplies integers, so that their upper bits depend on all of them
 
 
-def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -> NDArray[np.bool_]:
-    """Return for each row whether an earlier row has its id.
+def find_duplicates(
+    pieces: Iterable[tuple[pa.ChunkedArray, NDArray[np.bool_] | None]], total: int, scratch: Path
+) -> NDArray[np.bool_]:
+    """Return for each row whether another row stands for its id: the first one that is rated, else the first.
 
     The ids are distributed among files by a hash, so that equal ones come into one file, and each file is
     sorted alone. Integers are compared themselves, texts by 128 bits of hashes.
 
     Parameters
     ----------
-    ids
-        The ids, in pieces.
+    pieces
+        The ids, in pieces, each with whether its rows are rated; None if all are.
     total
         The number of rows.
     scratch
-        A folder for the files, which take up to 24 bytes a row and are removed.
+        A folder for the files, which take up to 24 bytes a row and are removed. Rows with one id are in one
+        file and sorted at once, so that an id that nearly all rows have takes memory for all of them.
 
     Returns
     -------
@@ -49,8 +54,10 @@ def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -
         opened = stack.enter_context(contextlib.ExitStack())
         files = [opened.enter_context(path.open("wb")) for path in paths]
         start = 0
-        for piece in ids:
-            keys = _keys(piece, start)
+        for ids, is_rated in pieces:
+            keys = _keys(ids, start)
+            if is_rated is not None:
+                keys["row"][~is_rated] |= BEHIND
             start += len(keys)
             bucket = ((keys["a"] * SPREAD) >> np.uint64(32)) % np.uint64(number)
             order = np.argsort(bucket, kind="stable")
@@ -62,7 +69,7 @@ def find_duplicates(ids: Iterable[pa.ChunkedArray], total: int, scratch: Path) -
             rows = np.fromfile(path, dtype=_ROW)
             rows = rows[np.lexsort((rows["row"], rows["b"], rows["a"]))]
             again = (rows["a"][1:] == rows["a"][:-1]) & (rows["b"][1:] == rows["b"][:-1])
-            doubled[rows["row"][1:][again]] = True
+            doubled[rows["row"][1:][again] & ~BEHIND] = True
     return doubled
 
 
@@ -85,5 +92,7 @@ def _keys(ids: pa.ChunkedArray, start: int) -> np.ndarray:
 
 def _scratch_array(folder: Path, length: int) -> NDArray[np.bool_]:
     with TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):  # otherwise a disk that is full would end the process later
+            os.posix_fallocate(file.fileno(), 0, length)
         file.truncate(length)
         return np.memmap(file, dtype=np.bool_, mode="r+", shape=(length,))

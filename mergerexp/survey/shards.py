@@ -76,7 +76,7 @@ class ShardSweep(JobSweep):
         with self.looked_after():
             self.survey.begin(for_others=True)
             with restored_on_error([self.folder.file]):  # what is refused is nothing that status could show
-                scheduler, jobs = self._submit([self._parts_of(number, missing) for number in self._numbers])
+                scheduler, jobs = self._submit(self._lacking(missing))
             labels = {self.folders[number].path: self._label(number) for number in self._numbers}
             wait_for_jobs(scheduler, jobs, labels, self.title)
         return self.waits or not jobs
@@ -88,8 +88,12 @@ class ShardSweep(JobSweep):
     def _label(self, number: int) -> str:
         return f"shard {number + 1} of {self.shards}"
 
-    def _parts_of(self, number: int, parts: Sequence[int]) -> list[int]:
-        return [part for part in parts if part % self.shards == number]
+    def _lacking(self, missing: Sequence[int]) -> list[list[int]]:
+        """Return the parts that each shard has to rate."""
+        lacking: list[list[int]] = [[] for _ in self._numbers]
+        for part in missing:
+            lacking[part % self.shards].append(part)
+        return lacking
 
     def _submit(self, lacking: Sequence[Sequence[int]]) -> tuple[Scheduler, list[Job]]:
         """Submit the shards that lack parts; return the scheduler, and the jobs that are under way."""
@@ -166,17 +170,18 @@ def rate_shard(path: Path) -> None:
     survey = Survey(typed(content.survey, PredictConfig), is_listed=True)
     own = range(int(content.number), len(survey.parts), min(survey.cfg.shards, len(survey.parts)))
     missing = [part for part in own if not survey.parts.is_done(part)]
-    before = folder.status()
-    spent, first = before.get("seconds") or 0.0, len(own) - len(missing)
+
+    def seconds() -> float:
+        """Return the seconds of this attempt, whose parts are counted too: both tell the time left."""
+        return round(time.time() - started, 3)
 
     def note(done: int, rate: float) -> None:
-        at = {"stage": "part", "epoch": first + done - 1, "epochs": len(own), "is_last_stage": True}
-        seconds = round(spent + time.time() - started, 3)
-        folder.set_state(RUNNING, **at, seconds=seconds, rate=round(rate, 1))
+        at = {"stage": "part", "epoch": done - 1, "epochs": len(missing), "is_last_stage": True}
+        folder.set_state(RUNNING, **at, seconds=seconds(), rate=round(rate, 1))
 
-    folder.set_state(RUNNING, restarts=before.get("restarts", -1) + 1, error=None)
+    folder.set_state(RUNNING, restarts=folder.status().get("restarts", -1) + 1, seconds=0.0, error=None)
     survey.rate(missing, _stop_if_asked, note)
-    folder.set_state(DONE, seconds=round(spent + time.time() - started, 3), error=None)
+    folder.set_state(DONE, seconds=seconds(), error=None)
 
 
 def _stop_if_asked() -> None:

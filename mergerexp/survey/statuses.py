@@ -23,6 +23,6 @@ MEANINGS = {
     Status.UNREADABLE: "the image can't be decoded without guessing; the reason says why",
     Status.NO_IMAGING: "the image is black or of one colour, as archives deliver outside their footprint",
     Status.WRONG_SIZE: "the image has another size in pixels than those of the training set",
-    Status.DUPLICATE: "an earlier row has the same id",
+    Status.DUPLICATE: "another row with the same id has the rating",
     Status.SEEN: "every network was trained on the object or stopped by it",
 }

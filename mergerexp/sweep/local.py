@@ -65,8 +65,8 @@ class Local:
         """Append jobs to those that wait to be started."""
         self._fork_server.set_forkserver_preload(sorted({job.target.partition(":")[0] for job in jobs}))
         self._waiting.extend(jobs)
-        runs, threads = amount(len(jobs), "run"), amount(self.threads, "thread")
-        log.info("%s, %d at a time with %s each", runs, self.n_jobs, threads)
+        number, threads = amount(len(jobs), "job"), amount(self.threads, "thread")
+        log.info("%s, %d at a time with %s each", number, self.n_jobs, threads)
 
     def watch(self, jobs: Sequence[Job]) -> None:
         """Watch jobs that another process is working on, and take them over if it dies."""
@@ -115,9 +115,9 @@ class Local:
         deadline = time.monotonic() + PATIENCE_S + 5
         with contextlib.suppress(KeyboardInterrupt):  # after a second Ctrl-C, they are killed at once
             if self._running:
-                jobs = amount(len(self._running), "run")
+                jobs = amount(len(self._running), "job")
                 log.info(
-                    "stopping %s, which takes some seconds, since each saves its state first; "
+                    "stopping %s, which takes some seconds, since each comes to a safe point first; "
                     "another Ctrl-C kills at once what still goes on",
                     jobs,
                 )

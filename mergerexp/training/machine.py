@@ -99,7 +99,10 @@ def choose_device(kind: str, key: str) -> torch.device:
     if kind == "auto":
         kind = available[0]
     if kind not in available:
-        raise ConfigError(f"{key}={kind}: this machine has no such device; use {key}=auto")
+        raise ConfigError(
+            f"{key}={kind}: torch {torch.__version__} finds no such device on {platform.node()}; give the "
+            f"job one (on Slurm hydra.launcher.gpus=1), or use {key}=cpu"
+        )
     return _first(kind)
 
 

@@ -79,7 +79,7 @@ def run_training(
     try:
         machine = choose_machine(cfg.trainer) if is_network else cpu_only(cfg.trainer)
         split = make_split(dataset.labels, dataset.groups, cfg.split, cfg.fold, cfg.subset)
-        provenance = _provenance(cfg, dataset, weights, machine, inputs["command"])
+        provenance = _provenance(cfg, dataset, weights, machine, inputs)
         write_json(folder.provenance, provenance)
         if diff := git_diff():
             with written(folder.diff) as partial:
@@ -109,12 +109,12 @@ def run_training(
 
 
 def _provenance(
-    cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, machine: Machine, command: str
+    cfg: TrainConfig, dataset: Dataset, weights: WeightsFile | None, machine: Machine, inputs: dict[str, Any]
 ) -> dict[str, Any]:
     negative, positive = dataset.class_names
     return {
         "git": git_state(),
-        "command": command,
+        "command": inputs["command"],
         "data": {
             "name": cfg.data.name,
             "content_hash": dataset.content_hash,
@@ -122,13 +122,19 @@ def _provenance(
             "positive": positive,
             "negative": negative,
         },
-        "weights": _origin(cfg, weights),
+        "weights": {**_origin(cfg, weights), **_seen(inputs)},
         "hardware": hardware(),
         "device": str(machine.device),
         "precision": machine.precision,
         "software": software(),
         "protocol": PROTOCOL_VERSION,
     }
+
+
+def _seen(inputs: dict[str, Any]) -> dict[str, str]:
+    """Return how many objects of the data set the network has seen that the run starts from, where noted."""
+    known = inputs["weights"] or {}
+    return {"seen": known["seen"]} if "seen" in known else {}
 
 
 def _origin(cfg: TrainConfig, weights: WeightsFile | None) -> dict[str, str]:

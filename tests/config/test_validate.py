@@ -12,8 +12,10 @@ import mergerexp.export
 import mergerexp.prepare
 import mergerexp.robustness
 import mergerexp.train
+from mergerexp.config.config_files import unknown_key
 from mergerexp.config.keys import options_of
 from mergerexp.config.launcher import read_options
+from mergerexp.config.schema import TrainConfig
 
 WRONG = [
     # unknown keys and options
@@ -309,3 +311,9 @@ def test_help_shows_groups_and_keys(run_verb, capsys):
     assert "python -m mergerexp.train -m init=imagenet,random" in shown
     assert re.search(r"augment=dihedral +dihedral, none, paper_intent, paper_literal", shown)
     assert "checkpoint_every_s" in shown
+
+
+def test_a_key_of_the_other_launcher_names_the_one_that_has_it():
+    """Which one is chosen depends on the machine, so that nobody need have named it."""
+    assert unknown_key("hydra.launcher.n_jobs", TrainConfig).endswith("unlike hydra/launcher=local")
+    assert unknown_key("hydra.launcher.partition", TrainConfig).endswith("unlike hydra/launcher=slurm")

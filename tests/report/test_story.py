@@ -50,6 +50,29 @@ def test_the_seed_that_is_looked_at_is_named():
     assert "would show how much of the difference is luck" in prose(results(*cells()))
 
 
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (None, ""),
+        ("0", "started from fold0 of model abc, which has seen none of the 200 galaxies"),
+        ("12", "which was trained on 12 of the 200 galaxies of galaxies: its error on these is too small"),
+        ("unknown", "nothing says which galaxies that network has seen"),
+    ],
+)
+def test_what_a_network_has_seen_before_is_said_first(seen, said):
+    found = results(*cells())
+    known = {"mergerexp.weights.seen": seen, "mergerexp.weights.origin": "fold0 of model abc"}
+    arms = found.study.runs.set_index("run_id")["arm"]
+    tags = {
+        run: {**own, **(known if seen and arms[run] == "imagenet" else {})}
+        for run, own in found.study.tags.items()
+    }
+    verdict = build_report(replace(found, study=replace(found.study, tags=tags)), [], {}, {}).verdict
+    sentences = [sentence for sentence in verdict if "started from" in sentence]
+    assert len(sentences) == (seen is not None)
+    assert all(sentence.startswith("imagenet") and said in sentence for sentence in sentences)
+
+
 OF_THE_PAPER = ("published", "Ackermann", "0.032(1)", "9922", "Goulding", "Keras")
 
 

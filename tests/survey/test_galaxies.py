@@ -11,6 +11,7 @@ import mergerexp.train
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import ExportConfig
 from mergerexp.errors import UserError
+from mergerexp.files import read_json
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.survey.model_folder import ModelFolder
 from tests.conftest import TINY
@@ -24,27 +25,20 @@ def test_an_exported_network_is_an_initialisation(
     source = model_folder / "fold0"
     data = ("data=folder", f"data.root={galaxies}", f"paths.datasets={datasets}")
     line = (*data, *(each for each in TINY if not each.startswith("init=")), "trainer.max_epochs=1")
-    given = (
-        *line,
-        "-m",
-        "hydra/launcher=basic",
-        "init=galaxies",
-        f"init.source={source}",
-        "init.head_epochs=1",
-    )
-    assert run_verb(mergerexp.train, *given, "fold=0,1") == 0
+    arms = ("init=random,galaxies", f"paths.galaxies={source}")  # one line
+    assert run_verb(mergerexp.train, *line, "-m", "hydra/launcher=basic", *arms, "fold=0,1") == 0
     seen = pd.read_parquet(model_folder / "seen.parquet")
     number = int(seen["seen_by_0"].sum())
     assert f"this network was trained on {number} of the {len(seen)} objects of folder" in caplog.text
-    folder = RunFolder(next((tmp_path / "runs").iterdir()))
-    assert (
-        folder.read_inputs()["weights"]["origin"]
-        == f"fold0 of model {ModelFolder.open(model_folder).model_id}"
-    )
+    runs = {path.name.split("-")[2]: RunFolder(path) for path in (tmp_path / "runs").iterdir()}
+    weights = read_json(runs["galaxies"].provenance)["weights"]
+    assert weights["origin"] == f"fold0 of model {ModelFolder.open(model_folder).model_id}"
+    assert weights["seen"] == str(number)
+    assert read_json(runs["random"].provenance)["weights"] == {"origin": "random"}
     where = [f"paths.root={tmp_path}", f"paths.datasets={datasets}", "allow_partial=true", "register=false"]
     from mergerexp.survey.exporter import Exporter
 
-    exported = Exporter(compose_cell("export", where, ExportConfig)).export()
+    exported = Exporter(compose_cell("export", [*where, "method=galaxies"], ExportConfig)).export()
     (own, *_) = exported.about["ancestors"]
     assert own["objects"] == number and own["model_id"] == ModelFolder.open(model_folder).model_id
     theirs = exported.read_table("seen.parquet")

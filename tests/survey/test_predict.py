@@ -119,6 +119,28 @@ def test_a_second_row_with_one_id_is_not_rated(predict, field, tmp_path):
     found = pd.read_parquet(tmp_path / "surveys" / "objects" / f"{NAME}.parquet")
     assert found["status"].tolist() == ["rated", "rated", "duplicate id"]
     assert found.loc[2, ["p_best", "p_m0", "p_prior"]].isna().all() and found.loc[2, "n_models"] == 0
+    (field / "again.csv").write_text("objid,file\n1000,gone.png\n1000,1000.png\n1000,1001.png\n")
+    assert predict(field / "again.csv") == 0
+    found = pd.read_parquet(tmp_path / "surveys" / "again" / f"{NAME}.parquet")
+    assert found["status"].tolist() == ["duplicate id", "rated", "duplicate id"]  # an image is not lost
+
+
+def test_the_fraction_of_few_objects_is_not_estimated(predict, field, tmp_path, caplog):
+    """That of one object would be 0 or 1."""
+    (field / "objects.csv").write_text("objid,file\n1000,1000.png\n1001,1001.png\n")
+    assert predict(field / "objects.csv") == 0
+    assert "too few to estimate the fraction of double" in caplog.text
+    summary = read_json(tmp_path / "surveys" / "objects" / "summary.json")
+    assert summary["estimate"] is None and summary["prevalence"] == summary["calibrated_at"]
+    found = pd.read_parquet(tmp_path / "surveys" / "objects" / f"{NAME}.parquet")
+    assert found["p_prior"].to_numpy() == pytest.approx(found["p_calibrated"].to_numpy(), abs=1e-12)
+
+
+def test_row_groups_do_not_depend_on_the_parts(predict, field, tmp_path):
+    assert predict(field) == 0
+    path = tmp_path / "surveys" / field.name / f"{NAME}.parquet"
+    assert len(list((path.parent / "parts").iterdir())) == 3
+    assert pq.ParquetFile(path).num_row_groups == 1
 
 
 def damaged_scaling(folder: Path) -> None:

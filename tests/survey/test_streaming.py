@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from mergerexp.survey import duplicates
@@ -38,10 +39,11 @@ def tables(parts):
 
 def test_ids_that_occur_again(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(duplicates, "BUCKET_ROWS", 700)  # many files
-    doubled = find_duplicates((table["objid"] for table in tables(parts)), ROWS, tmp_path)
+    pieces = ((table["objid"], np.asarray(pc.equal(table["status"], "rated"))) for table in tables(parts))
+    doubled = find_duplicates(pieces, ROWS, tmp_path)
     expected = duckdb.sql(
         f"select row from (select file_row_number + filename.regexp_extract('(\\d+).parquet', 1)::int * 8192 "
-        f"as row, row_number() over (partition by objid order by row) as n "
+        f"as row, row_number() over (partition by objid order by status <> 'rated', row) as n "
         f"from read_parquet('{parts.folder}/*.parquet', filename=true, file_row_number=true)) "
         "where n > 1 order by row"
     ).fetchnumpy()["row"]
@@ -52,7 +54,7 @@ def test_ids_that_occur_again(parts, tmp_path, monkeypatch):
 
 def test_ids_that_differ_in_their_last_bit_are_two(tmp_path):
     ids = pa.chunked_array([pa.array([2**53, 2**53 + 1, 2**63 - 1, -1, 2**53 + 1])])
-    assert find_duplicates([ids], 5, tmp_path).tolist() == [False] * 4 + [True]
+    assert find_duplicates([(ids, None)], 5, tmp_path).tolist() == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("highest", [True, False])

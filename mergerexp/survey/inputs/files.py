@@ -27,7 +27,7 @@ class _Files(ListedInput):
         pieces = table["file"].chunks
         if any(as_int64(_plain(piece)) is None for piece in pieces):
             return False
-        numbers = (pa.chunked_array([as_int64(_plain(piece))]) for piece in pieces)
+        numbers = ((pa.chunked_array([as_int64(_plain(piece))]), None) for piece in pieces)
         return not find_duplicates(numbers, len(table), scratch).any()
 
     @classmethod
