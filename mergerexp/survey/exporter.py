@@ -213,7 +213,7 @@ class Exporter:
             stored = StoredNetwork.load(Path(scratch), torch.device("cpu"))
         given = about["input"]
         scaling = Scaling(tuple(given["mean"]), tuple(given["std"]), float(given["scale"]))
-        write_network(folder, about["backbone"], given["size"], stored.classifier, scaling)
+        write_network(folder, about["backbone"], given["size"], self.crop, stored.classifier, scaling)
         write_calibrators(folder / CALIBRATORS, each.test, each.part)
         network = FoldNetwork.load(folder, scaling)
         root = self.settings.get("data.root")

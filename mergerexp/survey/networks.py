@@ -91,7 +91,9 @@ class FoldNetwork(nn.Module):
         return cls(classifier, scaling).to(memory_format=torch.channels_last)
 
 
-def write_network(folder: Path, name: str, size: int, classifier: Classifier, scaling: Scaling) -> None:
+def write_network(
+    folder: Path, name: str, size: int, crop: float, classifier: Classifier, scaling: Scaling
+) -> None:
     """Write ``config.json``, ``model.safetensors`` and ``head.safetensors``.
 
     ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the backbone, and a folder that is the
@@ -106,6 +108,8 @@ def write_network(folder: Path, name: str, size: int, classifier: Classifier, sc
         The name of the backbone in timm.
     size
         The side of the images in pixels.
+    crop
+        The central fraction of an image file that becomes such an image.
     classifier
         The trained network.
     scaling
@@ -126,7 +130,7 @@ def write_network(folder: Path, name: str, size: int, classifier: Classifier, sc
             "input_size": [3, size, size],
             "fixed_input_size": bool(known.get("fixed_input_size")),
             "interpolation": "bicubic",
-            "crop_pct": 1.0,
+            "crop_pct": crop,
             "crop_mode": "center",
             "mean": [value * scaling.scale / 255 for value in scaling.mean],
             "std": [value * scaling.scale / 255 for value in scaling.std],
