@@ -53,7 +53,7 @@ class Plain:
     @torch.inference_mode()
     def rate(self, scaled: torch.Tensor) -> np.ndarray:
         """Return the logits of scaled images, shape (n, 3, size, size)."""
-        return self.head(self.backbone(scaled)).numpy()
+        return np.asarray(self.head(self.backbone(scaled)))
 
     def rate_stamps(self, stamps: np.ndarray) -> np.ndarray:
         """Return the logits of stamps, scaled by the formula of model.json."""

@@ -61,11 +61,15 @@ def draw(one: Floats, other: Floats, foreign: Floats, share: float, number: int)
     found = estimate_prevalence(Ratings.of(field), label, sample, seed=number, draws=INTERVAL_DRAWS)
     truth = np.zeros(len(field))
     truth[:mergers] = 1
-    platt = Platt.fit(label, sample)
-    p_prior = prior_shift(platt.apply(field), platt.prevalence, float(np.clip(found.value, 1e-6, 1 - 1e-6)))
-    null = ece_null(truth, p_prior, seed=number, draws=200) if not strangers else {}
     inside = found.low <= TRUTH <= found.high
-    return {"value": found.value, "inside": inside, "fit": found.p_value, **null}
+    row = {"value": found.value, "inside": inside, "fit": found.p_value}
+    platt = Platt.fit(label, sample)
+    for name, prevalence in {"given": TRUTH, "estimated": found.value}.items() if not strangers else ():
+        at = float(np.clip(prevalence, 0.5 / FIELD, 1 - 0.5 / FIELD))
+        p_prior = prior_shift(platt.apply(field), platt.prevalence, at)
+        null = ece_null(truth, p_prior, seed=number, draws=200)
+        row |= {f"{name} {key}": value for key, value in null.items()}
+    return row
 
 
 def main() -> None:
@@ -99,10 +103,10 @@ def tell(share: float, table: pd.DataFrame) -> None:
         f"estimate {value.mean():.4f} ± {value.std():.4f}; "
         f"goodness of fit: median p {fit.median():.2g}, below 0.001 in {(fit < 0.001).sum()}"
     )
-    if "ece" in table:
-        p = table["p_value"]
+    for name in ("given", "estimated") if "given ece" in table else ():
+        ece, ideal, p = (table[f"{name} {key}"] for key in ("ece", "mean", "p_value"))
         print(
-            f"  ECE of p_prior {table['ece'].mean():.4f}, {table['mean'].mean():.4f} if p_prior were true; "
+            f"  ECE of p_prior at the {name} fraction: {ece.mean():.4f}, {ideal.mean():.4f} if it were true; "
             f"p: median {p.median():.2f}, below 0.05 in {(p < 0.05).sum()}"
         )
 

@@ -1,39 +1,53 @@
 """How fast `mergerexp.predict` rates, beside the ceiling of this machine and a bare loop in the same run.
 
-    python benchmarks/rate_survey.py MODEL_FOLDER FOLDER_OF_IMAGES [ROUNDS]
+    python -m benchmarks.rate_survey MODEL_FOLDER FOLDER_OF_IMAGES [--rounds 3] [--networks 1 4]
+                                     [--prepared 50000] [--zoobot PYTHON]
 
-The stages take turns, in ROUNDS rounds (default 3), each on all images of the folder:
+The stages take turns, in so many rounds:
 
 decoding
     `mergerexp.survey.stamps.make_chunk` on all cores, without a network.
 forward
-    one network on stamps in memory, a thread a core, without decoding.
+    the networks on stamps in memory, a thread a core, without decoding.
 predict
-    one network of the folder, from files to the part on disk.
+    from files to the parts on disk, the proof of the model on its reference objects included.
 bare loop
-    the same backbone and head by timm and torch, Pillow's full decoding and resizing, batches of 64.
+    the same networks in torch, Pillow's full decoding and resizing, batches of 64, all cores for each batch.
+    Of a prepared set it reads the stamps.
 
 The ceiling is what decoding and forward passes allow if they share all cores and nothing else takes time:
-1 / (1/decoding + 1/forward).
+1 / (1/decoding + 1/forward). The same images are also rated from a tar file and a Parquet file, whose p must
+be the same. With --prepared, a prepared data set of so many stamps is rated, all of which differ. With
+--zoobot, the Python of an environment that has Zoobot times its `predict` with a network of the same size.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import io
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.cores import usable_cores
+from mergerexp.data.store import save
 from mergerexp.survey.in_order import in_order
 from mergerexp.survey.model_folder import ModelFolder
 from mergerexp.survey.networks import FoldNetwork
@@ -42,13 +56,14 @@ from mergerexp.survey.survey import Survey
 from mergerexp.training.machine import set_up_torch
 
 BATCH = 64
+SETTINGS = ["device=cpu", "any_size=true", "prevalence=0.1", "id_system=benchmark"]
 
 
-def survey(model: Path, images: Path, output: Path) -> Survey:
-    """Return the survey of the images with the first network alone."""
-    where = [f"model_folder={model}", f"images={images}", f"surveys={output}", "device=cpu", "any_size=true"]
+def survey(model: Path, images: Path, output: Path, networks: int) -> Survey:
+    """Return the survey of the images with the first networks alone."""
+    where = [f"model_folder={model}", f"images={images}", f"surveys={output}", *SETTINGS]
     made = Survey(compose_cell("predict", where, PredictConfig))
-    about = {**made.model.about, "folds": made.model.about["folds"][:1]}
+    about = {**made.model.about, "folds": made.model.about["folds"][:networks]}
     made.model = ModelFolder(made.model.path, about)
     return made
 
@@ -77,20 +92,120 @@ def forward(given: Survey) -> None:
         pass
 
 
-def bare(given: Survey, images: Path) -> None:
+def bare(given: Survey) -> None:
     torch.set_num_threads(usable_cores())
-    model, size = given.model, given.model.size
-    network = FoldNetwork.load(model.fold_path(model.folds[0]), model.scaling)
+    model = given.model
+    networks = [FoldNetwork.load(model.fold_path(fold), model.scaling) for fold in model.folds]
+    for start, stop in ranges(len(given.input)):
+        items = given.input.read(start, stop)
+        plain = [item.stamp if item.data is None else decoded(item.data, model) for item in items]
+        stamps = np.stack([stamp for stamp in plain if stamp is not None])
+        for network in networks:
+            network.logits(stamps)
+
+
+def decoded(data: bytes, model: ModelFolder) -> np.ndarray:
+    """Return a stamp by Pillow's full decoding."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    side = round(model.crop * min(picture.size))
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(picture.resize((model.size, model.size), Image.Resampling.BICUBIC, box=box))
+
+
+def measure(model: Path, images: Path, networks: int, rounds: int) -> None:
+    """Time the stages, and print rates, the ceiling and what was reached of it."""
+    rates: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as output:
+            given = survey(model, images, Path(output), networks)
+            stages: dict[str, Callable[[Survey], None]] = {
+                "decoding": decoding, "forward": forward, "predict": predict, "bare loop": bare
+            }  # fmt: skip
+            for name, stage in stages.items():
+                started = time.perf_counter()
+                stage(given)
+                rates.setdefault(name, []).append(len(given.input) / (time.perf_counter() - started))
+    print(f"{len(given.input)} images of {images.name}, networks: {networks}, rounds: {rounds}")
+    for name, found in rates.items():
+        print(f"  {name:<10} {statistics.median(found):8.0f} images/s ({min(found):.0f}-{max(found):.0f})")
+    ceiling = 1 / (1 / statistics.median(rates["decoding"]) + 1 / statistics.median(rates["forward"]))
+    reached = statistics.median(rates["predict"])
+    print(f"  ceiling    {ceiling:8.0f} images/s; predict reaches {reached / ceiling:.3f} of it", flush=True)
+    print(f"  predict / bare loop: {reached / statistics.median(rates['bare loop']):.2f}", flush=True)
+
+
+def whole(model: Path, images: Path, output: Path, name: str) -> pd.DataFrame:
+    """Rate images by the command that a user types, print its time and memory, and return the catalogue."""
+    given = [f"model_folder={model}", f"images={images}", f"surveys={output}", f"name={name}", *SETTINGS]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mergerexp.predict", *given],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0, f"the rating of {images} failed"
+    seconds = time.perf_counter() - started
+    print(
+        f"  {name}, the whole command with {len(ModelFolder.open(model).folds)} networks: {seconds:.1f} s, "
+        f"peak memory {used.ru_maxrss / 1024:.0f} MB",
+        flush=True,
+    )
+    return pd.read_parquet(output / name / "merger_probabilities.parquet").sort_values("image_sha256")
+
+
+def compare_inputs(model: Path, images: Path) -> None:
+    """Rate the same files from a folder, a tar file and Parquet, and compare their p."""
     files = sorted(path for path in images.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    for start in range(0, len(files), BATCH):
-        stamps = []
-        for path in files[start : start + BATCH]:
-            picture = Image.open(path).convert("RGB")
-            side = round(model.crop * min(picture.size))
-            left, top = (picture.width - side) // 2, (picture.height - side) // 2
-            box = (left, top, left + side, top + side)
-            stamps.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box)))
-        network.logits(np.stack(stamps))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with tarfile.open(folder / "all.tar", "w") as tar:
+            for path in files:
+                tar.add(path, path.relative_to(images).as_posix())
+        table = {"objid": [str(path) for path in files], "image": [path.read_bytes() for path in files]}
+        pq.write_table(pa.table(table), folder / "all.parquet", row_group_size=1000)
+        places = {"folder": images, "tar": folder / "all.tar", "parquet": folder / "all.parquet"}
+        found = {name: whole(model, place, folder / "out", name) for name, place in places.items()}
+    p = [name for name in map(str, found["folder"]) if name.startswith("p_")]
+    for name in ("tar", "parquet"):
+        same = np.array_equal(found[name][p].to_numpy(), found["folder"][p].to_numpy(), equal_nan=True)
+        print(f"  {name}: every p is {'the same' if same else 'NOT the same'} as from the folder")
+        assert same
+
+
+def prepared(model: Path, images: Path, number: int, path: Path) -> None:
+    """Write a prepared data set of so many stamps, which are those of the images with another pixel each."""
+    given = survey(model, images, path.parent / "none", 1)
+    stamps = np.concatenate([chunk.stamps for chunk in map(given._stamps, ranges(len(given.input)))])
+
+    def blocks(step: int = 1000) -> Iterator[np.ndarray]:
+        for start in range(0, number, step):
+            rows = np.arange(start, min(start + step, number))
+            block = stamps[rows % len(stamps)].copy()
+            block[:, 0, 0] = np.stack([rows & 255, (rows >> 8) & 255, rows >> 16], axis=1)
+            yield block
+
+    ids = np.arange(number)
+    catalogue = pd.DataFrame({"objid": ids, "label": ids % 2, "group": ids})
+    save(
+        path, blocks(), catalogue, name="benchmark", source="benchmark", recipe={}, size=given.model.size,
+        class_names=("other", "one"),
+    )  # fmt: skip
+
+
+def zoobot(python: str, images: Path, backbone: str, size: int) -> None:
+    """Print the rate of Zoobot's own loop."""
+    script = Path(__file__).with_name("peers") / "zoobot_predict.py"
+    line = [python, str(script), str(images), backbone, str(size), str(BATCH), str(usable_cores())]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"  Zoobot: failed: {done.stderr.strip().splitlines()[-1]}")
+    else:
+        said = json.loads(done.stdout.splitlines()[-1])
+        print(
+            f"  Zoobot {said['version']}, one network: {said['rate']:.0f} images/s ({said['seconds']:.1f} s)"
+        )
 
 
 def main() -> None:
@@ -99,28 +214,23 @@ def main() -> None:
     )
     parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("rounds", type=int, nargs="?", default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--networks", type=int, nargs="+", default=[1])
+    parser.add_argument("--prepared", type=int, default=0)
+    parser.add_argument("--zoobot", metavar="PYTHON")
     args = parser.parse_args()
-    rates: dict[str, list[float]] = {}
-    for _ in range(args.rounds):
-        with tempfile.TemporaryDirectory() as output:
-            given = survey(args.model, args.images, Path(output))
-            stages: dict[str, Callable[[], None]] = {
-                "decoding": functools.partial(decoding, given),
-                "forward": functools.partial(forward, given),
-                "predict": functools.partial(predict, given),
-                "bare loop": functools.partial(bare, given, args.images),
-            }
-            for name, stage in stages.items():
-                started = time.perf_counter()
-                stage()
-                rates.setdefault(name, []).append(len(given.input) / (time.perf_counter() - started))
-    for name, found in rates.items():
-        print(f"{name:<10} {statistics.median(found):8.0f} images/s ({min(found):.0f}-{max(found):.0f})")
-    ceiling = 1 / (1 / statistics.median(rates["decoding"]) + 1 / statistics.median(rates["forward"]))
-    reached = statistics.median(rates["predict"])
-    print(f"ceiling    {ceiling:8.0f} images/s; predict reaches {reached / ceiling:.2f} of it")
-    print(f"predict / bare loop: {reached / statistics.median(rates['bare loop']):.2f}")
+    model = ModelFolder.open(args.model)
+    for networks in args.networks:
+        measure(args.model, args.images, networks, args.rounds)
+    if args.zoobot:
+        zoobot(args.zoobot, args.images, model.about["folds"][0]["backbone"], model.size)
+    compare_inputs(args.model, args.images)
+    if args.prepared:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "prepared"
+            prepared(args.model, args.images, args.prepared, path)
+            measure(args.model, path, 1, args.rounds)
+            whole(args.model, path, Path(scratch) / "out", "prepared")
 
 
 if __name__ == "__main__":
