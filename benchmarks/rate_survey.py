@@ -52,10 +52,10 @@ from mergerexp.survey.in_order import in_order
 from mergerexp.survey.model_folder import ModelFolder
 from mergerexp.survey.networks import FoldNetwork
 from mergerexp.survey.rating import Rater
-from mergerexp.survey.survey import Survey
+from mergerexp.survey.survey import CHUNK_OF_CPU, Survey
 from mergerexp.training.machine import set_up_torch
 
-BATCH = 64
+BATCH, BARE_BATCH = CHUNK_OF_CPU, 64
 SETTINGS = ["device=cpu", "any_size=true", "prevalence=0.1", "id_system=benchmark"]
 
 
@@ -73,8 +73,8 @@ def predict(given: Survey) -> None:
     given.rate(given.missing())
 
 
-def ranges(total: int) -> list[tuple[int, int]]:
-    return [(start, min(start + BATCH, total)) for start in range(0, total, BATCH)]
+def ranges(total: int, batch: int = BATCH) -> list[tuple[int, int]]:
+    return [(start, min(start + batch, total)) for start in range(0, total, batch)]
 
 
 def decoding(given: Survey) -> None:
@@ -96,7 +96,7 @@ def bare(given: Survey) -> None:
     torch.set_num_threads(usable_cores())
     model = given.model
     networks = [FoldNetwork.load(model.fold_path(fold), model.scaling) for fold in model.folds]
-    for start, stop in ranges(len(given.input)):
+    for start, stop in ranges(len(given.input), BARE_BATCH):
         items = given.input.read(start, stop)
         plain = [item.stamp if item.data is None else decoded(item.data, model) for item in items]
         stamps = np.stack([stamp for stamp in plain if stamp is not None])
@@ -197,7 +197,7 @@ def prepared(model: Path, images: Path, number: int, path: Path) -> None:
 def zoobot(python: str, images: Path, backbone: str, size: int) -> None:
     """Print the rate of Zoobot's own loop."""
     script = Path(__file__).with_name("peers") / "zoobot_predict.py"
-    line = [python, str(script), str(images), backbone, str(size), str(BATCH), str(usable_cores())]
+    line = [python, str(script), str(images), backbone, str(size), str(BARE_BATCH), str(usable_cores())]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"  Zoobot: failed: {done.stderr.strip().splitlines()[-1]}")

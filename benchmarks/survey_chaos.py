@@ -107,7 +107,7 @@ def main() -> int:
         root.chmod(0o755)
         catalogue(args.images.absolute(), args.copies, root / "survey.csv")
         given = [f"model_folder={args.model.absolute()}", f"images={root / 'survey.csv'}", "any_size=true"]
-        line = [sys.executable, "-m", "mergerexp.predict", *given, "chunk=32", "chunks_of_part=4"]
+        line = [sys.executable, "-m", "mergerexp.predict", *given, "part=128"]
         line += ["device=cpu", "prevalence=0.1"]
         started = time.perf_counter()
         subprocess.run(line, env={**os.environ, "MERGEREXP_ROOT": str(root / "calm")}, check=True)

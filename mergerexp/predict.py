@@ -46,9 +46,9 @@ def predict(call: Call[PredictConfig]) -> Done:
         # What a dry run tells is of this machine, whatever the jobs of a launcher would have.
         survey = Survey(cfg, None if cfg.dry_run else call.launcher)
         log.info("%s in %s", amount(len(survey.input), "object"), cfg.images)
-        survey.look()
+        statistics = survey.look()
         if cfg.dry_run:
-            for line in survey.estimate():
+            for line in survey.estimate(statistics):
                 console.print(line, soft_wrap=True)
             continue
         with survey.looked_after():

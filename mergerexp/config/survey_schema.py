@@ -90,9 +90,14 @@ class PredictConfig:
     dry_run: bool = setting("only look at a sample, and say how long the rating would take")
     shards: int = setting("jobs that share the work, where -m lets hydra/launcher start them", 1, 1_000_000)
     device: str = setting("where to compute; auto: a GPU where there is one", choices=DEVICES)
-    chunk: int = setting("images that are rated at once, which decides their last bits", 2, 65_536)
-    chunks_of_part: int = setting(
-        "chunks of a part, which is what is lost at most when a process is killed", 1, 65_536
+    chunk: int | None = setting(
+        "images that are rated at once, which decides the last bits of p; null: 32 on a processor, since "
+        "more do not fit its caches, and 256 elsewhere",
+        2,
+        65_536,
+    )
+    part: int = setting(
+        "objects of a part, in whole chunks, which is what is lost at most when a process is killed", 1, 10**7
     )
     seed: int = setting("seed of the interval of the estimated fraction", 0, LARGEST_SEED)
 

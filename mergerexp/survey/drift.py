@@ -15,6 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 LEVELS = (0.02, 0.25, 0.5, 0.75, 0.98)  # the quantiles that are kept of the training set
+ALIKE = 0.1  # by which fraction a typical galaxy may be larger or smaller, without a word
+AT_ONCE = 32  # stamps, in float64, of which there are several copies
 MEANINGS = {
     "half_light": "radius of half of the light, as a fraction of the side of the stamp (scale on the sky)",
     "brightness": "mean grey level (depth, stretch)",
@@ -27,6 +29,11 @@ MEANINGS = {
 
 def image_statistics(stamps: NDArray[np.uint8]) -> pd.DataFrame:
     """Return the numbers of `MEANINGS` for stamps, uint8, shape (n, size, size, 3), one row for each."""
+    parts = [_statistics(stamps[start : start + AT_ONCE]) for start in range(0, len(stamps), AT_ONCE)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(MEANINGS))
+
+
+def _statistics(stamps: NDArray[np.uint8]) -> pd.DataFrame:
     pixels = stamps.astype(np.float64)
     grey = pixels.mean(axis=3)
     size = grey.shape[1]
@@ -90,3 +97,22 @@ def drift(found: pd.DataFrame, trained: Mapping[str, list[float]]) -> list[str]:
                 f"{trained[name][low]:.3g} and {trained[name][high]:.3g}; {meaning}"
             )
     return sentences
+
+
+def scale(found: pd.DataFrame, trained: Mapping[str, list[float]], crop: float | None) -> str:
+    """Say how large galaxies are beside those of the training set, and which crop would make them as large.
+
+    Parameters
+    ----------
+    found
+        The statistics of some stamps of the survey.
+    trained
+        The quantiles of the training set.
+    crop
+        The central fraction of the survey's images that became these stamps; None if stamps are given.
+    """
+    here, there = float(found["half_light"].median()), trained["half_light"][LEVELS.index(0.5)]
+    said = f"half of the light is within {here:.3f} of a stamp's side, in the training set within {there:.3f}"
+    if crop is None or not there or abs(here / there - 1) <= ALIKE or crop * here / there > 1:
+        return said
+    return f"{said}: crop={crop * here / there:.2g} would make galaxies about as large"

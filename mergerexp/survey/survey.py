@@ -32,7 +32,7 @@ from mergerexp.runs.job_folder import LockedFolder
 from mergerexp.survey.calibration import read_calibrators
 from mergerexp.survey.catalogue import CatalogueWriter, Merged
 from mergerexp.survey.columns import rating_columns
-from mergerexp.survey.drift import drift, image_statistics
+from mergerexp.survey.drift import drift, image_statistics, scale
 from mergerexp.survey.in_order import in_order
 from mergerexp.survey.inputs import Place, open_again, open_input
 from mergerexp.survey.inputs.prepared import PreparedSet
@@ -48,6 +48,7 @@ from mergerexp.training.machine import choose_device, set_up_torch
 log = logging.getLogger(__name__)
 VERSION = 1  # This has to be raised when the same settings come to give other ratings.
 WORK, OBJECTS = "survey.json", "objects.arrow"
+CHUNK_OF_CPU, CHUNK_OF_GPU = 32, 256  # images
 TRIED = 8  # chunks that are rated to tell how long the rest takes
 BLOCKS, BLOCK = 16, 32  # of objects that are looked at for drift before any is rated
 
@@ -84,13 +85,16 @@ class Survey:
             self.input = open_input(place, _existing(self.folder))
         self.image_size = None if cfg.any_size or given["image_size"] is None else tuple(given["image_size"])
         self.crop = self.model.crop if cfg.crop is None else cfg.crop
-        if cfg.crop is not None and isinstance(self.input, PreparedSet):
+        self.has_stamps = isinstance(self.input, PreparedSet)
+        if cfg.crop is not None and self.has_stamps:
             raise UserError(f"crop={cfg.crop}: the stamps of a prepared data set are rated as they are")
         self.width = float(cfg.stamp_arcsec or given["arcsec"] or "nan")
         self.device = resolve_device("device", cfg.device, launcher)
+        self.chunk = cfg.chunk or (CHUNK_OF_CPU if self.device == "cpu" else CHUNK_OF_GPU)
+        self.chunks = max(1, cfg.part // self.chunk)  # of a part
         self.settings = self._settings()
         work = digest(self.settings)
-        self.parts = Parts(self.folder / "parts", work, len(self.input), cfg.chunk, cfg.chunks_of_part)
+        self.parts = Parts(self.folder / "parts", work, len(self.input), self.chunk, self.chunks)
         if not cfg.dry_run:
             self._check_folder()
 
@@ -104,8 +108,8 @@ class Survey:
             "image_size": self.image_size and list(self.image_size),
             "crop": self.crop,
             "stamp_arcsec": None if np.isnan(self.width) else self.width,
-            "chunk": self.cfg.chunk,
-            "chunks_of_part": self.cfg.chunks_of_part,
+            "chunk": self.chunk,
+            "chunks_of_part": self.chunks,
             "threads_of_a_chunk": 1,
             "device": self.device,
         }
@@ -142,8 +146,14 @@ class Survey:
             log.warning("%d of %d sampled objects have no usable image", looked_at - len(usable), looked_at)
         return statistics
 
-    def estimate(self) -> list[str]:
-        """Rate a few chunks, and return what the rating of everything would take, as lines of text."""
+    def estimate(self, statistics: pd.DataFrame) -> list[str]:
+        """Rate a few chunks, and return what the rating of everything would take, as lines of text.
+
+        Parameters
+        ----------
+        statistics
+            Those of the sample that `look` has returned.
+        """
         rater, maker = self._proven_rater(), self._row_maker()
         ranges = [chunk for number in range(len(self.parts)) for chunk in self.parts.ranges(number)[:1]]
         few = (ranges if len(ranges) >= TRIED else self.parts.ranges(0))[:TRIED]
@@ -155,6 +165,9 @@ class Survey:
             f"{amount(len(self.input), 'object')} in {amount(len(self.parts), 'part')}",
             f"about {rate:.0f} objects/s on this machine: {duration(len(self.input) / rate)} for all",
             f"at most {len(self.input) * size * 2 / 1e6:.1f} MB for parts and catalogue",
+            scale(
+                statistics, self.model.about["input"]["statistics"], None if self.has_stamps else self.crop
+            ),
         ]
 
     @contextlib.contextmanager
@@ -234,7 +247,7 @@ class Survey:
 
     def _proven_rater(self) -> Rater:
         set_up_torch(1)
-        rater = Rater(self.model, self.cfg.chunk, choose_device(self.device, "device"))
+        rater = Rater(self.model, self.chunk, choose_device(self.device, "device"))
         log.info("the model gives its recorded logits, to %.1g", rater.prove())
         return rater
 

@@ -18,7 +18,7 @@ from mergerexp.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 LIGHTNING_PRECISION: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ def set_up_torch(threads: int) -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
+            libc.mallopt(M_ARENA_MAX, 1)  # other threads' would grow by 64 MB at most
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 

@@ -73,7 +73,7 @@ def field(tmp_path) -> Path:
 def predict(run_verb, model_folder, tmp_path):
     def run(images: Path, *overrides: str) -> int:
         where = (f"model_folder={model_folder}", f"images={images}", f"surveys={tmp_path / 'surveys'}")
-        small = ("chunk=8", "chunks_of_part=2", "any_size=true", "device=cpu")
+        small = ("chunk=8", "part=16", "any_size=true", "device=cpu")
         return run_verb(mergerexp.predict, *where, *small, *overrides)
 
     return run

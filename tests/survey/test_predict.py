@@ -210,8 +210,8 @@ def test_a_survey_that_looks_otherwise_is_named_before_it_is_rated(predict, fiel
 
 def test_other_work_in_the_folder_is_not_mixed(predict, field, tmp_path, capsys):
     assert predict(field) == 0
-    assert predict(field, "chunk=16") == 2
-    assert "has ratings with another chunk: choose another name=NAME" in capsys.readouterr().err
+    assert predict(field, "chunk=4") == 2
+    assert "has ratings with another chunk and chunks_of_part: choose another name=NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["missing", "doubled", "cut off", "flipped", "stranger"])
@@ -236,7 +236,7 @@ def test_a_part_that_is_not_as_it_was_stops_the_merge(fault, predict, field, mod
 
     where = [f"model_folder={model_folder}", f"images={field}", f"surveys={tmp_path / 'surveys'}"]
     cfg = compose_cell(
-        "predict", [*where, "chunk=8", "chunks_of_part=2", "any_size=true", "device=cpu"], PredictConfig
+        "predict", [*where, "chunk=8", "part=16", "any_size=true", "device=cpu"], PredictConfig
     )
     with pytest.raises(UserError, match=parts[1].name if fault != "stranger" else "part-000099"):
         Survey(cfg).merge()
