@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def unpacked(path: Path) -> str:
 
 
 def test_every_object_gets_a_rating_or_a_reason(predict, field, model_folder, tmp_path, capsys):
-    """CASES: lsdb 1340, astronomaly 55 (rows that vanish), marvin 362 (black images), Pillow 6342."""
+    """CASES: lsdb 1340, astronomaly 55, astroNN 11 (rows that vanish), marvin 362 (black images), Pillow 6342."""
     assert predict(field) == 0
     assert "40 rated, 1 unreadable" in capsys.readouterr().err.replace("2 no imaging, ", "")
     rows = catalogue(tmp_path)
@@ -268,3 +269,11 @@ def test_tables_of_astronomers_say_the_same(kind, suffix, predict, field, tmp_pa
     assert str(found["ra"].unit) == "deg" and "half are of each class" in " ".join(
         found["p_best"].description.split()
     )
+    if shutil.which("stilts"):  # what TOPCAT reads with, in Java
+        line = ["stilts", "tpipe", f"in={folder / NAME}{suffix}", f"ifmt={kind}", "ofmt=csv"]
+        read = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+        again = pd.read_csv(io.StringIO(read), dtype={"objid": "int64"})
+        assert list(again.columns) == list(expected.columns)
+        assert again["objid"].tolist() == own_ids and again["status"].tolist() == expected["status"].tolist()
+        for name in (name for name in again if name.startswith("p_")):
+            np.testing.assert_array_equal(again[name].to_numpy(), expected[name].to_numpy())
