@@ -35,7 +35,7 @@ def unpacked(path: Path) -> str:
 
 
 def test_every_object_gets_a_rating_or_a_reason(predict, field, model_folder, tmp_path, capsys):
-    """CASES: lsdb 1340, astronomaly 55, astroNN 11 (rows that vanish), marvin 362 (black images), Pillow 6342."""
+    """CASES: lsdb 1340, astronomaly 55, astroNN 11 (rows vanish), marvin 362 (black images), Pillow 6342."""
     assert predict(field) == 0
     assert "40 rated, 1 unreadable" in capsys.readouterr().err.replace("2 no imaging, ", "")
     rows = catalogue(tmp_path)
