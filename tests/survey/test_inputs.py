@@ -65,6 +65,7 @@ def test_a_folder_and_tar_files_give_the_same_objects(pictures, tmp_path):
 
 def write_catalogue(path: Path, pictures: list[Path]) -> None:
     columns = {"objid": LARGE, "file": [file.name for file in pictures], "ra": [10.0, 20.0, 359.999]}
+    columns["dec"] = [-90.0, 0.5, 90.0]
     if path.suffix == ".csv":
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
@@ -83,7 +84,8 @@ def test_ids_of_64_bits_survive_every_kind_of_catalogue(suffix, pictures):
     assert found.has_integer_ids
     items = found.read(0, 3)
     assert [item.id for item in items] == LARGE
-    assert [item.ra for item in items] == [10.0, 20.0, 359.999] and np.isnan(items[0].dec)
+    assert [item.ra for item in items] == [10.0, 20.0, 359.999]
+    assert [item.dec for item in items] == [-90.0, 0.5, 90.0]
     assert [item.data for item in items] == [file.read_bytes() for file in pictures]
 
 
@@ -115,9 +117,131 @@ def test_ids_that_tell_no_objects_apart_are_refused(ids, message, what, pictures
         opened(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize(
+    "kind", [pa.dictionary(pa.int32(), pa.string()), pa.large_string(), pa.string_view()]
+)
+def test_texts_of_every_kind_are_ids(kind, pictures, tmp_path):
+    ids = pa.array(["a", "b", "c"]).cast(kind)
+    pq.write_table(pa.table({"objid": ids, "file": [file.name for file in pictures]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"objid": ids, "image": [b"1", b"2", b"3"]}), tmp_path / "b.parquet")
+    for name in ("a.parquet", "b.parquet"):
+        assert [item.id for item in opened(tmp_path / name).read(0, 3)] == ["a", "b", "c"]
+
+
+def test_paths_are_no_images(pictures, tmp_path):
+    names = [str(file) for file in pictures]
+    pq.write_table(pa.table({"objid": LARGE, "image": names}), tmp_path / "a.parquet")
+    with pytest.raises(
+        UserError, match="column 'image' has the type string; it needs the bytes of image files"
+    ):
+        opened(tmp_path / "a.parquet")
+
+
+def test_a_named_column_that_is_missing_is_refused(pictures):
+    """Otherwise no object would be recognised by its position, without a word."""
+    path = pictures[0].parent / "objects.csv"
+    write_catalogue(path, pictures)
+    place = Place(path, SurveyColumns(ra="RAJ2000"), None, None, 32)
+    with pytest.raises(UserError, match="no column 'RAJ2000'"):
+        open_input(place, path.parent)
+
+
+def packed(path: Path, pictures: list[Path]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for picture in pictures:
+            tar.add(picture, picture.name)
+    return path
+
+
+def test_a_tar_file_that_ends_too_early_is_refused(pictures, tmp_path):
+    """`tarfile` takes a damaged header for the end, so that all objects behind it would be lost."""
+    whole = packed(tmp_path / "a.tar", pictures).read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        headers = [member.offset for member in tar]
+    damaged = bytearray(whole)
+    damaged[headers[2] + 3] ^= 1
+    cases = {"flipped": bytes(damaged), "cut": whole[: headers[2]], "cut inside": whole[: headers[2] + 100]}
+    for name, content in {**cases, "joined": whole + whole}.items():
+        (tmp_path / f"{name}.tar").write_bytes(content)
+        with pytest.raises(UserError, match=r"damaged, cut off or joined of several at byte"):
+            opened(tmp_path / f"{name}.tar")
+
+
+def test_links_in_a_tar_file_are_refused(pictures, tmp_path):
+    link = tarfile.TarInfo("link.png")
+    link.type, link.linkname = tarfile.SYMTYPE, pictures[0].name
+    with tarfile.open(packed(tmp_path / "a.tar", pictures), "a") as tar:
+        tar.addfile(link)
+    with pytest.raises(UserError, match=r"link.png is a link; pack the files themselves"):
+        opened(tmp_path / "a.tar")
+
+
+def test_a_folder_of_two_kinds_is_refused(pictures, tmp_path):
+    packed(tmp_path / "a.tar", pictures[:1])
+    with pytest.raises(UserError, match="one kind alone can be rated at once"):
+        opened(tmp_path)  # with a folder of images
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_files_that_come_later_change_nothing_for_those_that_have_the_list(kind, pictures, tmp_path):
+    folder = tmp_path / "survey"
+    folder.mkdir()
+
+    def write(name: str, which: list[Path]) -> None:
+        if kind == "tar":
+            packed(folder / f"{name}.tar", which)
+        else:
+            rows = {
+                "objid": [int(file.stem) for file in which],
+                "image": [file.read_bytes() for file in which],
+            }
+            pq.write_table(pa.table(rows), folder / f"{name}.parquet")
+
+    write("b", pictures[:2])
+    place = Place(folder, SurveyColumns(), None, None, 32)
+    planned = open_input(place, tmp_path)
+    planned.save(tmp_path / "objects")
+    write("a", pictures[2:])
+    again = open_again(place, planned.identity(), tmp_path / "objects")
+    assert [(item.id, item.data) for item in again.read(0, 2)] == [
+        (item.id, item.data) for item in planned.read(0, 2)
+    ]
+    write("b", pictures)
+    with pytest.raises(UserError, match=r"not as it was when its objects were listed"):
+        open_again(place, planned.identity(), tmp_path / "objects")
+
+
+def test_a_list_that_is_damaged_or_of_another_input_is_refused(pictures, tmp_path):
+    path, listed = pictures[0].parent / "objects.csv", tmp_path / "objects"
+    write_catalogue(path, pictures)
+    place = Place(path, SurveyColumns(), None, None, 32)
+    found = open_input(place, tmp_path)
+    found.save(listed)
+    before = listed.stat().st_ino
+    found.save(listed)
+    assert listed.stat().st_ino == before  # others may have it mapped
+    content = listed.read_bytes()
+    listed.write_bytes(content.replace(pictures[1].name.encode(), b"X" + pictures[1].name.encode()[1:]))
+    with pytest.raises(UserError, match="the list of its objects is damaged"):
+        open_again(place, found.identity(), listed).read(0, 3)
+    listed.write_bytes(content)
+    with pytest.raises(UserError, match="lists other objects"):
+        open_again(place, {**found.identity(), "listing": "another"}, listed)
+    listed.unlink()
+    with pytest.raises(UserError, match="can't be read"):
+        open_again(place, found.identity(), listed)
+
+
+def test_a_link_that_leads_nowhere_is_a_row(pictures):
+    (pictures[0].parent / "5.png").symlink_to("gone.png")
+    items = {item.id: item.status for item in opened(pictures[0].parent).read(0, 4)}
+    assert items == {**dict.fromkeys(LARGE, Status.RATED), 5: Status.NO_IMAGE}
+
+
 def test_images_in_parquet_come_by_row_groups(pictures, tmp_path):
     images = [file.read_bytes() for file in pictures]
-    rows = {"objid": [*LARGE, 7], "image": [*images, None], "dec": [1.0, None, 3.0, 4.0]}
+    degrees = [1.0, None, 3.0, 4.0]
+    rows = {"objid": [*LARGE, 7], "image": [*images, None], "ra": degrees, "dec": degrees}
     pq.write_table(pa.table(rows), tmp_path / "a.parquet", row_group_size=3)
     found = opened(tmp_path / "a.parquet")
     assert len(found) == 4
@@ -206,6 +330,7 @@ def test_what_changes_an_input_changes_its_identity(pictures, tmp_path):
     first = of()
     assert of() == first
     assert of(id_system="SDSS-DR7") != first  # it decides which objects the networks have seen
+    assert of(root=tmp_path / "others") != first
     for text in ("1,a.png,10,20\n3,b.png,,20", "1,a.png,10,20\n2,b.png,0,20", "1,a.pn,10,20\n2,gb.png,,20"):
         path.write_text(f"objid,file,ra,dec\n{text}\n")
         assert of() != first
@@ -224,6 +349,11 @@ def test_empty_ids_are_refused_with_their_row(pictures):
     [
         ("a.csv", b"id,file\n1,a.png\n", "no column 'objid'; its columns are id, file"),
         ("a.csv", b"objid,file\n", "no rows"),
+        ("a.csv", b"objid,file", "no rows"),
+        ("a.csv", b"", "no column 'objid'; it is empty"),
+        ("a.csv", b"objid,file,ra\n1,a.png,10\n", "no column 'dec'"),
+        ("a.csv", b"objid,file,ra,dec\n1,a.png,10,20\n2,b.png,20,91\n", "row 2: dec=91 is no position"),
+        ("a.fits", b"SIMPLE  =", "can't be read"),
         ("a.parquet", b"PAR1", "can't be read"),
         ("a.tar", b"nothing", "a.tar: "),
         ("a.tar.gz", b"nothing", "unpack it to .tar"),

@@ -6,6 +6,7 @@ and restarts read the same.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergerexp.config.survey_schema import SurveyColumns
+from mergerexp.data.sources.folder.listing import IMAGE_SUFFIXES
 from mergerexp.data.store import META
 from mergerexp.errors import UserError
 from mergerexp.survey.statuses import Status
@@ -117,6 +119,10 @@ def open_input(place: Place, scratch: Path) -> Input:
         If there is nothing, or nothing that is understood.
     """
     kind = _kind(place)
+    if place.root is not None and kind != "catalogue":
+        raise UserError(
+            f"root={place.root}: images={place.path} is no catalogue, whose files could be elsewhere"
+        )
     if kind == "prepared":
         return _prepared(place)
     return _listed()[kind].listed(place, scratch)
@@ -164,9 +170,7 @@ def _kind(place: Place) -> str:
     if not path.exists():
         raise UserError(f"images={path}: no such file or folder")
     if path.is_dir():
-        if (path / META).is_file():
-            return "prepared"
-        return "tar" if tar_files(path) else "parquet" if parquet_files(path) else "folder"
+        return "prepared" if (path / META).is_file() else _kind_of_folder(path)
     if path.name.lower().endswith(TARS):
         return "tar"
     if path.suffix.lower() not in TABLES:
@@ -178,24 +182,34 @@ def _kind(place: Place) -> str:
     return "parquet" if is_table else "catalogue"
 
 
+def _kind_of_folder(path: Path) -> str:
+    """Return what a folder has, by the names in it; what would be left out of a survey is refused."""
+    tars, tables, others = False, False, False
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = entry.name.lower()
+            tars |= name.endswith(TARS)
+            tables |= name.endswith(".parquet")
+            others |= name.endswith(IMAGE_SUFFIXES) or (not name.startswith(".") and entry.is_dir())
+    if tars + tables + others > 1:
+        raise UserError(
+            f"images={path}: it has tar or Parquet files beside images, folders or each other, of which one "
+            "kind alone can be rated at once; name the files, or a folder with one kind"
+        )
+    return "tar" if tars else "parquet" if tables else "folder"
+
+
 def tar_files(path: Path) -> list[Path]:
-    """Return a tar file, or the files of a folder that has nothing but tar files; none if it has others."""
-    return _all_of(path, TARS)
+    """Return a tar file, or the tar files of a folder."""
+    return _in_folder(path, TARS)
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return a Parquet file, or the files of a folder that has nothing but these; none if it has others."""
-    return _all_of(path, (".parquet",))
+    """Return a Parquet file, or the Parquet files of a folder."""
+    return _in_folder(path, (".parquet",))
 
 
-def _all_of(path: Path, endings: tuple[str, ...]) -> list[Path]:
+def _in_folder(path: Path, endings: tuple[str, ...]) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = []
-    for item in path.iterdir():
-        if item.name.startswith(".") or not item.is_file():
-            continue
-        if not item.name.lower().endswith(endings):
-            return []  # at the first other one, since there may be millions
-        found.append(item)
-    return sorted(found)
+    return sorted(item for item in path.iterdir() if item.name.lower().endswith(endings))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,70 +16,75 @@ from mergerexp.config.survey_schema import SurveyColumns
 from mergerexp.errors import UserError, describe
 
 
-def has_column(path: Path, name: str) -> bool:
-    """Tell whether a Parquet file has a column."""
-    return name in parquet(path).schema_arrow.names
+class Rows(NamedTuple):
+    """The ids of some rows, integers of 64 bits or texts, and their positions, NaN where not known."""
+
+    ids: pa.Array
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
 
 
-def columns_of(
-    table: pa.Table, columns: SurveyColumns
-) -> tuple[list[Any], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ids of a table, and its positions in degrees, NaN where they are not known."""
-    positions = [
-        table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        if name in table.column_names
-        else np.full(table.num_rows, np.nan)
-        for name in (columns.ra, columns.dec)
-    ]
-    ids = table[columns.id]
-    if pa.types.is_integer(ids.type) and not is_int64_type(ids.type):
-        ids = ids.cast(pa.string())
-    return ids.to_pylist(), positions[0], positions[1]
-
-
-def is_int64_type(kind: pa.DataType) -> bool:
-    """Tell whether all values of a type are integers of 64 bits with a sign; uint64 ids become texts."""
-    return bool(pa.types.is_integer(kind) and not pa.types.is_uint64(kind))
-
-
-def has_integers(path: Path, name: str, kind: pa.DataType) -> bool:
-    """Tell whether ids are integers of 64 bits with a sign, by their type.
-
-    Raises
-    ------
-    UserError
-        If they are neither integers nor texts.
-    """
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not is_text and not pa.types.is_integer(kind):
-        raise UserError(f"images={path}: column {name!r} has the type {kind}; ids are integers or texts")
-    return is_int64_type(kind)
-
-
-def check_ids(path: Path, name: str, pieces: Iterable[pa.Array], start: int = 0) -> None:
-    """Refuse an empty id, which would be that of several objects.
+def checked_rows(path: Path, batch: pa.RecordBatch, columns: SurveyColumns, start: int) -> Rows:
+    """Return the ids and positions of some rows.
 
     Parameters
     ----------
     path
-        The file, for the message.
-    name
-        The name of the column.
-    pieces
-        The ids, in pieces.
+        The file, for messages.
+    batch
+        The rows, with a column of ids, and with two of positions or none.
+    columns
+        The names of the columns.
     start
-        The row of the first of them.
+        The number of the first row.
 
     Raises
     ------
     UserError
-        If an id is missing or an empty text.
+        If an id is empty or neither an integer nor a text, or a position is none; the message names the row.
     """
-    for ids in pieces:
-        empty = pc.is_null(ids) if pa.types.is_integer(ids.type) else pc.equal(pc.fill_null(ids, ""), "")
-        if (row := pc.index(empty, True).as_py()) >= 0:
-            raise UserError(f"images={path}, row {start + row + 1}: column {name!r} is empty")
-        start += len(ids)
+    ids = _ids(path, columns.id, batch.column(columns.id))
+    empty = pc.is_null(ids) if pa.types.is_integer(ids.type) else pc.equal(pc.fill_null(ids, ""), "")
+    if (row := pc.index(empty, True).as_py()) >= 0:
+        raise UserError(f"images={path}, row {start + row + 1}: column {columns.id!r} is empty")
+    positions = []
+    for name, limit in ((columns.ra, 360.0), (columns.dec, 90.0)):
+        if name not in batch.schema.names:
+            positions.append(np.full(len(batch), np.nan))
+            continue
+        kind = batch.schema.field(name).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+            raise UserError(f"images={path}: column {name!r} has the type {kind}; positions are degrees")
+        degrees = batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if (wrong := np.abs(degrees) > limit).any():
+            row = int(wrong.argmax())
+            raise UserError(
+                f"images={path}, row {start + row + 1}: {name}={degrees[row]:g} is no position in degrees"
+            )
+        positions.append(degrees)
+    return Rows(ids, *positions)
+
+
+def _ids(path: Path, name: str, ids: pa.Array) -> pa.Array:
+    """Return ids as integers of 64 bits with a sign, or as texts, which those of uint64 become."""
+    if pa.types.is_dictionary(ids.type):
+        ids = ids.dictionary_decode()
+    if is_int64_type(ids.type):
+        return ids.cast(pa.int64())
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_uint64)
+    if any(is_one(ids.type) for is_one in texts):
+        return ids.cast(pa.string())
+    raise UserError(f"images={path}: column {name!r} has the type {ids.type}; ids are integers or texts")
+
+
+def is_int64_type(kind: pa.DataType) -> bool:
+    """Tell whether all values of a type are integers of 64 bits with a sign."""
+    return bool(pa.types.is_integer(kind) and not pa.types.is_uint64(kind))
+
+
+def has_column(path: Path, name: str) -> bool:
+    """Tell whether a Parquet file has a column."""
+    return name in parquet(path).schema_arrow.names
 
 
 def parquet(path: Path) -> pq.ParquetFile:
@@ -96,16 +101,33 @@ def parquet(path: Path) -> pq.ParquetFile:
         raise UserError(f"images={path} can't be read: {describe(error)}") from error
 
 
-def check_columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
-    """Refuse a table that lacks a column.
+def chosen_columns(path: Path, names: Sequence[str], columns: SurveyColumns, image: str) -> list[str]:
+    """Return the names of the columns that are read, of those that a table has.
+
+    Parameters
+    ----------
+    path
+        The table, for messages.
+    names
+        The columns that it has.
+    columns
+        The names of the columns.
+    image
+        The column with the images, or with their files.
 
     Raises
     ------
     UserError
-        With the names of the columns that it has.
+        If a column is missing that is needed or was named, or one of the two of a position.
     """
+    usual = SurveyColumns()
+    named = [name for name, own in ((columns.ra, usual.ra), (columns.dec, usual.dec)) if name != own]
+    positions = [name for name in (columns.ra, columns.dec) if name in names]
+    needed = [columns.id, image, *named, *([columns.ra, columns.dec] if positions else [])]
     if missing := [name for name in needed if name not in names]:
+        has = f"its columns are {', '.join(names)}" if names else "it is empty"
         raise UserError(
-            f"images={path} has no column {missing[0]!r}; its columns are {', '.join(names)}, and "
-            "columns.id, columns.file and columns.image say which are used"
+            f"images={path} has no column {missing[0]!r}; {has}, and columns.id, columns.file, "
+            "columns.image, columns.ra and columns.dec say which are used"
         )
+    return list(dict.fromkeys([columns.id, image, *positions]))

@@ -6,6 +6,7 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +15,7 @@ from mergerexp.data.sources.folder.listing import IMAGE_SUFFIXES
 from mergerexp.errors import UserError, describe
 from mergerexp.survey.duplicates import find_duplicates
 from mergerexp.survey.inputs import Item, Place, tar_files
-from mergerexp.survey.inputs.listing import ListedInput, as_int64, in_batches
+from mergerexp.survey.inputs.listing import Containers, ListedInput, as_int64, in_batches
 from mergerexp.survey.statuses import Status
 
 
@@ -49,11 +50,11 @@ class ImageFolder(_Files):
     def list(cls, place: Place) -> Iterator[pa.RecordBatch]:
         """Yield the paths of the files, and their sizes, which tell one version of a folder from another."""
         schema = pa.schema({"file": pa.string(), "size": pa.int64()})
-        return in_batches(_walk(place.path, "", ()), schema)
+        return in_batches(_of_folder(place.path), schema)
 
     def read(self, start: int, stop: int) -> Sequence[Item]:
         """Return a range of the objects, with the bytes of their files."""
-        names = self.table["file"].slice(start, stop - start)
+        names = self.rows(start, stop)["file"]
         return [
             read_file(self.place.path / name, own_id)
             for name, own_id in zip(names.to_pylist(), self._ids(names), strict=True)
@@ -65,20 +66,21 @@ class TarFiles(_Files):
 
     kind = "tar"
 
-    def __init__(self, place: Place, table: pa.Table, identity: dict[str, object]) -> None:
+    def __init__(self, place: Place, table: pa.Table, identity: dict[str, Any]) -> None:
         super().__init__(place, table, identity)
-        self._paths = tar_files(place.path)
+        self._paths = Containers(place, table.schema).paths
 
     @classmethod
     def list(cls, place: Place) -> Iterator[pa.RecordBatch]:
         """Yield the names of the members, and where they are."""
-        schema = pa.schema({"file": pa.string(), "size": pa.int64(), "tar": pa.int32(), "offset": pa.int64()})
-        rows = (row for number, path in enumerate(tar_files(place.path)) for row in _members(path, number))
-        return in_batches(rows, schema)
+        columns = {"file": pa.string(), "size": pa.int64(), "tar": pa.int32(), "offset": pa.int64()}
+        paths = tar_files(place.path)
+        rows = (row for number, path in enumerate(paths) for row in _members(path, number))
+        return in_batches(rows, pa.schema(columns, metadata=Containers.described(paths)))
 
     def read(self, start: int, stop: int) -> Sequence[Item]:
         """Return a range of the objects, with the bytes of their files."""
-        rows, items = self.table.slice(start, stop - start), []
+        rows, items = self.rows(start, stop), []
         columns = [rows[name].to_pylist() for name in ("tar", "offset", "size")]
         for own_id, number, offset, size in zip(self._ids(rows["file"]), *columns, strict=True):
             with self._paths[number].open("rb") as file:
@@ -87,21 +89,31 @@ class TarFiles(_Files):
         return items
 
 
+def _of_folder(folder: Path) -> Iterator[tuple[str, int]]:
+    try:
+        yield from _walk(folder, "", ())
+    except OSError as error:  # no right to look, or a link to itself
+        raise UserError(f"images={error.filename or folder} can't be read: {describe(error)}") from error
+
+
 def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int]]:
     """Yield the images below a folder with their sizes, with one folder's names in memory at once."""
     about = folder.stat()
     here = (*above, (about.st_dev, about.st_ino))
     if here[-1] in above:
         raise UserError(f"images={folder}: this link leads to a folder that it is in; remove it")
-    folders = []
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file():
-                yield _readable(f"{prefix}{entry.name}", folder), entry.stat().st_size
-    for name in folders:
-        yield from _walk(folder / name, f"{prefix}{name}/", here)
+        names = sorted((entry.is_dir(), entry.name) for entry in entries)
+    for is_folder, name in names:
+        if is_folder:
+            yield from _walk(folder / name, f"{prefix}{name}/", here)
+        elif name.lower().endswith(IMAGE_SUFFIXES):
+            yield _readable(f"{prefix}{name}", folder), _size(folder / name)
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file; -1 if a link leads nowhere, so that the object still has a row."""
+    return path.stat().st_size if path.exists() else -1
 
 
 def _readable(name: str, place: Path) -> str:
@@ -120,12 +132,36 @@ def _members(path: Path, number: int) -> Iterator[tuple[str, int, int, int]]:
         )
     try:
         with tarfile.open(path, "r:") as tar:
+            end = 0
             for member in tar:
-                if member.isfile() and member.name.lower().endswith(IMAGE_SUFFIXES):
-                    yield _readable(member.name, path), member.size, number, member.offset_data
+                end = tar.offset  # of the next header
+                if member.name.lower().endswith(IMAGE_SUFFIXES):
+                    if member.issym() or member.islnk():
+                        raise UserError(
+                            f"images={path}: {member.name} is a link; pack the files themselves "
+                            "(tar --dereference --hard-dereference)"
+                        )
+                    if member.isfile():
+                        yield _readable(member.name, path), member.size, number, member.offset_data
                 tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"images={path}: {describe(error)}") from error
+    _check_end(path, end)
+
+
+def _check_end(path: Path, end: int) -> None:
+    """Refuse a tar file that does not end where its last member does; `tarfile` takes damage for the end."""
+    with path.open("rb") as file:
+        file.seek(end)
+        first = file.read(tarfile.BLOCKSIZE)
+        is_whole = len(first) == tarfile.BLOCKSIZE and not any(first)
+        while is_whole and (rest := file.read(2**20)):
+            is_whole = not rest.strip(b"\0")
+    if not is_whole:
+        raise UserError(
+            f"images={path}: damaged, cut off or joined of several at byte {end}; the objects behind it "
+            "would be lost, so pack it again"
+        )
 
 
 def read_file(path: Path, own_id: int | str, ra: float = float("nan"), dec: float = float("nan")) -> Item:

@@ -5,8 +5,11 @@ The process that plans a survey looks for its objects. Others, such as the jobs 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import mmap
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +25,9 @@ from mergerexp.files import written
 from mergerexp.survey.inputs import Item, Place
 
 BATCH = 65_536  # objects that are listed at once
+LISTING, CHECKSUMS = b"mergerexp.listing", b"mergerexp.checksums"  # of each batch
+CONTAINERS = b"mergerexp.containers"  # of the files that hold the images
+AGAIN = "remove it, and the same command makes it"
 
 
 class ListedInput(ABC):
@@ -42,6 +48,8 @@ class ListedInput(ABC):
     def __init__(self, place: Place, table: pa.Table, identity: dict[str, Any]) -> None:
         self.place, self.table, self._identity = place, table, identity
         self.id_system, self.has_integer_ids = str(identity["id_system"]), bool(identity["integer_ids"])
+        self._checksums: list[int] | None = None  # of the batches of a list that another process has written
+        self._checked: set[int] = set()
 
     @classmethod
     def listed(cls, place: Place, scratch: Path) -> Self:
@@ -67,6 +75,7 @@ class ListedInput(ABC):
             "listing": listing,
             "integer_ids": cls.are_integers(place, table, scratch),
             "id_system": place.id_system or place.path.name,
+            **cls.settings(place),
         }
         return cls(place, table, identity)
 
@@ -77,24 +86,61 @@ class ListedInput(ABC):
         Raises
         ------
         UserError
-            If the list is missing or can't be read.
+            If the list is missing, damaged or of another input.
         """
         try:
-            return cls(place, pa.ipc.open_file(pa.memory_map(str(path))).read_all(), identity)
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            about = table.schema.metadata
+            listing, checksums = about[LISTING].decode(), json.loads(about[CHECKSUMS])
         except Exception as error:  # Arrow's exceptions have no common base
-            raise UserError(f"{path} can't be read ({describe(error)}); the same command makes it") from error
+            raise UserError(f"{path} can't be read ({describe(error)}); {AGAIN}") from error
+        if listing != identity["listing"]:
+            raise UserError(f"{path} lists other objects than those of this survey; {AGAIN}")
+        found = cls(place, table, identity)
+        found._checksums = checksums
+        return found
 
     def save(self, path: Path) -> None:
-        """Write the list for other processes."""
-        with written(path) as partial, pa.ipc.new_file(str(partial), self.table.schema) as writer:
-            writer.write_table(self.table)
+        """Write the list for other processes, unless it is there: they may have it mapped."""
+        known = {**(self.table.schema.metadata or {}), LISTING: self._identity["listing"].encode()}
+        if path.is_file():
+            with contextlib.suppress(Exception), pa.memory_map(str(path)) as file:
+                about = pa.ipc.open_file(file).schema.metadata
+                if {key: about.get(key) for key in known} == known:
+                    return
+        checksums = [_checksum(batch) for batch in self.table.to_batches()]
+        table = self.table.replace_schema_metadata({**known, CHECKSUMS: json.dumps(checksums).encode()})
+        with written(path) as partial, pa.ipc.new_file(str(partial), table.schema) as writer:
+            writer.write_table(table)
+
+    def rows(self, start: int, stop: int) -> pa.Table:
+        """Return some rows of the list.
+
+        Raises
+        ------
+        UserError
+            If the list that another process has written is damaged there.
+        """
+        rows = self.table.slice(start, stop - start)
+        if self._checksums is not None:
+            for number in set(range(start // BATCH, -(-stop // BATCH))) - self._checked:
+                (batch,) = self.table.slice(number * BATCH, BATCH).combine_chunks().to_batches()
+                if _checksum(batch) != self._checksums[number]:
+                    raise UserError(f"images={self.place.path}: the list of its objects is damaged; {AGAIN}")
+                self._checked.add(number)
+        return rows
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells this input from another one, without a path of this machine."""
+        """Return what tells this input from another one, without an absolute path of this machine."""
         return self._identity
+
+    @classmethod
+    def settings(cls, place: Place) -> dict[str, Any]:
+        """Return the settings that decide what is read, beside the list."""
+        return {}
 
     @classmethod
     @abstractmethod
@@ -119,25 +165,53 @@ class ListedInput(ABC):
 def _write(batches: Iterable[pa.RecordBatch], scratch: Path) -> tuple[pa.Table | None, str]:
     """Write rows into a file without a name; return them as a mapped table, and the hash of its content.
 
-    The hash is of the values, since the bytes of the file depend on Arrow's version.
+    The hash is of the values of `BATCH` rows each, since the bytes of the file, and where Arrow divides what
+    it reads, depend on Arrow's version.
     """
     found, writer = hashlib.sha256(), None
     with TemporaryFile(dir=scratch) as file:
-        for batch in batches:
+        for batch in _in_equal_batches(batches):
             writer = writer or pa.ipc.new_file(file, batch.schema)
             writer.write_batch(batch)
             for column in batch.columns:
                 found.update(_bytes(column))
         if writer is None:
             return None, ""
+        known = json.loads((batch.schema.metadata or {}).get(CONTAINERS, b"[]"))
+        found.update(json.dumps([(name, size) for name, size, _ in known]).encode())
         writer.close()
         file.flush()
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return pa.ipc.open_file(pa.py_buffer(mapped)).read_all(), found.hexdigest()
 
 
+def _in_equal_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in batches of `BATCH`, but for the last one."""
+    waiting: list[pa.RecordBatch] = []
+
+    def joined() -> pa.RecordBatch:
+        (batch,) = pa.Table.from_batches(waiting).combine_chunks().to_batches()
+        return batch
+
+    for batch in batches:
+        waiting.append(batch)
+        while sum(map(len, waiting)) >= BATCH:
+            whole = joined()
+            yield whole.slice(0, BATCH)
+            waiting[:] = [whole.slice(BATCH)]
+    if sum(map(len, waiting)):
+        yield joined()
+
+
+def _checksum(batch: pa.RecordBatch) -> int:
+    found = 0
+    for column in batch.columns:
+        found = zlib.crc32(_bytes(column), found)
+    return found
+
+
 def _bytes(column: pa.Array) -> bytes:
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if pa.types.is_string(column.type):
         lengths = np.asarray(pc.fill_null(pc.binary_length(column), -1), dtype=np.int64)
         return lengths.tobytes() + "".join(pc.fill_null(column, "").to_pylist()).encode()
     return bytes(column.to_numpy(zero_copy_only=False).tobytes())
@@ -150,6 +224,43 @@ def as_int64(texts: pa.Array | pa.ChunkedArray) -> Any:
     except pa.ArrowInvalid:
         return None
     return numbers if pc.all(pc.equal(pc.cast(numbers, pa.string()), texts)).as_py() else None
+
+
+class Containers:
+    """The files that hold the images of many objects each, as they were when the objects were listed.
+
+    Parameters
+    ----------
+    place
+        What is rated: one such file, or the folder of all.
+    schema
+        The schema of the list, which names them.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, or has changed since.
+    """
+
+    def __init__(self, place: Place, schema: pa.Schema) -> None:
+        known = json.loads(schema.metadata[CONTAINERS])
+        self.paths = [place.path / name if place.path.is_dir() else place.path for name, _, _ in known]
+        for path, (_, *mark) in zip(self.paths, known, strict=True):
+            if not path.is_file() or _mark(path) != mark:
+                raise UserError(
+                    f"images={path}: it is missing, or not as it was when its objects were listed"
+                )
+
+    @staticmethod
+    def described(paths: Sequence[Path]) -> dict[bytes, bytes]:
+        """Return what the schema of a list has to say of the files."""
+        return {CONTAINERS: json.dumps([[path.name, *_mark(path)] for path in paths]).encode()}
+
+
+def _mark(path: Path) -> list[int]:
+    """Return the size of a file and when it was changed, in ns."""
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
 
 
 def in_batches(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

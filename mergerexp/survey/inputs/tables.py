@@ -11,18 +11,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mergerexp.errors import UserError, describe
 from mergerexp.survey.inputs import Item, Place, parquet_files
-from mergerexp.survey.inputs.columns import (
-    check_columns,
-    check_ids,
-    columns_of,
-    has_integers,
-    parquet,
-)
-from mergerexp.survey.inputs.listing import ListedInput
+from mergerexp.survey.inputs.columns import checked_rows, chosen_columns, parquet
+from mergerexp.survey.inputs.listing import Containers, ListedInput
 from mergerexp.survey.statuses import Status
+
+LARGEST_GROUP = 2**31  # bytes
 
 
 class ImageTable(ListedInput):
@@ -32,7 +29,8 @@ class ImageTable(ListedInput):
 
     def __init__(self, place: Place, table: pa.Table, identity: dict[str, Any]) -> None:
         super().__init__(place, table, identity)
-        self._paths = parquet_files(place.path)
+        self._paths = Containers(place, table.schema).paths
+        self._groups = self.rows(0, len(table)).select(["file", "group"]).to_pylist()
         self._ends = np.concatenate([[0], np.cumsum(table["rows"].to_numpy())])
         # Chunks are smaller than row groups, and several threads read neighbouring ones.
         self._last: deque[tuple[int, pa.Table]] = deque(maxlen=2)
@@ -41,26 +39,33 @@ class ImageTable(ListedInput):
     @classmethod
     def list(cls, place: Place) -> Iterator[pa.RecordBatch]:
         """Yield the row groups of each file, with the hash of its footer."""
-        columns, kinds = place.columns, set()
-        for number, path in enumerate(parquet_files(place.path)):
+        paths, kind = parquet_files(place.path), None
+        for number, path in enumerate(paths):
             file = parquet(path)
-            check_columns(path, file.schema_arrow.names, [columns.id, columns.image])
-            kinds.add(has_integers(path, columns.id, file.schema_arrow.field(columns.id).type))
-            if len(kinds) > 1:
-                raise UserError(f"images={path}: its ids are integers or texts, unlike those of other files")
-            check_ids(path, columns.id, (batch[0] for batch in file.iter_batches(columns=[columns.id])))
+            own = _check(place, path, file)
+            if kind is not None and own != kind:
+                raise UserError(
+                    f"images={path}: its ids are {_WORD[own]}, and those of {paths[0].name} {_WORD[kind]}; "
+                    "use one type"
+                )
+            kind = own
             groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             n = len(groups)
             if sum(groups):
-                yield pa.record_batch(
-                    {
-                        "file": pa.array([number] * n, pa.int32()),
-                        "group": pa.array(range(n), pa.int32()),
-                        "rows": pa.array(groups, pa.int64()),
-                        "footer": pa.array([_footer(path)] * n, pa.string()),
-                        "integers": pa.array([*kinds] * n, pa.bool_()),
-                    }
-                )
+                columns = {
+                    "file": pa.array([number] * n, pa.int32()),
+                    "group": pa.array(range(n), pa.int32()),
+                    "rows": pa.array(groups, pa.int64()),
+                    "footer": pa.array([_footer(path)] * n, pa.string()),
+                    "integers": pa.array([kind] * n, pa.bool_()),
+                }
+                yield pa.record_batch(columns, metadata=Containers.described(paths))
+
+    @classmethod
+    def settings(cls, place: Place) -> dict[str, Any]:
+        """Return the names of the columns, which decide what is read."""
+        columns = place.columns
+        return {"columns": [columns.id, columns.image, columns.ra, columns.dec]}
 
     @classmethod
     def are_integers(cls, place: Place, table: pa.Table, scratch: Path) -> bool:
@@ -82,9 +87,11 @@ class ImageTable(ListedInput):
         while first < len(self.table) and self._ends[first] < stop:
             low, high = int(self._ends[first]), int(self._ends[first + 1])
             table = self._group(first).slice(max(start - low, 0), min(stop, high) - max(start, low))
-            ids, ra, dec = columns_of(table, columns)
+            (batch,) = table.combine_chunks().to_batches()
+            rows = checked_rows(self._paths[self._groups[first]["file"]], batch, columns, max(start - low, 0))
             images = table[columns.image].to_pylist()
-            for own_id, east, north, image in zip(ids, ra.tolist(), dec.tolist(), images, strict=True):
+            positions = (rows.ids.to_pylist(), rows.ra.tolist(), rows.dec.tolist())
+            for own_id, east, north, image in zip(*positions, images, strict=True):
                 if data := _bytes(image):
                     items.append(Item(own_id, east, north, data))
                 else:
@@ -102,14 +109,48 @@ class ImageTable(ListedInput):
             return self._last[-1][1]
 
     def _read_group(self, number: int) -> pa.Table:
-        columns, row = self.place.columns, self.table.slice(number, 1).to_pylist()[0]
+        columns, row = self.place.columns, self._groups[number]
         path, group = self._paths[row["file"]], row["group"]
-        wanted = [columns.id, columns.image, columns.ra, columns.dec]
         file = parquet(path)
+        wanted = chosen_columns(path, file.schema_arrow.names, columns, columns.image)
         try:
-            return file.read_row_group(group, [name for name in wanted if name in file.schema_arrow.names])
+            return file.read_row_group(group, wanted)
         except Exception as error:  # Arrow's exceptions have no common base
             raise UserError(f"images={path}, row group {group}: {describe(error)}") from error
+
+
+_WORD = {True: "integers", False: "texts"}
+
+
+def _check(place: Place, path: Path, file: pq.ParquetFile) -> bool:
+    """Read ids and positions of a file, and return whether the ids are integers of 64 bits.
+
+    Raises
+    ------
+    UserError
+        If a column is missing or has another type, a row is wrong, or a row group is too large for memory.
+    """
+    columns, schema = place.columns, file.schema_arrow
+    wanted = chosen_columns(path, schema.names, columns, columns.image)
+    kind = schema.field(columns.image).type
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    if not is_bytes and not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
+        raise UserError(
+            f"images={path}: column {columns.image!r} has the type {kind}; it needs the bytes of image files "
+            "(a catalogue of files has no such column, and columns.image=NAME names another one)"
+        )
+    for group in range(file.num_row_groups):
+        size = file.metadata.row_group(group).total_byte_size
+        if size > LARGEST_GROUP:
+            raise UserError(
+                f"images={path}: row group {group} has {size / 1e9:.1f} GB, and two are held in memory; "
+                "write the file with fewer rows in a group (row_group_size=1000)"
+            )
+    start, is_integer = 0, bool(pa.types.is_integer(schema.field(columns.id).type))
+    for batch in file.iter_batches(columns=[name for name in wanted if name != columns.image]):
+        is_integer = bool(pa.types.is_integer(checked_rows(path, batch, columns, start).ids.type))
+        start += len(batch)
+    return is_integer
 
 
 def _footer(path: Path) -> str:
