@@ -27,6 +27,7 @@ from mergerexp.survey.parts import Parts
 from tests.survey.made_up import PART, ratings
 
 LISTED = 100
+RANK = "case when status in ('rated', 'seen by all networks') then n_models else 127 end"
 
 
 class MadeUpModel:
@@ -91,7 +92,7 @@ def ask(query: str) -> list[tuple[Any, ...]]:
 def compare(folder: Path) -> None:
     """Ask DuckDB for what the merge found, and stop where the answers differ."""
     files = f"read_parquet('{folder}/parts/*.parquet', file_row_number=true, filename=true)"
-    number = "row_number() over (partition by objid order by status <> 'rated', filename, file_row_number)"
+    number = f"row_number() over (partition by objid order by {RANK}, filename, file_row_number)"
     again = f"(select *, {number} as n from {files})"
     expected = ask(f"select count(*) from {again} where n > 1")
     catalogue = f"read_parquet('{folder}/{NAME}.parquet', file_row_number=true)"

@@ -157,7 +157,7 @@ def whole(model: Path, images: Path, output: Path, name: str) -> pd.DataFrame:
 
 def compare_inputs(model: Path, images: Path) -> None:
     """Rate the same files from a folder, a tar file and Parquet, and compare their p."""
-    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with tarfile.open(folder / "all.tar", "w") as tar:

@@ -27,7 +27,7 @@ from zoobot.pytorch.training.finetune import FinetuneableZoobotClassifier
 def main() -> None:
     """Print the version, the time and the rate as JSON."""
     images, backbone, size, batch, workers = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])
-    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     catalogue = pd.DataFrame(
         {"id_str": [path.stem for path in files], "file_loc": [str(path) for path in files]}
     )

@@ -16,6 +16,7 @@ from mergerexp.files import read_json
 from mergerexp.hashing import hash63
 
 ABOUT, SEEN = "model.json", "seen.parquet"
+RUN = "inputs.json"  # is in every run folder
 
 
 def exported_by(folder: Path) -> str | None:
@@ -26,13 +27,30 @@ def exported_by(folder: Path) -> str | None:
     WeightsError
         If the model's description is there and can't be read.
     """
-    path = folder.expanduser().absolute().parent / ABOUT
+    path = folder.expanduser().resolve().parent / ABOUT
     if not path.is_file():
         return None
     try:
         return str(read_json(path)["model_id"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} can't be read ({describe(error)}): export the model again") from error
+
+
+def source_of(source: str | None, pretrained: str) -> str | None:
+    """Return the folder of the network of galaxies that a run starts from; None if there is no such network.
+
+    Parameters
+    ----------
+    source
+        ``init.source``.
+    pretrained
+        ``model.pretrained``, which may be a file of an exported model or of a run.
+    """
+    if source is not None or pretrained in ("wheel", "hub"):
+        return source
+    folder = Path(pretrained).expanduser().resolve().parent
+    is_of_galaxies = exported_by(folder) is not None or (folder / RUN).is_file()
+    return str(folder) if is_of_galaxies else None
 
 
 def objects_seen(source: str | None) -> pd.DataFrame | None:
@@ -50,7 +68,7 @@ def objects_seen(source: str | None) -> pd.DataFrame | None:
     """
     if source is None:
         return None
-    folder = Path(source).expanduser().absolute()
+    folder = Path(source).expanduser().resolve()
     path = folder.parent / SEEN
     if not path.is_file():
         return None

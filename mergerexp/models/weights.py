@@ -86,15 +86,23 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
         if _list_of(path).is_file():  # weights that the user put there have none
             _check_fetched(path)
     elif (given := Path(pretrained).expanduser()).is_dir():
-        given = given.absolute()
-        path, model = _file_in_folder(given, backbone), exported_by(given)
-        folder_name = f"folder {given.parent.name}/{given.name}"
-        origin = folder_name if model is None else f"{given.name} of model {model}"
+        path, origin = _file_in_folder(given, backbone), _origin(given)
     else:
-        path, origin = given, f"file {given.name}"
+        path, origin = (
+            given,
+            f"file {given.name}" if exported_by(given.parent) is None else _origin(given.parent),
+        )
     if not path.is_file():
         raise WeightsError(f"{pretrained}: no such file of weights")
     return WeightsFile(path, sha256_of(path), origin)
+
+
+def _origin(folder: Path) -> str:
+    """Return the name of a folder of weights, whatever links lead there; exported models have an id."""
+    folder, model = folder.resolve(), exported_by(folder)
+    return (
+        f"folder {folder.parent.name}/{folder.name}" if model is None else f"{folder.name} of model {model}"
+    )
 
 
 def sha256_of(path: Path) -> str:

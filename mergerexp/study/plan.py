@@ -23,13 +23,13 @@ from mergerexp.config.device import resolve
 from mergerexp.config.fingerprint import fingerprint
 from mergerexp.config.launcher import Options
 from mergerexp.config.paths import absolute_paths, name_of_root
-from mergerexp.config.schema import NonparametricConfig, TrainConfig
+from mergerexp.config.schema import NetworkConfig, NonparametricConfig, TrainConfig
 from mergerexp.data.build import prepare_dataset
 from mergerexp.data.splits import doubts_about_folds, make_split, n_balanced
 from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import ROOT, ConfigError, explain, try_all
 from mergerexp.files import write_json
-from mergerexp.models.ancestors import objects_seen, seen_in
+from mergerexp.models.ancestors import objects_seen, seen_in, source_of
 from mergerexp.models.trial import Wanted, check_networks
 from mergerexp.models.weights import WeightsFile
 from mergerexp.runs.provenance import command_line
@@ -189,9 +189,10 @@ class Planner:
     def _seen(self, cfg: TrainConfig) -> dict[str, str]:
         """Return how many objects of its data set the network that a run starts from has seen.
 
-        That is nothing for a network that is not named by ``init.source``.
+        That is nothing where it starts from a network of photographs.
         """
-        source, dataset = cfg.init.source, self._dataset(cfg)
+        assert isinstance(cfg.model, NetworkConfig)
+        source, dataset = source_of(cfg.init.source, cfg.model.pretrained), self._dataset(cfg)
         if source is None:
             return {}
         key = (source, dataset.content_hash)
@@ -200,7 +201,7 @@ class Planner:
             self.seen[key] = "unknown" if seen is None else str(seen_in(dataset, seen))
             if self.seen[key] not in ("unknown", "0"):
                 log.warning(
-                    "init.source=%s: this network was trained on %s of the %d objects of %s; tests on these "
+                    "%s: this network was trained on %s of the %d objects of %s; tests on these "
                     "flatter it", source, self.seen[key], len(dataset), cfg.data.name,
                 )  # fmt: skip
         return {"seen": self.seen[key]}

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mergerexp.errors import UserError
-from mergerexp.models.ancestors import exported_by, objects_seen
+from mergerexp.models.ancestors import exported_by, objects_seen, source_of
 from mergerexp.survey.model_folder import ModelFolder
 
 OF_A_MODEL = re.compile(r"(fold\d+) of model (\w+)")  # the origin of weights that an exported model has
@@ -58,14 +58,15 @@ class Ancestry:
         if not (match := OF_A_MODEL.fullmatch(origin)):
             return cls(origin, sha256)
         name, model_id = match.groups()
-        given = Path(settings.get("init.source") or other).expanduser()
-        for fold in (given, other.expanduser()):
+        given = settings.get("init.source"), settings.get("model.pretrained")
+        source = source_of(given[0], str(given[1])) or str(other)
+        for fold in (Path(source).expanduser().resolve(), other.expanduser().resolve()):
             if fold.name == name and exported_by(fold) == model_id:
-                ModelFolder.open(fold.absolute().parent)  # it is whole
-                return cls(origin, sha256, fold.absolute())
+                ModelFolder.open(fold.parent)  # it is whole
+                return cls(origin, sha256, fold)
         raise UserError(
-            f"{given}: the study's networks started from {origin}, which lists the objects that it has seen; "
-            f"put that model's folder back, or name its fold with paths.galaxies=FOLDER/{name}"
+            f"{source}: the study's networks started from {origin}, which lists what it has seen; put "
+            f"that model's folder back, or name its fold with paths.galaxies=FOLDER/{name}"
         )
 
     def seen(self) -> pd.DataFrame | None:

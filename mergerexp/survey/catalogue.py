@@ -29,7 +29,7 @@ from mergerexp.files import write_json, written
 from mergerexp.models.classifier import merger_probability
 from mergerexp.survey.columns import FRIENDLY, PAPER_FIRST, prior_column, rating_columns, schema_of
 from mergerexp.survey.csv_files import CsvGz
-from mergerexp.survey.duplicates import find_duplicates
+from mergerexp.survey.duplicates import LAST, find_duplicates
 from mergerexp.survey.extremes import DECIMALS, Extremes
 from mergerexp.survey.formats import write_as
 from mergerexp.survey.model_folder import TESTS, ModelFolder
@@ -102,7 +102,7 @@ class CatalogueWriter:
             raise UserError(f"{strangers[0]} is no part of this survey; move it away")
         for number in range(len(self.parts)):
             self.parts.check(number)
-        pieces = ((table["objid"], np.asarray(pc.equal(table["status"], RATED))) for table in self._tables())
+        pieces = ((table["objid"], ranks(table)) for table in self._tables())
         doubled = find_duplicates(pieces, self.parts.total, folder)
         prevalence, estimate = self._prevalence(doubled)
         files = [folder / f"{NAME}.parquet", *(folder / f"{NAME}{suffix}.csv.gz" for suffix in PAPER_FIRST)]
@@ -178,7 +178,7 @@ class CatalogueWriter:
             yield from self.parts.tables(number)
 
     def _distinct(self, doubled: NDArray[np.bool_]) -> Iterator[pa.Table]:
-        """Yield the rows, of which one at most has the rating of an id."""
+        """Yield the rows, of which at most one has the rating of an id."""
         start = 0
         for table in self._tables():
             here = np.asarray(doubled[start : start + len(table)])
@@ -284,6 +284,15 @@ class CutCounts:
             }
             for (cut, is_all), (n, total) in self._sums.items()
         ]
+
+
+def ranks(table: pa.Table) -> NDArray[np.int64]:
+    """Return which row of an id is to have its rating: a usable image, that the fewest networks may rate.
+
+    A network that has seen one image of an object, by content or position, must not rate another image of it.
+    """
+    is_usable = pc.is_in(table["status"], pa.array([RATED, str(Status.SEEN)]))
+    return np.where(np.asarray(is_usable), table["n_models"].to_numpy().astype(np.int64), LAST)
 
 
 def _in_front(schema: pa.Schema, first: str) -> list[str]:

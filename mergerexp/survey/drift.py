@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 LEVELS = (0.02, 0.25, 0.5, 0.75, 0.98)  # the quantiles that are kept of the training set
+SMALLEST_CROP = 0.05
 ALIKE = 0.1  # by which fraction a typical galaxy may be larger or smaller, without a word
 AT_ONCE = 32  # stamps, in float64, of which there are several copies
 MEANINGS = {
@@ -113,6 +114,7 @@ def scale(found: pd.DataFrame, trained: Mapping[str, list[float]], crop: float |
     """
     here, there = float(found["half_light"].median()), trained["half_light"][LEVELS.index(0.5)]
     said = f"half of the light is within {here:.3f} of a stamp's side, in the training set within {there:.3f}"
-    if crop is None or not there or abs(here / there - 1) <= ALIKE or crop * here / there > 1:
+    matching = crop * here / there if crop is not None and there else float("nan")
+    if abs(here / there - 1) <= ALIKE or not SMALLEST_CROP <= matching <= 1:
         return said
-    return f"{said}: crop={crop * here / there:.2g} would make galaxies about as large"
+    return f"{said}: crop={matching:.2g} would make galaxies about as large"

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 BUCKET_ROWS = 500_000  # rows that are sorted at once
 MOST_BUCKETS = 512  # files that are open at once
-BEHIND = np.int64(2**62)  # is added to the number of a row that is not rated, so that it is sorted last
+RANK_BITS, LAST = 55, 127  # above the number of a row its rank, by which rows with one id are sorted
 HASH_KEYS = ("mergerexp rows 1", "mergerexp rows 2")  # 16 characters each, as pandas wants them
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # multiplies integers, so that their upper bits depend on all of them
 
 
 def find_duplicates(
-    pieces: Iterable[tuple[pa.ChunkedArray, NDArray[np.bool_] | None]], total: int, scratch: Path
+    pieces: Iterable[tuple[pa.ChunkedArray, NDArray[np.int64] | None]], total: int, scratch: Path
 ) -> NDArray[np.bool_]:
-    """Return for each row whether another row stands for its id: the first one that is rated, else the first.
+    """Return for each row whether another row stands for its id: the first one of the lowest rank.
 
     The ids are distributed among files by a hash, so that equal ones come into one file, and each file is
     sorted alone. Integers are compared themselves, texts by 128 bits of hashes.
@@ -32,7 +32,7 @@ def find_duplicates(
     Parameters
     ----------
     pieces
-        The ids, in pieces, each with whether its rows are rated; None if all are.
+        The ids, in pieces, each with the ranks of its rows, from 0 to `LAST`; None if all are alike.
     total
         The number of rows.
     scratch
@@ -54,10 +54,10 @@ def find_duplicates(
         opened = stack.enter_context(contextlib.ExitStack())
         files = [opened.enter_context(path.open("wb")) for path in paths]
         start = 0
-        for ids, is_rated in pieces:
+        for ids, ranks in pieces:
             keys = _keys(ids, start)
-            if is_rated is not None:
-                keys["row"][~is_rated] |= BEHIND
+            if ranks is not None:
+                keys["row"] |= ranks << RANK_BITS
             start += len(keys)
             bucket = ((keys["a"] * SPREAD) >> np.uint64(32)) % np.uint64(number)
             order = np.argsort(bucket, kind="stable")
@@ -69,7 +69,7 @@ def find_duplicates(
             rows = np.fromfile(path, dtype=_ROW)
             rows = rows[np.lexsort((rows["row"], rows["b"], rows["a"]))]
             again = (rows["a"][1:] == rows["a"][:-1]) & (rows["b"][1:] == rows["b"][:-1])
-            doubled[rows["row"][1:][again] & ~BEHIND] = True
+            doubled[rows["row"][1:][again] & ((1 << RANK_BITS) - 1)] = True
     return doubled
 
 

@@ -23,7 +23,7 @@ from mergerexp.hashing import digest
 from mergerexp.runs import stop
 from mergerexp.runs.job_folder import DONE, RUNNING, JobFolder
 from mergerexp.seals import check_signed
-from mergerexp.survey.survey import Survey
+from mergerexp.survey.survey import Survey, parts_of
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.job_sweep import JobSweep
 from mergerexp.sweep.runner import Scheduler, make_scheduler, submit_jobs, wait_for_jobs
@@ -167,9 +167,14 @@ def rate_shard(path: Path) -> None:
     check_signed(path / CONFIG)
     content = OmegaConf.load(path / CONFIG)
     assert isinstance(content, DictConfig)
-    survey = Survey(typed(content.survey, PredictConfig), is_listed=True)
-    own = range(int(content.number), len(survey.parts), min(survey.cfg.shards, len(survey.parts)))
-    missing = [part for part in own if not survey.parts.is_done(part)]
+    cfg = typed(content.survey, PredictConfig)
+    parts = parts_of(cfg.folder)
+    own = range(int(content.number), len(parts), min(cfg.shards, len(parts)))
+    missing = [part for part in own if not parts.is_done(part)]
+    if not missing:  # the list of objects may be gone, since the catalogue is merged
+        folder.set_state(DONE, error=None)
+        return
+    survey = Survey(cfg, is_listed=True)
 
     def seconds() -> float:
         """Return the seconds of this attempt, whose parts are counted too: both tell the time left."""

@@ -109,7 +109,7 @@ class Survey:
             "crop": self.crop,
             "stamp_arcsec": None if np.isnan(self.width) else self.width,
             "chunk": self.chunk,
-            "chunks_of_part": self.chunks,
+            "part": self.chunk * self.chunks,
             "threads_of_a_chunk": 1,
             "device": self.device,
         }
@@ -129,15 +129,17 @@ class Survey:
 
         Sentences about what is unusual are logged as warnings.
         """
-        stamps, looked_at = [], 0
+        stamps, looked_at, reason = [], 0, ""
         for chunk in in_order(self._stamps, _spread(len(self.input)), usable_cores()):
             is_stamp = np.array([each is Status.RATED for each in chunk.status])
+            reason = next(filter(None, [reason, *chunk.reasons]), "")
             looked_at += len(is_stamp)
             stamps.append(chunk.stamps[is_stamp])
         usable = np.concatenate(stamps)
         if not len(usable):
             raise UserError(
-                f"images={self.cfg.images}: none of {amount(looked_at, 'sampled object')} has a usable image"
+                f"images={self.cfg.images}: none of {amount(looked_at, 'sampled object')} has a usable "
+                f"image; the first one: {reason}"
             )
         statistics = image_statistics(usable)
         for sentence in drift(statistics, self.model.about["input"]["statistics"]):
@@ -296,6 +298,13 @@ class Survey:
             self.width,
             self.model.model_id,
         )
+
+
+def parts_of(folder: Path) -> Parts:
+    """Return the parts of a survey that was begun, by what `Survey.begin` has noted."""
+    known = read_json(folder / WORK)
+    chunk, chunks = known["chunk"], known["part"] // known["chunk"]
+    return Parts(folder / "parts", digest(known), known["objects"], chunk, chunks)
 
 
 def _existing(folder: Path) -> Path:

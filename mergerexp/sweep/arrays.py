@@ -47,7 +47,7 @@ class Array:
         about = read_json(record)
         jobs = [JobFolder(Path(path)) for path in about["jobs"]]
         own = [job for job in jobs if _record_of(job) == str(record)]
-        return cls(record, about["name"], about["clusters"], own, about["array"], about["limit"])
+        return cls(record, about["name"], about["clusters"], own, about["array"], about.get("limit", 0))
 
     def note(self, **known: Any) -> None:
         """Add to the description what became known."""
@@ -71,7 +71,8 @@ def submitted_arrays(sweep: Path) -> list[Array]:
 def shared_limits(arrays: Sequence[Array], parallel: int) -> list[int]:
     """Return how many jobs of each array may run at once, so that a sweep's limit is used and kept.
 
-    What an array has is not taken from it, since its jobs may run already. A new one gets one job at least.
+    What an array has is not taken from it, since its jobs may run already. A new one gets one job at least,
+    so that jobs that are submitted again may exceed the limit by one for each array that they need.
     What is free is divided in proportion to the jobs that it could run, so that all arrays end at about the
     same time, even if nobody raises their limits later.
 

@@ -41,6 +41,7 @@ def test_the_radius_of_half_of_the_light_is_that_of_a_gaussian():
         (8.0, 1.0, "in the training set within 0.14"),
         (12.0, 1.0, "in the training set within 0.14"),  # no part of an image shows more of the sky
         (4.0, None, "in the training set within 0.14"),
+        (2.0, 0.1, "in the training set within 0.14"),  # less than a twentieth is refused
     ],
 )
 def test_the_crop_that_matches_the_scale_is_named(radius, crop, said):

@@ -86,3 +86,24 @@ def test_what_the_source_has_seen_is_not_forgotten_where_its_folder_is_gone(
         Exporter(compose_cell("export", where, ExportConfig)).export()
     (tmp_path / "moved").rename(tmp_path / "ancestor")
     assert Exporter(compose_cell("export", where, ExportConfig)).export().about["ancestors"][0]["model_id"]
+
+
+@pytest.mark.parametrize("by", ["link", "file"])
+def test_an_exported_network_is_known_however_it_is_named(by, model_folder, tmp_path, monkeypatch):
+    """A link at the default of paths.galaxies, or a file that model.pretrained names."""
+    from mergerexp.models.ancestors import objects_seen, source_of
+    from mergerexp.models.weights import find_weights
+
+    (tmp_path / "galaxies").symlink_to(model_folder / "fold0")
+    given = tmp_path / "galaxies" if by == "link" else model_folder / "fold0" / "model.safetensors"
+    weights = find_weights("test_resnet", str(given), tmp_path)
+    assert weights.origin == f"fold0 of model {ModelFolder.open(model_folder).model_id}"
+    source = source_of(str(given), "wheel") if by == "link" else source_of(None, str(given))
+    seen = objects_seen(source)
+    assert seen is not None and len(seen) == pd.read_parquet(model_folder / "seen.parquet")["seen_by_0"].sum()
+    assert source_of(None, "wheel") is None and source_of(None, str(tmp_path / "imagenet.pth")) is None
+    (tmp_path / "inputs.json").write_text(
+        "{}"
+    )  # as in a run folder, whose network has seen what nobody lists
+    assert objects_seen(source_of(None, str(tmp_path / "model.safetensors"))) is None
+    assert source_of(None, str(tmp_path / "model.safetensors")) == str(tmp_path)

@@ -126,6 +126,24 @@ def test_a_second_row_with_one_id_is_not_rated(predict, field, tmp_path):
     assert found["status"].tolist() == ["duplicate id", "rated", "duplicate id"]  # an image is not lost
 
 
+def test_no_second_image_lets_a_network_rate_what_it_has_seen(predict, galaxies, tmp_path):
+    """The second one, of which a pixel differs, is known by neither its file nor its stamp."""
+    (tmp_path / "twice").mkdir()
+    files = sorted(galaxies.rglob("*.png"))[:6]
+    rows = []
+    for number, file in enumerate(files):
+        with Image.open(file) as picture:
+            changed = picture.convert("RGB")
+        changed.putpixel((0, 0), (255, 0, number))
+        changed.save(tmp_path / "twice" / f"{number}.png")
+        rows += [f"{number},{tmp_path / 'twice' / f'{number}.png'}", f"{number},{file}"]
+    (tmp_path / "twice.csv").write_text("\n".join(["objid,file", *rows]) + "\n")
+    assert predict(tmp_path / "twice.csv") == 0
+    found = pd.read_parquet(tmp_path / "surveys" / "twice" / f"{NAME}.parquet")
+    assert (found["status"][0::2] == "duplicate id").all() and found["p_best"][0::2].isna().all()
+    assert found["in_training_set"][1::2].all() and (found["n_models"][1::2] <= 1).all()
+
+
 def test_the_fraction_of_few_objects_is_not_estimated(predict, field, tmp_path, caplog):
     """That of one object would be 0 or 1."""
     (field / "objects.csv").write_text("objid,file\n1000,1000.png\n1001,1001.png\n")
@@ -212,7 +230,7 @@ def test_a_survey_that_looks_otherwise_is_named_before_it_is_rated(predict, fiel
 def test_other_work_in_the_folder_is_not_mixed(predict, field, tmp_path, capsys):
     assert predict(field) == 0
     assert predict(field, "chunk=4") == 2
-    assert "ratings with another chunk and chunks_of_part: choose another name=" in capsys.readouterr().err
+    assert "ratings with another chunk: choose another name=" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["missing", "doubled", "cut off", "flipped", "stranger"])

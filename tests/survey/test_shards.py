@@ -93,6 +93,17 @@ def test_all_rated_before_starts_no_job(predict, field, tmp_path, monkeypatch):
     assert (tmp_path / "surveys" / "field" / f"{NAME}.parquet").is_file()
 
 
+def test_a_shard_that_starts_after_the_merge_has_nothing_to_do(predict, field, tmp_path):
+    """Slurm may requeue a job whose parts others have rated meanwhile; the list of objects is gone then."""
+    assert predict(field, *LOCAL, "shards=2") == 0
+    (first, _) = sorted((tmp_path / "surveys" / "field" / "shards").iterdir())
+    assert not (tmp_path / "surveys" / "field" / "objects.arrow").exists()
+    shards_module.rate_shard(first)
+    assert read_json(first / "status.json")["state"] == "done"
+    next((tmp_path / "surveys" / "field" / "parts").iterdir()).unlink()
+    assert predict(field, *LOCAL, "shards=2") == 0
+
+
 def test_what_a_killed_process_left_is_removed(predict, field, tmp_path):
     assert predict(field) == 0
     folder = tmp_path / "surveys" / "field"
