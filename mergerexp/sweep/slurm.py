@@ -218,7 +218,7 @@ class Slurm:
                     setup=setup,
                     additional_parameters=more,
                 )
-                # All jobs are one array. Submitit also prints the refusal that it raises.
+                # Submitit also prints the refusal that it raises.
                 with redirect_stderr(io.StringIO()), executor.batch():
                     submitted = [executor.submit(job) for job in jobs]
         except RuntimeError as error:  # of submitit: sbatch refuses, its answer is none, or there is no srun
