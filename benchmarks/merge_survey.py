@@ -24,10 +24,9 @@ from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.survey.catalogue import NAME, CatalogueWriter
 from mergerexp.survey.parts import Parts
-from tests.survey.made_up import PART, ratings
+from tests.survey.made_up import BITS, PART, RANK, ratings
 
 LISTED = 100
-RANK = "case when status in ('rated', 'seen by all networks') then n_models else 127 end"
 
 
 class MadeUpModel:
@@ -93,15 +92,17 @@ def compare(folder: Path) -> None:
     """Ask DuckDB for what the merge found, and stop where the answers differ."""
     files = f"read_parquet('{folder}/parts/*.parquet', file_row_number=true, filename=true)"
     number = f"row_number() over (partition by objid order by {RANK}, filename, file_row_number)"
-    again = f"(select *, {number} as n from {files})"
+    any_bits = "bit_or(own) over (partition by objid)"
+    again = f"(select *, {number} as n, {BITS} as own, own <> {any_bits} as apart from {files})"
     expected = ask(f"select count(*) from {again} where n > 1")
     catalogue = f"read_parquet('{folder}/{NAME}.parquet', file_row_number=true)"
     found = ask(f"select count(*) from {catalogue} where status = 'duplicate id'")
     assert found == expected, (found, expected)
     for end, order in (("top", "desc"), ("bottom", "asc")):
         rows = ask(
-            f"select objid from {again} where n = 1 and p_best is not null and not in_training_set "
-            f"order by p_best {order}, p_logitmean {order}, filename, file_row_number limit {LISTED}"
+            f"select objid from {again} where n = 1 and not apart and p_best is not null and "
+            f"not in_training_set order by p_best {order}, p_logitmean {order}, filename, "
+            f"file_row_number limit {LISTED}"
         )
         listed = (folder / f"{NAME}_{end}.csv").read_text().splitlines()[1:]
         assert [row.split(",")[0] for row in listed] == [str(own_id) for (own_id,) in rows], end

@@ -28,7 +28,7 @@ def exported_by(folder: Path) -> str | None:
         If the model's description is there and can't be read.
     """
     path = folder.expanduser().resolve().parent / ABOUT
-    if not path.is_file():
+    if not (path.is_file() and path.with_name(SEEN).is_file()):  # other things have a model.json, too
         return None
     try:
         return str(read_json(path)["model_id"])

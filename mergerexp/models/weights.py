@@ -88,10 +88,9 @@ def find_weights(backbone: str, pretrained: str, folder: Path) -> WeightsFile:
     elif (given := Path(pretrained).expanduser()).is_dir():
         path, origin = _file_in_folder(given, backbone), _origin(given)
     else:
-        path, origin = (
-            given,
-            f"file {given.name}" if exported_by(given.parent) is None else _origin(given.parent),
-        )
+        own_folder = given.resolve().parent
+        is_exported = exported_by(own_folder) is not None
+        path, origin = given, _origin(own_folder) if is_exported else f"file {given.name}"
     if not path.is_file():
         raise WeightsError(f"{pretrained}: no such file of weights")
     return WeightsFile(path, sha256_of(path), origin)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from mergerexp.files import write_json, written
 from mergerexp.models.classifier import merger_probability
 from mergerexp.survey.columns import FRIENDLY, PAPER_FIRST, prior_column, rating_columns, schema_of
 from mergerexp.survey.csv_files import CsvGz
-from mergerexp.survey.duplicates import LAST, find_duplicates
+from mergerexp.survey.duplicates import DOUBLED, FORBIDDEN, LAST, Standing, find_duplicates
 from mergerexp.survey.extremes import DECIMALS, Extremes
 from mergerexp.survey.formats import write_as
 from mergerexp.survey.model_folder import TESTS, ModelFolder
@@ -41,6 +42,10 @@ NAME = "merger_probabilities"
 BAD_FIT = 0.001  # a goodness of fit below this is named
 CUTS = (0.9, 0.95, 0.99)
 RATED = str(Status.RATED)
+NO_RATING = {
+    DOUBLED: (Status.DUPLICATE, "another row has this id"),
+    FORBIDDEN: (Status.SEEN, "different networks have seen rows with this id"),
+}
 FEWEST = 30  # ratings that a fraction is estimated from
 
 
@@ -102,7 +107,7 @@ class CatalogueWriter:
             raise UserError(f"{strangers[0]} is no part of this survey; move it away")
         for number in range(len(self.parts)):
             self.parts.check(number)
-        pieces = ((table["objid"], ranks(table)) for table in self._tables())
+        pieces = ((table["objid"], standing(table)) for table in self._tables())
         doubled = find_duplicates(pieces, self.parts.total, folder)
         prevalence, estimate = self._prevalence(doubled)
         files = [folder / f"{NAME}.parquet", *(folder / f"{NAME}{suffix}.csv.gz" for suffix in PAPER_FIRST)]
@@ -177,15 +182,18 @@ class CatalogueWriter:
         for number in range(len(self.parts)):
             yield from self.parts.tables(number)
 
-    def _distinct(self, doubled: NDArray[np.bool_]) -> Iterator[pa.Table]:
+    def _distinct(self, doubled: NDArray[np.uint8]) -> Iterator[pa.Table]:
         """Yield the rows, of which at most one has the rating of an id."""
         start = 0
         for table in self._tables():
             here = np.asarray(doubled[start : start + len(table)])
             start += len(table)
-            yield _without_ratings(table, here) if here.any() else table
+            for state, (status, reason) in NO_RATING.items():
+                if (rows := here == state).any():
+                    table = _without_ratings(table, rows, status, reason)
+            yield table
 
-    def _prevalence(self, doubled: NDArray[np.bool_]) -> tuple[float, Prevalence | None]:
+    def _prevalence(self, doubled: NDArray[np.uint8]) -> tuple[float, Prevalence | None]:
         """Return the fraction of the rare class, given or estimated from the ratings of unseen objects.
 
         The estimates of all networks are averaged, and so are the limits of their intervals, since the
@@ -286,13 +294,21 @@ class CutCounts:
         ]
 
 
-def ranks(table: pa.Table) -> NDArray[np.int64]:
+def standing(table: pa.Table) -> Standing:
     """Return which row of an id is to have its rating: a usable image, that the fewest networks may rate.
 
     A network that has seen one image of an object, by content or position, must not rate another image of it.
+    What is known by its id alone is known of every row with that id.
     """
-    is_usable = pc.is_in(table["status"], pa.array([RATED, str(Status.SEEN)]))
-    return np.where(np.asarray(is_usable), table["n_models"].to_numpy().astype(np.int64), LAST)
+    p_m = [name for name in table.schema.names if re.fullmatch(r"p_m\d+", name)]
+    forbidden = np.zeros(len(table), dtype=np.uint32)
+    for bit, name in enumerate(p_m):
+        forbidden |= np.asarray(table[name].is_null()).astype(np.uint32) << np.uint32(bit)
+    is_usable = np.asarray(pc.is_in(table["status"], pa.array([RATED, str(Status.SEEN)])))
+    by_more = np.asarray(pc.not_equal(pc.fill_null(table["matched_by"], "id"), "id"))
+    without_image = np.where(by_more, np.uint32(2 ** len(p_m) - 1), np.uint32(0))
+    ranks = np.where(is_usable, table["n_models"].to_numpy().astype(np.int64), LAST)
+    return Standing(ranks, np.where(is_usable, forbidden, without_image))
 
 
 def _in_front(schema: pa.Schema, first: str) -> list[str]:
@@ -301,17 +317,17 @@ def _in_front(schema: pa.Schema, first: str) -> list[str]:
     return [*front, *(name for name in schema.names if name not in front)]
 
 
-def _without_ratings(table: pa.Table, doubled: NDArray[np.bool_]) -> pa.Table:
-    mask = pa.array(doubled)
+def _without_ratings(table: pa.Table, rows: NDArray[np.bool_], status: Status, reason: str) -> pa.Table:
+    mask = pa.array(rows)
     for at, field in enumerate(table.schema):
         if field.name.startswith(("p_", "logit_sd")):
             values = pc.if_else(mask, pa.scalar(None, field.type), table[field.name])
         elif field.name == "n_models":
             values = pc.if_else(mask, pa.scalar(0, field.type), table[field.name])
         elif field.name == "status":
-            values = pc.if_else(mask, pa.scalar(str(Status.DUPLICATE)), table[field.name])
+            values = pc.if_else(mask, pa.scalar(str(status)), table[field.name])
         elif field.name == "reason":
-            values = pc.if_else(mask, pa.scalar("another row has this id"), table[field.name])
+            values = pc.if_else(mask, pa.scalar(reason), table[field.name])
         else:
             continue
         table = table.set_column(at, field, values)

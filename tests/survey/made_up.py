@@ -11,6 +11,13 @@ from mergerexp.survey.columns import rating_columns, schema_of
 from mergerexp.survey.parts import Parts
 
 PART = 128 * 64  # rows
+# In SQL: which of several rows with one id comes first, and by which of two networks it must not be rated.
+IS_USABLE = "status in ('rated', 'seen by all networks')"
+RANK = f"case when {IS_USABLE} then n_models else 127 end"
+BITS = (
+    f"case when {IS_USABLE} then (p_m0 is null)::int + 2 * (p_m1 is null)::int "
+    "when matched_by is null or matched_by = 'id' then 0 else 3 end"
+)
 
 
 def ratings(rng: np.random.Generator, ids: np.ndarray, positive: str = "merger") -> pa.Table:

@@ -88,7 +88,7 @@ def test_what_the_source_has_seen_is_not_forgotten_where_its_folder_is_gone(
     assert Exporter(compose_cell("export", where, ExportConfig)).export().about["ancestors"][0]["model_id"]
 
 
-@pytest.mark.parametrize("by", ["link", "file"])
+@pytest.mark.parametrize("by", ["link", "file", "link to a file"])
 def test_an_exported_network_is_known_however_it_is_named(by, model_folder, tmp_path, monkeypatch):
     """A link at the default of paths.galaxies, or a file that model.pretrained names."""
     from mergerexp.models.ancestors import objects_seen, source_of
@@ -96,6 +96,9 @@ def test_an_exported_network_is_known_however_it_is_named(by, model_folder, tmp_
 
     (tmp_path / "galaxies").symlink_to(model_folder / "fold0")
     given = tmp_path / "galaxies" if by == "link" else model_folder / "fold0" / "model.safetensors"
+    if by == "link to a file":
+        (tmp_path / "net.safetensors").symlink_to(given)
+        given = tmp_path / "net.safetensors"
     weights = find_weights("test_resnet", str(given), tmp_path)
     assert weights.origin == f"fold0 of model {ModelFolder.open(model_folder).model_id}"
     source = source_of(str(given), "wheel") if by == "link" else source_of(None, str(given))

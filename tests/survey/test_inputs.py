@@ -172,8 +172,53 @@ def test_links_in_a_tar_file_are_refused(pictures, tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, pictures[0].name
     with tarfile.open(packed(tmp_path / "a.tar", pictures), "a") as tar:
         tar.addfile(link)
-    with pytest.raises(UserError, match=r"link.png is a link; pack the files themselves"):
+    with pytest.raises(UserError, match=r"link.png is a link or a sparse file; pack the files themselves"):
         opened(tmp_path / "a.tar")
+
+
+def test_hidden_files_and_the_dot_of_a_tar_file_change_no_id(pictures, tmp_path):
+    """Systems leave ._1.png beside 1.png, and `tar -C folder -cf x.tar .` puts ./ in front."""
+    (pictures[0].parent / f"._{pictures[0].name}").write_bytes(b"resource fork")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(pictures[0].parent, ".")
+    for place in (tmp_path / "a.tar", pictures[0].parent):
+        assert sorted(item.id for item in opened(place).read(0, 9)) == sorted(LARGE)
+
+
+def test_parquet_files_and_groups_without_rows_do_not_matter(pictures, tmp_path):
+    folder = tmp_path / "survey"
+    folder.mkdir()
+    rows = pa.table({"objid": LARGE, "image": [file.read_bytes() for file in pictures]})
+    with pq.ParquetWriter(folder / "a.parquet", rows.schema) as writer:
+        for part in (rows, rows.slice(0, 0), rows):
+            writer.write_table(part)
+    pq.write_table(pa.table({"objid": pa.array([], pa.string()), "image": pa.nulls(0)}), folder / "b.parquet")
+    found = opened(folder)
+    assert found.has_integer_ids and [item.id for item in found.read(0, 6)] == [*LARGE, *LARGE]
+
+
+def test_the_list_of_row_groups_is_checked_too(pictures, tmp_path):
+    path, listed = tmp_path / "a.parquet", tmp_path / "objects"
+    table = pa.table({"objid": LARGE, "image": [file.read_bytes() for file in pictures]})
+    pq.write_table(table, path, row_group_size=1)
+    place = Place(path, SurveyColumns(), None, None, 32)
+    found = open_input(place, tmp_path)
+    found.save(listed)
+    content = bytearray(listed.read_bytes())
+    groups = np.arange(3, dtype=np.int32).tobytes()
+    at = content.index(groups)
+    content[at : at + 4] = np.int32(2).tobytes()
+    listed.write_bytes(content)
+    with pytest.raises(UserError, match="objects is damaged"):
+        open_again(place, found.identity(), listed)
+
+
+def test_line_breaks_inside_of_quotes(pictures):
+    path = pictures[0].parent / "objects.csv"
+    rows = "".join(f'{number},{pictures[0].name},"two\nlines, {"x" * 40}"\n' for number in range(40_000))
+    path.write_text(f"objid,file,comment\n{rows}")
+    found = opened(path)
+    assert len(found) == 40_000 and found.read(39_999, 40_000)[0].id == 39_999
 
 
 def test_a_folder_of_two_kinds_is_refused(pictures, tmp_path):
@@ -222,7 +267,7 @@ def test_a_list_that_is_damaged_or_of_another_input_is_refused(pictures, tmp_pat
     assert listed.stat().st_ino == before  # others may have it mapped
     content = listed.read_bytes()
     listed.write_bytes(content.replace(pictures[1].name.encode(), b"X" + pictures[1].name.encode()[1:]))
-    with pytest.raises(UserError, match="the list of its objects is damaged"):
+    with pytest.raises(UserError, match="objects is damaged; remove it, and the same command makes it"):
         open_again(place, found.identity(), listed).read(0, 3)
     listed.write_bytes(content)
     with pytest.raises(UserError, match="lists other objects"):
@@ -351,6 +396,8 @@ def test_empty_ids_are_refused_with_their_row(pictures):
         ("a.csv", b"objid,file\n", "no rows"),
         ("a.csv", b"objid,file", "no rows"),
         ("a.csv", b"", "no column 'objid'; it is empty"),
+        ("a.csv", b"objid,file,RA,DEC\n1,a.png,1,2\n", "has a column 'RA'; columns.ra and columns.dec name"),
+        ("a.csv", b"objid,file,file\n1,a.png,b.png\n", "several columns 'file'; rename"),
         ("a.csv", b"objid,file,ra\n1,a.png,10\n", "no column 'dec'"),
         ("a.csv", b"objid,file,ra,dec\n1,a.png,10,20\n2,b.png,20,91\n", "row 2: dec=91 is no position"),
         ("a.fits", b"SIMPLE  =", "can't be read"),

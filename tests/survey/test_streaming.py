@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from mergerexp.survey import duplicates
-from mergerexp.survey.catalogue import ranks
-from mergerexp.survey.duplicates import find_duplicates
+from mergerexp.survey.catalogue import standing
+from mergerexp.survey.duplicates import DOUBLED, FORBIDDEN, LAST, Standing, find_duplicates
 from mergerexp.survey.extremes import Extremes
-from tests.survey.made_up import write_parts
+from tests.survey.made_up import BITS, RANK, write_parts
 
 ROWS = 30_000
 
@@ -37,27 +37,38 @@ def tables(parts):
         yield from parts.tables(number)
 
 
-RANK = "case when status in ('rated', 'seen by all networks') then n_models else 127 end"
-
-
 def test_ids_that_occur_again(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(duplicates, "BUCKET_ROWS", 700)  # many files
-    pieces = ((table["objid"], ranks(table)) for table in tables(parts))
-    doubled = find_duplicates(pieces, ROWS, tmp_path)
-    expected = duckdb.sql(
-        f"select row from (select file_row_number + filename.regexp_extract('(\\d+).parquet', 1)::int * 8192 "
-        f"as row, row_number() over (partition by objid order by {RANK}, row) as n "
-        f"from read_parquet('{parts.folder}/*.parquet', filename=true, file_row_number=true)) "
-        "where n > 1 order by row"
-    ).fetchnumpy()["row"]
+    pieces = ((table["objid"], standing(table)) for table in tables(parts))
+    found = find_duplicates(pieces, ROWS, tmp_path)
+    rows = (
+        "select file_row_number + filename.regexp_extract('(\\d+).parquet', 1)::int * 8192 as row, "
+        f"row_number() over (partition by objid order by {RANK}, row) as n, {BITS} as own, "
+        "bit_or(own) over (partition by objid) as by_any "
+        f"from read_parquet('{parts.folder}/*.parquet', filename=true, file_row_number=true)"
+    )
+    expected = duckdb.sql(f"select row from ({rows}) where n > 1 order by row").fetchnumpy()["row"]
     assert len(expected) == 60
-    assert np.flatnonzero(doubled).tolist() == expected.tolist()
+    assert np.flatnonzero(found == DOUBLED).tolist() == expected.tolist()
+    apart = duckdb.sql(f"select row from ({rows}) where n = 1 and own <> by_any order by row").fetchnumpy()[
+        "row"
+    ]
+    assert np.flatnonzero(found == FORBIDDEN).tolist() == apart.tolist()
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
+
+
+def test_networks_that_have_seen_another_row_of_an_id_do_not_rate_it(tmp_path):
+    """Rows of ids 1 to 4: the first row that the fewest networks may rate stands, if it is enough."""
+    ids = pa.chunked_array([pa.array([1, 1, 2, 2, 3, 3, 4, 4, 5])])
+    ranks = np.array([4, 3, 3, 3, 4, LAST, LAST, 4, 2])
+    forbidden = np.array([0b0000, 0b0001, 0b0001, 0b0010, 0b0000, 0b1111, 0b0000, 0b0000, 0b0011], np.uint32)
+    found = find_duplicates([(ids, Standing(ranks, forbidden))], 9, tmp_path)
+    assert found.tolist() == [DOUBLED, 0, FORBIDDEN, DOUBLED, FORBIDDEN, DOUBLED, DOUBLED, 0, 0]
 
 
 def test_ids_that_differ_in_their_last_bit_are_two(tmp_path):
     ids = pa.chunked_array([pa.array([2**53, 2**53 + 1, 2**63 - 1, -1, 2**53 + 1])])
-    assert find_duplicates([(ids, None)], 5, tmp_path).tolist() == [False] * 4 + [True]
+    assert find_duplicates([(ids, None)], 5, tmp_path).tolist() == [0, 0, 0, 0, DOUBLED]
 
 
 @pytest.mark.parametrize("highest", [True, False])

@@ -103,13 +103,16 @@ def _read_csv(path: Path, columns: SurveyColumns) -> Iterator[pa.RecordBatch]:
     """Read ids and files as text, and positions as numbers."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
-        names = chosen_columns(path, next(rows, []), columns, columns.file)
+        names = chosen_columns(path, next(filter(None, rows), []), columns, columns.file)
         if next(rows, None) is None:  # which Arrow can't read
             return
     types = {name: pa.float64() for name in (columns.ra, columns.dec)}
     types |= {columns.id: pa.string(), columns.file: pa.string()}
     options = pa.csv.ConvertOptions(column_types=types, include_columns=names)
-    yield from pa.csv.open_csv(path, convert_options=options)
+    breaks = pa.csv.ParseOptions(
+        newlines_in_values=True
+    )  # inside of quotes, also in columns that are not read
+    yield from pa.csv.open_csv(path, convert_options=options, parse_options=breaks)
 
 
 def _read_astropy(path: Path, columns: SurveyColumns) -> pa.Table:

@@ -124,6 +124,14 @@ def chosen_columns(path: Path, names: Sequence[str], columns: SurveyColumns, ima
     named = [name for name, own in ((columns.ra, usual.ra), (columns.dec, usual.dec)) if name != own]
     positions = [name for name in (columns.ra, columns.dec) if name in names]
     needed = [columns.id, image, *named, *([columns.ra, columns.dec] if positions else [])]
+    if twice := [name for name in needed if names.count(name) > 1]:
+        raise UserError(f"images={path} has several columns {twice[0]!r}; rename all but one")
+    for name in (columns.ra, columns.dec):
+        alike = [other for other in names if other.lower() == name.lower()]
+        if alike and name not in names:
+            raise UserError(
+                f"images={path} has a column {alike[0]!r}; columns.ra and columns.dec name positions"
+            )
     if missing := [name for name in needed if name not in names]:
         has = f"its columns are {', '.join(names)}" if names else "it is empty"
         raise UserError(

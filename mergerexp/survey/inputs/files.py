@@ -66,8 +66,10 @@ class TarFiles(_Files):
 
     kind = "tar"
 
-    def __init__(self, place: Place, table: pa.Table, identity: dict[str, Any]) -> None:
-        super().__init__(place, table, identity)
+    def __init__(
+        self, place: Place, table: pa.Table, identity: dict[str, Any], file: Path | None = None
+    ) -> None:
+        super().__init__(place, table, identity, file)
         self._paths = Containers(place, table.schema).paths
 
     @classmethod
@@ -103,12 +105,17 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
     if here[-1] in above:
         raise UserError(f"images={folder}: this link leads to a folder that it is in; remove it")
     with os.scandir(folder) as entries:
-        names = sorted((entry.is_dir(), entry.name) for entry in entries)
+        names = sorted((entry.is_dir(), entry.name) for entry in entries if not entry.name.startswith("."))
     for is_folder, name in names:
         if is_folder:
             yield from _walk(folder / name, f"{prefix}{name}/", here)
-        elif name.lower().endswith(IMAGE_SUFFIXES):
+        elif _is_image(name):
             yield _readable(f"{prefix}{name}", folder), _size(folder / name)
+
+
+def _is_image(name: str) -> bool:
+    """Tell whether a file is an image by its name; hidden ones are what systems leave beside their files."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.rpartition("/")[2].startswith(".")
 
 
 def _size(path: Path) -> int:
@@ -135,14 +142,19 @@ def _members(path: Path, number: int) -> Iterator[tuple[str, int, int, int]]:
             end = 0
             for member in tar:
                 end = tar.offset  # of the next header
-                if member.name.lower().endswith(IMAGE_SUFFIXES):
-                    if member.issym() or member.islnk():
+                if _is_image(member.name):
+                    if member.issym() or member.islnk() or member.issparse():
                         raise UserError(
-                            f"images={path}: {member.name} is a link; pack the files themselves "
-                            "(tar --dereference --hard-dereference)"
+                            f"images={path}: {member.name} is a link or a sparse file; pack the files "
+                            "themselves (tar --dereference --hard-dereference, without --sparse)"
                         )
                     if member.isfile():
-                        yield _readable(member.name, path), member.size, number, member.offset_data
+                        yield (
+                            _readable(member.name.removeprefix("./"), path),
+                            member.size,
+                            number,
+                            member.offset_data,
+                        )
                 tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"images={path}: {describe(error)}") from error

@@ -41,14 +41,19 @@ class ListedInput(ABC):
         The list, whose columns depend on the kind of input.
     identity
         What tells this input from another one.
+    file
+        The file of a list that another process has written.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, place: Place, table: pa.Table, identity: dict[str, Any]) -> None:
-        self.place, self.table, self._identity = place, table, identity
+    def __init__(
+        self, place: Place, table: pa.Table, identity: dict[str, Any], file: Path | None = None
+    ) -> None:
+        self.place, self.table, self._identity, self._file = place, table, identity, file
         self.id_system, self.has_integer_ids = str(identity["id_system"]), bool(identity["integer_ids"])
-        self._checksums: list[int] | None = None  # of the batches of a list that another process has written
+        # Those of the batches of a list that another process has written; none of them is read unchecked.
+        self._checksums = None if file is None else json.loads(table.schema.metadata[CHECKSUMS])
         self._checked: set[int] = set()
 
     @classmethod
@@ -90,15 +95,12 @@ class ListedInput(ABC):
         """
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            about = table.schema.metadata
-            listing, checksums = about[LISTING].decode(), json.loads(about[CHECKSUMS])
+            listing = table.schema.metadata[LISTING].decode()
         except Exception as error:  # Arrow's exceptions have no common base
             raise UserError(f"{path} can't be read ({describe(error)}); {AGAIN}") from error
         if listing != identity["listing"]:
             raise UserError(f"{path} lists other objects than those of this survey; {AGAIN}")
-        found = cls(place, table, identity)
-        found._checksums = checksums
-        return found
+        return cls(place, table, identity, path)
 
     def save(self, path: Path) -> None:
         """Write the list for other processes, unless it is there: they may have it mapped."""
@@ -126,7 +128,7 @@ class ListedInput(ABC):
             for number in set(range(start // BATCH, -(-stop // BATCH))) - self._checked:
                 (batch,) = self.table.slice(number * BATCH, BATCH).combine_chunks().to_batches()
                 if _checksum(batch) != self._checksums[number]:
-                    raise UserError(f"images={self.place.path}: the list of its objects is damaged; {AGAIN}")
+                    raise UserError(f"{self._file} is damaged; {AGAIN}")
                 self._checked.add(number)
         return rows
 
@@ -193,13 +195,16 @@ def _in_equal_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
         (batch,) = pa.Table.from_batches(waiting).combine_chunks().to_batches()
         return batch
 
+    number = 0
     for batch in batches:
         waiting.append(batch)
-        while sum(map(len, waiting)) >= BATCH:
+        number += len(batch)
+        while number >= BATCH:
             whole = joined()
             yield whole.slice(0, BATCH)
             waiting[:] = [whole.slice(BATCH)]
-    if sum(map(len, waiting)):
+            number -= BATCH
+    if number:
         yield joined()
 
 

@@ -27,8 +27,10 @@ class ImageTable(ListedInput):
 
     kind = "parquet"
 
-    def __init__(self, place: Place, table: pa.Table, identity: dict[str, Any]) -> None:
-        super().__init__(place, table, identity)
+    def __init__(
+        self, place: Place, table: pa.Table, identity: dict[str, Any], file: Path | None = None
+    ) -> None:
+        super().__init__(place, table, identity, file)
         self._paths = Containers(place, table.schema).paths
         self._groups = self.rows(0, len(table)).select(["file", "group"]).to_pylist()
         self._ends = np.concatenate([[0], np.cumsum(table["rows"].to_numpy())])
@@ -40,8 +42,11 @@ class ImageTable(ListedInput):
     def list(cls, place: Place) -> Iterator[pa.RecordBatch]:
         """Yield the row groups of each file, with the hash of its footer."""
         paths, kind = parquet_files(place.path), None
+        described = Containers.described(paths)
         for number, path in enumerate(paths):
             file = parquet(path)
+            if not file.metadata.num_rows:  # its types say nothing
+                continue
             own = _check(place, path, file)
             if kind is not None and own != kind:
                 raise UserError(
@@ -50,16 +55,17 @@ class ImageTable(ListedInput):
                 )
             kind = own
             groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            n = len(groups)
-            if sum(groups):
+            filled = [group for group, rows in enumerate(groups) if rows]
+            n = len(filled)
+            if n:
                 columns = {
                     "file": pa.array([number] * n, pa.int32()),
-                    "group": pa.array(range(n), pa.int32()),
-                    "rows": pa.array(groups, pa.int64()),
+                    "group": pa.array(filled, pa.int32()),
+                    "rows": pa.array([groups[group] for group in filled], pa.int64()),
                     "footer": pa.array([_footer(path)] * n, pa.string()),
                     "integers": pa.array([kind] * n, pa.bool_()),
                 }
-                yield pa.record_batch(columns, metadata=Containers.described(paths))
+                yield pa.record_batch(columns, metadata=described)
 
     @classmethod
     def settings(cls, place: Place) -> dict[str, Any]:
