@@ -5,6 +5,7 @@ Slurm limits the jobs of each array alone, and a sweep's limit holds for all of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +65,12 @@ def records(sweep: Path) -> list[Path]:
 
 
 def submitted_arrays(sweep: Path) -> list[Array]:
-    """Return the arrays of a sweep that Slurm has accepted, the oldest first."""
-    return [array for array in map(Array.read, records(sweep)) if array.id is not None]
+    """Return the arrays of a sweep that Slurm has accepted, the oldest first; damaged records are left out."""
+    found = []
+    for record in records(sweep):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found.append(Array.read(record))
+    return [array for array in found if array.id is not None]
 
 
 def shared_limits(arrays: Sequence[Array], parallel: int) -> list[int]:
