@@ -65,7 +65,7 @@ def records(sweep: Path) -> list[Path]:
 
 
 def submitted_arrays(sweep: Path) -> list[Array]:
-    """Return the arrays of a sweep that Slurm has accepted, the oldest first; damaged records are left out."""
+    """Return the arrays of a sweep that Slurm has accepted, the oldest first, less damaged records."""
     found = []
     for record in records(sweep):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
