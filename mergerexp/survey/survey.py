@@ -132,7 +132,8 @@ class Survey:
         stamps, looked_at, reason = [], 0, ""
         for chunk in in_order(self._stamps, _spread(len(self.input)), usable_cores()):
             is_stamp = np.array([each is Status.RATED for each in chunk.status])
-            reason = next(filter(None, [reason, *chunk.reasons]), "")
+            told = (f"{item.id}: {why}" for item, why in zip(chunk.items, chunk.reasons, strict=True) if why)
+            reason = reason or next(told, "")
             looked_at += len(is_stamp)
             stamps.append(chunk.stamps[is_stamp])
         usable = np.concatenate(stamps)

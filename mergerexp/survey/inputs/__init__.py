@@ -183,7 +183,7 @@ def _kind(place: Place) -> str:
 
 
 def _kind_of_folder(path: Path) -> str:
-    """Return what a folder has, by the names in it; what would be left out of a survey is refused."""
+    """Return what a folder has, by the names in it; one with two kinds at its top is refused."""
     tars, tables, others = False, False, False
     with os.scandir(path) as entries:
         for entry in entries:
