@@ -16,6 +16,7 @@ from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import ExportConfig
 from mergerexp.runs.run_folder import RunFolder
 from tests.conftest import TINY
+from tests.survey.places import LARGE
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +78,15 @@ def predict(run_verb, model_folder, tmp_path):
         return run_verb(mergerexp.predict, *where, *small, *overrides)
 
     return run
+
+
+@pytest.fixture
+def pictures(galaxies, tmp_path) -> list[Path]:
+    """Three images, named by large integers."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    made = []
+    for own_id, path in zip(LARGE, sorted(galaxies.rglob("*.png"))[:3], strict=True):
+        made.append(root / f"{own_id}.png")
+        made[-1].write_bytes(path.read_bytes())
+    return made

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import re
 import tarfile
 from pathlib import Path
@@ -22,8 +20,7 @@ from mergerexp.data.build import prepare_dataset
 from mergerexp.errors import UserError
 from mergerexp.survey.inputs import Input, Place, open_again, open_input
 from mergerexp.survey.statuses import Status
-
-LARGE = [2**53 + 1, 2**63 - 1, -3]  # ids that a float would change
+from tests.survey.places import LARGE, packed, write_catalogue
 
 
 def opened(path: Path, size: int = 32) -> Input:
@@ -38,18 +35,6 @@ def opened(path: Path, size: int = 32) -> Input:
         return open_input(place, Path(scratch))
 
 
-@pytest.fixture
-def pictures(galaxies, tmp_path) -> list[Path]:
-    """Three images, named by large integers."""
-    root = tmp_path / "pictures"
-    root.mkdir()
-    made = []
-    for own_id, path in zip(LARGE, sorted(galaxies.rglob("*.png"))[:3], strict=True):
-        made.append(root / f"{own_id}.png")
-        made[-1].write_bytes(path.read_bytes())
-    return made
-
-
 def test_a_folder_and_tar_files_give_the_same_objects(pictures, tmp_path):
     folder = opened(pictures[0].parent)
     with tarfile.open(tmp_path / "all.tar", "w") as tar:
@@ -61,18 +46,6 @@ def test_a_folder_and_tar_files_give_the_same_objects(pictures, tmp_path):
     assert [(item.id, item.data) for item in folder.read(1, 3)] == [
         (item.id, item.data) for item in packed.read(1, 3)
     ]
-
-
-def write_catalogue(path: Path, pictures: list[Path]) -> None:
-    columns = {"objid": LARGE, "file": [file.name for file in pictures], "ra": [10.0, 20.0, 359.999]}
-    columns["dec"] = [-90.0, 0.5, 90.0]
-    if path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
-    elif path.suffix == ".parquet":
-        pq.write_table(pa.table(columns), path)
-    else:
-        Table(columns).write(path, format="votable" if path.suffix == ".vot" else None)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".fits", ".vot"])
@@ -146,13 +119,6 @@ def test_a_named_column_that_is_missing_is_refused(pictures):
         open_input(place, path.parent)
 
 
-def packed(path: Path, pictures: list[Path]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for picture in pictures:
-            tar.add(picture, picture.name)
-    return path
-
-
 def test_a_tar_file_that_ends_too_early_is_refused(pictures, tmp_path):
     """`tarfile` takes a damaged header for the end, so that all objects behind it would be lost."""
     whole = packed(tmp_path / "a.tar", pictures).read_bytes()
@@ -197,22 +163,6 @@ def test_parquet_files_and_groups_without_rows_do_not_matter(pictures, tmp_path)
     assert found.has_integer_ids and [item.id for item in found.read(0, 6)] == [*LARGE, *LARGE]
 
 
-def test_the_list_of_row_groups_is_checked_too(pictures, tmp_path):
-    path, listed = tmp_path / "a.parquet", tmp_path / "objects"
-    table = pa.table({"objid": LARGE, "image": [file.read_bytes() for file in pictures]})
-    pq.write_table(table, path, row_group_size=1)
-    place = Place(path, SurveyColumns(), None, None, 32)
-    found = open_input(place, tmp_path)
-    found.save(listed)
-    content = bytearray(listed.read_bytes())
-    groups = np.arange(3, dtype=np.int32).tobytes()
-    at = content.index(groups)
-    content[at : at + 4] = np.int32(2).tobytes()
-    listed.write_bytes(content)
-    with pytest.raises(UserError, match="objects is damaged"):
-        open_again(place, found.identity(), listed)
-
-
 def test_line_breaks_inside_of_quotes(pictures):
     path = pictures[0].parent / "objects.csv"
     rows = "".join(f'{number},{pictures[0].name},"two\nlines, {"x" * 40}"\n' for number in range(40_000))
@@ -225,56 +175,6 @@ def test_a_folder_of_two_kinds_is_refused(pictures, tmp_path):
     packed(tmp_path / "a.tar", pictures[:1])
     with pytest.raises(UserError, match="one kind alone can be rated at once"):
         opened(tmp_path)  # with a folder of images
-
-
-@pytest.mark.parametrize("kind", ["tar", "parquet"])
-def test_files_that_come_later_change_nothing_for_those_that_have_the_list(kind, pictures, tmp_path):
-    folder = tmp_path / "survey"
-    folder.mkdir()
-
-    def write(name: str, which: list[Path]) -> None:
-        if kind == "tar":
-            packed(folder / f"{name}.tar", which)
-        else:
-            rows = {
-                "objid": [int(file.stem) for file in which],
-                "image": [file.read_bytes() for file in which],
-            }
-            pq.write_table(pa.table(rows), folder / f"{name}.parquet")
-
-    write("b", pictures[:2])
-    place = Place(folder, SurveyColumns(), None, None, 32)
-    planned = open_input(place, tmp_path)
-    planned.save(tmp_path / "objects")
-    write("a", pictures[2:])
-    again = open_again(place, planned.identity(), tmp_path / "objects")
-    assert [(item.id, item.data) for item in again.read(0, 2)] == [
-        (item.id, item.data) for item in planned.read(0, 2)
-    ]
-    write("b", pictures)
-    with pytest.raises(UserError, match=r"not as it was when its objects were listed"):
-        open_again(place, planned.identity(), tmp_path / "objects")
-
-
-def test_a_list_that_is_damaged_or_of_another_input_is_refused(pictures, tmp_path):
-    path, listed = pictures[0].parent / "objects.csv", tmp_path / "objects"
-    write_catalogue(path, pictures)
-    place = Place(path, SurveyColumns(), None, None, 32)
-    found = open_input(place, tmp_path)
-    found.save(listed)
-    before = listed.stat().st_ino
-    found.save(listed)
-    assert listed.stat().st_ino == before  # others may have it mapped
-    content = listed.read_bytes()
-    listed.write_bytes(content.replace(pictures[1].name.encode(), b"X" + pictures[1].name.encode()[1:]))
-    with pytest.raises(UserError, match="objects is damaged; remove it, and the same command makes it"):
-        open_again(place, found.identity(), listed).read(0, 3)
-    listed.write_bytes(content)
-    with pytest.raises(UserError, match="lists other objects"):
-        open_again(place, {**found.identity(), "listing": "another"}, listed)
-    listed.unlink()
-    with pytest.raises(UserError, match="can't be read"):
-        open_again(place, found.identity(), listed)
 
 
 def test_a_link_that_leads_nowhere_is_a_row(pictures):
@@ -362,23 +262,6 @@ def test_folders_are_followed_but_not_in_circles(pictures, tmp_path):
     (pictures[0].parent / "back").symlink_to(root)
     with pytest.raises(UserError, match="this link leads to a folder that it is in"):
         opened(root)
-
-
-def test_what_changes_an_input_changes_its_identity(pictures, tmp_path):
-    path = tmp_path / "objects.csv"
-
-    def of(**changed):
-        place = Place(path, SurveyColumns(), None, None, 32)
-        return open_input(dataclasses.replace(place, **changed), tmp_path).identity()
-
-    path.write_text("objid,file,ra,dec\n1,a.png,10,20\n2,b.png,,20\n")
-    first = of()
-    assert of() == first
-    assert of(id_system="SDSS-DR7") != first  # it decides which objects the networks have seen
-    assert of(root=tmp_path / "others") != first
-    for text in ("1,a.png,10,20\n3,b.png,,20", "1,a.png,10,20\n2,b.png,0,20", "1,a.pn,10,20\n2,gb.png,,20"):
-        path.write_text(f"objid,file,ra,dec\n{text}\n")
-        assert of() != first
 
 
 def test_empty_ids_are_refused_with_their_row(pictures):
