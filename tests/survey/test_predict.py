@@ -16,6 +16,8 @@ import pytest
 from astropy.table import Table
 from PIL import Image
 
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.files import read_json
 from mergerexp.survey import survey as survey_module
 from mergerexp.survey.model_folder import ModelFolder
@@ -124,6 +126,40 @@ def test_a_second_row_with_one_id_is_not_rated(predict, field, tmp_path):
     assert predict(field / "again.csv") == 0
     found = pd.read_parquet(tmp_path / "surveys" / "again" / f"{NAME}.parquet")
     assert found["status"].tolist() == ["duplicate id", "rated", "duplicate id"]  # an image is not lost
+
+
+def test_a_crop_shows_the_networks_the_middle_of_the_images(predict, field, datasets, tmp_path, capsys):
+    """Images with as much sky again around them are rated as those without, if half of each is shown."""
+    wide = tmp_path / "wide"
+    wide.mkdir()
+    for file in field.glob("1*.png"):
+        with Image.open(file) as picture:
+            larger = Image.new("RGB", (2 * picture.width, 2 * picture.height), (20, 20, 20))
+            larger.paste(picture, (picture.width // 2, picture.height // 2))
+        larger.save(wide / file.name)
+    assert predict(field) == predict(wide, "crop=0.5") == predict(wide, "name=whole") == 0
+    usual, cropped, whole = (catalogue(tmp_path, name) for name in ("field", "wide", "whole"))
+    usual = usual.loc[cropped.index]
+    # Not to the bit, since resampling looks at a pixel or two beyond the middle.
+    apart = [(each["p_best"] - usual["p_best"]).abs().max() for each in (cropped, whole)]
+    assert apart[0] < 0.05 * apart[1]
+    capsys.readouterr()
+    assert predict(next(datasets.glob("folder-*")), "crop=0.5") == 2
+    assert "crop=0.5: the stamps of a prepared data set are rated as they are" in capsys.readouterr().err
+
+
+def test_chunks_and_parts_by_default(model_folder, field, tmp_path):
+    where = [
+        f"model_folder={model_folder}",
+        f"images={field}",
+        f"surveys={tmp_path}",
+        "device=cpu",
+        "any_size=true",
+    ]
+    survey = Survey(compose_cell("predict", where, PredictConfig))
+    assert (survey.chunk, survey.settings["part"]) == (32, 8192)
+    few = Survey(compose_cell("predict", [*where, "part=70"], PredictConfig))
+    assert few.parts.ranges(0) == [(0, 32), (32, 43)] and few.settings["part"] == 64  # whole chunks
 
 
 def test_no_second_image_lets_a_network_rate_what_it_has_seen(predict, galaxies, tmp_path):
