@@ -8,7 +8,7 @@ named before anybody believes the ratings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 LEVELS = (0.02, 0.25, 0.5, 0.75, 0.98)  # the quantiles that are kept of the training set
 SMALLEST_CROP = 0.05
 ALIKE = 0.1  # by which fraction a typical galaxy may be larger or smaller, without a word
+CROP_STEP = 0.02  # within which the matching crop is looked for
 AT_ONCE = 32  # stamps, in float64, of which there are several copies
 MEANINGS = {
     "half_light": "radius of half of the light, as a fraction of the side of the stamp (scale on the sky)",
@@ -100,21 +101,28 @@ def drift(found: pd.DataFrame, trained: Mapping[str, list[float]]) -> list[str]:
     return sentences
 
 
-def scale(found: pd.DataFrame, trained: Mapping[str, list[float]], crop: float | None) -> str:
-    """Say how large galaxies are beside those of the training set, and which crop would make them as large.
+def typical_size(found: pd.DataFrame) -> float:
+    """Return the median radius of half of the light, as a fraction of the side of a stamp."""
+    return float(found["half_light"].median())
+
+
+def matching_crop(size_at: Callable[[float], float], wanted: float) -> float | None:
+    """Return the crop that makes galaxies as large as in the training set; None if there is none.
+
+    The size is measured anew at each crop: noise that a smaller crop leaves out has light, too, so that it
+    is not simply in proportion.
 
     Parameters
     ----------
-    found
-        The statistics of some stamps of the survey.
-    trained
-        The quantiles of the training set.
-    crop
-        The central fraction of the survey's images that became these stamps; None if stamps are given.
+    size_at
+        Returns the typical size of the survey's galaxies at a crop.
+    wanted
+        The typical size in the training set.
     """
-    here, there = float(found["half_light"].median()), trained["half_light"][LEVELS.index(0.5)]
-    said = f"half of the light is within {here:.3f} of a stamp's side, in the training set within {there:.3f}"
-    matching = crop * here / there if crop is not None and there else float("nan")
-    if abs(here / there - 1) <= ALIKE or not SMALLEST_CROP <= matching <= 1:
-        return said
-    return f"{said}: crop={matching:.2g} would make galaxies about as large"
+    low, high = SMALLEST_CROP, 1.0
+    if not size_at(high) <= wanted <= size_at(low):
+        return None
+    while high - low > CROP_STEP:
+        middle = (low + high) / 2
+        low, high = (middle, high) if size_at(middle) >= wanted else (low, middle)
+    return round((low + high) / 2, 2)

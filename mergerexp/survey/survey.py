@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from mergerexp.config.device import resolve_device
 from mergerexp.config.launcher import Options
@@ -32,7 +33,7 @@ from mergerexp.runs.job_folder import LockedFolder
 from mergerexp.survey.calibration import read_calibrators
 from mergerexp.survey.catalogue import CatalogueWriter, Merged
 from mergerexp.survey.columns import rating_columns
-from mergerexp.survey.drift import drift, image_statistics, scale
+from mergerexp.survey.drift import ALIKE, LEVELS, drift, image_statistics, matching_crop, typical_size
 from mergerexp.survey.in_order import in_order
 from mergerexp.survey.inputs import Place, open_again, open_input
 from mergerexp.survey.inputs.prepared import PreparedSet
@@ -129,14 +130,7 @@ class Survey:
 
         Sentences about what is unusual are logged as warnings.
         """
-        stamps, looked_at, reason = [], 0, ""
-        for chunk in in_order(self._stamps, _spread(len(self.input)), usable_cores()):
-            is_stamp = np.array([each is Status.RATED for each in chunk.status])
-            told = (f"{item.id}: {why}" for item, why in zip(chunk.items, chunk.reasons, strict=True) if why)
-            reason = reason or next(told, "")
-            looked_at += len(is_stamp)
-            stamps.append(chunk.stamps[is_stamp])
-        usable = np.concatenate(stamps)
+        usable, looked_at, reason = self._sample(self.crop)
         if not len(usable):
             raise UserError(
                 f"images={self.cfg.images}: none of {amount(looked_at, 'sampled object')} has a usable "
@@ -168,10 +162,28 @@ class Survey:
             f"{amount(len(self.input), 'object')} in {amount(len(self.parts), 'part')}",
             f"about {rate:.0f} objects/s on this machine: {duration(len(self.input) / rate)} for all",
             f"at most {len(self.input) * size * 2 / 1e6:.1f} MB for parts and catalogue",
-            scale(
-                statistics, self.model.about["input"]["statistics"], None if self.has_stamps else self.crop
-            ),
+            self._scale(typical_size(statistics)),
         ]
+
+    def _scale(self, here: float) -> str:
+        """Say how large galaxies are beside those of the training set, and which crop makes them as large."""
+        there = self.model.about["input"]["statistics"]["half_light"][LEVELS.index(0.5)]
+        said = f"half of the light: within {here:.3f} of a stamp's side, in the training set {there:.3f}"
+        if self.has_stamps or not there or abs(here / there - 1) <= ALIKE:
+            return said
+        crop = matching_crop(lambda crop: typical_size(image_statistics(self._sample(crop)[0])), there)
+        return said if crop is None else f"{said}: crop={crop} makes galaxies about as large"
+
+    def _sample(self, crop: float) -> tuple[NDArray[np.uint8], int, str]:
+        """Return usable stamps of some objects, how many were looked at, and what is wrong with the first."""
+        stamps, looked_at, reason = [], 0, ""
+        decode = functools.partial(self._stamps, crop=crop)
+        for chunk in in_order(decode, _spread(len(self.input)), usable_cores()):
+            told = (f"{item.id}: {why}" for item, why in zip(chunk.items, chunk.reasons, strict=True) if why)
+            reason = reason or next(told, "")
+            looked_at += len(chunk.status)
+            stamps.append(chunk.stamps[np.array([each is Status.RATED for each in chunk.status])])
+        return np.concatenate(stamps), looked_at, reason
 
     @contextlib.contextmanager
     def looked_after(self) -> Iterator[None]:
@@ -286,8 +298,8 @@ class Survey:
             for chunk in in_order(self._stamps, ranges, usable_cores()):
                 yield maker.rows(chunk, rater.logits(chunk.stamps))
 
-    def _stamps(self, given: tuple[int, int]) -> StampChunk:
-        return make_chunk(self.input, *given, self.model.size, self.crop, self.image_size)
+    def _stamps(self, given: tuple[int, int], crop: float | None = None) -> StampChunk:
+        return make_chunk(self.input, *given, self.model.size, crop or self.crop, self.image_size)
 
     def _row_maker(self) -> RowMaker:
         folds = self.model.folds

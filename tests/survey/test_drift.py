@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mergerexp.survey.drift import AT_ONCE, LEVELS, drift, image_statistics, quantiles, scale
+from mergerexp.survey.drift import AT_ONCE, LEVELS, drift, image_statistics, matching_crop, quantiles
 
 SIZE = 64
 
@@ -33,22 +33,11 @@ def test_the_radius_of_half_of_the_light_is_that_of_a_gaussian():
         assert found == pytest.approx(radius * np.sqrt(2 * np.log(2)) / SIZE, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("radius", "crop", "said"),
-    [
-        (4.0, 1.0, "crop=0.52 would make galaxies about as large"),
-        (4.0, 0.8, "crop=0.42 would"),
-        (8.0, 1.0, "in the training set within 0.14"),
-        (12.0, 1.0, "in the training set within 0.14"),  # no part of an image shows more of the sky
-        (4.0, None, "in the training set within 0.14"),
-        (2.0, 0.1, "in the training set within 0.14"),  # less than a twentieth is refused
-    ],
-)
-def test_the_crop_that_matches_the_scale_is_named(radius, crop, said):
-    trained = quantiles(image_statistics(blobs(8.0)))
-    line = scale(image_statistics(blobs(radius)), trained, crop)
-    assert said in line
-    assert ("crop=" in line) == ("crop=" in said)
+@pytest.mark.parametrize(("wanted", "crop"), [(0.2, 0.5), (0.1, 1.0), (0.4, 0.25), (0.05, None), (3.0, None)])
+def test_the_crop_that_matches_the_scale_is_found(wanted, crop):
+    """Galaxies of 0.1 of the side of their images, no part of which shows more of the sky than the whole."""
+    found = matching_crop(lambda crop: 0.1 / crop, wanted)
+    assert found == (None if crop is None else pytest.approx(crop, abs=0.02))
 
 
 def test_what_is_unusual_is_named_and_the_usual_is_not():

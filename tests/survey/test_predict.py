@@ -144,6 +144,12 @@ def test_a_crop_shows_the_networks_the_middle_of_the_images(predict, field, data
     apart = [(each["p_best"] - usual["p_best"]).abs().max() for each in (cropped, whole)]
     assert apart[0] < 0.05 * apart[1]
     capsys.readouterr()
+    assert predict(field, "dry_run=true") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("half of the light")]
+    size = float(line.split("within ")[1].split()[0])
+    assert predict(wide, "dry_run=true", "name=dry") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("half of the light")]
+    assert float(line.split("within ")[1].split()[0]) == pytest.approx(size / 2, rel=0.2)
     assert predict(next(datasets.glob("folder-*")), "crop=0.5") == 2
     assert "crop=0.5: the stamps of a prepared data set are rated as they are" in capsys.readouterr().err
 
