@@ -179,6 +179,9 @@ class Slurm:
 
     def _raise_limits(self) -> None:
         """Let more jobs of an array run at once, if those of other arrays have ended."""
+        most = self.options.parallel
+        if all(array.limit >= min(most, len(array.folders)) for array in self._arrays):
+            return  # without a look at the jobs, which are many files
         for array, limit in zip(self._arrays, self._limits(self._arrays), strict=True):
             if limit <= array.limit or array.id is None:
                 continue
