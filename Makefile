@@ -34,7 +34,7 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/numpydoc lint mergerexp/analysis/*.py
+	$(BIN)/numpydoc lint mergerexp/analysis/*.py mergerexp/analysis/*/*.py
 
 check: TESTS = -m "not slurm and not browser and not training and not slow"
 

@@ -12,6 +12,8 @@ OMEGA_MATTER = 0.3
 LIGHT_SPEED = 299_792.458
 Z_MAX = 1.0
 ARCSEC_PER_RADIAN = 206_264.806
+SQUARE_DEGREES = (180 / np.pi) ** 2  # in a steradian
+H_CUBED = (HUBBLE / 100) ** 3  # a density per Mpc³ divided by this is one per (Mpc/h)³
 
 
 @cache
@@ -32,6 +34,12 @@ def redshift_at(distance: float) -> float:
     """Redshift at a comoving distance in Mpc."""
     z, table = _table()
     return float(np.interp(distance, table, z))
+
+
+def comoving_volume(near: ArrayLike, far: ArrayLike, area: float) -> NDArray[np.float64]:
+    """Comoving volume in Mpc³ between two redshifts, over an area of the sky in square degrees."""
+    cubes = comoving_distance(far) ** 3 - comoving_distance(near) ** 3
+    return np.asarray(area / SQUARE_DEGREES / 3 * cubes)
 
 
 def distance_modulus(redshift: ArrayLike) -> NDArray[np.float64]:

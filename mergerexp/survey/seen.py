@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from mergerexp.analysis.sky import unit_vectors
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
 from mergerexp.hashing import hash63
@@ -239,12 +240,6 @@ class SeenObjects:
             for row, centre, numbers in zip(placed, centres, found, strict=True)
             for number in numbers
         ]
-
-
-def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the directions of positions in degrees as unit vectors, shape (n, 3)."""
-    alpha, delta = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(delta) * np.cos(alpha), np.cos(delta) * np.sin(alpha), np.sin(delta)], axis=1)
 
 
 def chord(separation: NDArray[np.float64]) -> NDArray[np.float64]:

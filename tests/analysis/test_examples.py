@@ -10,7 +10,10 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-MODULES = sorted(path.stem for path in (REPOSITORY / "mergerexp/analysis").glob("[!_]*.py"))
+ANALYSIS = REPOSITORY / "mergerexp/analysis"
+MODULES = sorted(
+    ".".join(path.relative_to(ANALYSIS).with_suffix("").parts) for path in ANALYSIS.rglob("[!_]*.py")
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

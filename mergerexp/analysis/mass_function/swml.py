@@ -1,0 +1,156 @@
+"""Mass functions by stepwise maximum likelihood (Efstathiou, Ellis & Peterson 1988, MNRAS 232, 431).
+
+The shape needs no assumption on how galaxies are distributed in space: each galaxy's mass is compared with
+all masses that could have been seen at its redshift. The density follows from the number of galaxies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from mergerexp.analysis.mass_function.points import MassPoints
+from mergerexp.analysis.mass_function.volume import SampleVolume
+from mergerexp.analysis.metrics import Floats
+
+PRECISE = 1e-8  # relative change of the densities at which the iteration ends
+STEPS = 10_000
+
+
+def swml_density(points: MassPoints, volume: SampleVolume, edges: ArrayLike) -> pd.DataFrame:
+    """Return the density in bins of mass that is most likely.
+
+    Parameters
+    ----------
+    points : MassPoints
+        The galaxies.
+    volume : SampleVolume
+        The volume that they were found in.
+    edges : array_like of float, shape (bins + 1,)
+        The edges of the bins, log10(M/M☉).
+
+    Returns
+    -------
+    DataFrame
+        A row for each bin: log_mass (its centre), phi (h³ Mpc⁻³ dex⁻¹), error and n (the sum of the weights).
+        The error is that of the shape, from the information in ln φ, bordered by the constraint that as many
+        galaxies are expected in the volume as there are, or the sandwich estimate for weighted galaxies; and
+        that of the number of galaxies. Both are 0 in bins without galaxies.
+
+    Raises
+    ------
+    ValueError
+        If no galaxy is in a bin.
+    RuntimeError
+        If the iteration does not converge.
+
+    Examples
+    --------
+    >>> from mergerexp.analysis.completeness import MassLimit
+    >>> limit = MassLimit(np.array([0.02, 0.06]), np.array([9.0, 9.0]))
+    >>> points = MassPoints.of([10.1, 10.1, 10.3], [9.0, 9.0, 9.0])
+    >>> found = swml_density(points, SampleVolume(limit, 1000.0), [10.0, 10.2, 10.4])
+    >>> round(float(found["phi"][0] / found["phi"][1]), 6)
+    2.0
+    """
+    bounds = np.asarray(edges, dtype=np.float64)
+    width, number = np.diff(bounds), len(bounds) - 1
+    at = np.searchsorted(bounds, points.log_mass, side="right") - 1
+    inside = (at >= 0) & (at < number)
+    if not inside.any():
+        raise ValueError("no galaxy is in any bin of mass")
+    at, weight, square = at[inside], points.weight[inside], points.square[inside]
+    limits, row = np.unique(points.limit[inside], return_inverse=True)
+    visible = np.clip((bounds[None, 1:] - limits[:, None]) / width, 0.0, 1.0)  # of each bin, at each limit
+    counts = np.bincount(at, weight, number).astype(np.float64)
+    weights = np.bincount(row, weight, len(limits)).astype(np.float64)
+    fraction = _iterate(counts, weights, visible)
+    # Where the mass limit cuts a bin, only the visible part of it counts.
+    shells, shell_limits = volume.shells()
+    seen = np.clip((bounds[None, 1:] - shell_limits[:, None]) / width, 0.0, 1.0)
+    expected = (shells @ seen) * fraction  # galaxies of each bin, over the density
+    phi = fraction / width * counts.sum() / expected.sum()
+    joint = np.zeros((number, len(limits)))
+    np.add.at(joint, (at, row), square)
+    constraint = expected / expected.sum()
+    relative = _relative_errors(fraction, constraint, visible, weights, joint, points.is_weighted)
+    total = np.sqrt(relative**2 + square.sum() / weight.sum() ** 2)
+    return pd.DataFrame(
+        {
+            "log_mass": (bounds[1:] + bounds[:-1]) / 2,
+            "phi": phi,
+            "error": phi * np.where(counts > 0, total, 0.0),
+            "n": counts,
+        }
+    )
+
+
+def _iterate(counts: Floats, weights: Floats, visible: Floats) -> Floats:
+    """Return the fraction of galaxies in each bin.
+
+    Parameters
+    ----------
+    counts
+        Galaxies in each bin, shape (bins,).
+    weights
+        Galaxies at each limit, shape (limits,).
+    visible
+        The visible part of each bin at each limit, shape (limits, bins).
+    """
+    fraction = counts / counts.sum()
+    for _ in range(STEPS):
+        seen = visible @ fraction
+        expected = (weights / np.where(seen > 0, seen, np.inf)) @ visible
+        new = np.where(expected > 0, counts / np.where(expected > 0, expected, 1.0), 0.0)
+        new /= new.sum()
+        filled = counts > 0
+        if np.abs(new[filled] / fraction[filled] - 1).max() < PRECISE:
+            return np.asarray(new)
+        fraction = new
+    raise RuntimeError(f"the stepwise densities have not converged in {STEPS} steps")
+
+
+def _relative_errors(
+    fraction: Floats,
+    constraint: Floats,
+    visible: Floats,
+    weights: Floats,
+    squares: Floats,
+    is_weighted: bool,
+) -> Floats:
+    """Return the errors of ln φ in each bin, where the expected number of galaxies is fixed.
+
+    Parameters
+    ----------
+    fraction
+        The fraction of galaxies in each bin, shape (bins,).
+    constraint
+        Each bin's part of the expected number, shape (bins,).
+    visible
+        The visible part of each bin at each limit, shape (limits, bins).
+    weights
+        Weights at each limit, shape (limits,).
+    squares
+        Their squares in each bin at each limit, shape (bins, limits).
+    is_weighted
+        Whether the sandwich estimate is needed.
+    """
+    filled = fraction > 0
+    probability = visible * fraction
+    probability = (probability / probability.sum(axis=1, keepdims=True))[:, filled]
+    information = np.diag(weights @ probability) - (weights[:, None] * probability).T @ probability
+    size = int(filled.sum())
+    bordered = np.zeros((size + 1, size + 1))
+    bordered[:size, :size] = information
+    bordered[:size, size] = bordered[size, :size] = constraint[filled]
+    inverse = np.linalg.pinv(bordered)[:size, :size]
+    if is_weighted:
+        own = squares[filled]
+        cross = own @ probability
+        scatter = np.diag(own.sum(axis=1)) - cross - cross.T
+        scatter += (own.sum(axis=0)[:, None] * probability).T @ probability
+        inverse = inverse @ scatter @ inverse.T
+    errors = np.zeros(len(fraction))
+    errors[filled] = np.sqrt(np.clip(np.diag(inverse), 0.0, None))
+    return errors
