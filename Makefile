@@ -29,6 +29,7 @@ demo: $(VENV)/demo
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.prepare data=simulated_tiny $(FIELD)
 	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.predict name=field \
 	    model_folder=$(DEMO)/models/mergerexp-imagenet images=$$(ls -d $(DEMO)/datasets/field-*)
+	MERGEREXP_ROOT=$(DEMO) $(BIN)/python -m mergerexp.sample catalogue=mock draws=19
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

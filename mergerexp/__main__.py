@@ -21,6 +21,7 @@ VERBS = {
     "aggregate": "turn the runs of a study into tables, figures and a report",
     "export": "freeze the fold models of a study in a folder that timm loads",
     "predict": "rate the objects of a survey with an exported model",
+    "sample": "make colour-mass diagram and mass functions of a survey's mergers",
 }
 COMPLETION = ("-sc", "--shell-completion")
 USAGE = """\

@@ -23,6 +23,7 @@ PACKAGE = REPOSITORY / "mergerexp"
         "robustness",
         "export",
         "predict",
+        "sample",
         "status",
         "study.train_sweep",
         "sweep.hydra_task",
@@ -81,6 +82,6 @@ class NotInstalled:
 sys.meta_path.insert(0, NotInstalled())
 import mergerexp.report.study_folder, mergerexp.tracking.study_artifacts
 import mergerexp.aggregate, mergerexp.export, mergerexp.predict
-import mergerexp.robustness, mergerexp.status, mergerexp.train
+import mergerexp.robustness, mergerexp.sample, mergerexp.status, mergerexp.train
 """
     subprocess.run([sys.executable, "-c", script], check=True)

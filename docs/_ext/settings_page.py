@@ -8,6 +8,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.config.schema import AggregateConfig, PrepareConfig, RobustnessConfig, TrainConfig
 from mergerexp.config.survey_schema import ExportConfig, PredictConfig
 
@@ -20,6 +21,7 @@ VERBS: dict[str, type] = {
     "robustness": RobustnessConfig,
     "export": ExportConfig,
     "predict": PredictConfig,
+    "sample": SampleConfig,
 }
 
 

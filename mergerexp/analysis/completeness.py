@@ -117,42 +117,18 @@ class LimitFit:
     limit : MassLimit
         The limit.
     bins : DataFrame
-        A row for each redshift bin: z (the median of its faintest galaxies), z_low, z_high, n (galaxies),
-        faint (how many of them are the faintest) and log_mass (their limit).
-    coefficients : tuple of float
-        The polynomial in log10(z), the highest power first.
+        A row for each redshift bin and cut: cut (its number), z (the median of its faintest galaxies),
+        z_low, z_high, n (galaxies), faint (how many of them are the faintest) and log_mass (their limit).
+    coefficients : tuple of tuple of float
+        The polynomial in log10(z) of each cut, the highest power first.
     error : ndarray of float, shape (n,)
         The standard deviation of the limit at its redshifts, from a bootstrap of the galaxies of each bin.
     """
 
     limit: MassLimit
     bins: pd.DataFrame
-    coefficients: tuple[float, ...]
+    coefficients: tuple[tuple[float, ...], ...]
     error: Floats
-
-
-def margins(magnitudes: ArrayLike, limits: ArrayLike) -> Floats:
-    """Return by how many magnitudes galaxies are brighter than the strictest limit of their sample.
-
-    Parameters
-    ----------
-    magnitudes : array_like of float, shape (cuts, n)
-        The magnitudes that the sample was cut in: apparent ones, or absolute ones too.
-    limits : array_like of float, shape (cuts,)
-        The faintest magnitude of each cut.
-
-    Returns
-    -------
-    ndarray of float, shape (n,)
-        Magnitudes, not negative for members of the sample.
-
-    Examples
-    --------
-    >>> margins([[17.0, 16.0], [-21.0, -19.7]], [17.77, -19.5]).round(2)
-    array([0.77, 0.2 ])
-    """
-    values, faintest = np.asarray(magnitudes, dtype=np.float64), np.asarray(limits, dtype=np.float64)
-    return np.asarray((faintest[:, None] - values).min(axis=0))
 
 
 def fit_mass_limit(
@@ -168,15 +144,16 @@ def fit_mass_limit(
 
     Redshift bins hold equally many galaxies, so that small samples have fewer of them. In each, the limit is
     the 95 % quantile of the masses that its faintest fifth would have at the sample's limit in magnitude. The
-    limit is a quadratic polynomial in log z, with the bins weighted by the square roots of their numbers, and
-    made to never fall with z.
+    limit is a quadratic polynomial in log z, with the bins weighted by the square roots of their numbers,
+    flat below the first bin, and made to never fall with z. Where several cuts limit a sample, each has a
+    polynomial, and the highest holds.
 
     Parameters
     ----------
     redshift, log_mass : array_like of float, shape (n,)
         The redshifts and log10(M/M☉) of the galaxies of the sample.
-    margin : array_like of float, shape (n,)
-        By how many magnitudes each is brighter than the limit of the sample; see `margins`.
+    margin : array_like of float, shape (n,) or (n, cuts)
+        By how many magnitudes each is brighter than the limit of the sample, for each cut.
     between : tuple of float
         The lower and upper redshift of the sample.
     seed : int
@@ -201,7 +178,8 @@ def fit_mass_limit(
     >>> bool(abs(fit.limit.at(0.04) - 10) < 0.1)
     True
     """
-    z, m, bright = (np.asarray(each, dtype=np.float64) for each in (redshift, log_mass, margin))
+    z, m = np.asarray(redshift, dtype=np.float64), np.asarray(log_mass, dtype=np.float64)
+    bright = np.asarray(margin, dtype=np.float64).reshape(len(z), -1)
     low, high = between
     inside = (z >= low) & (z <= high)
     z, m, bright = z[inside], m[inside], bright[inside]
@@ -212,28 +190,35 @@ def fit_mass_limit(
         )
     if (bright < 0).any():
         raise ValueError(
-            f"{(bright < 0).sum()} galaxies are fainter than the limit of their sample, by up to "
+            f"{(bright < 0).any(axis=1).sum()} galaxies are fainter than the limit of their sample, by up to "
             f"{-bright.min():.2f} mag"
         )
     order = np.argsort(z, kind="stable")
     parts = np.array_split(order, min(BINS, max(2, len(z) // BIN_CONTENT)))
     grid = np.linspace(low, high, GRID)
-    limits = m - DEX_PER_MAGNITUDE * bright
-    bins = pd.DataFrame([_bin(z[part], limits[part], bright[part]) for part in parts])
-    polynomial = _polynomial(bins)
+
+    bins = _bins(z, m, bright, parts)
     random = np.random.default_rng(seed)
     curves = []
     for _ in range(draws):
         drawn = [random.choice(part, len(part)) for part in parts]
-        again = pd.DataFrame([_bin(z[part], limits[part], bright[part]) for part in drawn])
-        curves.append(_rising(_polynomial(again), grid))
-    limit = MassLimit(grid, _rising(polynomial, grid))
+        curves.append(_curve(_bins(z, m, bright, drawn), grid))
     error = np.std(curves, axis=0) if curves else np.full(GRID, np.nan)
-    return LimitFit(limit, bins, tuple(float(each) for each in polynomial), error)
+    coefficients = tuple(tuple(_polynomial(each).tolist()) for _, each in bins.groupby("cut"))
+    return LimitFit(MassLimit(grid, _curve(bins, grid)), bins, coefficients, error)
 
 
-def _bin(z: Floats, limits: Floats, margin: Floats) -> dict[str, float]:
+def _bins(z: Floats, log_mass: Floats, margin: Floats, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
+    """Return the mass limits of all redshift bins, for each cut."""
+    cuts = range(margin.shape[1])
+    return pd.DataFrame(
+        [{"cut": cut, **_bin(z[part], log_mass[part], margin[part, cut])} for cut in cuts for part in parts]
+    )
+
+
+def _bin(z: Floats, log_mass: Floats, margin: Floats) -> dict[str, float]:
     """Return the mass limit of a redshift bin."""
+    limits = log_mass - DEX_PER_MAGNITUDE * margin
     faint = margin <= np.quantile(margin, FAINTEST)
     return {
         "z": float(np.median(z[faint])),
@@ -251,5 +236,13 @@ def _polynomial(bins: pd.DataFrame) -> NDArray[np.float64]:
     return np.asarray(np.polyfit(np.log10(x), y, degree, w=np.sqrt(n)))
 
 
-def _rising(polynomial: NDArray[np.float64], grid: Floats) -> Floats:
-    return np.asarray(np.maximum.accumulate(np.polyval(polynomial, np.log10(grid))))
+def _curve(bins: pd.DataFrame, grid: Floats) -> Floats:
+    """Return the highest of the polynomials of all cuts, made to never fall.
+
+    Below the first bin they are flat: extrapolated, they may rise there, and with them all that follows.
+    """
+    values = [
+        np.polyval(_polynomial(of_cut), np.log10(np.maximum(grid, of_cut["z"].iloc[0])))
+        for _, of_cut in bins.groupby("cut")
+    ]
+    return np.asarray(np.maximum.accumulate(np.max(values, axis=0)))

@@ -1,14 +1,9 @@
-"""The folder of a study: tables, figures, calibrators, all numbers, and the report.
-
-The folder is always whole: it is replaced only once everything has been written.
-"""
+"""The folder of a study: tables, figures, calibrators, all numbers, and the report."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-import shutil
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,8 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mergerexp.errors import UserError, explain
-from mergerexp.files import remove_partial, write_json, written_folder
+from mergerexp.files import write_json
 from mergerexp.frames import records
 from mergerexp.report.figures.degradation import draw_degradations
 from mergerexp.report.figures.galleries import draw_gallery, galleries
@@ -34,6 +28,7 @@ from mergerexp.report.figures.training import draw_training_curves
 from mergerexp.report.mistakes import mistakes_table
 from mergerexp.report.page.content import Report
 from mergerexp.report.page.render import write_page
+from mergerexp.report.result_folder import Kind, check, replaced
 from mergerexp.report.results import StudyResults
 from mergerexp.report.story import build_report
 from mergerexp.report.tables import all_tables
@@ -41,7 +36,7 @@ from mergerexp.report.training import endings
 from mergerexp.runs.provenance import command_line, git_state, software
 
 _YES_NO = {"True": "yes", "False": "no"}
-MARK = "study.json"  # A folder with this file is a study of ours, and may be replaced.
+KIND = Kind("study", "study.json", "paths.studies=FOLDER")
 
 
 def write_study(results: StudyResults, folder: Path) -> Path:
@@ -64,46 +59,14 @@ def write_study(results: StudyResults, folder: Path) -> Path:
     UserError
         If the folder holds something else than a study.
     """
-    check_folder(folder)
-    old = _old_folder(folder)
-    with written_folder(folder) as draft:
+    with replaced(folder, KIND) as draft:
         _write(results, draft)
-        if folder.exists():
-            folder.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
     return folder / "report.html"
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a study can be written to a folder, before hours of work.
-
-    What an aggregation that was killed has left there is cleared.
-
-    Raises
-    ------
-    UserError
-        If the folder holds something else than a study, or nothing can be written beside it.
-    """
-    old = _old_folder(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if old.exists() and not folder.exists():  # It was killed between the two renames.
-            old.rename(folder)
-        remove_partial(folder.parent, folder.name)
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
-        foreign = folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file()
-    except OSError as error:
-        raise UserError(
-            f"the study's folder {folder} can't be written: {explain(error)}; or choose another "
-            "paths.studies=FOLDER or name=NAME"
-        ) from error
-    if foreign:
-        raise UserError(f"{folder} is there and holds no study: choose another name=NAME")
-
-
-def _old_folder(folder: Path) -> Path:
-    """Return the path to which the replaced study is moved for a moment."""
-    return folder.with_name(f".{folder.name}.old")
+    """Check that a study can be written to a folder; see `mergerexp.report.result_folder.check`."""
+    check(folder, KIND)
 
 
 def _write(results: StudyResults, folder: Path) -> None:
@@ -114,7 +77,7 @@ def _write(results: StudyResults, folder: Path) -> None:
     results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
     write_json(folder / "calibrators.json", {"calibrators": _calibrators(results)})
     report = build_report(results, tables, figures, _provenance(results))
-    write_json(folder / MARK, _study_json(results, report))
+    write_json(folder / KIND.mark, _study_json(results, report))
     write_page(report, folder / "report.html")
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mergerexp.frames import safe_csv_text
+from mergerexp.frames import safe_csv_text, sexagesimal
 
 DECIMALS = 6  # of probabilities, as in the paper
 
@@ -66,22 +66,10 @@ class Extremes:
             return pd.DataFrame(columns=list(columns))
         frame: pd.DataFrame = self._kept.select(columns).to_pandas()
         known = frame["ra"].notna() & frame["dec"].notna()
-        texts = _sexagesimal(frame.loc[known, "ra"].to_numpy(), frame.loc[known, "dec"].to_numpy())
+        texts = sexagesimal(frame.loc[known, "ra"].to_numpy(), frame.loc[known, "dec"].to_numpy())
         for name, values in zip(("ra", "dec"), texts, strict=True):
             frame[name] = frame[name].astype(object).where(known, "")
             frame.loc[known, name] = values
         if not pd.api.types.is_integer_dtype(frame["objid"]):
             frame["objid"] = frame["objid"].map(safe_csv_text)
         return frame
-
-
-def _sexagesimal(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[list[str], list[str]]:
-    if not len(ra):
-        return [], []
-    from astropy.coordinates import Angle  # takes seconds to import
-
-    # Rounded first, so that what is rounded up to 24 hours is 0.
-    seconds = np.round(ra / 360 * 86_400, 2) % 86_400
-    hours = Angle(seconds / 3600, "hourangle").to_string(sep=":", pad=True, precision=2)
-    degrees = Angle(dec, "deg").to_string("deg", sep=":", pad=True, precision=1, alwayssign=True)
-    return [str(each) for each in hours], [str(each) for each in degrees]

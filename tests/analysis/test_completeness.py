@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mergerexp.analysis.completeness import MassLimit, fit_mass_limit, margins
+from mergerexp.analysis.completeness import MassLimit, fit_mass_limit
 from mergerexp.analysis.mass_function.schechter import Schechter
 from mergerexp.analysis.mock_sample import MassToLight, mock_sample
 
@@ -14,7 +14,7 @@ STEEP = Schechter(10.8, (-1.2,), (-2.6,))
 
 
 def fitted(mock, **settings):
-    bright = margins([mock["magnitude"]], [17.77])
+    bright = 17.77 - mock["magnitude"]
     return fit_mass_limit(mock["redshift"], mock["log_mass"], bright, BETWEEN, seed=0, **settings)
 
 
@@ -52,7 +52,7 @@ def test_the_stricter_of_two_cuts_decides_at_each_redshift():
 
     absolute = mock["magnitude"] - distance_modulus(mock["redshift"])
     cut = mock[absolute < -19.0]
-    both = margins([cut["magnitude"], absolute[absolute < -19.0]], [17.77, -19.0])
+    both = np.column_stack([17.77 - cut["magnitude"], -19.0 - absolute[absolute < -19.0]])
     limit = fit_mass_limit(cut["redshift"], cut["log_mass"], both, BETWEEN, seed=0, draws=0).limit
     flux = fitted(cut, draws=0).limit
     # M_r = -19 is r = 17.77 at a redshift of 0.053.

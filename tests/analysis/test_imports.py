@@ -11,7 +11,7 @@ ALONE = """
 import importlib.abc, sys
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"sklearn", "torch", "astropy", "pyarrow", "matplotlib", "omegaconf", "hydra"}:
+        if name.partition(".")[0] in {"sklearn", "torch", "astropy", "pyarrow", "matplotlib", "hydra"}:
             raise ImportError(f"{name} is not installed")
 sys.meta_path.insert(0, Refuse())
 import mergerexp.analysis.%s

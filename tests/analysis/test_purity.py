@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-from mergerexp.analysis.completeness import fit_mass_limit, margins
+from mergerexp.analysis.completeness import fit_mass_limit
 from mergerexp.analysis.mass_function import MassPoints, SampleVolume, Schechter, mass_bins, vmax_density
 from mergerexp.analysis.mock_sample import mock_sample
 from mergerexp.analysis.purity import corrected_weights, fit_prevalence, fit_recall, posterior
@@ -44,7 +44,7 @@ def test_the_corrected_mass_function_is_the_truth_while_the_plain_one_is_not():
         # The recall comes from other mergers, as many as the paper has.
         labelled = mock_sample(mergers, BETWEEN, 7000.0, random)
         recall = fit_recall(labelled[["magnitude"]], expit(rated(labelled, True, random)) > CUT)
-        bright = margins([survey["magnitude"]], [17.77])
+        bright = 17.77 - survey["magnitude"]
         limit = fit_mass_limit(survey["redshift"], survey["log_mass"], bright, BETWEEN, seed=0, draws=0).limit
         volume = SampleVolume(limit, 6000.0)
         chosen = survey[selected]

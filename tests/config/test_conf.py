@@ -17,12 +17,16 @@ from mergerexp.config.schema import (
     TrainConfig,
     TwoStagesConfig,
 )
+from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.config.survey_schema import ExportConfig
 from mergerexp.errors import ConfigError
 
 GROUPS = sorted(
-    f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml") if path.parent.name != "hydra"
+    f"{path.parent.name}={path.stem}"
+    for path in conf_dir().glob("*/*.yaml")
+    if path.parent.name not in ("hydra", "catalogue")
 )
+CATALOGUES = sorted(path.stem for path in (conf_dir() / "catalogue").glob("*.yaml"))
 
 
 def compose(*overrides: str) -> TrainConfig:
@@ -63,6 +67,16 @@ def test_what_reads_a_study_takes_every_store(option):
 @pytest.mark.parametrize("option", ["tracking=sqlite", "tracking=server", "tracking=none"])
 def test_an_export_takes_runs_from_anywhere(option):
     assert compose_cell("export", [option], ExportConfig).references == 16
+
+
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_every_catalogue_is_valid(name):
+    extra = {
+        "own": ["catalogue.file=galaxies.csv", "catalogue.cuts={magnitude_r:17.77}"],
+        "schawinski2010": ["catalogue.file=schawinski2010.fits.gz"],
+    }
+    cfg = compose_cell("sample", [f"catalogue={name}", *extra.get(name, [])], SampleConfig)
+    assert cfg.catalogue.cuts and (cfg.cut, cfg.cuts) == (0.95, [0.9, 0.95, 0.99])
 
 
 def test_paper_to_the_letter(tmp_path):

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, log_loss, roc_auc_score
 from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dict
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 from mergerexp.files import read_json
-from mergerexp.report.study_folder import MARK, check_folder
+from mergerexp.report.study_folder import KIND, check_folder
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +127,7 @@ def test_killed_between_two_renames(tmp_path):
     """The old study was out of the way and the new one not yet in its place."""
     old = tmp_path / ".mine.old"
     old.mkdir()
-    (old / MARK).write_text("{}")
+    (old / KIND.mark).write_text("{}")
     check_folder(tmp_path / "mine")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert (tmp_path / "mine" / MARK).read_text() == "{}"
+    assert (tmp_path / "mine" / KIND.mark).read_text() == "{}"

@@ -79,6 +79,9 @@ class Fit:
 class _Likelihood:
     """The logarithm of a sample's likelihood, and its derivatives.
 
+    It is a sum over masses, less a sum over mass limits, so that galaxies in cells of both take no longer
+    than the masses and the limits that there are.
+
     Parameters
     ----------
     points
@@ -89,37 +92,42 @@ class _Likelihood:
 
     def __init__(self, points: MassPoints, family: Family) -> None:
         self.points, self.family = points, family
-        low = float(points.limit.min()) - 2 * STEP
-        self.grid = np.arange(low, HEAVIEST + STEP, STEP)
-        place = (points.limit - low) / STEP
+        self._mass, self._of_mass = np.unique(points.log_mass, return_inverse=True)
+        limit, self._of_limit = np.unique(points.limit, return_inverse=True)
+        self._mass_weight = np.bincount(self._of_mass, points.weight)
+        self._limit_weight = np.bincount(self._of_limit, points.weight)
+        low = float(limit[0]) - 2 * STEP
+        self._grid = np.arange(low, HEAVIEST + STEP, STEP)
+        place = (limit - low) / STEP
         self._cell = place.astype(np.int64)
         self._share = place - self._cell
 
-    def single(self, parameters: Floats) -> tuple[Floats, Floats]:
-        """Return the logarithm of each galaxy's likelihood, and its derivatives."""
-        at_mass, slopes = self.family.log_shape(self.points.log_mass, parameters)
-        above, above_slopes = self.above(parameters)
-        return at_mass - above, slopes - above_slopes
+    def loss(self, parameters: Floats) -> tuple[float, Floats]:
+        """Return minus the mean logarithm of the likelihood, and its gradient."""
+        at_mass, slopes = self.family.log_shape(self._mass, parameters)
+        above, above_slopes = self._above(parameters)
+        if not np.isfinite(above).all():
+            return 1e10, np.zeros(len(parameters))
+        value = self._mass_weight @ at_mass - self._limit_weight @ above
+        gradient = slopes @ self._mass_weight - above_slopes @ self._limit_weight
+        return -float(value) / self.points.total, -gradient / self.points.total
 
-    def above(self, parameters: Floats) -> tuple[Floats, Floats]:
-        """Return the logarithm of the integral above each galaxy's mass limit, and its derivatives."""
-        integral, weighted = integrals(self.family, self.grid, parameters)
+    def scores(self, parameters: Floats) -> Floats:
+        """Return the derivatives of the logarithm of each galaxy's likelihood, shape (k, n)."""
+        slopes = self.family.log_shape(self._mass, parameters)[1][:, self._of_mass]
+        return np.asarray(slopes - self._above(parameters)[1][:, self._of_limit])
+
+    def _above(self, parameters: Floats) -> tuple[Floats, Floats]:
+        """Return the logarithm of the integral above each limit, and its derivatives."""
+        integral, weighted = integrals(self.family, self._grid, parameters)
         level = self._at_limit(integral)
         if not (level > 0).all():
             return np.full(len(level), np.inf), np.zeros((len(parameters), len(level)))
-        highest = self.family.log_shape(self.grid, parameters)[0].max()
+        highest = self.family.log_shape(self._grid, parameters)[0].max()
         return np.log(level) + highest, np.stack([self._at_limit(each) for each in weighted]) / level
 
     def _at_limit(self, integral: Floats) -> Floats:
         return np.asarray(integral[self._cell] * (1 - self._share) + integral[self._cell + 1] * self._share)
-
-    def loss(self, parameters: Floats) -> tuple[float, Floats]:
-        """Return minus the mean logarithm of the likelihood, and its gradient."""
-        values, slopes = self.single(parameters)
-        total = self.points.total
-        if not np.isfinite(values).all():
-            return 1e10, np.zeros(len(parameters))
-        return -float(self.points.weight @ values) / total, -(slopes @ self.points.weight) / total
 
 
 def integrals(family: Family, grid: Floats, parameters: Floats) -> tuple[Floats, Floats]:
@@ -290,6 +298,6 @@ def _covariance(likelihood: _Likelihood, parameters: Floats) -> Floats:
     except np.linalg.LinAlgError:
         return np.full((size, size), np.nan)
     if points.is_weighted:
-        _, scores = likelihood.single(parameters)
+        scores = likelihood.scores(parameters)
         inverse = inverse @ ((scores * points.square) @ scores.T) @ inverse.T
     return np.asarray(inverse)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import gamma, gammaincc
 
-from mergerexp.analysis.completeness import MassLimit, fit_mass_limit, margins
+from mergerexp.analysis.completeness import MassLimit, fit_mass_limit
 from mergerexp.analysis.mass_function import (
     MassGrid,
     MassPoints,
@@ -31,7 +31,7 @@ FLAT = MassLimit(np.array(BETWEEN), np.array([9.0, 9.0]))
 
 def sample(truth: Schechter, area: float, seed: int, lowest: float = 9.0):
     mock = mock_sample(truth, BETWEEN, area, np.random.default_rng([11, seed]))
-    bright = margins([mock["magnitude"]], [17.77])
+    bright = 17.77 - mock["magnitude"]
     limit = fit_mass_limit(mock["redshift"], mock["log_mass"], bright, BETWEEN, seed=0, draws=0).limit
     limit = limit.not_below(lowest)
     return mock, MassPoints.of(mock["log_mass"], limit.at(mock["redshift"])), SampleVolume(limit, area)

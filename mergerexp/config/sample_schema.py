@@ -1,0 +1,153 @@
+"""The settings of ``mergerexp.sample``, beside those of `mergerexp.config.schema`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergerexp.config.paths import absolute_path
+from mergerexp.config.schema import LARGEST_SEED, PathsConfig
+from mergerexp.settings import setting
+
+COUNTS, MASSES = ("objects", "systems"), ("each", "primary")
+
+
+@dataclass(kw_only=True)
+class CatalogueColumns:
+    """Names of the columns of a catalogue of galaxies; null for those that it does not have."""
+
+    id: str = setting("ids, integers of 64 bits or texts")
+    ra: str = setting("right ascension")
+    dec: str = setting("declination in degrees")
+    redshift: str = setting("spectroscopic redshift")
+    log_mass: str = setting("log10 of the stellar mass in solar masses, for H0 = 70 km/s/Mpc")
+    magnitude: str = setting("apparent magnitude that the recall of a classifier may depend on")
+    blue: str = setting("the bluer apparent magnitude of the colour, u")
+    red: str = setting("the redder apparent magnitude of the colour, r")
+    size: str | None = setting("apparent radius that the recall of a classifier may depend on")
+    weight: str | None = setting("weight of each galaxy, against fibre collisions say")
+    visual: str | None = setting("what was seen by eye; catalogue.visual says which values are mergers")
+    visual_log_mass: str | None = setting("log10 of the mass that those who looked give, for visual mergers")
+    mass_ratio: str | None = setting("mass of the larger over that of the smaller galaxy, of visual mergers")
+    p: str | None = setting("merger probability; null: from ratings, or not there")
+    p_prior: str | None = setting("merger probability at the survey's prevalence")
+    p_calibrated: str | None = setting("merger probability at the prevalence of the training set")
+    n_models: str | None = setting("number of networks that rated the galaxy")
+    in_training_set: str | None = setting("whether a network was trained on the galaxy")
+
+
+@dataclass(kw_only=True)
+class MockConfig:
+    """A mock survey; see `mergerexp.analysis.mock_sample.MockSurvey`."""
+
+    area: float | None = setting(
+        "its area; null: there is no mock survey", above=0.0, high=20_000.0, unit="square degrees"
+    )
+    paired: float = setting("fraction of mergers that have a companion", 0.0, 1.0)
+    seed: int = setting("seed of its draws", 0, LARGEST_SEED)
+
+
+@dataclass(kw_only=True)
+class CatalogueConfig:
+    """A catalogue of galaxies, and the limits of the survey that it comes from."""
+
+    name: str = setting("name of the catalogue, which names the folder of the sample")
+    file: str | None = setting("catalogue: CSV, Parquet, FITS or VOTable; null: a mock one, by mock")
+    mock: MockConfig
+    columns: CatalogueColumns
+    ra_unit: str = setting("unit of right ascensions", choices=("degrees", "hours"))
+    missing: list[float] = setting("numbers that stand for a missing value, such as -9999")
+    visual: list[str] = setting("values of columns.visual that are mergers")
+    max_mass_ratio: float | None = setting(
+        "the largest columns.mass_ratio of a visual merger; null: any", 1.0, 1e6
+    )
+    redshift: list[float] = setting("lower and upper redshift of the sample", above=0.0, high=1.0)
+    log_mass: list[float] = setting("lower and upper log10 of the masses that are believed", 0.0, 13.0)
+    cuts: dict[str, float] = setting("the faintest apparent magnitude, for each column that was cut in")
+    absolute_cuts: dict[str, float] | None = setting(
+        "the faintest absolute magnitude (H0 = 70 km/s/Mpc, no k-correction), for each column that was cut "
+        "in it; null: none"
+    )
+    extinction: dict[str, str] | None = setting(
+        "column of the Galactic extinction of each column of magnitudes; null: there is none"
+    )
+    cuts_are_corrected: bool = setting("whether the cuts are in magnitudes corrected for extinction")
+    area: float | None = setting(
+        "area on the sky; null: not known, so that mass functions have a shape but no density",
+        above=0.0, high=41_253.0, unit="square degrees",
+    )  # fmt: skip
+    completeness: float = setting(
+        "fraction of the galaxies within the cuts that have a spectrum", above=0.0, high=1.0
+    )
+    calibrated_at: float | None = setting(
+        "prevalence that columns.p_calibrated refers to; null: what the summary beside the ratings says",
+        above=0.0, high=0.99,
+    )  # fmt: skip
+
+    def problem(self) -> str | None:
+        """Say which value makes no sense, and why; None if all do."""
+        if (self.file is None) == (self.mock.area is None):
+            return f"file={self.file}: name a file, or choose catalogue=mock"
+        for name in ("redshift", "log_mass"):
+            pair = getattr(self, name)
+            if len(pair) != 2 or pair[0] >= pair[1]:
+                return f"{name}={pair}: a lower and an upper limit are needed"
+        if not self.cuts and not self.absolute_cuts:
+            return "cuts={}: the faintest magnitude of the sample is needed, or no mass limit can be found"
+        if self.cuts_are_corrected and (
+            left := [name for name in self.cuts if name not in (self.extinction or {})]
+        ):
+            return (
+                f"extinction: the column of the extinction of {left[0]} is needed, since cuts_are_corrected"
+            )
+        return None
+
+
+@dataclass(kw_only=True)
+class SampleConfig:
+    """Root of ``mergerexp.sample``."""
+
+    paths: PathsConfig
+    catalogue: CatalogueConfig
+    ratings: str | None = setting(
+        "merger_probabilities.parquet of mergerexp.predict, whose rows are found by their ids; null: the "
+        "catalogue has them itself, or there are none"
+    )
+    samples: str = setting("folder of samples")
+    name: str | None = setting("name of the sample's folder; null: that of the catalogue")
+    cut: float = setting("p above which a galaxy is a classified merger", above=0.0, high=1.0)
+    cuts: list[float] = setting("further cuts that mergers are counted above", above=0.0, high=1.0)
+    count: str = setting("what counts as one merger in the mass function", choices=COUNTS)
+    mass: str = setting(
+        "whose mass counts. each: a galaxy's own; primary: that of the heaviest of its system", choices=MASSES
+    )
+    link_kpc: float = setting(
+        "largest projected distance of two mergers of a system", above=0.0, high=10_000, unit="kpc"
+    )
+    link_velocity: float = setting(
+        "largest difference of their velocities", above=0.0, high=10_000, unit="km/s"
+    )
+    mass_bins: list[float] = setting("edges of the bins of mass in which colours are compared", 0.0, 13.0)
+    bin_width: float = setting("width of the bins of mass functions", 0.01, 1.0, unit="dex")
+    extinction: bool = setting("correct colours for Galactic extinction, by the columns of the catalogue")
+    correct: bool = setting(
+        "show the mass function corrected for purity and recall, where training objects are in the catalogue"
+    )
+    regions: int = setting("regions of equal area for the jackknife; 0: none", 0, 1000)
+    draws: int = setting("draws of each bootstrap", 1, 100_000)
+    permutations: int = setting("permutations of the test of colours", 1, 1_000_000)
+    listed: int = setting("galaxies with the highest and with the lowest p in Table 2", 1, 1000)
+    seed: int = setting("seed of all draws", 0, LARGEST_SEED)
+
+    def problem(self) -> str | None:
+        """Say which value makes no sense, and why; None if all do."""
+        if len(self.mass_bins) < 2 or sorted(set(self.mass_bins)) != list(self.mass_bins):
+            return f"mass_bins={self.mass_bins}: at least two rising edges are needed"
+        if self.extinction and not self.catalogue.extinction:
+            return "extinction=true: catalogue.extinction names no columns"
+        return None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the sample's tables, figures and page."""
+        return Path(absolute_path(self.samples)) / (self.name or self.catalogue.name)

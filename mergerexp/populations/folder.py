@@ -1,0 +1,148 @@
+"""The folder of a sample: tables, figures, all numbers, and its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mergerexp.files import write_json
+from mergerexp.frames import records
+from mergerexp.populations.figures import sample_figures
+from mergerexp.populations.functions import MassFunction
+from mergerexp.populations.measure import Sample
+from mergerexp.populations.page import build_page
+from mergerexp.populations.tables import sample_tables
+from mergerexp.report.figures.style import save
+from mergerexp.report.page.render import write_page
+from mergerexp.report.result_folder import Kind, replaced
+from mergerexp.runs.provenance import command_line, git_state, software
+from mergerexp.seals import sha256
+
+KIND = Kind("sample", "sample.json", "samples=FOLDER")
+
+
+def write_sample(sample: Sample, folder: Path) -> Path:
+    """Write everything beside the folder first, and then put it in its place.
+
+    Parameters
+    ----------
+    sample
+        All numbers of the sample.
+    folder
+        The folder of the sample. What was there is replaced.
+
+    Returns
+    -------
+    Path
+        The path of the page.
+
+    Raises
+    ------
+    UserError
+        If the folder holds something else than a sample.
+    """
+    with replaced(folder, KIND) as draft:
+        tables = sample_tables(sample)
+        for table in tables:
+            table.write(draft / "tables")
+        figures = {
+            name: save(draw(), draft / "figures", name) for name, draw in sample_figures(sample).items()
+        }
+        provenance = _provenance(sample)
+        write_json(draft / KIND.mark, _plain(_numbers(sample) | {"provenance": provenance}))
+        write_page(build_page(sample, tables, figures, provenance), draft / "sample.html")
+    return folder / "sample.html"
+
+
+def _provenance(sample: Sample) -> dict[str, Any]:
+    cfg, git = sample.cfg, git_state()
+    files = {"catalogue": sample.gathered.path}
+    if cfg.ratings is not None:
+        files["ratings"] = Path(cfg.ratings).expanduser()
+    return {
+        "files": {name: {"name": path.name, "sha256": sha256(path)} for name, path in files.items()},
+        "settings": {
+            key: value for key, value in dataclasses.asdict(cfg).items() if key not in ("paths", "samples")
+        },
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "command": command_line(),
+        "commit": git["commit"],
+        **software(),
+    }
+
+
+def _numbers(sample: Sample) -> dict[str, Any]:
+    """Return all numbers of a sample."""
+    return {
+        "name": sample.cfg.name or sample.cfg.catalogue.name,
+        "rows": sample.gathered.rows,
+        "fates": {str(fate): count for fate, count in sample.gathered.fates.items()},
+        "named": sample.gathered.named,
+        "ratings_without_a_row": sample.gathered.rated_only,
+        "prevalence": sample.prevalence,
+        "sizes": sample.sizes,
+        "cuts": sample.counts,
+        "densities": "h^3 Mpc^-3 dex^-1" if sample.is_absolute else "relative to all galaxies, dex^-1",
+        "mass_limits": {
+            name: {
+                "coefficients": fit.coefficients,
+                "bins": records(fit.bins),
+                "redshift": fit.limit.redshift[::40],
+                "log_mass": fit.limit.log_mass[::40],
+            }
+            for name, fit in sample.limits.items()
+        },
+        "mass_functions": {name: _function(each) for name, each in sample.functions.items()},
+        "colours": [
+            {"low": low, "high": high, **dataclasses.asdict(each)}
+            for low, high, each in zip(
+                sample.cfg.mass_bins[:-1], sample.cfg.mass_bins[1:], sample.comparisons, strict=False
+            )
+        ],
+        "recall": None if sample.chances is None else dataclasses.asdict(sample.chances.recall),
+        "prevalence_by_mass": None
+        if sample.chances is None
+        else dataclasses.asdict(sample.chances.prevalence),
+        "notes": sample.notes,
+    }
+
+
+def _function(function: MassFunction) -> dict[str, Any]:
+    fit = function.fit
+    return {
+        "title": function.title,
+        "galaxies": function.galaxies,
+        "log_mass": fit.function.log_mass,
+        "alpha": fit.function.alpha,
+        "log_phi": fit.function.log_phi,
+        "errors": function.errors,
+        "jackknife": function.jackknife,
+        "not_determined": fit.at_bound,
+        "double": None
+        if function.choice is None
+        else {
+            "ratio": function.choice.ratio,
+            "p_value": function.choice.p_value,
+            "draws": function.choice.draws,
+        },
+        "bins": records(function.bins),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers, lists and dictionaries as JSON has them, which has no NaN."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return None if value is pd.NA else value

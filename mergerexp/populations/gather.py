@@ -1,0 +1,274 @@
+"""A catalogue and its ratings, brought together in files, so that memory does not grow with their rows.
+
+Rows are distributed by a hash of their id, so that equal ids come into one file. There duplicates are found,
+and each galaxy gets its rating. Everything that follows reads these files as often as it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from mergerexp.config.sample_schema import CatalogueConfig, SampleConfig
+from mergerexp.console import amount
+from mergerexp.errors import DataError
+from mergerexp.populations.galaxies import Fate, Galaxies, Needed, galaxies_of, needed_columns
+from mergerexp.table_files import column_names, read_columns
+
+log = logging.getLogger(__name__)
+BUCKET_BYTES = 32_000_000  # of the files that are read, for each file that is written
+MOST_BUCKETS = 256
+HASH_KEY = "mergerexp sample"  # 16 characters, as pandas wants them
+SECONDS = 10.0  # between two lines on the progress
+NAMED = 10  # rows of each fate that are named
+MANY = 100  # galaxies from whose positions a wrong unit is seen
+MOST_WRONG = 0.5  # of all rows: more without a usable value are a wrong column or unit
+# What predict calls the columns of its catalogue, by our names.
+RATINGS = {
+    "p": "p_best", "p_prior": "p_prior", "p_calibrated": "p_calibrated", "n_models": "n_models",
+    "in_training_set": "in_training_set",
+}  # fmt: skip
+
+
+class Gathered:
+    """The galaxies of a catalogue with their ratings.
+
+    Parameters
+    ----------
+    cfg
+        The settings.
+    path
+        The catalogue.
+    scratch
+        A folder for files of about the size of the catalogue.
+
+    Attributes
+    ----------
+    fates
+        How many rows have each `Fate`.
+    named
+        The ids of the first rows of each fate but the usual ones.
+    rows
+        The number of rows.
+    rated_only
+        How many ratings belong to no row of the catalogue.
+    """
+
+    def __init__(self, cfg: SampleConfig, path: Path, scratch: Path) -> None:
+        self.cfg, self.path, self.scratch = cfg, path, scratch
+        self.fates: Counter[str] = Counter()
+        self.named: dict[str, list[str]] = {}
+        self.rows = self.rated_only = 0
+        self.catalogue = cfg.catalogue
+        self._files: list[Path] = []
+        ratings = None if cfg.ratings is None else Path(cfg.ratings).expanduser()
+        size = sum(_size(each, key) for each, key in ((path, "catalogue.file"), (ratings, "ratings")) if each)
+        self._number = max(1, min(MOST_BUCKETS, size // BUCKET_BYTES))
+        columns = needed_columns(cfg.catalogue, cfg.extinction)
+        _check_columns(path, columns.all, cfg.catalogue)
+        self.rows = self._distribute(path, columns, cfg.catalogue.columns.id, "catalogue")
+        if not self.rows:
+            raise DataError(f"catalogue.file={path}: it has no rows")
+        if ratings is not None:
+            self.catalogue = self._add_ratings(ratings)
+        self._look()
+
+    def _distribute(self, path: Path, columns: Needed, key: str, name: str) -> int:
+        """Write the rows of a table into files by their ids, and return how many there are."""
+        schema = pa.schema(
+            [(each, pa.string() if each in columns.texts else pa.float64()) for each in columns.all]
+        )
+        total, told = 0, time.monotonic()
+        with contextlib.ExitStack() as stack:
+            sinks = [
+                stack.enter_context(pa.ipc.new_stream(str(self._file(name, each)), schema))
+                for each in range(self._number)
+            ]
+            for piece in read_columns(path, columns.numbers, columns.texts, columns.flags):
+                ids = piece.column(key)
+                if ids.null_count or (empty := (np.asarray(ids) == "")).any():
+                    row = np.asarray(ids.is_null()) if ids.null_count else empty
+                    raise DataError(f"{path}, row {total + int(row.argmax()) + 1}: column {key!r} has no id")
+                bucket = hash_of(ids) % np.uint64(self._number)
+                for each in np.unique(bucket):
+                    sinks[each].write_batch(piece.filter(pa.array(bucket == each)).cast(schema))
+                total += len(piece)
+                if time.monotonic() - told > SECONDS:
+                    told = time.monotonic()
+                    log.info("%s: %s read", path.name, amount(total, "row"))
+        return total
+
+    def _file(self, name: str, bucket: int) -> Path:
+        return self.scratch / f"{name}.{bucket}.arrows"
+
+    def _add_ratings(self, path: Path) -> CatalogueConfig:
+        """Distribute the ratings, too; return the catalogue's config with the names of their columns."""
+        names = column_names(path)
+        if missing := [name for name in ("objid", "p_best") if name not in names]:
+            raise DataError(f"ratings={path} has no column {missing[0]!r}: predict writes such files")
+        present = {ours: theirs for ours, theirs in RATINGS.items() if theirs in names}
+        flags = [present.pop("in_training_set")] if "in_training_set" in present else []
+        needed = Needed(list(present.values()), ["objid"], flags)
+        self._distribute(path, needed, "objid", "ratings")
+        columns = dataclasses.replace(
+            self.catalogue.columns,
+            **{ours: f"rating {theirs}" for ours, theirs in RATINGS.items() if theirs in names},
+        )
+        return dataclasses.replace(self.catalogue, columns=columns)
+
+    def _bucket(self, number: int) -> tuple[pa.Table, np.ndarray, int]:
+        """Return the rows of a file with their ratings, which repeat an id, and the ratings without a row."""
+        own = pa.ipc.open_stream(str(self._file("catalogue", number))).read_all()
+        key = self.catalogue.columns.id
+        ids = pd.Index(own[key].to_pylist())
+        is_duplicate = np.asarray(ids.duplicated(), dtype=bool)
+        if self.cfg.ratings is None:
+            return own, is_duplicate, 0
+        ratings = pa.ipc.open_stream(str(self._file("ratings", number))).read_all()
+        theirs = pd.Index(ratings["objid"].to_pylist())
+        # Of several ratings of one id, predict leaves one alone with a p.
+        order = np.argsort(np.asarray(ratings["p_best"].is_null()), kind="stable")
+        first = order[~theirs[order].duplicated()]
+        at = theirs[first].get_indexer(ids)
+        rows = pa.array(np.where(at >= 0, first[at], -1), mask=at < 0)
+        for name in ratings.column_names[1:]:
+            own = own.append_column(f"rating {name}", ratings[name].take(rows))
+        return own, is_duplicate, int((~theirs[first].isin(ids)).sum())
+
+    def _look(self) -> None:
+        """Count what becomes of the rows, and keep the galaxies that are used."""
+        for number in range(self._number):
+            table, is_duplicate, alone = self._bucket(number)
+            galaxies, fates = galaxies_of(table, self.catalogue, self.cfg.extinction, is_duplicate)
+            self.rated_only += alone
+            self.fates.update(fates.tolist())
+            ids = table[self.catalogue.columns.id]
+            for fate in set(fates) - {Fate.USED, Fate.OUTSIDE, Fate.FAINT}:
+                listed = self.named.setdefault(str(fate), [])
+                listed += [
+                    ids[int(row)].as_py() for row in np.flatnonzero(fates == fate)[: NAMED - len(listed)]
+                ]
+            file = self._file("used", number)
+            _write(galaxies, file)
+            self._files.append(file)
+            for name in ("catalogue", "ratings"):
+                self._file(name, number).unlink(missing_ok=True)
+        _check_units(self.path, self.fates, self.rows, self.cfg.catalogue)
+        _check_used(self.path, self.fates, self.cfg.catalogue)
+        if self._looks_like_hours():
+            raise DataError(
+                f"catalogue.file={self.path}: no right ascension is above 24, while "
+                "declinations spread widely; if they are hours, say catalogue.ra_unit=hours"
+            )
+
+    def _looks_like_hours(self) -> bool:
+        """Tell whether right ascensions, said to be degrees, look like hours."""
+        low, high = np.array([np.inf, np.inf]), np.array([-np.inf, -np.inf])
+        number = 0
+        for part in self.parts():
+            positions = np.stack([part.ra, part.dec])
+            number += len(part)
+            if len(part):
+                low, high = np.minimum(low, positions.min(axis=1)), np.maximum(high, positions.max(axis=1))
+        spread = high - low
+        looks = low[0] >= 0 and high[0] <= 24 and spread[0] > 12 and spread[1] > 24
+        return bool(number >= MANY and self.cfg.catalogue.ra_unit == "degrees" and looks)
+
+    def parts(self) -> Iterator[Galaxies]:
+        """Yield the galaxies that are used, in parts whose order depends on their ids alone."""
+        for file in self._files:
+            yield _read(file)
+
+
+def hash_of(ids: pa.Array) -> np.ndarray:
+    """Return 64 bits for each id, the same on every machine."""
+    values = np.asarray(ids.to_numpy(zero_copy_only=False), dtype=object)
+    return pd.util.hash_array(values, hash_key=HASH_KEY, categorize=False)
+
+
+def _write(galaxies: Galaxies, path: Path) -> None:
+    columns: dict[str, pa.Array] = {}
+    for field in dataclasses.fields(galaxies):
+        values = getattr(galaxies, field.name)
+        if values.ndim == 2:
+            columns[field.name] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        else:
+            columns[field.name] = pa.array(values, pa.string() if values.dtype == object else None)
+    table = pa.table(columns)
+    with pa.ipc.new_file(str(path), table.schema) as sink:
+        sink.write_table(table)
+
+
+def _read(path: Path) -> Galaxies:
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+        return Galaxies(**{name: _array(table[name]) for name in table.column_names})
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    if not pa.types.is_fixed_size_list(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    values = np.asarray(column.combine_chunks().flatten().to_numpy(zero_copy_only=False))
+    return values.reshape(-1, column.type.list_size)
+
+
+def _size(path: Path, key: str) -> int:
+    if not path.is_file():
+        raise DataError(f"{key}={path}: no such file")
+    return path.stat().st_size
+
+
+def _check_columns(path: Path, needed: list[str], cfg: CatalogueConfig) -> None:
+    names = column_names(path)
+    if missing := [name for name in needed if name not in names]:
+        has = f"its columns are {', '.join(names)}" if names else "it is empty"
+        raise DataError(
+            f"catalogue.file={path} has no column {missing[0]!r}; {has}, and catalogue.columns, cuts and "
+            "extinction say which are used (null: there is none)"
+        )
+    if twice := [name for name in needed if names.count(name) > 1]:
+        raise DataError(f"catalogue.file={path} has several columns {twice[0]!r}; rename all but one")
+
+
+def _check_used(path: Path, fates: Mapping[str, int], cfg: CatalogueConfig) -> None:
+    """Refuse a catalogue of which nothing can be used."""
+    if not fates.get(Fate.USED, 0):
+        low, high = cfg.redshift
+        raise DataError(
+            f"catalogue.file={path}: no row can be used for a sample with redshifts of {low:g} to {high:g}: "
+            + ", ".join(f"{count} with {fate}" for fate, count in fates.items())
+        )
+
+
+def _check_units(path: Path, fates: Mapping[str, int], rows: int, cfg: CatalogueConfig) -> None:
+    """Refuse a catalogue most of whose rows make no sense: a column or its unit is another one."""
+    own = cfg.columns
+    suspects = {
+        Fate.NO_REDSHIFT: (f"{own.redshift!r} has no redshift", "columns.redshift"),
+        Fate.NO_MASS: (f"{own.log_mass!r} has no mass", "columns.log_mass"),
+        Fate.ODD_MASS: (
+            f"{own.log_mass!r} is not between {cfg.log_mass[0]:g} and {cfg.log_mass[1]:g}; "
+            "is it log10 of a mass in solar masses?",
+            "columns.log_mass",
+        ),
+        Fate.NO_MAGNITUDE: (
+            f"of {', '.join([*cfg.cuts, *(cfg.absolute_cuts or {})])} one is missing",
+            "cuts",
+        ),
+        Fate.NO_POSITION: (f"{own.ra!r} or {own.dec!r} is missing", "columns.ra"),
+        Fate.FAINT: ("the galaxy is fainter than the limits of the sample", "cuts"),
+    }
+    for fate, (what, key) in suspects.items():
+        if fates.get(fate, 0) > MOST_WRONG * rows:
+            raise DataError(
+                f"catalogue.file={path}: in {fates[fate]} of {rows} rows {what}; look at catalogue.{key}"
+            )

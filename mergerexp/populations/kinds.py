@@ -1,0 +1,195 @@
+"""Which galaxies of a catalogue are mergers: by eye, by a classifier, or with some probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mergerexp.analysis.metrics import Floats
+from mergerexp.analysis.purity import Logistic, corrected_weights, posterior
+from mergerexp.analysis.sky import systems
+from mergerexp.config.sample_schema import SampleConfig
+from mergerexp.populations.galaxies import Flags, Galaxies
+
+SMALLEST = 1e-9  # a probability nearer to 0 or 1 counts as this near
+ALL, VISUAL, CLASSIFIED = "all", "visual", "classified"
+WEIGHTED, CORRECTED, OBJECTS, SYSTEMS = "weighted", "corrected", "objects", "systems"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Galaxies that belong together.
+
+    Attributes
+    ----------
+    name, title
+        The name in files, and in words.
+    members
+        Tells which galaxies belong to it.
+    mass
+        Returns the masses of its members.
+    weight
+        Returns what each of its members counts as.
+    limit
+        The kind whose mass limit it has: its own, if it is fitted to it.
+    """
+
+    name: str
+    title: str
+    members: Callable[[Galaxies], Flags]
+    mass: Callable[[Galaxies], Floats]
+    weight: Callable[[Galaxies], Floats]
+    limit: str
+
+
+def own_mass(galaxies: Galaxies) -> Floats:
+    """Return the masses of galaxies."""
+    return galaxies.log_mass
+
+
+def own_weight(galaxies: Galaxies) -> Floats:
+    """Return the weights of galaxies."""
+    return galaxies.weight
+
+
+def everything(galaxies: Galaxies) -> Flags:
+    """Tell that all galaxies belong to a kind."""
+    return np.ones(len(galaxies), dtype=bool)
+
+
+def above(cut: float) -> Callable[[Galaxies], Flags]:
+    """Return what tells which galaxies have a p above a cut."""
+    return lambda galaxies: galaxies.p > cut  # False where there is none
+
+
+def cut_name(cut: float) -> str:
+    """Return the name of the mergers above a cut."""
+    return f"p_above_{cut:g}".replace(".", "_")
+
+
+def principal_kinds(cfg: SampleConfig, with_visual: bool, with_p: bool) -> list[Kind]:
+    """Return all galaxies, mergers by eye and classified mergers, as far as a catalogue tells them."""
+    kinds = [Kind(ALL, "all galaxies", everything, own_mass, own_weight, ALL)]
+    if with_visual:
+        kinds.append(
+            Kind(VISUAL, "visual mergers", lambda each: each.visual, lambda each: each.visual_log_mass,
+                 own_weight, VISUAL)
+        )  # fmt: skip
+    if with_p:
+        title = f"classified mergers, p > {cfg.cut:g}"
+        kinds.append(Kind(CLASSIFIED, title, above(cfg.cut), own_mass, own_weight, CLASSIFIED))
+    return kinds
+
+
+def further_cuts(cfg: SampleConfig) -> list[Kind]:
+    """Return the mergers above the other cuts."""
+    return [
+        Kind(cut_name(cut), f"p > {cut:g}", above(cut), own_mass, own_weight, cut_name(cut))
+        for cut in cfg.cuts
+        if cut != cfg.cut
+    ]
+
+
+def weighted_kind() -> Kind:
+    """Return all rated galaxies, each of which counts as its probability at the survey's prevalence."""
+    return Kind(
+        WEIGHTED,
+        "every galaxy counted as its p_prior",
+        lambda galaxies: ~np.isnan(galaxies.p_prior),
+        own_mass,
+        lambda galaxies: galaxies.weight * galaxies.p_prior,
+        CLASSIFIED,
+    )
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What corrects a sample for galaxies that it misses and that do not belong to it.
+
+    Attributes
+    ----------
+    recall
+        The chance that a merger is selected, by `of_galaxy`.
+    prevalence
+        The fraction of mergers among galaxies, by `of_mass`.
+    calibrated_at
+        The prevalence at which p_calibrated holds.
+    """
+
+    recall: Logistic
+    prevalence: Logistic
+    calibrated_at: float
+
+    def weights(self, galaxies: Galaxies) -> Floats:
+        """Return what selected galaxies count as."""
+        local = posterior(self.prevalence.at(of_mass(galaxies)), log_ratio(galaxies, self.calibrated_at))
+        return galaxies.weight * corrected_weights(local, self.recall.at(of_galaxy(galaxies)))
+
+
+def of_galaxy(galaxies: Galaxies) -> Floats:
+    """Return what the recall depends on: magnitude, log redshift and, where it is known, log size."""
+    columns = [galaxies.magnitude, np.log10(galaxies.redshift)]
+    if np.isfinite(galaxies.log_size).any():
+        columns.append(np.where(np.isfinite(galaxies.log_size), galaxies.log_size, 0.0))
+    return np.column_stack(columns)
+
+
+def of_mass(galaxies: Galaxies) -> Floats:
+    """Return what the prevalence depends on: the mass, its square, and the logarithm of the redshift."""
+    off = galaxies.log_mass - 10.5
+    return np.column_stack([off, off**2, np.log10(galaxies.redshift)])
+
+
+def log_ratio(galaxies: Galaxies, calibrated_at: float) -> Floats:
+    """Return the logarithm of the ratio of the likelihoods of each rating, from the calibrated p."""
+    p = np.clip(galaxies.p_calibrated, SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(p / (1 - p)) - np.log(calibrated_at / (1 - calibrated_at)))
+
+
+def corrected_kind(cfg: SampleConfig, chances: Chances) -> Kind:
+    """Return the classified mergers, corrected for purity and recall."""
+    return Kind(
+        CORRECTED,
+        f"p > {cfg.cut:g}, corrected for purity and recall",
+        lambda galaxies: (galaxies.p > cfg.cut) & ~np.isnan(galaxies.p_calibrated),
+        own_mass,
+        chances.weights,
+        CLASSIFIED,
+    )
+
+
+def counted_as(galaxies: Galaxies, count: str, mass: str, cfg: SampleConfig) -> tuple[Floats, Floats]:
+    """Return the mass and the weight of mergers that are counted as objects or as systems.
+
+    Parameters
+    ----------
+    galaxies
+        All mergers.
+    count
+        Whether each object counts as one, or each system.
+    mass
+        Whether an object has its own mass, or that of the heaviest of its system. A system that is counted
+        once has that of its heaviest member; or, with ``mass=each``, each member counts as a part of it.
+    cfg
+        What links the members of a system.
+
+    Returns
+    -------
+    mass, weight
+        For each object; the weight is 0 for those that another one of the system stands for.
+    """
+    system = systems(galaxies.ra, galaxies.dec, galaxies.redshift, cfg.link_kpc, cfg.link_velocity)
+    sizes = np.bincount(system)
+    heaviest = np.full(len(sizes), -np.inf)
+    np.maximum.at(heaviest, system, galaxies.log_mass)
+    masses = heaviest[system] if mass == "primary" else galaxies.log_mass
+    if count == "objects":
+        return masses, galaxies.weight
+    if mass == "each":
+        return masses, galaxies.weight / sizes[system]
+    order = np.lexsort((galaxies.id.astype(str), -galaxies.log_mass, system))
+    first = np.zeros(len(galaxies), dtype=bool)
+    first[order] = np.append(True, system[order][1:] != system[order][:-1])
+    return masses, np.where(first, galaxies.weight, 0.0)

@@ -1,0 +1,392 @@
+"""The numbers of a sample, in two passes over its galaxies, whose memory does not grow with their number.
+
+Only classified mergers, of which there are few, are held at once, to find their systems.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from mergerexp.analysis.colour_mass import ColourMassGrid, Comparison, compare_colours
+from mergerexp.analysis.completeness import LimitFit, fit_mass_limit
+from mergerexp.analysis.mass_function import MassGrid, Schechter
+from mergerexp.analysis.purity import fit_prevalence, fit_recall
+from mergerexp.analysis.sky import COLUMNS, ROWS, Regions, equal_areas, pixels
+from mergerexp.config.sample_schema import SampleConfig
+from mergerexp.console import ProgressReport, amount
+from mergerexp.populations.draws import Draw, Ends
+from mergerexp.populations.functions import Effort, MassFunction, measure_mass_function, number_density
+from mergerexp.populations.galaxies import Galaxies, joined
+from mergerexp.populations.gather import Gathered
+from mergerexp.populations.kinds import (
+    ALL,
+    CLASSIFIED,
+    OBJECTS,
+    SYSTEMS,
+    VISUAL,
+    Chances,
+    Kind,
+    corrected_kind,
+    counted_as,
+    further_cuts,
+    log_ratio,
+    of_galaxy,
+    of_mass,
+    principal_kinds,
+    weighted_kind,
+)
+
+log = logging.getLogger(__name__)
+DRAWN = 300_000  # galaxies of each kind that mass limits and chances are fitted to
+PER_PIXEL = 3  # galaxies of a square degree, below which the footprint is not known
+SHOWN = 3000  # galaxies in a figure
+NO_AREA = 1000.0  # square degrees, in place of an area that is not known
+
+
+@dataclass
+class Sample:
+    """All numbers of a sample.
+
+    Attributes
+    ----------
+    cfg
+        The settings.
+    gathered
+        The galaxies.
+    prevalence
+        The fraction of mergers that p_prior refers to; None where not known.
+    calibrated_at
+        The one that p_calibrated refers to.
+    kinds
+        All galaxies, mergers by eye, and classified mergers, as far as they are there.
+    variants
+        Other ways to count classified mergers.
+    sizes
+        How many galaxies each kind has.
+    functions
+        The mass function of each kind and variant, by its name.
+    limits
+        The mass limit of each kind.
+    grids
+        The galaxies of each kind in cells of mass and colour: without and with the cut in mass of Fig. 12.
+    comparisons
+        The test of the colours of classified mergers against those by eye, for each bin of mass.
+    counts
+        How many galaxies lie above each cut in p, apart for those that all networks rated.
+    chances
+        What corrects the classified mergers; None where it is not known.
+    top, bottom
+        The galaxies of Table 2.
+    shown
+        Some galaxies of each kind.
+    is_absolute
+        Whether densities are in h³ Mpc⁻³ dex⁻¹; otherwise they are relative to that of all galaxies.
+    truth
+        The true mass functions of a mock survey.
+    notes
+        Sentences on what could not be computed.
+    """
+
+    cfg: SampleConfig
+    gathered: Gathered
+    prevalence: float | None
+    calibrated_at: float | None
+    kinds: list[Kind]
+    variants: list[Kind] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    functions: dict[str, MassFunction] = field(default_factory=dict)
+    limits: dict[str, LimitFit] = field(default_factory=dict)
+    grids: dict[str, tuple[ColourMassGrid, ColourMassGrid]] = field(default_factory=dict)
+    comparisons: list[Comparison] = field(default_factory=list)
+    counts: list[dict[str, Any]] = field(default_factory=list)
+    chances: Chances | None = None
+    top: Galaxies | None = None
+    bottom: Galaxies | None = None
+    shown: dict[str, Galaxies] = field(default_factory=dict)
+    is_absolute: bool = True
+    truth: dict[str, Schechter] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def measure(
+    cfg: SampleConfig,
+    gathered: Gathered,
+    prevalence: float | None,
+    calibrated_at: float | None,
+    truth: dict[str, Schechter],
+) -> Sample:
+    """Measure everything about a sample.
+
+    Parameters
+    ----------
+    cfg
+        The settings.
+    gathered
+        The galaxies.
+    prevalence, calibrated_at
+        The fractions of mergers that p_prior and p_calibrated refer to; None where not known.
+    truth
+        The true mass functions of a mock survey.
+    """
+    columns = gathered.catalogue.columns
+    kinds = principal_kinds(cfg, columns.visual is not None, columns.p is not None)
+    sample = Sample(cfg, gathered, prevalence, calibrated_at, kinds, truth=truth)
+    first = _FirstPass(sample)
+    with ProgressReport("looking at the galaxies", gathered.rows) as progress:
+        for part in gathered.parts():
+            first.add(part)
+            progress.advance(len(part))
+    first.finish()
+    _Second(sample, first).run()
+    return sample
+
+
+class _FirstPass:
+    """What has to be known before galaxies can be counted: mass limits, the footprint, chances.
+
+    Parameters
+    ----------
+    sample
+        The sample, which gets what is found.
+    """
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample, cfg = sample, sample.cfg
+        self.has_p = any(kind.name == CLASSIFIED for kind in sample.kinds)
+        self.cuts = further_cuts(cfg) if self.has_p else []
+        self.footprint = np.zeros(ROWS * COLUMNS, dtype=np.int64)
+        self.draws = {kind.name: Draw(DRAWN) for kind in [*sample.kinds, *self.cuts]}
+        self.known = Draw(DRAWN)  # visual mergers among training objects
+        self.ends = {end: Ends(cfg.listed, end == "top") for end in ("top", "bottom")}
+        self.classified: list[Galaxies] = []
+        self.above: dict[tuple[float, int], NDArray[np.float64]] = {}
+
+    def add(self, part: Galaxies) -> None:
+        """Look at further galaxies."""
+        self.footprint += np.bincount(pixels(part.ra, part.dec), minlength=ROWS * COLUMNS)
+        for kind in [*self.sample.kinds, *self.cuts]:
+            self.draws[kind.name].add(part.take(kind.members(part)))
+        if not self.has_p:
+            return
+        self.classified.append(part.take(part.p > self.sample.cfg.cut))
+        self.known.add(part.take(part.visual & part.in_training_set & ~np.isnan(part.p)))
+        for end in self.ends.values():
+            end.add(part)
+        for cut in self.sample.cfg.cuts:
+            for networks in np.unique(part.n_models).astype(int):
+                rows = (part.p > cut) & (part.n_models == networks)
+                sums = self.above.setdefault((cut, int(networks)), np.zeros(2))
+                sums += rows.sum(), np.nansum(part.p_prior[rows])
+
+    def finish(self) -> None:
+        """Fit mass limits and chances."""
+        sample, cfg = self.sample, self.sample.cfg
+        between = (cfg.catalogue.redshift[0], cfg.catalogue.redshift[1])
+        for kind in [*sample.kinds, *self.cuts]:
+            draw = self.draws[kind.name]
+            sample.sizes[kind.name] = draw.total
+            try:
+                drawn = draw.galaxies()
+                sample.shown[kind.name] = drawn.take(np.arange(min(SHOWN, len(drawn))))
+                sample.limits[kind.name] = fit_mass_limit(
+                    drawn.redshift, kind.mass(drawn), drawn.margin, between,
+                    seed=cfg.seed, draws=cfg.draws,
+                )  # fmt: skip
+            except ValueError as reason:
+                sample.notes.append(f"There is no mass function of {kind.title}: {reason}.")
+        if not self.has_p:
+            return
+        sample.top, sample.bottom = self.ends["top"].galaxies(), self.ends["bottom"].galaxies()
+        sample.counts = self._counts()
+        sample.variants = [each for each in self.cuts if each.name in sample.limits]
+        if sample.gathered.catalogue.columns.p_prior is not None:
+            sample.variants.append(weighted_kind())
+        if cfg.correct:
+            self._fit_chances()
+
+    def _counts(self) -> list[dict[str, Any]]:
+        """Return how many galaxies lie above each cut, with the limits of a Poisson distribution."""
+        most = max((networks for _, networks in self.above), default=0)
+        rows = []
+        for cut in self.sample.cfg.cuts:
+            for is_all in (True, False):
+                found = [
+                    sums for (at, networks), sums in self.above.items()
+                    if at == cut and (networks == most) == is_all
+                ]  # fmt: skip
+                n, expected = np.sum(found, axis=0) if found else (0, 0.0)
+                if not is_all and not n:
+                    continue
+                low = chi2.ppf(0.025, 2 * n) / 2 if n else 0.0
+                rows.append(
+                    {
+                        "p_above": cut, "networks": most if is_all else "fewer", "n": int(n),
+                        "low": float(low), "high": float(chi2.ppf(0.975, 2 * (n + 1)) / 2),
+                        "expected_purity": float(expected / n) if n and expected else None,
+                    }
+                )  # fmt: skip
+        return rows
+
+    def _fit_chances(self) -> None:
+        """Fit how recall and prevalence depend on galaxies, from training objects and ratings."""
+        sample, why = self.sample, None
+        rated = self.draws[ALL].galaxies()
+        rated = rated.take(~np.isnan(rated.p_calibrated) & ~rated.in_training_set)
+        known = self.known.galaxies() if len(self.known) else None
+        if sample.calibrated_at is None:
+            why = "the prevalence that p_calibrated refers to is not known (catalogue.calibrated_at)"
+        elif known is None:
+            why = "no visual merger of the training set is in the catalogue with its rating"
+        else:
+            try:
+                recall = fit_recall(of_galaxy(known), known.p > sample.cfg.cut)
+                ratio = log_ratio(rated, sample.calibrated_at)
+                sample.chances = Chances(recall, fit_prevalence(of_mass(rated), ratio), sample.calibrated_at)
+                sample.variants.append(corrected_kind(sample.cfg, sample.chances))
+            except ValueError as reason:
+                why = str(reason)
+        if why is not None:
+            sample.notes.append(f"The mass function is not corrected for purity and recall: {why}.")
+
+
+class _Second:
+    """Counts galaxies in cells, and computes everything from these.
+
+    Parameters
+    ----------
+    sample
+        The sample, which gets what is found.
+    first
+        What the first pass has found.
+    """
+
+    def __init__(self, sample: Sample, first: _FirstPass) -> None:
+        self.sample, self.first, self.cfg = sample, first, sample.cfg
+        self.regions = self._regions()
+        number = self.regions.number if self.regions else 1
+        kinds = [*sample.kinds, *sample.variants]
+        self.kinds = [kind for kind in kinds if kind.limit in sample.limits]
+        self.masses = {kind.name: MassGrid(sample.limits[kind.limit].limit, number) for kind in self.kinds}
+        sample.grids = {kind.name: (ColourMassGrid(), ColourMassGrid()) for kind in sample.kinds}
+        self.merging = Draw(DRAWN)  # mergers of any kind, whose colours are compared
+
+    def run(self) -> None:
+        """Count, measure mass functions, and compare colours."""
+        with ProgressReport("counting galaxies", self.sample.gathered.rows) as progress:
+            for part in self.sample.gathered.parts():
+                self._add(part)
+                progress.advance(len(part))
+        self._measure_functions()
+        if {VISUAL, CLASSIFIED} <= {kind.name for kind in self.sample.kinds}:
+            self._compare()
+
+    def _regions(self) -> Regions | None:
+        wanted, footprint = self.cfg.regions, self.first.footprint
+        if not wanted:
+            return None
+        try:
+            if footprint.sum() < PER_PIXEL * (footprint > 0).sum():
+                raise ValueError(f"there are fewer than {PER_PIXEL} galaxies a square degree")
+            return equal_areas(footprint, wanted)
+        except ValueError as reason:
+            self.sample.notes.append(f"There is no jackknife over the sky: {reason}.")
+            return None
+
+    def _add(self, part: Galaxies) -> None:
+        region = None
+        if self.regions is not None:
+            region = self.regions.at(part.ra, part.dec)
+        for kind in self.kinds:
+            rows = kind.members(part)
+            members = part.take(rows)
+            self.masses[kind.name].add(
+                kind.mass(members), members.redshift, kind.weight(members),
+                None if region is None else region[rows],
+            )  # fmt: skip
+        farthest = self.cfg.catalogue.redshift[1]
+        for kind in self.sample.kinds:
+            rows = kind.members(part) & np.isfinite(part.colour)
+            members = part.take(rows)
+            everything, cut = self.sample.grids[kind.name]
+            everything.add(kind.mass(members), members.colour, members.weight)
+            if ALL in self.sample.limits:
+                heavy = members.take(members.log_mass >= self.sample.limits[ALL].limit.at(farthest))
+                cut.add(kind.mass(heavy), heavy.colour, heavy.weight)
+        merging = part.visual | (part.p > self.cfg.cut)
+        self.merging.add(part.take(merging & np.isfinite(part.colour)))
+
+    def _measure_functions(self) -> None:
+        """Measure all mass functions, first that of all galaxies, which others may be relative to."""
+        area = self.cfg.catalogue.area
+        self.sample.is_absolute = area is not None
+        effective = NO_AREA if area is None else area * self.cfg.catalogue.completeness
+        for kind in self.kinds:
+            log.info("mass function of %s", kind.title)
+            found = self._function(kind.name, kind.title, self.masses[kind.name], kind.limit, effective)
+            if area is None and kind.name == ALL and found is not None:
+                effective *= number_density(found.fit, float(found.limit.limit.log_mass[0]))
+                found = self._function(kind.name, kind.title, self.masses[kind.name], kind.limit, effective)
+            if found is not None:
+                self.sample.functions[kind.name] = found
+        if CLASSIFIED in self.sample.functions:
+            self._count_systems(effective)
+
+    def _function(
+        self, name: str, title: str, grid: MassGrid, limit: str, area: float
+    ) -> MassFunction | None:
+        effort = Effort(self.cfg.draws, self.cfg.seed, name in (ALL, VISUAL, CLASSIFIED))
+        try:
+            return measure_mass_function(
+                name, title, grid, self.sample.limits[limit], area, self.regions, self.cfg.bin_width, effort
+            )
+        except ValueError as reason:
+            self.sample.notes.append(f"There is no mass function of {title}: {reason}.")
+            return None
+
+    def _count_systems(self, area: float) -> None:
+        """Measure the mass function of classified mergers as objects and as systems; one is the usual one."""
+        mergers = joined(self.first.classified)
+        limit = self.sample.limits[CLASSIFIED]
+        region = None if self.regions is None else self.regions.at(mergers.ra, mergers.dec)
+        ways = {OBJECTS: ("objects", "each"), SYSTEMS: ("systems", "primary")}
+        chosen = (self.cfg.count, self.cfg.mass)
+        if chosen not in ways.values():
+            ways["chosen"] = chosen
+        for name, way in ways.items():
+            masses, weights = counted_as(mergers, *way, self.cfg)
+            grid = MassGrid(limit.limit, self.regions.number if self.regions else 1)
+            grid.add(masses, mergers.redshift, weights, region)
+            title = f"{way[0]}, mass of {'each' if way[1] == 'each' else 'the heaviest of the system'}"
+            found = self._function(name, title, grid, CLASSIFIED, area)
+            if found is not None:
+                self.sample.functions[name] = found
+
+    def _compare(self) -> None:
+        """Compare the colours of classified mergers and those by eye, in each bin of mass."""
+        if len(self.merging) < self.merging.total:
+            self.sample.notes.append(
+                f"Colours are compared for {len(self.merging)} of {amount(self.merging.total, 'merger')}, "
+                "drawn at random."
+            )
+        mergers = self.merging.galaxies() if len(self.merging) else None
+        edges = self.cfg.mass_bins
+        for low, high in itertools.pairwise(edges):
+            if mergers is None:
+                return
+            inside = mergers.take((mergers.log_mass > low) & (mergers.log_mass <= high))
+            self.sample.comparisons.append(
+                compare_colours(
+                    inside.colour,
+                    inside.p > self.cfg.cut,
+                    inside.visual,
+                    seed=self.cfg.seed,
+                    permutations=self.cfg.permutations,
+                )
+            )

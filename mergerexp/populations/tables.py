@@ -1,0 +1,275 @@
+"""The tables of a sample, with the published numbers beside its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mergerexp.analysis.mass_function import Schechter
+from mergerexp.frames import records, sexagesimal
+from mergerexp.populations.functions import MassFunction
+from mergerexp.populations.galaxies import Galaxies
+from mergerexp.populations.gather import Gathered
+from mergerexp.populations.kinds import ALL
+from mergerexp.populations.measure import Sample
+from mergerexp.report.numbers import p_value_text
+from mergerexp.report.table import Table
+from mergerexp.report.texts import published
+
+PUBLISHED = "published"
+DENSITY, RELATIVE = (
+    "h³ Mpc⁻³ dex⁻¹",
+    "in units of the number of all galaxies above the lowest mass limit, dex⁻¹",
+)
+
+
+def sample_tables(sample: Sample) -> list[Table]:
+    """Return the tables of a sample, the most important first."""
+    tables = [rows_table(sample.gathered)]
+    if sample.top is not None:
+        tables += [table_2(sample), cuts_table(sample)]
+    if sample.functions:
+        tables += [functions_table(sample), bins_table(sample)]
+    if sample.comparisons:
+        tables.append(colours_table(sample))
+    return tables
+
+
+def rows_table(gathered: Gathered) -> Table:
+    """Return what became of each row of the catalogue."""
+    rows = [
+        {"rows": str(fate), "number": count, "for example": ", ".join(gathered.named.get(str(fate), [])[:3])}
+        for fate, count in gathered.fates.most_common()
+    ]
+    rows.append({"rows": "all", "number": gathered.rows, "for example": ""})
+    frame = pd.DataFrame(rows)
+    alone = (
+        f" {gathered.rated_only} ratings belong to no row of the catalogue." if gathered.rated_only else ""
+    )
+    return Table(
+        "sample_rows",
+        "What became of the rows of the catalogue",
+        f"Rows that are used and rows that are not sum to all rows.{alone}",
+        frame.assign(number=[f"{number:,}" for number in frame["number"]]),
+        numbers=frame,
+    )
+
+
+def table_2(sample: Sample) -> Table:
+    """Return the galaxies with the highest and the lowest p (Table 2 of the paper)."""
+    frames = [_listed(each) for each in (sample.top, sample.bottom) if each is not None]
+    numbers = pd.concat(frames, ignore_index=True)
+    written = {"p": "{:.6f}", "redshift": "{:.4f}"}
+    shown = numbers.assign(**{name: numbers[name].map(text.format) for name, text in written.items()})
+    return Table(
+        "table2_extremes",
+        "Galaxies with the highest and the lowest p_m (Table 2 of the paper)",
+        "Galaxies that a network was trained on are left out. Right ascension is in hours, declination in "
+        "degrees.",
+        shown,
+        numbers=numbers,
+    )
+
+
+def _listed(galaxies: Galaxies) -> pd.DataFrame:
+    ra, dec = sexagesimal(galaxies.ra, galaxies.dec)
+    return pd.DataFrame(
+        {"id": galaxies.id.astype(str), "RA": ra, "Dec": dec, "p": galaxies.p, "redshift": galaxies.redshift}
+    )
+
+
+def cuts_table(sample: Sample) -> Table:
+    """Return how many galaxies lie above each cut in p."""
+    numbers = pd.DataFrame(sample.counts)
+    shown = pd.DataFrame(
+        [
+            {
+                "p above": f"{row['p_above']:g}",
+                "networks": str(row["networks"]),
+                "galaxies": f"{row['n']:,}",
+                "95 % interval": f"{row['low']:.0f} to {row['high']:.0f}",
+                "expected purity": "" if pd.isna(row["expected_purity"]) else f"{row['expected_purity']:.3f}",
+            }
+            for row in records(numbers)
+        ]
+    )
+    at = (
+        "The expected purity is the mean p_prior above the cut"
+        + (f", at a prevalence of {sample.prevalence:.4g}." if sample.prevalence is not None else ".")
+        if sample.gathered.catalogue.columns.p_prior
+        else "The catalogue has no p_prior, from which a purity could be expected."
+    )
+    total = published()["catalogue"]
+    return Table(
+        "sample_cuts",
+        "Galaxies above some cuts in p_m",
+        f"A mean of several networks and the rating of one are not cut alike by one number. The interval is "
+        f"that of a Poisson distribution. {at} The paper has {total['above']} of {total['rated']} above "
+        f"{total['threshold']}.",
+        shown,
+        numbers=numbers,
+    )
+
+
+def functions_table(sample: Sample) -> Table:
+    """Return the parameters of the Schechter functions, and the published ones."""
+    rows, numbers = [], []
+    for found in sample.functions.values():
+        rows.append(_function_row(found))
+        numbers.append(_function_numbers(found))
+    # What is true of a mock survey stands in place of what was found in the sky.
+    entries = published()["mass_functions"] if sample.is_absolute and not sample.truth else {}
+    for name, function in sample.truth.items():
+        rows.append(_truth_row(name, function))
+    shown_published = [key for key in entries if key in sample.functions]
+    for key in shown_published:
+        parts = entries[key]["components"]
+        rows.append(
+            {
+                "population": f"{sample.functions[key].title.split(',')[0]}, {entries[key]['source']}",
+                "galaxies": "",
+                "log M*": _pair(*parts["log_mass"]),
+                "α": "; ".join(_pair(*each) for each in parts["alpha"]),
+                "log Φ*": "; ".join(_pair(*each) for each in parts["log_phi"]),
+                "jackknife": "", "double": "",
+            }
+        )  # fmt: skip
+    unit = "in h³ Mpc⁻³" if sample.is_absolute else RELATIVE.removesuffix(", dex⁻¹")
+    return Table(
+        "sample_mass_functions",
+        "Schechter functions of stellar mass by maximum likelihood",
+        "Galaxies above the mass limit at their redshift; masses hold for H0 = 70 km/s/Mpc, and Φ* is "
+        f"{unit}. Errors are from a bootstrap of galaxies, and in the column jackknife from regions of the "
+        "sky, which adds the variance of the large-scale structure. The last column is the p-value of a "
+        "single function against a double one, by a parametric bootstrap.",
+        pd.DataFrame(rows),
+        numbers=pd.DataFrame(numbers),
+        published=len(shown_published) + len(sample.truth),
+    )
+
+
+def _truth_row(name: str, function: Schechter) -> dict[str, Any]:
+    return {
+        "population": "truth, all galaxies but mergers"
+        if name == ALL
+        else "truth, mergers without companions",
+        "galaxies": "",
+        "log M*": f"{function.log_mass:.2f}",
+        "α": "; ".join(f"{each:.2f}".replace("-", "−") for each in function.alpha),
+        "log Φ*": "; ".join(f"{each:.2f}".replace("-", "−") for each in function.log_phi),
+        "jackknife": "",
+        "double": "",
+    }
+
+
+def _function_row(function: MassFunction) -> dict[str, Any]:
+    schechter, size = function.fit.function, len(function.fit.function.alpha)
+    errors = function.errors
+    row = {
+        "population": function.title,
+        "galaxies": f"{function.galaxies:,.0f}",
+        "log M*": _pair(schechter.log_mass, errors[0]),
+        "α": "; ".join(map(_pair, schechter.alpha, errors[1 : 1 + size])),
+        "log Φ*": "; ".join(map(_pair, schechter.log_phi, errors[1 + size :])),
+    }
+    spread = function.jackknife
+    row["jackknife"] = "" if spread is None else ", ".join(f"{each:.2f}" for each in spread)
+    row["double"] = "" if function.choice is None else p_value_text(function.choice.p_value)
+    if function.fit.at_bound:
+        row["population"] += f" (not determined: {', '.join(function.fit.at_bound)})"
+    return row
+
+
+def _pair(value: float, error: float) -> str:
+    return f"{value:.2f} ± {error:.2f}".replace("-", "−")
+
+
+def _function_numbers(function: MassFunction) -> dict[str, Any]:
+    schechter, size = function.fit.function, len(function.fit.function.alpha)
+    row: dict[str, Any] = {"population": function.name, "galaxies": function.galaxies}
+    names = [
+        "log_mass",
+        *(f"alpha_{at + 1}" for at in range(size)),
+        *(f"log_phi_{at + 1}" for at in range(size)),
+    ]
+    values = [schechter.log_mass, *schechter.alpha, *schechter.log_phi]
+    jackknife = function.jackknife if function.jackknife is not None else np.full(len(names), np.nan)
+    for name, value, error, spread in zip(names, values, function.errors, jackknife, strict=True):
+        row |= {name: value, f"{name}_error": error, f"{name}_jackknife": spread}
+    if function.choice is not None:
+        row |= {"double_ratio": function.choice.ratio, "double_p_value": function.choice.p_value}
+    return row
+
+
+def bins_table(sample: Sample) -> Table:
+    """Return the densities in bins of mass."""
+    numbers = pd.concat(
+        [each.bins.assign(population=each.name) for each in sample.functions.values()], ignore_index=True
+    )
+    filled = numbers[(numbers["n"] > 0) & numbers["population"].isin([kind.name for kind in sample.kinds])]
+    titles = {each.name: each.title for each in sample.functions.values()}
+    shown = pd.DataFrame(
+        [
+            {
+                "population": titles[row["population"]],
+                "log M": f"{row['log_mass']:.2f}" + ("" if row["whole"] else " (cut by the mass limit)"),
+                "galaxies": f"{row['n']:,.0f}",
+                "1/V_max": _density(row["vmax"], row["vmax_error"]),
+                "SWML": _density(row["swml"], row["swml_error"]),
+            }
+            for row in records(filled)
+        ]
+    )
+    return Table(
+        "sample_mass_bins",
+        "Density of galaxies in bins of stellar mass",
+        f"In {DENSITY if sample.is_absolute else RELATIVE}, with standard errors.",
+        shown,
+        numbers=numbers,
+    )
+
+
+def _density(value: float, error: float) -> str:
+    return f"{value:.2e} ± {error:.0e}".replace("e-0", "e−").replace("e-", "e−")
+
+
+def colours_table(sample: Sample) -> Table:
+    """Return the tests of colours in each bin of mass (Fig. 12 of the paper)."""
+    edges = sample.cfg.mass_bins
+    pairs = list(itertools.pairwise(edges))
+    numbers = pd.DataFrame(
+        [
+            {"low": low, "high": high, **dataclasses.asdict(each)}
+            for (low, high), each in zip(pairs, sample.comparisons, strict=True)
+        ]
+    )
+    shown = pd.DataFrame(
+        [
+            {
+                "log M": f"{row['low']:g} to {row['high']:g}",
+                "classified": f"{row['n']:,}",
+                "visual": f"{row['n_other']:,}",
+                "both": f"{row['n_common']:,}",
+                "KS, as the paper": p_value_text(row["p_value"]),
+                "method": row["method"],
+                "KS without both": p_value_text(row["p_apart"]),
+                "permutation": p_value_text(row["p_permuted"]),
+            }
+            for row in records(numbers)
+        ]
+    )
+    paper = published()["colours"]
+    return Table(
+        "sample_colours",
+        "Are the colours of classified mergers those of mergers by eye?",
+        "p-values of two-sided two-sample Kolmogorov-Smirnov tests. Galaxies that are in both samples make "
+        "them dependent, so the paper's test is not valid; the permutation test keeps these in both. The "
+        f"paper has {paper['p_value']} for masses of {paper['bin'][0]} to {paper['bin'][1]}, and nothing "
+        "significant in others.",
+        shown,
+        numbers=numbers,
+    )

@@ -1,0 +1,89 @@
+"""Folders of results, which are always whole: one is replaced only once everything has been written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergerexp.errors import UserError, explain
+from mergerexp.files import remove_partial, written_folder
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    mark
+        The file that tells that a folder is one of ours, and may be replaced.
+    setting
+        The setting that gives another place for it.
+    """
+
+    name: str
+    mark: str
+    setting: str
+
+
+def check(folder: Path, kind: Kind) -> None:
+    """Check that results can be written to a folder, before hours of work.
+
+    What was left there by a process that was killed is cleared.
+
+    Raises
+    ------
+    UserError
+        If the folder holds something else, or nothing can be written beside it.
+    """
+    old = _old_folder(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists() and not folder.exists():  # It was killed between the two renames.
+            old.rename(folder)
+        remove_partial(folder.parent, folder.name)
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
+        foreign = folder.exists() and any(folder.iterdir()) and not (folder / kind.mark).is_file()
+    except OSError as error:
+        raise UserError(
+            f"the {kind.name}'s folder {folder} can't be written: {explain(error)}; or choose another "
+            f"{kind.setting} or name=NAME"
+        ) from error
+    if foreign:
+        raise UserError(f"{folder} is there and holds no {kind.name}: choose another name=NAME")
+
+
+@contextmanager
+def replaced(folder: Path, kind: Kind) -> Iterator[Path]:
+    """Yield an empty folder to fill, which replaces what was there if no exception is raised.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    kind
+        What it holds.
+
+    Raises
+    ------
+    UserError
+        As `check` does.
+    """
+    check(folder, kind)
+    old = _old_folder(folder)
+    with written_folder(folder) as draft:
+        yield draft
+        if folder.exists():
+            folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old_folder(folder: Path) -> Path:
+    """Return the path to which what is replaced is moved for a moment."""
+    return folder.with_name(f".{folder.name}.old")
