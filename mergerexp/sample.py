@@ -74,7 +74,8 @@ def make_sample(cfg: SampleConfig) -> Path:
 
 def _catalogue(cfg: SampleConfig, scratch: Path) -> tuple[Path, dict[str, Schechter]]:
     """Return the catalogue's file, and the true mass functions of a mock one, which is made now."""
-    if cfg.catalogue.mock.area is None:
+    mock, low_high = cfg.catalogue.mock, (cfg.catalogue.redshift[0], cfg.catalogue.redshift[1])
+    if mock.area is None:
         assert cfg.catalogue.file is not None  # the config was checked
         return Path(cfg.catalogue.file).expanduser(), {}
     import numpy as np
@@ -82,7 +83,6 @@ def _catalogue(cfg: SampleConfig, scratch: Path) -> tuple[Path, dict[str, Schech
     from mergerexp.analysis.mock_sample import MockSurvey
     from mergerexp.populations.kinds import ALL, CLASSIFIED
 
-    mock, low_high = cfg.catalogue.mock, (cfg.catalogue.redshift[0], cfg.catalogue.redshift[1])
     survey = MockSurvey(paired=mock.paired)
     file = scratch / "mock.parquet"
     survey.draw(low_high, mock.area, np.random.default_rng(mock.seed)).to_parquet(file, index=False)

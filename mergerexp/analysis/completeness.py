@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from mergerexp.analysis.metrics import Floats
 
 FAINTEST = 0.2  # the fraction of the galaxies in a redshift bin whose limits count (Pozzetti et al. 2010)
-COMPLETE = 0.95  # the fraction of them that lies above the limit
+COMPLETE = 0.98  # the fraction of them that lies below the limit
 BINS = 16  # of redshift, at most
 BIN_CONTENT = 100  # galaxies in a bin of redshift, at least
 FEWEST = 60  # galaxies of a sample that a limit is fitted to
@@ -139,11 +139,12 @@ def fit_mass_limit(
     *,
     seed: int,
     draws: int = 100,
+    complete: float = COMPLETE,
 ) -> LimitFit:
     """Fit the mass limit of a sample.
 
     Redshift bins hold equally many galaxies, so that small samples have fewer of them. In each, the limit is
-    the 95 % quantile of the masses that its faintest fifth would have at the sample's limit in magnitude. The
+    a high quantile of the masses that its faintest fifth would have at the sample's limit in magnitude. The
     limit is a quadratic polynomial in log z, with the bins weighted by the square roots of their numbers,
     flat below the first bin, and made to never fall with z. Where several cuts limit a sample, each has a
     polynomial, and the highest holds.
@@ -160,6 +161,10 @@ def fit_mass_limit(
         The seed of the bootstrap.
     draws : int
         The number of its draws; without any, the error is NaN.
+    complete : float
+        The quantile. Pozzetti et al. take 0.95, which leaves out so many galaxies just above the limit that α
+        of a steep mass function comes out too large by half its error, on mocks of 10,000 galaxies; 0.98 does
+        not.
 
     Returns
     -------
@@ -197,26 +202,32 @@ def fit_mass_limit(
     parts = np.array_split(order, min(BINS, max(2, len(z) // BIN_CONTENT)))
     grid = np.linspace(low, high, GRID)
 
-    bins = _bins(z, m, bright, parts)
+    bins = _bins(z, m, bright, parts, complete)
     random = np.random.default_rng(seed)
     curves = []
     for _ in range(draws):
         drawn = [random.choice(part, len(part)) for part in parts]
-        curves.append(_curve(_bins(z, m, bright, drawn), grid))
+        curves.append(_curve(_bins(z, m, bright, drawn, complete), grid))
     error = np.std(curves, axis=0) if curves else np.full(GRID, np.nan)
     coefficients = tuple(tuple(_polynomial(each).tolist()) for _, each in bins.groupby("cut"))
     return LimitFit(MassLimit(grid, _curve(bins, grid)), bins, coefficients, error)
 
 
-def _bins(z: Floats, log_mass: Floats, margin: Floats, parts: list[NDArray[np.int64]]) -> pd.DataFrame:
+def _bins(
+    z: Floats, log_mass: Floats, margin: Floats, parts: list[NDArray[np.int64]], complete: float
+) -> pd.DataFrame:
     """Return the mass limits of all redshift bins, for each cut."""
     cuts = range(margin.shape[1])
     return pd.DataFrame(
-        [{"cut": cut, **_bin(z[part], log_mass[part], margin[part, cut])} for cut in cuts for part in parts]
+        [
+            {"cut": cut, **_bin(z[part], log_mass[part], margin[part, cut], complete)}
+            for cut in cuts
+            for part in parts
+        ]
     )
 
 
-def _bin(z: Floats, log_mass: Floats, margin: Floats) -> dict[str, float]:
+def _bin(z: Floats, log_mass: Floats, margin: Floats, complete: float) -> dict[str, float]:
     """Return the mass limit of a redshift bin."""
     limits = log_mass - DEX_PER_MAGNITUDE * margin
     faint = margin <= np.quantile(margin, FAINTEST)
@@ -226,7 +237,7 @@ def _bin(z: Floats, log_mass: Floats, margin: Floats) -> dict[str, float]:
         "z_high": float(z.max()),
         "n": len(z),
         "faint": int(faint.sum()),
-        "log_mass": float(np.quantile(limits[faint], COMPLETE)),
+        "log_mass": float(np.quantile(limits[faint], complete)),
     }
 
 

@@ -128,6 +128,12 @@ class SampleConfig:
         "largest difference of their velocities", above=0.0, high=10_000, unit="km/s"
     )
     mass_bins: list[float] = setting("edges of the bins of mass in which colours are compared", 0.0, 13.0)
+    complete: float = setting(
+        "quantile of the masses that the faintest galaxies would have at the limit in magnitude, which is "
+        "the mass limit; 0.95 in Pozzetti et al. 2010",
+        0.5,
+        1.0,
+    )
     bin_width: float = setting("width of the bins of mass functions", 0.01, 1.0, unit="dex")
     extinction: bool = setting("correct colours for Galactic extinction, by the columns of the catalogue")
     correct: bool = setting(

@@ -197,7 +197,7 @@ class _FirstPass:
                 sample.shown[kind.name] = drawn.take(np.arange(min(SHOWN, len(drawn))))
                 sample.limits[kind.name] = fit_mass_limit(
                     drawn.redshift, kind.mass(drawn), drawn.margin, between,
-                    seed=cfg.seed, draws=cfg.draws,
+                    seed=cfg.seed, draws=cfg.draws, complete=cfg.complete,
                 )  # fmt: skip
             except ValueError as reason:
                 sample.notes.append(f"There is no mass function of {kind.title}: {reason}.")

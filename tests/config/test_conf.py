@@ -10,6 +10,7 @@ import pytest
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.fingerprint import fingerprint, identity
 from mergerexp.config.paths import conf_dir
+from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.config.schema import (
     AggregateConfig,
     PrepareConfig,
@@ -17,7 +18,6 @@ from mergerexp.config.schema import (
     TrainConfig,
     TwoStagesConfig,
 )
-from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.config.survey_schema import ExportConfig
 from mergerexp.errors import ConfigError
 

@@ -110,15 +110,20 @@ class MassPoints:
         Returns
         -------
         MassPoints
-            The cells that have galaxies, each at its centre.
+            The cells that have galaxies, at the means of the masses and limits in their row and column.
         """
         cells = np.floor(np.stack([self.log_mass, self.limit]) / width).astype(np.int64)
         filled, row = np.unique(cells, axis=1, return_inverse=True)
-        centres = (filled + 0.5) * width
         weight, square = (
             np.bincount(row.ravel(), values).astype(np.float64) for values in (self.weight, self.square)
         )
-        return MassPoints(centres[0], np.minimum(*centres), weight, square)
+        mass, limit = (
+            _means(index, values, self.weight)
+            for index, values in zip(cells, (self.log_mass, self.limit), strict=True)
+        )
+        first = np.zeros(filled.shape[1], dtype=np.int64)
+        first[row.ravel()] = np.arange(len(self))  # any galaxy of each cell
+        return MassPoints(mass[first], np.minimum(mass, limit)[first], weight, square)
 
     def resampled(self, random: np.random.Generator) -> MassPoints:
         """Draw each galaxy as often as a Poisson distribution of mean 1 says, as a bootstrap does.
@@ -160,6 +165,8 @@ class MassGrid:
         self._masses = int(np.ceil((HEAVIEST - self._low) / width))
         self._limits = int((float(limit.log_mass[-1]) - self._low) / width) + 1
         self._sums = np.zeros((2, regions * self._masses * self._limits))
+        # The weighted sums of the masses in each row of cells, and of the limits in each column.
+        self._places = np.zeros(self._masses), np.zeros(self._limits)
 
     def add(
         self,
@@ -193,7 +200,12 @@ class MassGrid:
         if weight is not None:
             kept &= np.asarray(weight) > 0
         cell = which[kept] * self._masses * self._limits
-        cell += self._index(points.log_mass) * self._limits + self._index(points.limit)
+        row, column = self._index(points.log_mass), self._index(points.limit)
+        cell += row * self._limits + column
+        for places, index, values in zip(
+            self._places, (row, column), (points.log_mass, points.limit), strict=True
+        ):
+            places += np.bincount(index, points.weight * values, len(places))
         for sums, values in zip(self._sums, (points.weight, points.square), strict=True):
             sums += np.bincount(cell, values, len(sums))
         return len(points)
@@ -212,11 +224,21 @@ class MassGrid:
         Returns
         -------
         MassPoints
-            The cells, each at its centre.
+            The cells, at the means of the masses and of the limits in their row and column.
         """
         kept = [region for region in range(self.regions) if region != without]
-        sums = self._sums.reshape(2, self.regions, -1)[:, kept].sum(axis=1)
-        filled = np.flatnonzero(sums[0])
-        mass, limit = np.divmod(filled, self._limits)
-        centres = self._low + (np.stack([mass, limit]) + 0.5) * self.width
-        return MassPoints(centres[0], np.minimum(*centres), *sums[:, filled])
+        shape = (2, self.regions, self._masses, self._limits)
+        sums = self._sums.reshape(shape)
+        total = sums[0].sum(axis=0)
+        with np.errstate(invalid="ignore"):  # of rows and columns without galaxies
+            means = self._places[0] / total.sum(axis=1), self._places[1] / total.sum(axis=0)
+        counted = sums[:, kept].sum(axis=1)
+        filled = np.nonzero(counted[0])
+        mass, limit = means[0][filled[0]], means[1][filled[1]]
+        return MassPoints(mass, np.minimum(mass, limit), *counted[:, filled[0], filled[1]])
+
+
+def _means(index: NDArray[np.int64], values: Floats, weight: Floats) -> Floats:
+    """Return for each value the weighted mean of those with its index."""
+    at = index - index.min()
+    return np.asarray((np.bincount(at, weight * values) / np.maximum(np.bincount(at, weight), 1e-300))[at])

@@ -1,0 +1,33 @@
+"""Fits a Schechter function with pydftools, in an environment of its own, to what comes as JSON on the input.
+
+    python3 -m venv peer
+    peer/bin/pip install pydftools setuptools "attrs==19.1.0" "numpy<1.24" "scipy<1.11" "matplotlib<3.8"
+
+It is not maintained, and wants these versions and a few names that numpy had then.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+
+for name, kind in (("complex", complex), ("float", float), ("int", int), ("bool", bool)):
+    setattr(np, name, kind)
+import pydftools as df  # noqa: E402
+
+given = json.load(sys.stdin)
+grid, volume = np.array(given["grid"]), np.array(given["volume"])
+
+
+def visible(mass: float) -> float:
+    """Return the volume in which galaxies of a mass are visible."""
+    return float(np.interp(mass, grid, volume))
+
+
+low = grid[volume > 0][0]
+selection = df.selection.SelectionVeff(veff=np.vectorize(visible), xmin=low, xmax=grid[-1])
+data = df.dffit.Data(x=np.array(given["log_mass"]))
+fit = df.dffit.DFFit(data=data, selection=selection, model=df.model.Schechter(p0=(-3.4, 10.8, -0.6)))
+print(json.dumps([float(each) for each in fit.fit.p_best]))
