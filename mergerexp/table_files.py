@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator, Sequence
+import io
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def column_names(path: Path) -> list[str]:
         if is_csv(path):
             return _csv_header(path)
         return list(_astropy(path).colnames)
-    except Exception as error:  # the exceptions of Arrow and astropy have no common base
+    except Exception as error:  # as in `pieces_of`
         raise _unreadable(path, error) from error
 
 
@@ -67,30 +69,43 @@ def read_columns(
     names = list(dict.fromkeys([*texts, *numbers, *flags]))
     kinds = {name: pa.string() if name in texts else pa.float64() for name in names}
     kinds |= {name: pa.bool_() for name in flags}
-    start, pieces = 0, _pieces(path, names, kinds)
-    while True:
-        try:
-            piece = next(pieces, None)
-            if piece is None:
-                return
-            arrays = [_as(piece.column(name), kinds[name], path, name, start) for name in names]
-        except DataError:
-            raise
-        except Exception as error:
-            raise _wrong_cell(path, names, kinds) or _unreadable(path, error) from error
+    start = 0
+    for piece in pieces_of(path, names, kinds):
+        arrays = [_as(piece.column(name), kinds[name], path, name, start) for name in names]
         start += len(piece)
         yield pa.record_batch(arrays, names=names)
 
 
-def _pieces(path: Path, names: Sequence[str], kinds: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    if path.suffix.lower() == ".parquet":
-        yield from pq.ParquetFile(path).iter_batches(BATCH, columns=list(names))
-    elif is_csv(path):
-        yield from _csv(path, names, kinds)
-    else:
-        table = _astropy(path)
-        columns = {name: _native(path, name, table[name]) for name in names}
-        yield from pa.table(columns).to_batches(BATCH)
+def pieces_of(path: Path, names: Sequence[str], kinds: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """Yield columns of a table in pieces, with the types that they have there.
+
+    Parameters
+    ----------
+    path
+        The table.
+    names
+        The columns.
+    kinds
+        Their types in a CSV file, which has none.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read, or a cell of a CSV file is no number; the message names its row and column.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            yield from pq.ParquetFile(path).iter_batches(BATCH, columns=list(names))
+        elif is_csv(path):
+            yield from _csv(path, names, kinds)
+        else:
+            table = _astropy(path)
+            columns = {name: _native(path, name, table[name]) for name in names}
+            yield from pa.table(columns).to_batches(BATCH)
+    except DataError:
+        raise
+    except Exception as error:  # the exceptions of Arrow and astropy have no common base
+        raise _wrong_cell(path, names, kinds) or _unreadable(path, error) from error
 
 
 def _as(column: pa.Array, kind: pa.DataType, path: Path, name: str, start: int) -> pa.Array:
@@ -123,24 +138,29 @@ def _as(column: pa.Array, kind: pa.DataType, path: Path, name: str, start: int) 
 
 
 def _csv_header(path: Path) -> list[str]:
+    return next(_csv_lines(path), [])
+
+
+def _csv_lines(path: Path) -> Iterator[list[str]]:
+    """Yield the lines of a CSV file that are not empty."""
     with pa.input_stream(str(path), compression="detect") as raw:
-        head = raw.read(1 << 20).decode("utf-8-sig", errors="replace")
-    return next(filter(None, csv.reader(head.splitlines())), [])
+        text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+        yield from filter(None, csv.reader(text))
 
 
-def _csv(path: Path, names: Sequence[str], kinds: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    nothing = ["", "nan", "NaN", "NAN", "null", "NULL", "N/A", "--"]
+def _csv(path: Path, names: Sequence[str], kinds: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    if next(itertools.islice(_csv_lines(path), 1, None), None) is None:  # which Arrow can't read
+        return
     options = pa.csv.ConvertOptions(
-        column_types=kinds, include_columns=list(names), null_values=nothing, strings_can_be_null=True,
-        true_values=TRUE, false_values=FALSE,
-    )  # fmt: skip
+        column_types=kinds, include_columns=list(names), true_values=TRUE, false_values=FALSE
+    )
     # Line breaks may stand inside of quotes, also in columns that are not read.
     breaks = pa.csv.ParseOptions(newlines_in_values=True)
     with pa.input_stream(str(path), compression="detect") as raw:
         yield from pa.csv.open_csv(raw, convert_options=options, parse_options=breaks)
 
 
-def _wrong_cell(path: Path, names: Sequence[str], kinds: dict[str, pa.DataType]) -> DataError | None:
+def _wrong_cell(path: Path, names: Sequence[str], kinds: Mapping[str, pa.DataType]) -> DataError | None:
     """Return an error that names the first cell of a CSV file that is no number; None if there is none."""
     if not is_csv(path):
         return None

@@ -299,3 +299,10 @@ def test_what_can_not_be_read_is_named(name, content, message, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no .jpg, .jpeg, .png in it"):
         opened(tmp_path / "empty")
+
+
+def test_a_position_of_a_csv_file_that_is_no_number_is_named_by_its_row(tmp_path):
+    path = tmp_path / "survey.csv"
+    path.write_text("objid,file,ra,dec\n1,a.jpg,10.0,1.0\n2,b.jpg,ten,1.0\n")
+    with pytest.raises(UserError, match="row 2: column 'ra' has 'ten', which is no number"):
+        opened(path)
