@@ -63,6 +63,7 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     """Do what `aggregate_study` does; return how the runs are opened in MLflow, too."""
     check_store(cfg.tracking.uri)  # before the imports, which take seconds
     from mergerexp.report.results import compute
+    from mergerexp.report.sample_sections import read_sections
     from mergerexp.report.settings import AggregationSettings, study_title
     from mergerexp.report.study_folder import check_folder, write_study
     from mergerexp.tracking.mlflow_reader import MlflowReader
@@ -70,6 +71,9 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
 
     title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
     folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
+    sample = None if cfg.sample is None else Path(cfg.sample).expanduser()
+    if sample is not None:
+        read_sections(sample)  # before minutes of work
     reader = MlflowReader(cfg.tracking)
     study = reader.with_predictions(reader.find(cfg.sweep, cfg.where))
     examples, without = read_examples(reader, study)
@@ -87,7 +91,7 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
         log.warning("%s", gap)
     chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
     settings = AggregationSettings(
-        cfg.compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published
+        cfg.compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published, sample
     )
     results = compute(study, settings, degraded, histories, examples)
     log.info("writing tables, figures and the report")

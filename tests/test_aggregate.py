@@ -226,6 +226,21 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     shutil.rmtree(tmp_path / "studies")
 
 
+def test_a_merger_sample_is_a_part_of_the_report(aggregate, run_verb, study_root, tmp_path, capsys):
+    import mergerexp.sample
+
+    quick = ["catalogue.mock.area=300", "draws=2", "permutations=9", "regions=0"]
+    assert run_verb(mergerexp.sample, "catalogue=mock", *quick) == 0
+    study = [f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}", "allow_partial=true"]
+    study += ["where={init.name: random, subset: 1.0, fold: 2}", "name=both"]
+    assert aggregate(*study, f"sample={tmp_path}/studies") == 2
+    assert "is no folder that mergerexp.sample wrote" in capsys.readouterr().err
+    assert aggregate(*study, f"sample={tmp_path}/samples/mock") == 0
+    page = (tmp_path / "studies/both/report.html").read_text()
+    assert "Stellar mass functions (Fig. 13 of the paper)" in page and "fig13_mass_functions" in page
+    assert "truth, mergers without companions" in page
+
+
 def test_rules_alone(aggregate, tmp_path):
     """No network: nothing to calibrate, no epochs, and nothing that the published tests are about."""
     for method in ("gini_m20", "asymmetry"):

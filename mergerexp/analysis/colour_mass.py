@@ -94,6 +94,62 @@ def enclosing_levels(density: ArrayLike, parts: Sequence[float] = ENCLOSED) -> F
     return cells[np.minimum(np.searchsorted(within, np.asarray(parts) - 1e-12), len(cells) - 1)]
 
 
+# Chilingarian, Melchior & Zolotukhin 2010 (MNRAS 405, 1409), as extended to z = 0.5 by Chilingarian &
+# Zolotukhin 2012 (MNRAS 419, 1727): coefficients of z^i (u - r)^j, in rows of equal i.
+K_CORRECTIONS = {
+    "u": (
+        (0, 0, 0, 0),
+        (10.3686, -6.12658, 2.58748, -0.299322),
+        (-138.069, 45.0511, -10.8074, 0.95854),
+        (540.494, -43.7644, 3.84259, 0),
+        (-1005.28, 10.9763, 0, 0),
+        (710.482, 0, 0, 0),
+    ),
+    "r": (
+        (0, 0, 0, 0),
+        (3.03458, -1.50775, 0.576228, -0.0754155),
+        (-47.8362, 19.0053, -3.15116, 0.286009),
+        (154.986, -35.6633, 1.09562, 0),
+        (-188.094, 28.1876, 0, 0),
+        (68.9867, 0, 0, 0),
+    ),
+}
+FARTHEST = 0.5  # redshift to which they hold
+
+
+def k_correction(band: str, redshift: ArrayLike, colour: ArrayLike) -> Floats:
+    """Return what is subtracted from an observed magnitude of SDSS to get that of the galaxy's own band.
+
+    Parameters
+    ----------
+    band : str
+        The band, u or r.
+    redshift : array_like of float, shape (n,)
+        Redshifts up to 0.5.
+    colour : array_like of float, shape (n,)
+        The observed u - r, corrected for Galactic extinction.
+
+    Returns
+    -------
+    ndarray of float, shape (n,)
+        Magnitudes (Chilingarian et al. 2010, equation 1).
+
+    Raises
+    ------
+    ValueError
+        If a redshift is beyond 0.5.
+
+    Examples
+    --------
+    >>> k_correction("u", [0.05], [2.5]).round(4), k_correction("r", [0.05], [2.5]).round(4)
+    (array([0.1833]), array([0.0539]))
+    """
+    z, c = np.asarray(redshift, dtype=np.float64), np.asarray(colour, dtype=np.float64)
+    if (z > FARTHEST).any():
+        raise ValueError(f"k-corrections are known up to a redshift of {FARTHEST:g}, not {z.max():g}")
+    return np.asarray(np.polynomial.polynomial.polyval2d(z, c, np.array(K_CORRECTIONS[band])))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Whether two samples have the same distribution of colours.

@@ -136,6 +136,10 @@ class SampleConfig:
     )
     bin_width: float = setting("width of the bins of mass functions", 0.01, 1.0, unit="dex")
     extinction: bool = setting("correct colours for Galactic extinction, by the columns of the catalogue")
+    k_correct: bool = setting(
+        "correct u - r for the redshift (Chilingarian et al. 2010); colours with Galactic extinction need "
+        "extinction=true beside it"
+    )
     correct: bool = setting(
         "show the mass function corrected for purity and recall, where training objects are in the catalogue"
     )
@@ -149,6 +153,8 @@ class SampleConfig:
         """Say which value makes no sense, and why; None if all do."""
         if len(self.mass_bins) < 2 or sorted(set(self.mass_bins)) != list(self.mass_bins):
             return f"mass_bins={self.mass_bins}: at least two rising edges are needed"
+        if self.k_correct and self.catalogue.redshift[1] > 0.5:
+            return "k_correct=true: catalogue.redshift goes beyond 0.5, where the corrections are not known"
         if self.extinction and not self.catalogue.extinction:
             return "extinction=true: catalogue.extinction names no columns"
         return None

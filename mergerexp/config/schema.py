@@ -323,6 +323,9 @@ class AggregateConfig(StudyConfig):
     allow_partial: bool = setting(
         "go on although runs are missing, unfinished, failed, damaged, duplicate or foreign"
     )
+    sample: str | None = setting(
+        "folder that mergerexp.sample wrote, whose sections the report gets, too; null: none"
+    )
     published: bool | None = setting(
         "show the paper's numbers beside ours; null: where the data set is the paper's sample"
     )

@@ -21,6 +21,7 @@ from mergerexp.populations.tables import sample_tables
 from mergerexp.report.figures.style import save
 from mergerexp.report.page.render import write_page
 from mergerexp.report.result_folder import Kind, replaced
+from mergerexp.report.sample_sections import write_sections
 from mergerexp.runs.provenance import command_line, git_state, software
 from mergerexp.seals import sha256
 
@@ -56,7 +57,9 @@ def write_sample(sample: Sample, folder: Path) -> Path:
         }
         provenance = _provenance(sample)
         write_json(draft / KIND.mark, _plain(_numbers(sample) | {"provenance": provenance}))
-        write_page(build_page(sample, tables, figures, provenance), draft / "sample.html")
+        page = build_page(sample, tables, figures, provenance)
+        write_sections(page.sections, draft)
+        write_page(page, draft / "sample.html")
     return folder / "sample.html"
 
 

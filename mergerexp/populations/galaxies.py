@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mergerexp.analysis.colour_mass import k_correction
 from mergerexp.analysis.metrics import Floats
 from mergerexp.config.sample_schema import CatalogueColumns, CatalogueConfig
 from mergerexp.cosmology import distance_modulus
@@ -100,7 +101,7 @@ def joined(parts: list[Galaxies]) -> Galaxies:
 
 
 def galaxies_of(
-    table: pa.Table, cfg: CatalogueConfig, correct_colours: bool, is_duplicate: Flags
+    table: pa.Table, cfg: CatalogueConfig, colours: Colours, is_duplicate: Flags
 ) -> tuple[Galaxies, NDArray[np.object_]]:
     """Return the galaxies of some rows, and what becomes of each row.
 
@@ -110,8 +111,8 @@ def galaxies_of(
         The columns of `needed_columns`, texts and 64-bit floats.
     cfg
         What the columns are, and the limits of the sample.
-    correct_colours
-        Whether colours are corrected for Galactic extinction.
+    colours
+        What colours are corrected for.
     is_duplicate
         Which rows have the id of an earlier one.
     """
@@ -143,7 +144,7 @@ def galaxies_of(
         id=np.asarray(table[own.id].to_numpy(zero_copy_only=False), dtype=object),
         ra=ra, dec=dec, redshift=z, log_mass=mass, margin=margin,
         magnitude=read.magnitude(own.magnitude, cfg.cuts_are_corrected),
-        colour=read.magnitude(own.blue, correct_colours) - read.magnitude(own.red, correct_colours),
+        colour=colours.of(read, np.where(inside, z, np.nan)),
         log_size=np.log10(np.where(size > 0, size, np.nan)),
         weight=read.numbers(own.weight, 1.0),
         visual=visual, visual_log_mass=visual_mass,
@@ -183,7 +184,7 @@ class Needed(NamedTuple):
         return [*self.texts, *self.numbers, *self.flags]
 
 
-def needed_columns(cfg: CatalogueConfig, correct_colours: bool) -> Needed:
+def needed_columns(cfg: CatalogueConfig, colours: Colours) -> Needed:
     """Return the columns that a catalogue is asked for."""
     own, extinction = cfg.columns, cfg.extinction or {}
     texts = list(dict.fromkeys([own.id, *([own.visual] if own.visual else [])]))
@@ -191,10 +192,25 @@ def needed_columns(cfg: CatalogueConfig, correct_colours: bool) -> Needed:
     names = [getattr(own, field.name) for field in fields(own)]
     names += [*cfg.cuts, *(cfg.absolute_cuts or {})]
     corrected = [*(cfg.cuts if cfg.cuts_are_corrected else ())]
-    corrected += [own.blue, own.red] if correct_colours else []
+    corrected += [own.blue, own.red] if colours.extinction else []
     names += [extinction[name] for name in corrected if name in extinction]
     numbers = [name for name in dict.fromkeys(names) if name and name not in texts and name not in flags]
     return Needed(numbers, texts, flags)
+
+
+class Colours(NamedTuple):
+    """What colours are corrected for: Galactic extinction, and the redshift."""
+
+    extinction: bool
+    redshift: bool
+
+    def of(self, read: _Reader, redshift: Floats) -> Floats:
+        """Return the colours of the rows of a reader."""
+        own = read.cfg.columns
+        colour = read.magnitude(own.blue, self.extinction) - read.magnitude(own.red, self.extinction)
+        if not self.redshift:
+            return colour
+        return colour - k_correction("u", redshift, colour) + k_correction("r", redshift, colour)
 
 
 class _Reader:

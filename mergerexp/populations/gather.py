@@ -21,7 +21,7 @@ import pyarrow as pa
 from mergerexp.config.sample_schema import CatalogueConfig, SampleConfig
 from mergerexp.console import amount
 from mergerexp.errors import DataError
-from mergerexp.populations.galaxies import Fate, Galaxies, Needed, galaxies_of, needed_columns
+from mergerexp.populations.galaxies import Colours, Fate, Galaxies, Needed, galaxies_of, needed_columns
 from mergerexp.table_files import column_names, read_columns
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ class Gathered:
         ratings = None if cfg.ratings is None else Path(cfg.ratings).expanduser()
         size = sum(_size(each, key) for each, key in ((path, "catalogue.file"), (ratings, "ratings")) if each)
         self._number = max(1, min(MOST_BUCKETS, size // BUCKET_BYTES))
-        columns = needed_columns(cfg.catalogue, cfg.extinction)
+        self.colours = Colours(cfg.extinction, cfg.k_correct)
+        columns = needed_columns(cfg.catalogue, self.colours)
         _check_columns(path, columns.all, cfg.catalogue)
         self.rows = self._distribute(path, columns, cfg.catalogue.columns.id, "catalogue")
         if not self.rows:
@@ -148,7 +149,7 @@ class Gathered:
         """Count what becomes of the rows, and keep the galaxies that are used."""
         for number in range(self._number):
             table, is_duplicate, alone = self._bucket(number)
-            galaxies, fates = galaxies_of(table, self.catalogue, self.cfg.extinction, is_duplicate)
+            galaxies, fates = galaxies_of(table, self.catalogue, self.colours, is_duplicate)
             self.rated_only += alone
             self.fates.update(fates.tolist())
             ids = table[self.catalogue.columns.id]

@@ -66,7 +66,7 @@ SECTIONS = {
 INTRO = {
     "sample": "Rows of the catalogue that the sample could not use are counted by their reason, so that "
     "none is lost unseen.",
-    "colours": "Colours are as the catalogue has them: without a k-correction, and {extinction}.",
+    "colours": "Colours are {extinction} for Galactic extinction, and {k_correct} for the redshift.",
     "functions": "A galaxy counts where its mass is above the limit at which the sample has all galaxies of "
     "its kind, at its redshift.",
 }
@@ -108,7 +108,10 @@ def sample_sections(sample: Sample, tables: Sequence[Table], figures: dict[str, 
     """Return the sections of a page on a sample."""
     items: dict[str, Any] = {table.name: table for table in tables}
     items |= {name: FigureBlock(name, *_text(name), image) for name, image in figures.items()}
-    words = {"extinction": "corrected" if sample.cfg.extinction else "not corrected for Galactic extinction"}
+    words = {
+        key: "corrected" if getattr(sample.cfg, key) else "not corrected"
+        for key in ("extinction", "k_correct")
+    }
     return [
         Section(name, title, INTRO[name].format(**words), [items[each] for each in wanted if each in items])
         for name, (title, wanted) in SECTIONS.items()

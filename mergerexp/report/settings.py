@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -29,6 +30,8 @@ class AggregationSettings:
     published
         Whether the published numbers stand beside those of the study. None shows them where the data set is
         the published sample.
+    sample
+        The folder of a merger sample, whose sections the report gets; None for none.
     """
 
     compare: Sequence[str] | None = None
@@ -38,6 +41,7 @@ class AggregationSettings:
     title: str = "study"
     chosen: Mapping[str, Any] = field(default_factory=dict)
     published: bool | None = None
+    sample: Path | None = None
 
 
 def study_title(experiment: str, sweep: str | None, where: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from mergerexp.report.page.content import (
 )
 from mergerexp.report.quality import BALANCED
 from mergerexp.report.results import StudyResults
+from mergerexp.report.sample_sections import read_sections
 from mergerexp.report.table import Table
 from mergerexp.report.texts import published, published_error, texts
 from mergerexp.report.training import cautions, caveats_of
@@ -78,7 +79,7 @@ def build_report(
         evidence=evidence(results.comparison, results.learning),
         headline=_headline(results),
         gaps=[*map(str, study.gaps), *(results.comparison.left_out if results.comparison else ())],
-        sections=_sections(results, tables, figures),
+        sections=[*_sections(results, tables, figures), *_of_sample(results.settings.sample)],
         errata=published()["errata"] if results.with_published else [],
         runs=_runs(results),
         provenance=provenance,
@@ -87,6 +88,10 @@ def build_report(
         notation=_notation(results),
         files=texts()["files"],
     )
+
+
+def _of_sample(folder: Path | None) -> list[Section]:
+    return [] if folder is None else read_sections(folder)
 
 
 def _notation(results: StudyResults) -> str:

@@ -162,7 +162,7 @@ def _settings(results: StudyResults) -> dict[str, Any]:
 
 def _study_json(results: StudyResults, report: Report) -> dict[str, Any]:
     """Return all numbers of a study, and the verdict and provenance of its report."""
-    comparison = results.comparison
+    comparison, settings = results.comparison, vars(results.settings)
     frames = {
         "scores": results.scores,
         "learning": results.learning,
@@ -179,7 +179,9 @@ def _study_json(results: StudyResults, report: Report) -> dict[str, Any]:
         "compared": results.compared or None,
         "verdict": report.verdict,
         "evidence": report.evidence,
-        "settings": vars(results.settings),
+        "settings": {
+            key: str(value) if isinstance(value, Path) else value for key, value in settings.items()
+        },
         "gaps": [vars(gap) for gap in results.study.gaps],
         **{name: None if frame is None else _plain_records(frame) for name, frame in frames.items()},
         "power_laws": {

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from mergerexp.analysis.colour_mass import ColourMassGrid, compare_colours, enclosing_levels
+from mergerexp.analysis.colour_mass import (
+    ColourMassGrid,
+    compare_colours,
+    enclosing_levels,
+    k_correction,
+)
 
 
 def test_contours_enclose_their_part_of_the_galaxies():
@@ -73,3 +81,20 @@ def test_ties_and_large_and_empty_samples_are_handled():
 def test_a_colour_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="a colour is not a number"):
         compare_colours([1.0, np.nan], [True, False], [False, True], seed=0)
+
+
+@pytest.mark.skipif(not shutil.which("stilts"), reason="STILTS, which knows K corrections, is not installed")
+@pytest.mark.parametrize("band", ["u", "r"])
+def test_k_corrections_are_those_of_stilts(band):
+    for z, colour in ((0.01, 1.2), (0.06, 2.4), (0.3, 2.0)):
+        expression = f"kCorr(KCF_{band}, {z}, KCC_ur, {colour})"
+        said = subprocess.run(
+            ["stilts", "calc", expression], capture_output=True, text=True, check=True
+        ).stdout
+        assert k_correction(band, [z], [colour])[0] == pytest.approx(float(said), abs=1e-9)
+
+
+def test_k_corrections_vanish_at_no_redshift_and_are_not_extrapolated():
+    assert k_correction("u", [0.0, 0.05], [2.0, 2.5])[0] == 0
+    with pytest.raises(ValueError, match=r"up to a redshift of 0.5, not 0.6"):
+        k_correction("r", [0.6], [2.0])

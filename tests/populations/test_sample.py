@@ -201,6 +201,12 @@ def test_extinction_corrects_colours_only_if_asked(survey, make):
     assert plain["mass_functions"]["all"] == corrected["mass_functions"]["all"]
 
 
+def test_k_corrections_make_colours_bluer_only_if_asked(survey, make):
+    plain, corrected = make(survey), make(survey, "k_correct=true")
+    assert plain["colours"] != corrected["colours"]
+    assert plain["mass_functions"]["all"] == corrected["mass_functions"]["all"]
+
+
 def test_a_limit_in_corrected_magnitudes_uses_corrected_ones(survey, make):
     dusty = survey.assign(magnitude_r=survey["magnitude_r"] + 0.1, e_r=0.1)
     settings = ["catalogue.extinction={magnitude_r:e_r}", "catalogue.cuts_are_corrected=true"]
