@@ -1,0 +1,195 @@
+"""A polite client for the services of an archive.
+
+Astronomy clients have parsed pages of errors as tables, and kept them; here every answer is checked before
+anybody sees it. Requests are never closer together than the rate allows, for all processes that share a
+folder, and after restarts too.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import requests
+from filelock import FileLock
+
+from mergerexp.console import duration
+from mergerexp.errors import DataError
+
+log = logging.getLogger(__name__)
+AGENT = "mergerexp (https://doi.org/10.1093/mnras/sty1398 reproduction)"
+FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds, of the back-off
+WAITS_ASKED = 3600.0  # seconds; a service that asks for more is left alone
+AGAIN = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which a request may succeed
+EMPTY = (202, 204)  # statuses of services that are not ready yet
+
+
+# What requests raises of answers that break off, do not come, or can't be decoded.
+BROKEN = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+
+
+class Retry(Exception):
+    """An answer is not what was asked for, and another request may help."""
+
+
+class Refused(Exception):
+    """The service says that it does not have what was asked for."""
+
+
+@dataclass
+class Counts:
+    """What a client did.
+
+    Attributes
+    ----------
+    requests
+        The number of requests.
+    retries
+        How many of them repeated another one.
+    """
+
+    requests: int = 0
+    retries: int = 0
+
+
+@dataclass
+class Client:
+    """Gets answers from a service, not faster than allowed.
+
+    Attributes
+    ----------
+    folder
+        A folder of its own state. Clients with the same folder share one rate.
+    rate
+        The largest number of requests a second.
+    tries
+        How often one answer is asked for before it is given up.
+    timeout
+        After so many seconds without a byte, a request has failed.
+    first_wait
+        The seconds before the first repetition; they double with each further one.
+    counts
+        What was done.
+    """
+
+    folder: Path
+    rate: float
+    tries: int = 6
+    timeout: float = 60.0
+    first_wait: float = FIRST_WAIT
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = AGENT
+        self._jitter = random.Random(0)  # of waits, which changes no result
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(
+        self, address: str, parameters: Mapping[str, str], check: Callable[[requests.Response], None]
+    ) -> bytes:
+        """Return the body of an answer.
+
+        Parameters
+        ----------
+        address
+            The address, without parameters.
+        parameters
+            The parameters of the request.
+        check
+            Raises `Retry` if the answer is not what was asked for, and `Refused` if it never will be.
+
+        Raises
+        ------
+        Refused
+            If the service says that it does not have this.
+        DataError
+            If it has not answered after all tries, or asks for a longer wait than an hour.
+        """
+        reason = ""
+        for attempt in range(self.tries):
+            if attempt:
+                self.counts.retries += 1
+            try:
+                answer = self._request(address, parameters)
+                self._check_status(answer)
+                check(answer)
+                return answer.content
+            except BROKEN as error:
+                reason, asked = type(error).__name__, 0.0
+            except Retry as error:
+                reason, asked = str(error), _asked_wait(error)
+            if asked > WAITS_ASKED:
+                raise DataError(
+                    f"{address} asks to wait for {duration(asked)} ({reason}); the same command goes on later"
+                )
+            if attempt + 1 < self.tries:
+                self._wait(attempt, asked, f"{address}: {reason}")
+        raise DataError(f"{address}: no usable answer after {self.tries} tries; the last one was: {reason}")
+
+    def _request(self, address: str, parameters: Mapping[str, str]) -> requests.Response:
+        self._pace()
+        self.counts.requests += 1
+        answer = self._session.get(address, params=dict(parameters), timeout=self.timeout)
+        said = answer.headers.get("Content-Length")
+        if said and "Content-Encoding" not in answer.headers and len(answer.content) != int(said):
+            raise Retry(f"a body of {len(answer.content)} instead of {said} bytes")
+        return answer
+
+    def _pace(self) -> None:
+        """Wait until the next request is allowed; other processes wait too."""
+        interval, file = 1 / self.rate, self.folder / "last_request"
+        with FileLock(self.folder / ".pace.lock"):
+            try:
+                last = float(file.read_text())
+            except (OSError, ValueError):
+                last = 0.0
+            # A clock that was set back would have us wait for hours.
+            time.sleep(min(interval, max(0.0, last + interval - time.time())))
+            file.write_text(repr(time.time()))
+
+    @staticmethod
+    def _check_status(answer: requests.Response) -> None:
+        status = answer.status_code
+        if status in AGAIN:
+            raise _retry(answer, f"status {status}")
+        if status in EMPTY or (status == 200 and not answer.content):
+            raise _retry(answer, f"status {status} with an empty body")
+        if status != 200:
+            raise Refused(f"status {status}")
+
+    def _wait(self, attempt: int, asked: float, what: str) -> None:
+        backoff = min(LONGEST_WAIT, self.first_wait * 2**attempt) * (1 + 0.25 * self._jitter.random())
+        seconds = max(asked, backoff)
+        log.info("%s; another try in %s", what, duration(seconds))
+        time.sleep(seconds)
+
+
+def _retry(answer: requests.Response, reason: str) -> Retry:
+    """Return an error with the wait that the service asks for, in seconds or until a date."""
+    said = answer.headers.get("Retry-After", "")
+    error = Retry(reason)
+    try:
+        wait = float(said)
+    except ValueError:
+        try:
+            wait = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            wait = 0.0
+    error.add_note(repr(max(0.0, wait)))
+    return error
+
+
+def _asked_wait(error: Retry) -> float:
+    return max((float(note) for note in getattr(error, "__notes__", ())), default=0.0)

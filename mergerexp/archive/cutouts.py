@@ -1,0 +1,204 @@
+"""Cutouts of images: each is asked for once and checked, and kept, or named with what is wrong."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import requests
+from PIL import Image
+
+from mergerexp.archive.client import Client, Refused, Retry
+from mergerexp.console import ProgressReport
+from mergerexp.errors import DataError
+from mergerexp.files import written
+
+log = logging.getLogger(__name__)
+MANIFEST = "manifest.jsonl"
+
+
+class Outcome(enum.StrEnum):
+    """What became of a cutout."""
+
+    KEPT = "kept"
+    NO_IMAGING = "no imaging"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A cutout that is wanted.
+
+    Attributes
+    ----------
+    id
+        The id of the object, which names the file.
+    ra, dec
+        Its position in degrees.
+    scale
+        Arcseconds of a pixel.
+    """
+
+    id: str
+    ra: float
+    dec: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the manifest: what became of a cutout.
+
+    Attributes
+    ----------
+    id, scale, size
+        The object, the arcseconds of a pixel, and the pixels of a side.
+    outcome
+        An `Outcome`.
+    sha256
+        The hash of the file; empty where there is none.
+    reason
+        Why there is none.
+    """
+
+    id: str
+    scale: float
+    size: int
+    outcome: str
+    sha256: str = ""
+    reason: str = ""
+
+
+class Cutouts:
+    """Gets cutouts into a folder, in which a manifest says what became of each.
+
+    Parameters
+    ----------
+    client
+        The client.
+    address
+        The address of the service, which takes ra, dec, scale, width and height.
+    folder
+        The folder of the images.
+    size
+        The side of the images in pixels.
+    """
+
+    def __init__(self, client: Client, address: str, folder: Path, size: int) -> None:
+        self.client, self.address, self.folder, self.size = client, address, folder, size
+        folder.mkdir(parents=True, exist_ok=True)
+        self.lines = {line.id: line for line in self._read()}
+
+    def path(self, object_id: str) -> Path:
+        """Return the path of a cutout."""
+        return self.folder / f"{object_id}.jpg"
+
+    def get(self, wanted: Sequence[Wanted], progress: bool = True) -> dict[str, Line]:
+        """Get the cutouts that are not there, and return what became of all.
+
+        Raises
+        ------
+        DataError
+            If the service stops answering. What is there stays, and the next call goes on.
+        """
+        missing = [each for each in wanted if not self._is_done(each)]
+        with ProgressReport("getting cutouts", len(wanted), len(wanted) - len(missing), progress) as report:
+            for each in missing:
+                self._note(self._get(each))
+                report.advance(1)
+        return {each.id: self.lines[each.id] for each in wanted}
+
+    def _is_done(self, wanted: Wanted) -> bool:
+        """Tell whether nothing has to be asked for; a file whose line a kill has lost is only looked at."""
+        line, path = self.lines.get(wanted.id), self.path(wanted.id)
+        if line is not None and (line.scale, line.size) == (wanted.scale, self.size):
+            return line.outcome != Outcome.KEPT or path.is_file()
+        if line is None and path.is_file():
+            try:
+                check_image(path.read_bytes(), self.size)
+            except (Retry, Refused):
+                path.unlink()
+                return False
+            self._note(self._kept(wanted, path.read_bytes()))
+            return True
+        return False
+
+    def _get(self, wanted: Wanted) -> Line:
+        parameters = {
+            "ra": f"{wanted.ra:.7f}", "dec": f"{wanted.dec:.7f}", "scale": f"{wanted.scale:.6f}",
+            "width": str(self.size), "height": str(self.size),
+        }  # fmt: skip
+        try:
+            body = self.client.get(self.address, parameters, lambda answer: check_answer(answer, self.size))
+        except Refused as error:
+            outcome = Outcome.NO_IMAGING if str(error) == Outcome.NO_IMAGING else Outcome.REFUSED
+            return Line(wanted.id, wanted.scale, self.size, str(outcome), reason=str(error))
+        with written(self.path(wanted.id)) as partial:
+            partial.write_bytes(body)
+        return self._kept(wanted, body)
+
+    def _kept(self, wanted: Wanted, body: bytes) -> Line:
+        return Line(wanted.id, wanted.scale, self.size, str(Outcome.KEPT), hashlib.sha256(body).hexdigest())
+
+    def _note(self, line: Line) -> None:
+        """Append a line to the manifest, which survives a kill."""
+        with (self.folder / MANIFEST).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(line)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.lines[line.id] = line
+
+    def _read(self) -> Iterator[Line]:
+        """Yield the lines of the manifest; a last one that a kill has cut off is removed."""
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            return
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            with written(path) as partial:
+                partial.write_bytes(whole)
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                yield Line(**json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{path}, line {number}: this is no line of a manifest") from error
+
+
+def check_answer(answer: requests.Response, size: int) -> None:
+    """Check that an answer is an image of the right size that shows something.
+
+    Raises
+    ------
+    Retry
+        If it is no such image.
+    Refused
+        If it is black, or of one colour: there is no imaging at this place.
+    """
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind and not kind.startswith("image/") and kind != "application/octet-stream":
+        raise Retry(f"an answer of the type {kind}")
+    check_image(answer.content, size)
+
+
+def check_image(body: bytes, size: int) -> None:
+    """Check the bytes of an image, by decoding all of it; see `check_answer`."""
+    try:
+        with Image.open(io.BytesIO(body)) as image:
+            if image.format != "JPEG":
+                raise Retry(f"an image of the format {image.format}")
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Retry(f"a damaged image: {error}") from error
+    if pixels.shape[:2] != (size, size):
+        raise Retry(f"an image of {pixels.shape[1]} x {pixels.shape[0]} instead of {size} x {size} pixels")
+    if pixels.max() - pixels.min() == 0:
+        raise Refused(str(Outcome.NO_IMAGING))
