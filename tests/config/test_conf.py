@@ -74,6 +74,7 @@ def test_every_catalogue_is_valid(name):
     extra = {
         "own": ["catalogue.file=galaxies.csv", "catalogue.cuts={magnitude_r:17.77}"],
         "schawinski2010": ["catalogue.file=schawinski2010.fits.gz"],
+        "sdss": ["catalogue.file=sdss/catalogue.parquet"],
     }
     cfg = compose_cell("sample", [f"catalogue={name}", *extra.get(name, [])], SampleConfig)
     assert cfg.catalogue.cuts and (cfg.cut, cfg.cuts) == (0.95, [0.9, 0.95, 0.99])

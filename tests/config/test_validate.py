@@ -130,7 +130,7 @@ WRONG = [
         "hydra.launcher.extra",
         "launcher.partition",
     ),
-    ("--help data.source=nope", "data.source=nope", "folder, simulated"),
+    ("--help data.source=nope", "data.source=nope", "folder, sdss, simulated"),
     ("--help init.kind=zzz", "init.kind=zzz", "one_stage, two_stages"),
     ("--help data=nope", "data=nope", "simulated_tiny"),
     ("--config-dir nope", "--config-dir nope", "no such folder"),

@@ -1,0 +1,207 @@
+"""The paper's sample from the archives of SDSS and Galaxy Zoo, into a folder that ``data=sdss`` reads.
+
+The folder gets ``tables/`` and ``cutouts/`` with what was asked for, ``sample.csv`` (the labelled sample),
+``catalogue.parquet`` (all galaxies, for `mergerexp.predict` and `mergerexp.sample`), and ``sample.json``,
+which tells where it all came from.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import requests
+from filelock import FileLock
+
+from mergerexp.archive.choice import MERGER, OTHER, Candidates, find_candidates
+from mergerexp.archive.client import Client, Refused, Retry
+from mergerexp.archive.cutouts import Cutouts, Line, Outcome, Wanted
+from mergerexp.archive.settings import ArchiveSettings
+from mergerexp.archive.tables import Query, Tables
+from mergerexp.errors import DataError
+from mergerexp.files import write_json, write_text, written
+from mergerexp.frames import records
+from mergerexp.seals import sha256
+
+log = logging.getLogger(__name__)
+SAMPLE, CATALOGUE, ABOUT = "sample.csv", "catalogue.parquet", "sample.json"
+KEPT_COLUMNS = ("file", "label", "objid", "group", "ra", "dec", "z", "p_mg", "petroRad_r", "lgm_tot_p50")
+DARG_COLUMNS = ("object1", "object2", "ra1", "dec1", "ra2", "dec2")
+# All joins but the one with SpecObj keep galaxies that have no partner, with nulls in its columns.
+GALAXIES = Query(
+    {
+        "dr7objid": "CAST(z.dr7objid AS varchar(20))", "objid": "CAST(z.objid AS varchar(20))",
+        "specobjid": "CAST(s.specObjID AS varchar(20))", "ra": "p.ra", "dec": "p.dec", "z": "s.z",
+        "zErr": "s.zErr", "nvote": "z.nvote", "p_mg": "z.p_mg", "petroRad_r": "p.petroRad_r",
+        "petroR90_r": "p.petroR90_r", "petroMag_r": "p.petroMag_r", "modelMag_u": "p.modelMag_u",
+        "modelMag_r": "p.modelMag_r", "extinction_u": "p.extinction_u", "extinction_r": "p.extinction_r",
+        "lgm_tot_p16": "e.lgm_tot_p16", "lgm_tot_p50": "e.lgm_tot_p50", "lgm_tot_p84": "e.lgm_tot_p84",
+    },
+    ("dr7objid", "objid", "specobjid"),
+    "FROM zooSpec z JOIN SpecObj s ON s.specObjID=z.specobjid LEFT JOIN PhotoObj p ON p.objID=z.objid "
+    "LEFT JOIN galSpecExtra e ON e.specObjID=z.specobjid "
+    "WHERE s.z>={low} AND s.z<{high} AND s.zWarning=0",
+)  # fmt: skip
+# Joins drop galaxies unseen: these are counted apart.
+COUNTS = {
+    "galaxies with votes": "SELECT COUNT(*) AS n FROM zooSpec",
+    "galaxies without a spectrum": "SELECT COUNT(*) AS n FROM zooSpec z LEFT JOIN SpecObj s ON "
+    "s.specObjID=z.specobjid WHERE s.specObjID IS NULL",
+    "galaxies with a doubtful redshift": "SELECT COUNT(*) AS n FROM zooSpec z JOIN SpecObj s ON "
+    "s.specObjID=z.specobjid WHERE s.zWarning<>0",
+}
+
+
+def get_sample(root: Path, settings: ArchiveSettings) -> None:
+    """Get the sample into a folder; what is there is not asked for again.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    settings
+        Where it comes from, and which galaxies are in it.
+
+    Raises
+    ------
+    DataError
+        If a service does not answer, or there are too few galaxies. The same call goes on later.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".archive.lock"):
+        client = Client(root / "client", settings.rate, settings.tries, first_wait=settings.first_wait)
+        tables = Tables(client, _address(settings.tables, settings), root / "tables")
+        counts = _counts(tables, root)
+        low, high = settings.redshift
+        steps = max(1, round((high - low) / settings.step))
+        edges = [round(float(edge), 6) for edge in np.linspace(low, high, steps + 1)]
+        parts = [pd.read_parquet(path) for path in tables.chunks("galaxies", GALAXIES, edges)]
+        galaxies = pd.concat(parts, ignore_index=True).drop_duplicates("dr7objid")
+        darg = _darg(client, settings, root / "tables" / "darg.csv")
+        candidates = find_candidates(galaxies, darg, settings)
+        cutouts = Cutouts(client, _address(settings.cutouts, settings), root / "cutouts", settings.pixels)
+        sample = _get_cutouts(candidates, cutouts, settings)
+        _write(root, candidates, sample, cutouts, settings, counts)
+
+
+def _address(template: str, settings: ArchiveSettings) -> str:
+    return template.replace("{release}", str(settings.release))
+
+
+def _counts(tables: Tables, root: Path) -> dict[str, int]:
+    """Return the numbers of galaxies that the joins leave out, which are asked for once."""
+    path = root / "tables" / "counts.csv"
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        found = {name: tables.count(sql) for name, sql in COUNTS.items()}
+        write_text(path, pd.Series(found, name="n").to_csv())
+    counts = pd.read_csv(path, index_col=0)["n"]
+    return {str(name): int(number) for name, number in counts.items()}
+
+
+def _darg(client: Client, settings: ArchiveSettings, path: Path) -> pd.DataFrame:
+    """Return the mergers of Darg et al. 2010, with ids as texts."""
+
+    def check(answer: requests.Response) -> None:
+        text = answer.content.decode("utf-8-sig", errors="replace")
+        header = next(csv.reader(io.StringIO(text)), [])
+        if missing := [name for name in DARG_COLUMNS if name not in header]:
+            raise Retry(f"no table of mergers: the column {missing[0]} is missing")
+
+    if not path.is_file():
+        try:
+            body = client.get(settings.mergers, {}, check)
+        except Refused as error:
+            raise DataError(f"{settings.mergers} has no table of mergers: {error}") from error
+        with written(path) as partial:
+            partial.write_bytes(body)
+    texts = {"object1": str, "object2": str}
+    return pd.read_csv(path, dtype=texts, encoding="utf-8-sig")
+
+
+def _get_cutouts(candidates: Candidates, cutouts: Cutouts, settings: ArchiveSettings) -> pd.DataFrame:
+    """Get the cutouts of the sample, and of all galaxies if asked for; return the sample.
+
+    A non-interacting galaxy without a cutout is replaced by the next one of the draw.
+    """
+    mergers = candidates.mergers
+    found = cutouts.get(_wanted(mergers, settings))
+    parts = [_kept(mergers, found).assign(label=MERGER)]
+    if not len(parts[0]):
+        raise DataError(f"none of the {len(mergers)} mergers has a cutout")
+    taken, start = 0, 0
+    while taken < settings.others and start < len(candidates.order):
+        rows = candidates.galaxies.loc[candidates.order[start : start + settings.others - taken]]
+        start += len(rows)
+        kept = _kept(rows, cutouts.get(_wanted(rows, settings))).assign(label=OTHER)
+        taken += len(kept)
+        parts.append(kept)
+    if taken < settings.others:
+        log.warning("%d instead of %d non-interacting galaxies have a cutout", taken, settings.others)
+    if settings.survey:
+        cutouts.get(_wanted(candidates.galaxies[candidates.galaxies["usable"]], settings))
+    return pd.concat(parts)
+
+
+def _wanted(rows: pd.DataFrame, settings: ArchiveSettings) -> list[Wanted]:
+    return [
+        Wanted(
+            str(each["dr7objid"]),
+            each["ra"],
+            each["dec"],
+            round(settings.pixel_scale * each["petroRad_r"], 6),
+        )
+        for each in records(rows)
+    ]
+
+
+def _kept(rows: pd.DataFrame, lines: dict[str, Line]) -> pd.DataFrame:
+    return rows[[lines[each].outcome == Outcome.KEPT for each in rows["dr7objid"].astype(str)]]
+
+
+def _write(
+    root: Path,
+    candidates: Candidates,
+    sample: pd.DataFrame,
+    cutouts: Cutouts,
+    settings: ArchiveSettings,
+    counts: dict[str, int],
+) -> None:
+    """Write the labelled sample, the catalogue of all galaxies, and where they come from."""
+    everything = candidates.galaxies.rename(columns={"objid": "dr8objid"})
+    everything.insert(0, "objid", everything["dr7objid"].astype("int64"))
+    ids = everything["dr7objid"].astype(str)
+    lines = ids.map(cutouts.lines)
+    everything["cutout"] = [line.outcome if isinstance(line, Line) else None for line in lines]
+    is_kept = everything["cutout"] == str(Outcome.KEPT)
+    everything["file"] = ("cutouts/" + ids + ".jpg").where(is_kept)
+    everything["visual"] = everything["is_first"].astype(int)
+    everything["role"] = sample["label"].reindex(everything.index)
+    labelled = everything[everything["role"].notna()].rename(columns={"role": "label"})
+    write_text(root / SAMPLE, labelled[list(KEPT_COLUMNS)].to_csv(index=False))
+    with written(root / CATALOGUE) as partial:
+        everything.drop(columns=["is_first", "usable"]).to_parquet(partial, index=False)
+    outcomes = everything["cutout"].value_counts().to_dict()
+    about: dict[str, Any] = {
+        "settings": dataclasses.asdict(settings),
+        "archive": counts,
+        "galaxies in the range of redshifts": len(everything),
+        "of these without photometry": int((~everything["usable"]).sum()),
+        "mergers of Darg et al. that are not among them": candidates.lost,
+        "sample": labelled["label"].value_counts().to_dict(),
+        "cutouts": outcomes,
+        "without a cutout": {
+            line.id: line.reason for line in cutouts.lines.values() if line.outcome != Outcome.KEPT
+        },
+        "tables": {path.name: sha256(path) for path in sorted((root / "tables").iterdir())},
+        "sha256 of the sample": sha256(root / SAMPLE),
+    }
+    write_json(root / ABOUT, about)
+    chosen = ", ".join(f"{n} {name}" for name, n in about["sample"].items())
+    log.info("%s: %s, of %d galaxies", root, chosen, len(everything))
