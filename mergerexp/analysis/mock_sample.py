@@ -23,6 +23,7 @@ SUN_R = 4.65  # absolute r magnitude of the Sun
 HEAVIEST = 12.5  # log10(M/M☉)
 FLUX_LIMIT = 17.77  # of SDSS's main sample, in r
 CELLS = 8001
+FIELD, WIDEST = (110.0, 260.0), 8000.0  # degrees of right ascension, and the area that fits there
 
 
 # What Weigel et al. 2016 found of all galaxies, and Ackermann et al. 2018 of mergers.
@@ -133,7 +134,8 @@ class MockSurvey:
         between : tuple of float
             The lower and upper redshift.
         area : float
-            The area in square degrees: all right ascensions, from the equator northwards.
+            The area in square degrees: right ascensions of 110 to 260 degrees, or all for more than 8000
+            square degrees, from the equator northwards.
         random : Generator
             Where the draws come from.
 
@@ -157,8 +159,9 @@ class MockSurvey:
         table = pd.concat(parts, ignore_index=True)
         table = table.rename(columns={"redshift": "z", "magnitude": "magnitude_r"})
         n = len(table)
-        table["ra"] = random.uniform(0, 360, n)
-        highest = min(1.0, area / SQUARE_DEGREES / (2 * np.pi))
+        first, last = FIELD if area < WIDEST else (0.0, 360.0)
+        table["ra"] = random.uniform(first, last, n)
+        highest = min(1.0, area / SQUARE_DEGREES / np.radians(last - first))
         table["dec"] = np.degrees(np.arcsin(random.uniform(0, highest, n)))
         table = pd.concat([table, self._companions(table, random)], ignore_index=True)
         table["magnitude_u"] = table["magnitude_r"] + self._colours(table, random)

@@ -104,6 +104,21 @@ class CatalogueConfig:
 
 
 @dataclass(kw_only=True)
+class PageConfig:
+    """What the page of a sample shows beside its numbers."""
+
+    title: str | None = setting("title; null: the name of the sample")
+    authors: str | None = setting("who made it; null: the authors that the model folder names")
+    model_folder: str | None = setting("folder of the networks that rated the survey, to be offered, too")
+    file: str | None = setting("column of the catalogue with the files of images; null: no pictures")
+    images: str | None = setting("folder that these are relative to; null: that of the catalogue")
+    pictures: int = setting("pictures of the mergers with the highest p", 0, 400)
+    viewer: str | None = setting(
+        "address of a viewer of the sky, in which {ra} and {dec} stand for degrees; null: no links"
+    )
+
+
+@dataclass(kw_only=True)
 class SampleConfig:
     """Root of ``mergerexp.sample``."""
 
@@ -113,6 +128,7 @@ class SampleConfig:
         "merger_probabilities.parquet of mergerexp.predict, whose rows are found by their ids; null: the "
         "catalogue has them itself, or there are none"
     )
+    page: PageConfig
     samples: str = setting("folder of samples")
     name: str | None = setting("name of the sample's folder; null: that of the catalogue")
     cut: float = setting("p above which a galaxy is a classified merger", above=0.0, high=1.0)

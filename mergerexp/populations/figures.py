@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from mergerexp.analysis.colour_mass import ENCLOSED, ColourMassGrid, enclosing_levels
 from mergerexp.analysis.mass_function import Schechter
+from mergerexp.analysis.metrics import Floats
+from mergerexp.analysis.sky import COLUMNS, ROWS
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.kinds import (
@@ -38,6 +40,7 @@ MASS_LABEL, PHI_LABEL = "log M / M☉", "log Φ / h³ Mpc⁻³ dex⁻¹"
 RELATIVE_LABEL = "log Φ / number of all galaxies, dex⁻¹"
 COLOUR_LABEL = "u − r"
 BIN = 0.1  # magnitudes, of histograms
+ON_SKY = 1000  # mergers of a kind on the map
 LEAST = 5  # galaxies of a bin that is drawn
 
 
@@ -48,6 +51,8 @@ def sample_figures(sample: Sample) -> dict[str, Callable[[], Figure]]:
         if ALL in sample.limits:
             drawers["fig12_colour_mass"] = lambda: draw_colour_mass(sample, with_cut=True)
         drawers["colour_mass_all_masses"] = lambda: draw_colour_mass(sample, with_cut=False)
+    if sample.footprint is not None and sample.footprint.any():
+        drawers["sky_map"] = lambda: draw_sky(sample)
     if sample.functions:
         drawers["fig13_mass_functions"] = lambda: draw_mass_functions(sample)
     if sample.limits:
@@ -249,3 +254,33 @@ def draw_fraction(sample: Sample) -> Figure:
         plain_logarithms(axes)
         axes.legend(fontsize=8)
         return made
+
+
+def draw_sky(sample: Sample) -> Figure:
+    """Draw where on the sky the galaxies and the mergers are, with east to the left."""
+    assert sample.footprint is not None
+    row, column = np.divmod(np.arange(ROWS * COLUMNS), COLUMNS)
+    with figure(6.2, 3.6, subplot_kw={"projection": "mollweide"}) as (made, axes):
+        filled = np.flatnonzero(sample.footprint)
+        height = np.arcsin((row[filled] + 0.5) / ROWS * 2 - 1)
+        axes.scatter(
+            _eastward((column[filled] + 0.5) / COLUMNS * 360), height, c=np.log10(sample.footprint[filled]),
+            s=3, marker="s", cmap="Greys", vmin=-0.7, linewidths=0, rasterized=True,
+        )  # fmt: skip
+        for name in (VISUAL, CLASSIFIED):
+            if (some := sample.shown.get(name)) is not None:
+                number = min(len(some), ON_SKY)
+                place = _eastward(some.ra[:number]), np.radians(some.dec[:number])
+                titles = {kind.name: kind.title for kind in sample.kinds}
+                label = f"{number} {titles[name]}"
+                axes.plot(*place, MARK[name], color=COLOUR[name], markersize=2, alpha=0.7, label=label)
+        axes.set_xticks(np.radians([-120, -60, 0, 60, 120]), ["20h", "16h", "12h", "8h", "4h"], fontsize=8)
+        axes.tick_params(axis="y", labelsize=8)
+        if axes.get_legend_handles_labels()[1]:
+            made.legend(loc="outside lower center", ncols=2, fontsize=8)
+        return made
+
+
+def _eastward(ra: Floats) -> Floats:
+    """Return right ascensions as the map's longitudes: 12 hours in the middle, east to the left."""
+    return np.asarray(np.radians(180 - np.mod(ra, 360)))

@@ -16,7 +16,8 @@ from mergerexp.frames import records
 from mergerexp.populations.figures import sample_figures
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.measure import Sample
-from mergerexp.populations.page import build_page
+from mergerexp.populations.page import build_page, sample_sections
+from mergerexp.populations.pictures import pictures
 from mergerexp.populations.tables import sample_tables
 from mergerexp.report.figures.style import save
 from mergerexp.report.page.render import write_page
@@ -57,8 +58,11 @@ def write_sample(sample: Sample, folder: Path) -> Path:
         }
         provenance = _provenance(sample)
         write_json(draft / KIND.mark, _plain(_numbers(sample) | {"provenance": provenance}))
-        page = build_page(sample, tables, figures, provenance)
-        write_sections(page.sections, draft)
+        thumbs = []
+        if sample.best is not None:
+            thumbs = pictures(sample.cfg, sample.gathered.path, sample.best)
+        page = build_page(sample, tables, figures, thumbs, provenance)
+        write_sections(sample_sections(sample, tables, figures), draft)
         write_page(page, draft / "sample.html")
     return folder / "sample.html"
 

@@ -75,7 +75,8 @@ class Gathered:
         self._number = max(1, min(MOST_BUCKETS, size // BUCKET_BYTES))
         self.colours = Colours(cfg.extinction, cfg.k_correct)
         columns = needed_columns(cfg.catalogue, self.colours)
-        _check_columns(path, columns.all, cfg.catalogue)
+        pictures = [cfg.page.file] if cfg.page.file else []
+        _check_columns(path, [*columns.all, *pictures])
         self.rows = self._distribute(path, columns, cfg.catalogue.columns.id, "catalogue")
         if not self.rows:
             raise DataError(f"catalogue.file={path}: it has no rows")
@@ -228,13 +229,13 @@ def _size(path: Path, key: str) -> int:
     return path.stat().st_size
 
 
-def _check_columns(path: Path, needed: list[str], cfg: CatalogueConfig) -> None:
+def _check_columns(path: Path, needed: list[str]) -> None:
     names = column_names(path)
     if missing := [name for name in needed if name not in names]:
         has = f"its columns are {', '.join(names)}" if names else "it is empty"
         raise DataError(
             f"catalogue.file={path} has no column {missing[0]!r}; {has}, and catalogue.columns, cuts and "
-            "extinction say which are used (null: there is none)"
+            "extinction and page.file say which are used (null: there is none)"
         )
     if twice := [name for name in needed if names.count(name) > 1]:
         raise DataError(f"catalogue.file={path} has several columns {twice[0]!r}; rename all but one")

@@ -82,8 +82,10 @@ class Sample:
         How many galaxies lie above each cut in p, apart for those that all networks rated.
     chances
         What corrects the classified mergers; None where it is not known.
-    top, bottom
-        The galaxies of Table 2.
+    footprint
+        How many galaxies are in each pixel of the sky; see `mergerexp.analysis.sky.pixels`.
+    top, bottom, best
+        The galaxies of Table 2, and those of the pictures.
     shown
         Some galaxies of each kind.
     is_absolute
@@ -109,6 +111,8 @@ class Sample:
     chances: Chances | None = None
     top: Galaxies | None = None
     bottom: Galaxies | None = None
+    best: Galaxies | None = None
+    footprint: NDArray[np.int64] | None = None
     shown: dict[str, Galaxies] = field(default_factory=dict)
     is_absolute: bool = True
     truth: dict[str, Schechter] = field(default_factory=dict)
@@ -165,6 +169,7 @@ class _FirstPass:
         self.draws = {kind.name: Draw(DRAWN) for kind in [*sample.kinds, *self.cuts]}
         self.known = Draw(DRAWN)  # visual mergers among training objects
         self.ends = {end: Ends(cfg.listed, end == "top") for end in ("top", "bottom")}
+        self.best = Ends(cfg.page.pictures, highest=True)
         self.classified: list[Galaxies] = []
         self.above: dict[tuple[float, int], NDArray[np.float64]] = {}
 
@@ -177,7 +182,7 @@ class _FirstPass:
             return
         self.classified.append(part.take(part.p > self.sample.cfg.cut))
         self.known.add(part.take(part.visual & part.in_training_set & ~np.isnan(part.p)))
-        for end in self.ends.values():
+        for end in (*self.ends.values(), self.best):
             end.add(part)
         for cut in self.sample.cfg.cuts:
             for networks in np.unique(part.n_models).astype(int):
@@ -188,6 +193,7 @@ class _FirstPass:
     def finish(self) -> None:
         """Fit mass limits and chances."""
         sample, cfg = self.sample, self.sample.cfg
+        sample.footprint = self.footprint
         between = (cfg.catalogue.redshift[0], cfg.catalogue.redshift[1])
         for kind in [*sample.kinds, *self.cuts]:
             draw = self.draws[kind.name]
@@ -204,6 +210,7 @@ class _FirstPass:
         if not self.has_p:
             return
         sample.top, sample.bottom = self.ends["top"].galaxies(), self.ends["bottom"].galaxies()
+        sample.best = self.best.galaxies()
         sample.counts = self._counts()
         sample.variants = [each for each in self.cuts if each.name in sample.limits]
         if sample.gathered.catalogue.columns.p_prior is not None:

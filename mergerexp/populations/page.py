@@ -8,7 +8,17 @@ from typing import Any
 
 from mergerexp.populations.kinds import ALL, CLASSIFIED, CORRECTED, VISUAL
 from mergerexp.populations.measure import Sample
-from mergerexp.report.page.content import FigureBlock, Headline, Report, Section
+from mergerexp.populations.offers import cite_model, downloads
+from mergerexp.report.page.content import (
+    FigureBlock,
+    Gallery,
+    Group,
+    Headline,
+    Link,
+    Report,
+    Section,
+    Thumb,
+)
 from mergerexp.report.table import Table
 from mergerexp.report.texts import published
 
@@ -45,14 +55,21 @@ TITLES = {
         "and the correction for purity and recall, beside a count of all galaxies as their probabilities.",
         "Number density of mergers against their mass.",
     ),
+    "sky_map": (
+        "Where they are",
+        "Square degrees with galaxies of the sample, darker with more of them, and mergers, of which no more "
+        "than a thousand of a kind are drawn. East is to the left.",
+        "Map of the whole sky.",
+    ),
     "merger_fraction": (
         "Fraction of mergers",
         "The density of mergers over that of all galaxies, by 1/V_max.",
         "Fraction of mergers against mass.",
     ),
 }
+PICTURES = "Galaxies that a network was trained on are left out."
 SECTIONS = {
-    "sample": ("The sample", ["sample_rows", "sample_cuts", "table2_extremes"]),
+    "sample": ("The sample", ["best_mergers", "table2_extremes", "sample_cuts", "sky_map", "sample_rows"]),
     "colours": (
         "Colours and masses",
         ["fig12_colour_mass", "colour_mass_all_masses", "sample_colours"],
@@ -73,7 +90,11 @@ INTRO = {
 
 
 def build_page(
-    sample: Sample, tables: Sequence[Table], figures: dict[str, Path], provenance: dict[str, Any]
+    sample: Sample,
+    tables: Sequence[Table],
+    figures: dict[str, Path],
+    thumbs: Sequence[Thumb],
+    provenance: dict[str, Any],
 ) -> Report:
     """Return the page of a sample.
 
@@ -85,29 +106,75 @@ def build_page(
         The tables that were written.
     figures
         The figures that were written, by name.
+    thumbs
+        Pictures of mergers.
     provenance
         Where data and software came from.
+
+    Raises
+    ------
+    UserError
+        If the model folder's citation can't be read.
     """
-    cfg = sample.cfg
+    cfg, paper = sample.cfg, published()
     low, high = cfg.catalogue.redshift
-    used = sample.sizes[ALL]
+    model = cite_model(cfg)
+    by = cfg.page.authors or (model and model.authors)
     return Report(
-        title=f"{cfg.name or cfg.catalogue.name}: the mergers of a sample of galaxies",
-        subtitle=f"{used:,} galaxies with redshifts of {low:g} to {high:g}, of {sample.gathered.rows:,} rows "
-        "of the catalogue",
+        title=cfg.page.title or f"{cfg.name or cfg.catalogue.name}: mergers among galaxies",
+        subtitle=f"{by + '. ' if by else ''}Galaxies with redshifts of {low:g} to {high:g}, in the manner of "
+        f"{paper['source']}.",
+        abstract=abstract(sample),
         headline=_headline(sample),
         gaps=sample.notes,
-        sections=sample_sections(sample, tables, figures),
-        errata=published()["sample_errata"],
+        downloads=downloads(cfg),
+        sections=sample_sections(sample, tables, figures, thumbs),
+        errata=paper["sample_errata"],
+        citation=[
+            Link(paper["source"], f"https://doi.org/{paper['doi']}", "the method"),
+            *(model.links if model else ()),
+        ],
         provenance=provenance,
         files="Figures lie in figures/ as PDF, PNG and SVG, tables in tables/ as CSV and Markdown.",
+        subject="sample",
     )
 
 
-def sample_sections(sample: Sample, tables: Sequence[Table], figures: dict[str, Path]) -> list[Section]:
+def abstract(sample: Sample) -> str:
+    """Return what a sample shows in some sentences, from its numbers."""
+    cfg = sample.cfg
+    said = [
+        f"{sample.sizes[ALL]:,} of {sample.gathered.rows:,} rows of the catalogue are galaxies of the sample."
+    ]
+    if CLASSIFIED in sample.sizes:
+        said.append(f"{sample.sizes[CLASSIFIED]:,} of them have p_m > {cfg.cut:g}.")
+        rows = [row for row in sample.counts if row["p_above"] == cfg.cut and row["expected_purity"]]
+        if rows and sample.prevalence is not None:
+            pure, rare = 100 * rows[0]["expected_purity"], 100 * sample.prevalence
+            said.append(
+                f"If {rare:.3g} % of all galaxies merge, {pure:.0f} % of those that all networks rated are "
+                "expected to be mergers."
+            )
+    if VISUAL in sample.sizes:
+        said.append(f"{sample.sizes[VISUAL]:,} are mergers by eye.")
+    for name in (CLASSIFIED, VISUAL, ALL):
+        if name in sample.functions:
+            function = sample.functions[name]
+            knee, error = function.fit.function.log_mass, function.errors[0]
+            title = "all galaxies" if name == ALL else f"the {name} mergers"
+            said.append(f"The stellar mass function of {title} has log M* = {knee:.2f} ± {error:.2f}.")
+    return " ".join(said)
+
+
+def sample_sections(
+    sample: Sample, tables: Sequence[Table], figures: dict[str, Path], thumbs: Sequence[Thumb] = ()
+) -> list[Section]:
     """Return the sections of a page on a sample."""
     items: dict[str, Any] = {table.name: table for table in tables}
     items |= {name: FigureBlock(name, *_text(name), image) for name, image in figures.items()}
+    if thumbs:
+        group = Group("The highest p_m", thumbs)
+        items["best_mergers"] = Gallery("best_mergers", "Mergers with the highest p_m", PICTURES, [group])
     words = {
         key: "corrected" if getattr(sample.cfg, key) else "not corrected"
         for key in ("extinction", "k_correct")

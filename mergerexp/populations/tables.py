@@ -61,7 +61,9 @@ def rows_table(gathered: Gathered) -> Table:
 
 def table_2(sample: Sample) -> Table:
     """Return the galaxies with the highest and the lowest p (Table 2 of the paper)."""
-    frames = [_listed(each) for each in (sample.top, sample.bottom) if each is not None]
+    ends = [each for each in (sample.top, sample.bottom) if each is not None]
+    frames = [_listed(each) for each in ends]
+    places = [place for each in ends for place in zip(each.ra, each.dec, strict=True)]
     numbers = pd.concat(frames, ignore_index=True)
     written = {"p": "{:.6f}", "redshift": "{:.4f}"}
     shown = numbers.assign(**{name: numbers[name].map(text.format) for name, text in written.items()})
@@ -72,7 +74,13 @@ def table_2(sample: Sample) -> Table:
         "degrees.",
         shown,
         numbers=numbers,
+        links=[_view(sample.cfg.page.viewer, *place) for place in places],
     )
+
+
+def _view(viewer: str | None, ra: float, dec: float) -> str | None:
+    """Return the address of a place in a viewer of the sky."""
+    return viewer and viewer.replace("{ra}", f"{ra:.6f}").replace("{dec}", f"{dec:.6f}")
 
 
 def _listed(galaxies: Galaxies) -> pd.DataFrame:

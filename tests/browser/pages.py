@@ -19,6 +19,7 @@ from mergerexp.report.page.content import (
     Gallery,
     Group,
     Headline,
+    Link,
     Report,
     Section,
     TableBlock,
@@ -82,6 +83,9 @@ def report(folder: Path, prevalence: float, survey: float) -> Report:
             Section("second", "Second", "", []),
         ],
         errata=[d],
+        abstract=f"We find {a}",
+        downloads=[Link(f"file {b}", "a%20file.csv", c), Link("page", "https://example.org/", e)],
+        citation=[Link(f"us {d}", "", a)],
         runs=runs,
         provenance={a: {b: {c: d}}, "version": e},
         explorer=Explorer(

@@ -219,6 +219,24 @@ class Explorer:
     survey: float = 0.02
 
 
+class Link(NamedTuple):
+    """A file or page that a page leads to.
+
+    Attributes
+    ----------
+    label
+        What it is.
+    href
+        Its address, http(s) or relative to the page.
+    note
+        What else should be known, in a few words.
+    """
+
+    label: str
+    href: str
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything that a study's page shows, as plain text in which "p_m" is set as a symbol.
@@ -251,6 +269,14 @@ class Report:
         Sentences on how numbers are written here.
     files
         Sentences on where figures and tables lie as files; the name of each ends its caption.
+    subject
+        What the page is about, in a word.
+    abstract
+        What was found, in some sentences below the title.
+    downloads
+        Files and pages to go on from here.
+    citation
+        What to cite, and the licence, each with its address.
     """
 
     title: str
@@ -267,3 +293,7 @@ class Report:
     evidence: str = ""
     notation: str = ""
     files: str = ""
+    subject: str = "study"
+    abstract: str = ""
+    downloads: Sequence[Link] = ()
+    citation: Sequence[Link] = ()

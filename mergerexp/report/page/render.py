@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jinja2
 from markupsafe import Markup, escape
@@ -53,6 +54,9 @@ def render(report: Report) -> str:
         (TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "explorer.js", "zoom.js")
     )
     js = explorer_js + zoom_js
+    for link in (*report.downloads, *report.citation):
+        if urlsplit(link.href).scheme not in ("", "http", "https"):
+            raise ValueError(f"{link.href!r} is neither an http(s) address nor one beside the page")
     sections, runs = blocks(report)
     page = environment.get_template("report.html.jinja").render(
         report=report,
@@ -88,9 +92,11 @@ def _marked(text: object) -> Markup:
 def _contents(report: Report, sections: list[SectionBlocks]) -> list[tuple[str, str]]:
     parts = [
         ("headline", "At a glance", report.headline),
+        ("downloads", "Downloads", report.downloads),
         *((section.anchor, section.title, section) for section in sections),
         ("explorer", "Choose a threshold", report.explorer),
         ("errata", "Errata of the published paper", report.errata),
+        ("citation", "How to cite", report.citation),
         ("runs", "Runs", report.runs),
         ("provenance", "Provenance", report.provenance),
     ]
