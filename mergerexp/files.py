@@ -96,6 +96,18 @@ def written_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside a path, which is removed; `remove_partial` removes it after a kill."""
+    partial = _temporary(path)
+    try:
+        with _naming(path):
+            partial.mkdir()
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def remove_partial(folder: Path, name: str = "*") -> None:
     """Remove temporary files and folders that killed processes have left behind.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +53,7 @@ def make_sample(cfg: SampleConfig) -> Path:
     UserError
         As `sample` does.
     """
+    from mergerexp.files import remove_partial, scratch_folder
     from mergerexp.populations.folder import KIND, write_sample  # takes seconds
     from mergerexp.populations.gather import Gathered
     from mergerexp.populations.measure import measure
@@ -61,9 +61,11 @@ def make_sample(cfg: SampleConfig) -> Path:
 
     check(cfg.folder, KIND)
     prevalence, calibrated_at = _prevalences(cfg)
-    with tempfile.TemporaryDirectory(dir=cfg.folder.parent, prefix=".") as scratch:
-        file, truth = _catalogue(cfg, Path(scratch))
-        gathered = Gathered(cfg, file, Path(scratch))
+    own = cfg.folder.with_name(f"{cfg.folder.name}.scratch")
+    remove_partial(own.parent, own.name)  # of a process that was killed
+    with scratch_folder(own) as scratch:
+        file, truth = _catalogue(cfg, scratch)
+        gathered = Gathered(cfg, file, scratch)
         for fate, count in gathered.fates.most_common():
             log.info("%s: %d of %d rows", fate, count, gathered.rows)
         found = measure(cfg, gathered, prevalence, calibrated_at, truth)

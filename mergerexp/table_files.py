@@ -116,8 +116,8 @@ def _as(column: pa.Array, kind: pa.DataType, path: Path, name: str, start: int) 
         values = column.to_numpy(zero_copy_only=False)
         if (wrong := ~np.isnan(values) & ((values != np.floor(values)) | (np.abs(values) > 2**53))).any():
             raise DataError(
-                f"{path}, row {start + int(wrong.argmax()) + 1}: column {name!r} has {values[wrong][0]!r}; "
-                "ids are integers of 64 bits or texts"
+                f"{path}, row {start + int(wrong.argmax()) + 1}: column {name!r} has {values[wrong][0]:g}, "
+                "which is neither an integer of 64 bits nor a text"
             )
         column = pa.array(values, from_pandas=True).cast(pa.int64())
     if pa.types.is_boolean(kind):

@@ -30,6 +30,9 @@ class CatalogueColumns:
     visual_log_mass: str | None = setting("log10 of the mass that those who looked give, for visual mergers")
     mass_ratio: str | None = setting("mass of the larger over that of the smaller galaxy, of visual mergers")
     p: str | None = setting("merger probability; null: from ratings, or not there")
+    p_one: str | None = setting(
+        "merger probability by one network alone, as training objects have it; null: columns.p"
+    )
     p_prior: str | None = setting("merger probability at the survey's prevalence")
     p_calibrated: str | None = setting("merger probability at the prevalence of the training set")
     n_models: str | None = setting("number of networks that rated the galaxy")
@@ -55,7 +58,10 @@ class CatalogueConfig:
     file: str | None = setting("catalogue: CSV, Parquet, FITS or VOTable; null: a mock one, by mock")
     mock: MockConfig
     columns: CatalogueColumns
-    ra_unit: str = setting("unit of right ascensions", choices=("degrees", "hours"))
+    ra_unit: str | None = setting(
+        "unit of right ascensions; null: degrees, unless they look like hours, which is refused",
+        choices=("degrees", "hours"),
+    )
     missing: list[float] = setting("numbers that stand for a missing value, such as -9999")
     visual: list[str] = setting("values of columns.visual that are mergers")
     max_mass_ratio: float | None = setting(
@@ -159,7 +165,7 @@ class SampleConfig:
     correct: bool = setting(
         "show the mass function corrected for purity and recall, where training objects are in the catalogue"
     )
-    regions: int = setting("regions of equal area for the jackknife; 0: none", 0, 1000)
+    regions: int = setting("regions of equal area for the jackknife; 0: none", 0, 200)
     draws: int = setting("draws of each bootstrap", 1, 100_000)
     permutations: int = setting("permutations of the test of colours", 1, 1_000_000)
     listed: int = setting("galaxies with the highest and with the lowest p in Table 2", 1, 1000)
@@ -167,6 +173,10 @@ class SampleConfig:
 
     def problem(self) -> str | None:
         """Say which value makes no sense, and why; None if all do."""
+        if len(set(self.cuts)) < len(self.cuts):
+            return f"cuts={self.cuts}: one is there twice"
+        if self.regions == 1:
+            return "regions=1: at least two are needed, or 0 for none"
         if len(self.mass_bins) < 2 or sorted(set(self.mass_bins)) != list(self.mass_bins):
             return f"mass_bins={self.mass_bins}: at least two rising edges are needed"
         if self.k_correct and self.catalogue.redshift[1] > 0.5:

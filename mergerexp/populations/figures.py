@@ -114,7 +114,8 @@ def _draw_population(axes: Axes, grid: ColourMassGrid, kind: Kind, some: Galaxie
     if not total or some is None:
         return
     label = f"{kind.title} ({total:,.0f})"
-    if total > FEW:
+    some = some.take(np.isfinite(some.colour))
+    if total > FEW or len(some) < total:  # not all of them are at hand
         mass, hue = (grid.masses[1:] + grid.masses[:-1]) / 2, (grid.colours[1:] + grid.colours[:-1]) / 2
         density = grid.density(SMOOTH if kind.name == ALL else 2 * SMOOTH)
         levels = np.unique(enclosing_levels(density, ENCLOSED))
@@ -122,7 +123,7 @@ def _draw_population(axes: Axes, grid: ColourMassGrid, kind: Kind, some: Galaxie
         axes.plot([], [], color=colour, label=label)
     else:
         look: dict[str, Any] = {"color": colour, "markersize": 3, "alpha": 0.7, "linestyle": ""}
-        axes.plot(kind.mass(some), some.colour, marker=MARK[kind.name], label=label, **look)
+        axes.plot(some.log_mass, some.colour, marker=MARK[kind.name], label=label, **look)
 
 
 def _draw_histogram(axes: Axes, grid: ColourMassGrid, name: str, low: float, high: float) -> None:
@@ -242,7 +243,7 @@ def draw_fraction(sample: Sample) -> Figure:
         for name, colour in zip(names, (COLOUR[VISUAL], COLOUR[CLASSIFIED], *FURTHER), strict=False):
             bins = sample.functions[name].bins.set_index("log_mass")
             rows = bins[(bins["n"] >= LEAST) & bins["whole"]].join(
-                everything[everything["n"] >= LEAST].add_prefix("all_"), how="inner"
+                everything[(everything["n"] >= LEAST) & everything["whole"]].add_prefix("all_"), how="inner"
             )
             fraction = rows["vmax"] / rows["all_vmax"]
             relative = np.hypot(rows["vmax_error"] / rows["vmax"], rows["all_vmax_error"] / rows["all_vmax"])

@@ -62,7 +62,12 @@ def write_sample(sample: Sample, folder: Path) -> Path:
         if sample.best is not None:
             thumbs = pictures(sample.cfg, sample.gathered.path, sample.best)
         page = build_page(sample, tables, figures, thumbs, provenance)
-        write_sections(sample_sections(sample, tables, figures), draft)
+        sections = sample_sections(sample, tables, figures)
+        said = [*sample.notes, *page.errata]
+        write_sections(
+            [dataclasses.replace(sections[0], intro="\n\n".join([sections[0].intro, *said])), *sections[1:]],
+            draft,
+        )
         write_page(page, draft / "sample.html")
     return folder / "sample.html"
 

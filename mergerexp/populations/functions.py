@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mergerexp.analysis.completeness import LimitFit
+from mergerexp.analysis.completeness import LimitFit, MassLimit
 from mergerexp.analysis.mass_function import (
     SINGLE,
     Fit,
@@ -25,6 +26,7 @@ from mergerexp.analysis.metrics import Floats
 from mergerexp.analysis.sky import Regions, jackknife_covariance
 
 HIGHEST = 12.4  # log10(M/M☉) up to which there are bins
+WIDE = 0.02  # dex, of the cells that regions are counted in
 CURVE = 0.05  # dex between the masses at which a fit and its interval are drawn
 LEVEL = 0.05  # p-value below which a single Schechter function is rejected
 SIGMA = 0.68  # the part of the bootstrap's fits that intervals hold
@@ -70,6 +72,36 @@ class MassFunction:
 
 
 @dataclass(frozen=True)
+class Grids:
+    """The galaxies of a population in cells, and in wider cells for each region of the sky.
+
+    Attributes
+    ----------
+    whole
+        All of them.
+    by_region
+        The same by regions, for the jackknife; None without regions.
+    """
+
+    whole: MassGrid
+    by_region: MassGrid | None
+
+    @classmethod
+    def of(cls, limit: MassLimit, regions: Regions | None) -> Grids:
+        """Return empty grids above a mass limit."""
+        parts = None if regions is None else MassGrid(limit, regions.number, WIDE)
+        return cls(MassGrid(limit), parts)
+
+    def add(
+        self, log_mass: Floats, redshift: Floats, weight: Floats, region: NDArray[np.int64] | None
+    ) -> None:
+        """Count further galaxies; see `mergerexp.analysis.mass_function.MassGrid.add`."""
+        self.whole.add(log_mass, redshift, weight)
+        if self.by_region is not None:
+            self.by_region.add(log_mass, redshift, weight, region)
+
+
+@dataclass(frozen=True)
 class Effort:
     """How much is drawn for errors.
 
@@ -91,7 +123,7 @@ class Effort:
 def measure_mass_function(
     name: str,
     title: str,
-    grid: MassGrid,
+    grids: Grids,
     limit: LimitFit,
     area: float,
     regions: Regions | None,
@@ -104,14 +136,14 @@ def measure_mass_function(
     ----------
     name, title
         The name of the population in files, and in words.
-    grid
+    grids
         Its galaxies.
     limit
         Its mass limit.
     area
         Its effective area in square degrees.
     regions
-        The regions of the sky that the grid counts apart; None for no jackknife.
+        The regions of the sky; None for no jackknife.
     width
         The width of the bins of mass in dex.
     effort
@@ -122,6 +154,7 @@ def measure_mass_function(
     ValueError
         If there are too few galaxies.
     """
+    grid = grids.whole
     points, volume = grid.points(), SampleVolume(grid.limit, area)
     if not len(points):
         raise ValueError("no galaxy is above the mass limit")
@@ -137,20 +170,30 @@ def measure_mass_function(
             "swml": swml["phi"], "swml_error": swml["error"],
         }
     )  # fmt: skip
-    jackknife = None
-    if regions is not None:
-        left_out = [
-            _without(grid, region, volume.fraction(1 - share), fit, edges)
-            for region, share in enumerate(regions.shares())
-        ]
-        covariance = jackknife_covariance([np.concatenate(each) for each in left_out])
-        deviations = np.sqrt(np.diag(covariance))
-        jackknife, bins["jackknife_error"] = deviations[: -len(bins)], deviations[-len(bins) :]
+    deviations = _jackknife(grids.by_region, regions, volume, fit, edges)
+    jackknife = None if deviations is None else deviations[: -len(bins)]
+    bins["jackknife_error"] = np.nan if deviations is None else deviations[-len(bins) :]
     mass = np.arange(float(grid.limit.log_mass[0]), HIGHEST, CURVE)
     low, high = interval(fits, mass, SIGMA)
     curve = pd.DataFrame({"log_mass": mass, "phi": fit.function.density(mass), "low": low, "high": high})
     errors = np.std([parameters_of(each) for each in fits], axis=0)
     return MassFunction(name, title, points.total, limit, bins, fit, choice, errors, jackknife, curve)
+
+
+def _jackknife(
+    grid: MassGrid | None, regions: Regions | None, volume: SampleVolume, fit: Fit, edges: Floats
+) -> Floats | None:
+    """Return the deviations of the parameters and of the densities in bins; None where that can't be done."""
+    if grid is None or regions is None:
+        return None
+    try:
+        left_out = [
+            np.concatenate(_without(grid, region, volume.fraction(1 - share), fit, edges))
+            for region, share in enumerate(regions.shares())
+        ]
+    except ValueError:  # nearly all galaxies are in one region
+        return None
+    return np.sqrt(np.diag(jackknife_covariance(left_out)))
 
 
 def _without(

@@ -56,8 +56,8 @@ class Galaxies:
         Whether each is a merger by eye.
     visual_log_mass
         The mass that is taken for visual mergers.
-    p, p_prior, p_calibrated
-        Merger probabilities, NaN where not rated.
+    p, p_one, p_prior, p_calibrated
+        Merger probabilities, NaN where not rated; p_one is that of one network alone.
     n_models
         The number of networks that rated each, 0 where not rated.
     in_training_set
@@ -77,6 +77,7 @@ class Galaxies:
     visual: Flags
     visual_log_mass: Floats
     p: Floats
+    p_one: Floats
     p_prior: Floats
     p_calibrated: Floats
     n_models: Floats
@@ -148,7 +149,7 @@ def galaxies_of(
         log_size=np.log10(np.where(size > 0, size, np.nan)),
         weight=read.numbers(own.weight, 1.0),
         visual=visual, visual_log_mass=visual_mass,
-        p=read.numbers(own.p), p_prior=read.numbers(own.p_prior),
+        p=read.numbers(own.p), p_one=read.numbers(own.p_one or own.p), p_prior=read.numbers(own.p_prior),
         p_calibrated=read.numbers(own.p_calibrated),
         n_models=np.nan_to_num(read.numbers(own.n_models)),
         in_training_set=np.nan_to_num(read.numbers(own.in_training_set)) > 0,
@@ -160,7 +161,13 @@ def galaxies_of(
 
 def _check(galaxies: Galaxies, columns: CatalogueColumns) -> None:
     """Refuse probabilities and weights that are none."""
-    for name, highest in (("p", 1.0), ("p_prior", 1.0), ("p_calibrated", 1.0), ("weight", np.inf)):
+    for name, highest in (
+        ("p", 1.0),
+        ("p_one", 1.0),
+        ("p_prior", 1.0),
+        ("p_calibrated", 1.0),
+        ("weight", np.inf),
+    ):
         values = getattr(galaxies, name)
         wrong = (values < 0) | (values > highest)
         if name == "weight":
@@ -232,7 +239,9 @@ class _Reader:
         if name is None:
             return np.full(len(self.table), otherwise)
         values = self.table[name].to_numpy(zero_copy_only=False).astype(np.float64)
-        values = np.where(np.isin(values, self.cfg.missing) | np.isinf(values), np.nan, values)
+        for missing in self.cfg.missing:  # which a column of 32 bits rounds
+            values[np.isclose(values, missing, rtol=1e-6, atol=0)] = np.nan
+        values[np.isinf(values)] = np.nan
         return np.asarray(values, dtype=np.float64)
 
     def magnitude(self, name: str, is_corrected: bool) -> Floats:
@@ -260,9 +269,11 @@ class _Reader:
             return np.zeros(len(self.table), dtype=bool), mass
         cells = self.table[own.visual].to_numpy(zero_copy_only=False).astype(str)
         written, rows = np.unique(cells, return_inverse=True)
-        is_merger = np.isin([text.removesuffix(".0") for text in written], list(self.cfg.visual))[rows]
+        plain = [{"true": "1", "false": "0"}.get(text.lower(), text.removesuffix(".0")) for text in written]
+        is_merger = np.isin(plain, list(self.cfg.visual))[rows]
         ratio = self.numbers(own.mass_ratio, 1.0)
         if self.cfg.max_mass_ratio is not None:
             is_merger &= ratio <= self.cfg.max_mass_ratio
         theirs = self.numbers(own.visual_log_mass)
-        return is_merger, np.where(np.isnan(theirs), mass, theirs)
+        is_odd = (theirs < self.cfg.log_mass[0]) | (theirs >= self.cfg.log_mass[1])
+        return is_merger, np.where(np.isnan(theirs) | is_odd, mass, theirs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mergerexp.config.sample_schema import CatalogueConfig, SampleConfig
 from mergerexp.console import amount
@@ -67,7 +69,7 @@ class Gathered:
         self.cfg, self.path, self.scratch = cfg, path, scratch
         self.fates: Counter[str] = Counter()
         self.named: dict[str, list[str]] = {}
-        self.rows = self.rated_only = 0
+        self.rows = self.rated_only = self._matched = 0
         self.catalogue = cfg.catalogue
         self._files: list[Path] = []
         ratings = None if cfg.ratings is None else Path(cfg.ratings).expanduser()
@@ -118,12 +120,14 @@ class Gathered:
         if missing := [name for name in ("objid", "p_best") if name not in names]:
             raise DataError(f"ratings={path} has no column {missing[0]!r}: predict writes such files")
         present = {ours: theirs for ours, theirs in RATINGS.items() if theirs in names}
+        single = [name for name in names if re.fullmatch(r"p_m\d+", name)]
         flags = [present.pop("in_training_set")] if "in_training_set" in present else []
-        needed = Needed(list(present.values()), ["objid"], flags)
+        needed = Needed([*present.values(), *single], ["objid"], flags)
         self._distribute(path, needed, "objid", "ratings")
         columns = dataclasses.replace(
             self.catalogue.columns,
             **{ours: f"rating {theirs}" for ours, theirs in RATINGS.items() if theirs in names},
+            p_one="rating p_one" if single else None,
         )
         return dataclasses.replace(self.catalogue, columns=columns)
 
@@ -142,7 +146,11 @@ class Gathered:
         first = order[~theirs[order].duplicated()]
         at = theirs[first].get_indexer(ids)
         rows = pa.array(np.where(at >= 0, first[at], -1), mask=at < 0)
-        for name in ratings.column_names[1:]:
+        self._matched += int((at >= 0).sum())
+        single = [name for name in ratings.column_names if re.fullmatch(r"p_m\d+", name)]
+        if single:  # that of the first network that may rate the galaxy
+            ratings = ratings.append_column("p_one", pc.coalesce(*(ratings[name] for name in single)))
+        for name in (name for name in ratings.column_names[1:] if name not in single):
             own = own.append_column(f"rating {name}", ratings[name].take(rows))
         return own, is_duplicate, int((~theirs[first].isin(ids)).sum())
 
@@ -166,10 +174,15 @@ class Gathered:
                 self._file(name, number).unlink(missing_ok=True)
         _check_units(self.path, self.fates, self.rows, self.cfg.catalogue)
         _check_used(self.path, self.fates, self.cfg.catalogue)
+        if self.cfg.ratings is not None and not self._matched:
+            raise DataError(
+                f"ratings={self.cfg.ratings}: none of its ids is one of {self.path}; "
+                f"catalogue.columns.id={self.cfg.catalogue.columns.id} names the column"
+            )
         if self._looks_like_hours():
             raise DataError(
                 f"catalogue.file={self.path}: no right ascension is above 24, while "
-                "declinations spread widely; if they are hours, say catalogue.ra_unit=hours"
+                "declinations spread widely; say catalogue.ra_unit=hours, or degrees if they are"
             )
 
     def _looks_like_hours(self) -> bool:
@@ -183,7 +196,7 @@ class Gathered:
                 low, high = np.minimum(low, positions.min(axis=1)), np.maximum(high, positions.max(axis=1))
         spread = high - low
         looks = low[0] >= 0 and high[0] <= 24 and spread[0] > 12 and spread[1] > 24
-        return bool(number >= MANY and self.cfg.catalogue.ra_unit == "degrees" and looks)
+        return bool(number >= MANY and self.cfg.catalogue.ra_unit is None and looks)
 
     def parts(self) -> Iterator[Galaxies]:
         """Yield the galaxies that are used, in parts whose order depends on their ids alone."""
@@ -255,7 +268,6 @@ def _check_units(path: Path, fates: Mapping[str, int], rows: int, cfg: Catalogue
     """Refuse a catalogue most of whose rows make no sense: a column or its unit is another one."""
     own = cfg.columns
     suspects = {
-        Fate.NO_REDSHIFT: (f"{own.redshift!r} has no redshift", "columns.redshift"),
         Fate.NO_MASS: (f"{own.log_mass!r} has no mass", "columns.log_mass"),
         Fate.ODD_MASS: (
             f"{own.log_mass!r} is not between {cfg.log_mass[0]:g} and {cfg.log_mass[1]:g}; "
@@ -267,7 +279,6 @@ def _check_units(path: Path, fates: Mapping[str, int], rows: int, cfg: Catalogue
             "cuts",
         ),
         Fate.NO_POSITION: (f"{own.ra!r} or {own.dec!r} is missing", "columns.ra"),
-        Fate.FAINT: ("the galaxy is fainter than the limits of the sample", "cuts"),
     }
     for fate, (what, key) in suspects.items():
         if fates.get(fate, 0) > MOST_WRONG * rows:

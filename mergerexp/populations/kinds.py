@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mergerexp.analysis.metrics import Floats
-from mergerexp.analysis.purity import Logistic, corrected_weights, posterior
+from mergerexp.analysis.purity import Logistic, corrected_weights, fit_recall, posterior
 from mergerexp.analysis.sky import systems
 from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.populations.galaxies import Flags, Galaxies
@@ -125,15 +125,31 @@ class Chances:
     def weights(self, galaxies: Galaxies) -> Floats:
         """Return what selected galaxies count as."""
         local = posterior(self.prevalence.at(of_mass(galaxies)), log_ratio(galaxies, self.calibrated_at))
-        return galaxies.weight * corrected_weights(local, self.recall.at(of_galaxy(galaxies)))
+        variables = of_galaxy(galaxies)[:, : len(self.recall.centre)]
+        # Where a variable is not known, it is taken to be that of a typical merger.
+        known = np.where(np.isfinite(variables), variables, self.recall.centre)
+        return galaxies.weight * corrected_weights(local, self.recall.at(known))
+
+
+def fit_chances(known: Galaxies, prevalence: Logistic, calibrated_at: float, cut: float) -> Chances:
+    """Fit the recall to mergers that are known, by ratings of networks that were not trained on them.
+
+    Raises
+    ------
+    ValueError
+        If there are too few.
+    """
+    variables = of_galaxy(known)
+    with_size = np.isfinite(variables[:, -1]).mean() > 0.5
+    variables = variables if with_size else variables[:, :-1]
+    whole = np.isfinite(variables).all(axis=1)
+    recall = fit_recall(variables[whole], known.p_one[whole] > cut)
+    return Chances(recall, prevalence, calibrated_at)
 
 
 def of_galaxy(galaxies: Galaxies) -> Floats:
-    """Return what the recall depends on: magnitude, log redshift and, where it is known, log size."""
-    columns = [galaxies.magnitude, np.log10(galaxies.redshift)]
-    if np.isfinite(galaxies.log_size).any():
-        columns.append(np.where(np.isfinite(galaxies.log_size), galaxies.log_size, 0.0))
-    return np.column_stack(columns)
+    """Return what the recall depends on: magnitude, log redshift and log size; NaN where not known."""
+    return np.column_stack([galaxies.magnitude, np.log10(galaxies.redshift), galaxies.log_size])
 
 
 def of_mass(galaxies: Galaxies) -> Floats:
@@ -149,11 +165,11 @@ def log_ratio(galaxies: Galaxies, calibrated_at: float) -> Floats:
 
 
 def corrected_kind(cfg: SampleConfig, chances: Chances) -> Kind:
-    """Return the classified mergers, corrected for purity and recall."""
+    """Return mergers by the rating of one network, whose recall is known, corrected for purity and recall."""
     return Kind(
         CORRECTED,
         f"p > {cfg.cut:g}, corrected for purity and recall",
-        lambda galaxies: (galaxies.p > cfg.cut) & ~np.isnan(galaxies.p_calibrated),
+        lambda galaxies: (galaxies.p_one > cfg.cut) & ~np.isnan(galaxies.p_calibrated),
         own_mass,
         chances.weights,
         CLASSIFIED,

@@ -16,13 +16,19 @@ from scipy.stats import chi2
 
 from mergerexp.analysis.colour_mass import ColourMassGrid, Comparison, compare_colours
 from mergerexp.analysis.completeness import LimitFit, fit_mass_limit
-from mergerexp.analysis.mass_function import MassGrid, Schechter
-from mergerexp.analysis.purity import fit_prevalence, fit_recall
+from mergerexp.analysis.mass_function import Schechter
+from mergerexp.analysis.purity import fit_prevalence
 from mergerexp.analysis.sky import COLUMNS, ROWS, Regions, equal_areas, pixels
 from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.console import ProgressReport, amount
 from mergerexp.populations.draws import Draw, Ends
-from mergerexp.populations.functions import Effort, MassFunction, measure_mass_function, number_density
+from mergerexp.populations.functions import (
+    Effort,
+    Grids,
+    MassFunction,
+    measure_mass_function,
+    number_density,
+)
 from mergerexp.populations.galaxies import Galaxies, joined
 from mergerexp.populations.gather import Gathered
 from mergerexp.populations.kinds import (
@@ -35,9 +41,9 @@ from mergerexp.populations.kinds import (
     Kind,
     corrected_kind,
     counted_as,
+    fit_chances,
     further_cuts,
     log_ratio,
-    of_galaxy,
     of_mass,
     principal_kinds,
     weighted_kind,
@@ -45,6 +51,7 @@ from mergerexp.populations.kinds import (
 
 log = logging.getLogger(__name__)
 DRAWN = 300_000  # galaxies of each kind that mass limits and chances are fitted to
+DECIDING = 20  # draws with which a p-value can be below 0.05
 PER_PIXEL = 3  # galaxies of a square degree, below which the footprint is not known
 SHOWN = 3000  # galaxies in a figure
 NO_AREA = 1000.0  # square degrees, in place of an area that is not known
@@ -171,6 +178,7 @@ class _FirstPass:
         self.ends = {end: Ends(cfg.listed, end == "top") for end in ("top", "bottom")}
         self.best = Ends(cfg.page.pictures, highest=True)
         self.classified: list[Galaxies] = []
+        self.uncalibrated = 0
         self.above: dict[tuple[float, int], NDArray[np.float64]] = {}
 
     def add(self, part: Galaxies) -> None:
@@ -181,14 +189,16 @@ class _FirstPass:
         if not self.has_p:
             return
         self.classified.append(part.take(part.p > self.sample.cfg.cut))
-        self.known.add(part.take(part.visual & part.in_training_set & ~np.isnan(part.p)))
+        self.known.add(part.take(part.visual & part.in_training_set & ~np.isnan(part.p_one)))
+        self.uncalibrated += int(((part.p_one > self.sample.cfg.cut) & np.isnan(part.p_calibrated)).sum())
         for end in (*self.ends.values(), self.best):
             end.add(part)
         for cut in self.sample.cfg.cuts:
             for networks in np.unique(part.n_models).astype(int):
                 rows = (part.p > cut) & (part.n_models == networks)
-                sums = self.above.setdefault((cut, int(networks)), np.zeros(2))
-                sums += rows.sum(), np.nansum(part.p_prior[rows])
+                sums = self.above.setdefault((cut, int(networks)), np.zeros(3))
+                prior = part.p_prior[rows]
+                sums += rows.sum(), np.nansum(prior), (~np.isnan(prior)).sum()
 
     def finish(self) -> None:
         """Fit mass limits and chances."""
@@ -228,39 +238,47 @@ class _FirstPass:
                     sums for (at, networks), sums in self.above.items()
                     if at == cut and (networks == most) == is_all
                 ]  # fmt: skip
-                n, expected = np.sum(found, axis=0) if found else (0, 0.0)
+                n, expected, known = np.sum(found, axis=0) if found else (0, 0.0, 0)
                 if not is_all and not n:
                     continue
+                is_told = self.sample.gathered.catalogue.columns.n_models is not None
+                networks = (str(most) if is_all else "fewer") if is_told else "not told"
                 low = chi2.ppf(0.025, 2 * n) / 2 if n else 0.0
                 rows.append(
                     {
-                        "p_above": cut, "networks": most if is_all else "fewer", "n": int(n),
+                        "p_above": cut, "networks": networks, "n": int(n),
                         "low": float(low), "high": float(chi2.ppf(0.975, 2 * (n + 1)) / 2),
-                        "expected_purity": float(expected / n) if n and expected else None,
+                        "expected_purity": float(expected / known) if known else None,
                     }
                 )  # fmt: skip
         return rows
 
     def _fit_chances(self) -> None:
-        """Fit how recall and prevalence depend on galaxies, from training objects and ratings."""
+        """Fit how recall and prevalence depend on galaxies, from training objects and all ratings."""
         sample, why = self.sample, None
         rated = self.draws[ALL].galaxies()
-        rated = rated.take(~np.isnan(rated.p_calibrated) & ~rated.in_training_set)
-        known = self.known.galaxies() if len(self.known) else None
+        rated = rated.take(~np.isnan(rated.p_calibrated))
         if sample.calibrated_at is None:
             why = "the prevalence that p_calibrated refers to is not known (catalogue.calibrated_at)"
-        elif known is None:
+        elif not len(self.known):
             why = "no visual merger of the training set is in the catalogue with its rating"
         else:
             try:
-                recall = fit_recall(of_galaxy(known), known.p > sample.cfg.cut)
                 ratio = log_ratio(rated, sample.calibrated_at)
-                sample.chances = Chances(recall, fit_prevalence(of_mass(rated), ratio), sample.calibrated_at)
+                prevalence = fit_prevalence(of_mass(rated), ratio)
+                sample.chances = fit_chances(
+                    self.known.galaxies(), prevalence, sample.calibrated_at, sample.cfg.cut
+                )
                 sample.variants.append(corrected_kind(sample.cfg, sample.chances))
             except ValueError as reason:
                 why = str(reason)
         if why is not None:
             sample.notes.append(f"The mass function is not corrected for purity and recall: {why}.")
+        elif self.uncalibrated:
+            sample.notes.append(
+                f"{amount(self.uncalibrated, 'classified merger')} without p_calibrated can't count in the "
+                "corrected mass function."
+            )
 
 
 class _Second:
@@ -277,10 +295,9 @@ class _Second:
     def __init__(self, sample: Sample, first: _FirstPass) -> None:
         self.sample, self.first, self.cfg = sample, first, sample.cfg
         self.regions = self._regions()
-        number = self.regions.number if self.regions else 1
         kinds = [*sample.kinds, *sample.variants]
         self.kinds = [kind for kind in kinds if kind.limit in sample.limits]
-        self.masses = {kind.name: MassGrid(sample.limits[kind.limit].limit, number) for kind in self.kinds}
+        self.masses = {kind.name: self._grids(kind.limit) for kind in self.kinds}
         sample.grids = {kind.name: (ColourMassGrid(), ColourMassGrid()) for kind in sample.kinds}
         self.merging = Draw(DRAWN)  # mergers of any kind, whose colours are compared
 
@@ -306,10 +323,14 @@ class _Second:
             self.sample.notes.append(f"There is no jackknife over the sky: {reason}.")
             return None
 
+    def _grids(self, limit: str) -> Grids:
+        return Grids.of(self.sample.limits[limit].limit, self.regions)
+
+    def _region(self, galaxies: Galaxies) -> NDArray[np.int64] | None:
+        return None if self.regions is None else self.regions.at(galaxies.ra, galaxies.dec)
+
     def _add(self, part: Galaxies) -> None:
-        region = None
-        if self.regions is not None:
-            region = self.regions.at(part.ra, part.dec)
+        region = self._region(part)
         for kind in self.kinds:
             rows = kind.members(part)
             members = part.take(rows)
@@ -322,10 +343,10 @@ class _Second:
             rows = kind.members(part) & np.isfinite(part.colour)
             members = part.take(rows)
             everything, cut = self.sample.grids[kind.name]
-            everything.add(kind.mass(members), members.colour, members.weight)
+            everything.add(members.log_mass, members.colour, members.weight)
             if ALL in self.sample.limits:
                 heavy = members.take(members.log_mass >= self.sample.limits[ALL].limit.at(farthest))
-                cut.add(kind.mass(heavy), heavy.colour, heavy.weight)
+                cut.add(heavy.log_mass, heavy.colour, heavy.weight)
         merging = part.visual | (part.p > self.cfg.cut)
         self.merging.add(part.take(merging & np.isfinite(part.colour)))
 
@@ -334,6 +355,13 @@ class _Second:
         area = self.cfg.catalogue.area
         self.sample.is_absolute = area is not None
         effective = NO_AREA if area is None else area * self.cfg.catalogue.completeness
+        if (self.cfg.count, self.cfg.mass) != (OBJECTS, "each") and CLASSIFIED in self.masses:
+            self.masses[CLASSIFIED] = self._counted(self.cfg.count, self.cfg.mass)
+        if self.cfg.draws < DECIDING:
+            self.sample.notes.append(
+                f"draws={self.cfg.draws}: no double Schechter function can be chosen with fewer than "
+                f"{DECIDING}."
+            )
         for kind in self.kinds:
             log.info("mass function of %s", kind.title)
             found = self._function(kind.name, kind.title, self.masses[kind.name], kind.limit, effective)
@@ -342,36 +370,36 @@ class _Second:
                 found = self._function(kind.name, kind.title, self.masses[kind.name], kind.limit, effective)
             if found is not None:
                 self.sample.functions[kind.name] = found
+                if self.regions is not None and found.jackknife is None:
+                    self.sample.notes.append(
+                        f"There is no jackknife of {kind.title}: too few are left without one of the regions."
+                    )
         if CLASSIFIED in self.sample.functions:
             self._count_systems(effective)
 
-    def _function(
-        self, name: str, title: str, grid: MassGrid, limit: str, area: float
-    ) -> MassFunction | None:
+    def _function(self, name: str, title: str, grids: Grids, limit: str, area: float) -> MassFunction | None:
         effort = Effort(self.cfg.draws, self.cfg.seed, name in (ALL, VISUAL, CLASSIFIED))
         try:
             return measure_mass_function(
-                name, title, grid, self.sample.limits[limit], area, self.regions, self.cfg.bin_width, effort
+                name, title, grids, self.sample.limits[limit], area, self.regions, self.cfg.bin_width, effort
             )
         except ValueError as reason:
             self.sample.notes.append(f"There is no mass function of {title}: {reason}.")
             return None
 
-    def _count_systems(self, area: float) -> None:
-        """Measure the mass function of classified mergers as objects and as systems; one is the usual one."""
+    def _counted(self, count: str, mass: str) -> Grids:
+        """Count classified mergers as objects or systems."""
         mergers = joined(self.first.classified)
-        limit = self.sample.limits[CLASSIFIED]
-        region = None if self.regions is None else self.regions.at(mergers.ra, mergers.dec)
-        ways = {OBJECTS: ("objects", "each"), SYSTEMS: ("systems", "primary")}
-        chosen = (self.cfg.count, self.cfg.mass)
-        if chosen not in ways.values():
-            ways["chosen"] = chosen
-        for name, way in ways.items():
-            masses, weights = counted_as(mergers, *way, self.cfg)
-            grid = MassGrid(limit.limit, self.regions.number if self.regions else 1)
-            grid.add(masses, mergers.redshift, weights, region)
-            title = f"{way[0]}, mass of {'each' if way[1] == 'each' else 'the heaviest of the system'}"
-            found = self._function(name, title, grid, CLASSIFIED, area)
+        masses, weights = counted_as(mergers, count, mass, self.cfg)
+        grids = self._grids(CLASSIFIED)
+        grids.add(masses, mergers.redshift, weights, self._region(mergers))
+        return grids
+
+    def _count_systems(self, area: float) -> None:
+        """Measure the mass function of classified mergers as objects and as systems, beside the usual one."""
+        for name, count, mass in ((OBJECTS, "objects", "each"), (SYSTEMS, "systems", "primary")):
+            title = f"{count}, mass of {'each' if mass == 'each' else 'the heaviest of the system'}"
+            found = self._function(name, title, self._counted(count, mass), CLASSIFIED, area)
             if found is not None:
                 self.sample.functions[name] = found
 

@@ -25,9 +25,9 @@ from mergerexp.report.texts import published
 TITLES = {
     "fig12_colour_mass": (
         "Colours and masses (Fig. 12 of the paper)",
-        "Contours enclose 20, 50, 80 and 95 % of the galaxies of each kind above the mass limit at the "
-        "upper redshift. The cut in mass removes the blue galaxies of low mass; the next figure shows them. "
-        "On the right, colours in bins of mass, without that cut.",
+        "Contours enclose 20, 50, 80 and 95 % of the galaxies above the mass limit at the upper redshift; "
+        "small kinds are drawn galaxy by galaxy. The cut in mass removes the blue galaxies of low mass; the "
+        "next figure shows them. On the right, colours in bins of mass, without that cut.",
         "Contours of colour against mass, and histograms of colours.",
     ),
     "colour_mass_all_masses": (
@@ -52,7 +52,9 @@ TITLES = {
     "mass_functions_by_count": (
         "What the mass function of classified mergers depends on",
         "The cut in p_m; whether each object counts, or each system with the mass of its heaviest member; "
-        "and the correction for purity and recall, beside a count of all galaxies as their probabilities.",
+        "and the correction for purity and recall, beside a count of all galaxies as their probabilities. "
+        "The corrected galaxies are those above the cut by one network's rating, where there is one, since "
+        "training objects, which tell the recall, have no other.",
         "Number density of mergers against their mass.",
     ),
     "sky_map": (

@@ -14,7 +14,7 @@ from mergerexp.frames import records, sexagesimal
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.gather import Gathered
-from mergerexp.populations.kinds import ALL
+from mergerexp.populations.kinds import ALL, cut_name
 from mergerexp.populations.measure import Sample
 from mergerexp.report.numbers import p_value_text
 from mergerexp.report.table import Table
@@ -31,7 +31,9 @@ def sample_tables(sample: Sample) -> list[Table]:
     """Return the tables of a sample, the most important first."""
     tables = [rows_table(sample.gathered)]
     if sample.top is not None:
-        tables += [table_2(sample), cuts_table(sample)]
+        tables.append(table_2(sample))
+    if sample.counts:
+        tables.append(cuts_table(sample))
     if sample.functions:
         tables += [functions_table(sample), bins_table(sample)]
     if sample.comparisons:
@@ -65,6 +67,8 @@ def table_2(sample: Sample) -> Table:
     frames = [_listed(each) for each in ends]
     places = [place for each in ends for place in zip(each.ra, each.dec, strict=True)]
     numbers = pd.concat(frames, ignore_index=True)
+    places = [place for place, is_first in zip(places, ~numbers["id"].duplicated(), strict=True) if is_first]
+    numbers = numbers.drop_duplicates("id", ignore_index=True)  # of very few galaxies
     written = {"p": "{:.6f}", "redshift": "{:.4f}"}
     shown = numbers.assign(**{name: numbers[name].map(text.format) for name, text in written.items()})
     return Table(
@@ -134,6 +138,7 @@ def functions_table(sample: Sample) -> Table:
     for name, function in sample.truth.items():
         rows.append(_truth_row(name, function))
     shown_published = [key for key in entries if key in sample.functions]
+    rows += _published_cuts(sample)
     for key in shown_published:
         parts = entries[key]["components"]
         rows.append(
@@ -152,12 +157,30 @@ def functions_table(sample: Sample) -> Table:
         "Schechter functions of stellar mass by maximum likelihood",
         "Galaxies above the mass limit at their redshift; masses hold for H0 = 70 km/s/Mpc, and Φ* is "
         f"{unit}. Errors are from a bootstrap of galaxies, and in the column jackknife from regions of the "
-        "sky, which adds the variance of the large-scale structure. The last column is the p-value of a "
-        "single function against a double one, by a parametric bootstrap.",
+        "sky, which adds the variance of the large-scale structure. Those of the corrected function leave "
+        "out what is uncertain about recall and prevalence. The last column is the p-value of a single "
+        "function against a double one, by a parametric bootstrap.",
         pd.DataFrame(rows),
         numbers=pd.DataFrame(numbers),
-        published=len(shown_published) + len(sample.truth),
+        published=len(shown_published) + len(sample.truth) + len(_published_cuts(sample)),
     )
+
+
+def _published_cuts(sample: Sample) -> list[dict[str, Any]]:
+    """Return the densities that the paper gives for other cuts, where these are shown."""
+    if not sample.is_absolute or sample.truth:
+        return []
+    found = published()["log_phi_by_cut"]
+    return [
+        {
+            "population": f"p > {cut:g}, {published()['source'].split(',')[0]}",
+            **dict.fromkeys(("galaxies", "log M*", "α"), ""),
+            "log Φ*": _pair(value, 0.02),
+            **dict.fromkeys(("jackknife", "double"), ""),
+        }
+        for cut, value in found.items()
+        if cut_name(float(cut)) in sample.functions
+    ]  # fmt: skip
 
 
 def _truth_row(name: str, function: Schechter) -> dict[str, Any]:

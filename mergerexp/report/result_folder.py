@@ -47,6 +47,8 @@ def check(folder: Path, kind: Kind) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if old.exists() and not folder.exists():  # It was killed between the two renames.
             old.rename(folder)
+        elif old.exists():
+            shutil.rmtree(old)
         remove_partial(folder.parent, folder.name)
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
         foreign = folder.exists() and any(folder.iterdir()) and not (folder / kind.mark).is_file()

@@ -159,8 +159,11 @@ def test_pairs_are_two_objects_and_one_system(survey, make):
     assert found["objects"]["galaxies"] > found["systems"]["galaxies"]
     assert found["objects"]["log_phi"][0] > found["systems"]["log_phi"][0]
     assert found["objects"]["galaxies"] == found["classified"]["galaxies"]
-    each = make(survey, "count=systems", "mass=each")["mass_functions"]["chosen"]
+    each = make(survey, "count=systems", "mass=each")["mass_functions"]["classified"]
     assert each["galaxies"] == pytest.approx(found["systems"]["galaxies"], rel=0.05)
+    primary = make(survey, "count=systems", "mass=primary")["mass_functions"]["classified"]
+    assert primary["log_phi"] == pytest.approx(found["systems"]["log_phi"], abs=1e-6)
+    assert primary["log_phi"][0] < found["classified"]["log_phi"][0]
 
 
 def test_without_mergers_above_the_cut_the_rest_is_shown(survey, make):

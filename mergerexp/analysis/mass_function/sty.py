@@ -211,9 +211,9 @@ def fit_schechter(
     >>> fit_schechter(points, SampleVolume(limit, 1000.0)).parameters.round(2)
     array([10.8, -0.6])
     """
-    likelihood = _Likelihood(points, family)
     if points.total**2 / max(points.square.sum(), 1e-300) <= len(family.names):
         raise ValueError(f"{len(points)} galaxies are too few for the parameters {', '.join(family.names)}")
+    likelihood = _Likelihood(points, family)
     best = None
     for start in starts or family.starts:
         found = minimize(

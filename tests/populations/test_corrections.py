@@ -1,0 +1,135 @@
+"""What is corrected, counted and compared stays right where columns are incomplete and mergers are known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mergerexp.analysis.mock_sample import MockSurvey
+
+
+def expected(survey, content, name="classified"):
+    """The number of true mergers above a mass limit."""
+    limit = content["mass_limits"][name]
+    low = np.interp(survey["z"], limit["redshift"], limit["log_mass"])
+    return (survey["is_merger"] & (survey["log_mass"] > low)).sum()
+
+
+def test_the_correction_holds_although_most_mergers_were_trained_on(make):
+    """All of the paper's visual mergers are training objects."""
+    sums, truth = [], []
+    for seed in range(3):
+        survey = MockSurvey(seen=0.95, trained=0.95).draw((0.02, 0.06), 3000.0, np.random.default_rng(seed))
+        content = make(survey, "draws=2")
+        sums.append(content["mass_functions"]["corrected"]["galaxies"])
+        truth.append(expected(survey, content))
+    assert np.mean(sums) == pytest.approx(np.mean(truth), rel=0.1)
+
+
+def test_the_recall_is_that_of_the_rating_that_selects(make):
+    """Training objects have the rating of one network; a mean of four is not cut alike."""
+    random = np.random.default_rng(0)
+    survey = MockSurvey(seen=0.9, trained=0.9).draw((0.02, 0.06), 6000.0, random)
+    logit = np.log(survey["p_best"] / (1 - survey["p_best"]))
+    # Each of the four networks has noise of its own, of which the mean has half.
+    single = 1 / (1 + np.exp(-(logit + random.normal(0, 3, len(survey)))))
+    noisy = survey.assign(p_one=single)
+    noisy.loc[noisy["in_training_set"], "p_best"] = noisy["p_one"]
+    with_one, without = make(noisy, "catalogue.columns.p_one=p_one"), make(noisy)
+    ratio = without["mass_functions"]["corrected"]["galaxies"] / expected(noisy, with_one)
+    assert with_one["mass_functions"]["corrected"]["galaxies"] == pytest.approx(
+        expected(noisy, with_one), rel=0.12
+    )
+    assert abs(ratio - 1) > 0.05  # one cut for both
+
+
+def test_a_purity_is_a_mean_over_those_that_have_one(survey, make):
+    half = survey.assign(p_prior=survey["p_prior"].where(np.arange(len(survey)) % 2 == 0))
+    for one, other in zip(make(survey)["cuts"], make(half)["cuts"], strict=True):
+        assert one["n"] == other["n"] and other["expected_purity"] == pytest.approx(
+            one["expected_purity"], abs=0.1
+        )
+
+
+def test_selected_mergers_without_a_calibrated_p_are_told(survey, make):
+    half = survey.assign(p_calibrated=survey["p_calibrated"].where(np.arange(len(survey)) % 2 == 0))
+    assert any("without p_calibrated can't count" in note for note in make(half)["notes"])
+
+
+def test_a_column_of_32_bits_has_missing_values_too(survey, make):
+    holes = survey["magnitude_r"].where(np.arange(len(survey)) % 50 > 0, -99.9).astype(np.float32)
+    found = make(survey.assign(magnitude_r=holes), "catalogue.missing=[-99.9]")
+    assert found["fates"]["no magnitude"] == len(range(0, len(survey), 50))
+
+
+def test_mergers_in_one_region_alone_have_no_jackknife_but_a_mass_function(survey, make):
+    corner = survey.assign(visual=survey["visual"].where(survey["ra"] < 150, 0))
+    found = make(corner, "regions=4")
+    assert found["mass_functions"]["all"]["jackknife"] is not None
+    several = make(survey.assign(visual=survey["is_merger"] & (survey["ra"] < 130)), "regions=4")
+    function = several["mass_functions"].get("visual")
+    assert function is None or function["jackknife"] is None or np.isfinite(function["jackknife"]).all()
+
+
+def test_unknown_sizes_and_magnitudes_of_the_recall_are_those_of_a_typical_merger(survey, make, monkeypatch):
+    monkeypatch.setattr("mergerexp.populations.gather.BUCKET_BYTES", 100_000)
+    random = np.random.default_rng(1)
+    sized = survey.assign(
+        size=np.where(random.random(len(survey)) < 0.1, np.nan, 5.0), other=survey["magnitude_r"]
+    )
+    sized.loc[sized["p_best"].idxmax(), "other"] = np.nan
+    settings = ["catalogue.columns.size=size", "catalogue.columns.magnitude=other"]
+    found = make(sized, *settings)["mass_functions"]["corrected"]
+    assert found["galaxies"] == pytest.approx(
+        make(survey)["mass_functions"]["corrected"]["galaxies"], rel=0.1
+    )
+
+
+def test_masses_of_those_who_looked_that_make_no_sense_are_not_taken(survey, make):
+    odd = survey.assign(theirs=10 ** survey["log_mass"])
+    found = make(odd, "catalogue.columns.visual_log_mass=theirs")
+    assert found["mass_functions"]["visual"] == make(survey)["mass_functions"]["visual"]
+
+
+def test_truth_values_say_who_is_a_merger(survey, make):
+    assert make(survey.assign(visual=survey["visual"] == 1))["sizes"]["visual"] == survey["visual"].sum()
+
+
+def test_surveys_that_are_unusual_are_no_mistakes(survey, make):
+    """A brighter part of a catalogue, one with few spectra, and a field that looks like hours."""
+    assert make(survey, "catalogue.cuts={magnitude_r: 16.2}")["fates"]["fainter than the sample"] > 5000
+    few = survey.assign(z=survey["z"].where(np.arange(len(survey)) % 3 == 0))
+    assert make(few)["fates"]["no redshift"] > 0.6 * len(survey)
+    near = survey.assign(ra=survey["ra"] % 24, dec=survey["dec"] * 15)
+    make(near, code=2)
+    assert make(near, "catalogue.ra_unit=degrees")["fates"]["used"] == len(survey)
+
+
+def test_ratings_of_another_survey_are_refused(survey, make, tmp_path, capsys):
+    strangers = survey.assign(objid=survey["objid"] + 10**9)
+    strangers.to_parquet(tmp_path / "merger_probabilities.parquet", index=False)
+    (tmp_path / "summary.json").write_text(json.dumps({"prevalence": 0.02, "calibrated_at": 0.231}))
+    make(survey, f"ratings={tmp_path}/merger_probabilities.parquet", code=2)
+    assert "none of its ids is one of" in capsys.readouterr().err
+
+
+def test_a_kill_between_two_renames_blocks_nothing(survey, make, tmp_path):
+    make(survey)
+    (tmp_path / "samples/.sample.old").mkdir()
+    (tmp_path / "samples/.sample.old/sample.json").write_text("{}")
+    (tmp_path / f"samples/.sample.scratch.{'0' * 16}.partial").mkdir()  # the scratch of a killed process
+    make(survey)
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["sample"]
+
+
+@pytest.mark.parametrize("override", ["cuts=[0.95,0.95]", "regions=1"])
+def test_what_would_count_twice_is_refused(override, survey, make, capsys):
+    make(survey, override, code=2)
+    assert override.partition("=")[0] in capsys.readouterr().err
+
+
+def test_rows_of_no_networks_are_told_as_such(survey, make):
+    cuts = make(survey, "catalogue.columns.n_models=null")["cuts"]
+    assert {row["networks"] for row in cuts} == {"not told"}
