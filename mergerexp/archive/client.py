@@ -8,6 +8,7 @@ folder, and after restarts too.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urljoin
 
 import requests
 from filelock import FileLock
@@ -27,6 +29,9 @@ AGENT = "mergerexp (https://doi.org/10.1093/mnras/sty1398 reproduction)"
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds, of the back-off
 WAITS_ASKED = 3600.0  # seconds; a service that asks for more is left alone
 AGAIN = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which a request may succeed
+ABSENT = (400, 404, 410)  # statuses that are about what was asked for, and not about who asks or where
+MOVED = (301, 302, 303, 307, 308)
+LEADS = 5  # addresses that one request may be sent on to
 EMPTY = (202, 204)  # statuses of services that are not ready yet
 
 
@@ -45,6 +50,10 @@ class Retry(Exception):
 
 class Refused(Exception):
     """The service says that it does not have what was asked for."""
+
+
+class NoAnswer(DataError):
+    """All tries are used up; another time the answer may come."""
 
 
 @dataclass
@@ -114,8 +123,10 @@ class Client:
         ------
         Refused
             If the service says that it does not have this.
+        NoAnswer
+            If it has not answered after all tries.
         DataError
-            If it has not answered after all tries, or asks for a longer wait than an hour.
+            If it asks for a longer wait than an hour, or says that this client may not ask.
         """
         reason = ""
         for attempt in range(self.tries):
@@ -134,14 +145,26 @@ class Client:
                 raise DataError(
                     f"{address} asks to wait for {duration(asked)} ({reason}); the same command goes on later"
                 )
+            if asked:  # of all that ask from here, also after a restart
+                (self.folder / "not_before").write_text(repr(time.time() + asked))
             if attempt + 1 < self.tries:
                 self._wait(attempt, asked, f"{address}: {reason}")
-        raise DataError(f"{address}: no usable answer after {self.tries} tries; the last one was: {reason}")
+        raise NoAnswer(f"{address}: no usable answer after {self.tries} tries; the last one was: {reason}")
 
     def _request(self, address: str, parameters: Mapping[str, str]) -> requests.Response:
-        self._pace()
-        self.counts.requests += 1
-        answer = self._session.get(address, params=dict(parameters), timeout=self.timeout)
+        """Return an answer, at the end of at most five addresses; each request of these keeps the rate."""
+        given = dict(parameters)
+        for _ in range(LEADS + 1):
+            self._pace()
+            self.counts.requests += 1
+            answer = self._session.get(address, params=given, timeout=self.timeout, allow_redirects=False)
+            if answer.status_code not in MOVED or "Location" not in answer.headers:
+                break
+            address, given = urljoin(answer.url, answer.headers["Location"]), {}
+        else:
+            raise DataError(
+                f"{address}: sent on more than {LEADS} times; look at the address in data.archive"
+            )
         said = answer.headers.get("Content-Length")
         if said and "Content-Encoding" not in answer.headers and len(answer.content) != int(said):
             raise Retry(f"a body of {len(answer.content)} instead of {said} bytes")
@@ -157,6 +180,10 @@ class Client:
                 last = 0.0
             # A clock that was set back would have us wait for hours.
             time.sleep(min(interval, max(0.0, last + interval - time.time())))
+            asked = self.folder / "not_before"
+            if asked.is_file():
+                time.sleep(min(WAITS_ASKED, max(0.0, float(asked.read_text()) - time.time())))
+                asked.unlink()
             file.write_text(repr(time.time()))
 
     @staticmethod
@@ -166,8 +193,13 @@ class Client:
             raise _retry(answer, f"status {status}")
         if status in EMPTY or (status == 200 and not answer.content):
             raise _retry(answer, f"status {status} with an empty body")
-        if status != 200:
+        if status in ABSENT:
             raise Refused(f"status {status}")
+        if status != 200:
+            raise DataError(
+                f"{answer.url.partition('?')[0]} answers with status {status}: it may have moved, or this "
+                "machine may not ask it"
+            )
 
     def _wait(self, attempt: int, asked: float, what: str) -> None:
         backoff = min(LONGEST_WAIT, self.first_wait * 2**attempt) * (1 + 0.25 * self._jitter.random())
@@ -187,7 +219,7 @@ def _retry(answer: requests.Response, reason: str) -> Retry:
             wait = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             wait = 0.0
-    error.add_note(repr(max(0.0, wait)))
+    error.add_note(repr(max(0.0, wait) if math.isfinite(wait) else 2 * WAITS_ASKED))
     return error
 
 

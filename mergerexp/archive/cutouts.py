@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ import numpy as np
 import requests
 from PIL import Image
 
-from mergerexp.archive.client import Client, Refused, Retry
+from mergerexp.archive.client import Client, NoAnswer, Refused, Retry
 from mergerexp.console import ProgressReport
 from mergerexp.errors import DataError
 from mergerexp.files import written
 
 log = logging.getLogger(__name__)
+GIVE_UP = 3  # calls in which a cutout fails, before it is named as failed
+IN_A_ROW = 5  # cutouts that fail one after another, before it is taken for the service's fault
 MANIFEST = "manifest.jsonl"
 
 
@@ -31,6 +34,7 @@ class Outcome(enum.StrEnum):
     KEPT = "kept"
     NO_IMAGING = "no imaging"
     REFUSED = "refused"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,10 @@ class Cutouts:
     def __init__(self, client: Client, address: str, folder: Path, size: int) -> None:
         self.client, self.address, self.folder, self.size = client, address, folder, size
         folder.mkdir(parents=True, exist_ok=True)
-        self.lines = {line.id: line for line in self._read()}
+        self.lines: dict[str, Line] = {}
+        self._failures: Counter[str] = Counter()
+        for line in self._read():
+            self._count(line)
 
     def path(self, object_id: str) -> Path:
         """Return the path of a cutout."""
@@ -107,19 +114,43 @@ class Cutouts:
         Raises
         ------
         DataError
-            If the service stops answering. What is there stays, and the next call goes on.
+            If the service stops answering, or some cutouts have failed, in fewer calls than three. What is
+            there stays, and the next call goes on.
         """
         missing = [each for each in wanted if not self._is_done(each)]
         with ProgressReport("getting cutouts", len(wanted), len(wanted) - len(missing), progress) as report:
+            waiting: list[Line] = []  # of answers that may be about the service, and not about the object
             for each in missing:
-                self._note(self._get(each))
+                line = self._get(each)
+                if line.outcome in (Outcome.KEPT, Outcome.NO_IMAGING):
+                    for earlier in waiting:
+                        self._note(earlier)
+                    waiting.clear()
+                    self._note(line)
+                else:
+                    waiting.append(line)
+                if len(waiting) >= IN_A_ROW:
+                    raise DataError(
+                        f"{self.address}: the last {IN_A_ROW} cutouts failed, that of {line.id} with: "
+                        f"{line.reason}; look at the address, or let the same command go on later"
+                    )
                 report.advance(1)
+            for line in waiting:
+                self._note(line)
+        if failed := [each.id for each in wanted if not self._is_done(each)]:
+            raise DataError(
+                f"{self.address}: {len(failed)} of {len(wanted)} cutouts failed, among them that of "
+                f"{failed[0]}: {self.lines[failed[0]].reason}; the same command asks again, {GIVE_UP} times "
+                "in all"
+            )
         return {each.id: self.lines[each.id] for each in wanted}
 
     def _is_done(self, wanted: Wanted) -> bool:
         """Tell whether nothing has to be asked for; a file whose line a kill has lost is only looked at."""
         line, path = self.lines.get(wanted.id), self.path(wanted.id)
         if line is not None and (line.scale, line.size) == (wanted.scale, self.size):
+            if line.outcome == Outcome.FAILED:
+                return self._failures[wanted.id] >= GIVE_UP
             return line.outcome != Outcome.KEPT or path.is_file()
         if line is None and path.is_file():
             try:
@@ -138,6 +169,8 @@ class Cutouts:
         }  # fmt: skip
         try:
             body = self.client.get(self.address, parameters, lambda answer: check_answer(answer, self.size))
+        except NoAnswer as error:
+            return Line(wanted.id, wanted.scale, self.size, str(Outcome.FAILED), reason=str(error))
         except Refused as error:
             outcome = Outcome.NO_IMAGING if str(error) == Outcome.NO_IMAGING else Outcome.REFUSED
             return Line(wanted.id, wanted.scale, self.size, str(outcome), reason=str(error))
@@ -154,7 +187,11 @@ class Cutouts:
             file.write(json.dumps(asdict(line)) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        self._count(line)
+
+    def _count(self, line: Line) -> None:
         self.lines[line.id] = line
+        self._failures[line.id] += line.outcome == Outcome.FAILED
 
     def _read(self) -> Iterator[Line]:
         """Yield the lines of the manifest; a last one that a kill has cut off is removed."""
@@ -200,5 +237,5 @@ def check_image(body: bytes, size: int) -> None:
         raise Retry(f"a damaged image: {error}") from error
     if pixels.shape[:2] != (size, size):
         raise Retry(f"an image of {pixels.shape[1]} x {pixels.shape[0]} instead of {size} x {size} pixels")
-    if pixels.max() - pixels.min() == 0:
+    if np.ptp(pixels.reshape(-1, 3), axis=0).max() <= 1:  # of a JPEG
         raise Refused(str(Outcome.NO_IMAGING))

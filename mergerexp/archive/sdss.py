@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -75,19 +76,42 @@ def get_sample(root: Path, settings: ArchiveSettings) -> None:
     """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".archive.lock"):
-        client = Client(root / "client", settings.rate, settings.tries, first_wait=settings.first_wait)
+        _check_origin(root, settings)
+        client = Client(
+            root / "client", settings.rate, settings.tries, settings.timeout, first_wait=settings.first_wait
+        )
         tables = Tables(client, _address(settings.tables, settings), root / "tables")
         counts = _counts(tables, root)
         low, high = settings.redshift
         steps = max(1, round((high - low) / settings.step))
         edges = [round(float(edge), 6) for edge in np.linspace(low, high, steps + 1)]
         parts = [pd.read_parquet(path) for path in tables.chunks("galaxies", GALAXIES, edges)]
-        galaxies = pd.concat(parts, ignore_index=True).drop_duplicates("dr7objid")
+        galaxies = pd.concat(parts, ignore_index=True)
+        is_known = galaxies["dr7objid"].notna() & ~galaxies["dr7objid"].duplicated()
+        counts |= {
+            "rows without an id": int(galaxies["dr7objid"].isna().sum()),
+            "rows whose id another row has": int((~is_known & galaxies["dr7objid"].notna()).sum()),
+        }
+        galaxies = galaxies[is_known]
         darg = _darg(client, settings, root / "tables" / "darg.csv")
         candidates = find_candidates(galaxies, darg, settings)
         cutouts = Cutouts(client, _address(settings.cutouts, settings), root / "cutouts", settings.pixels)
         sample = _get_cutouts(candidates, cutouts, settings)
         _write(root, candidates, sample, cutouts, settings, counts)
+
+
+def _check_origin(root: Path, settings: ArchiveSettings) -> None:
+    """Refuse a folder that was filled from other addresses: what is there would be taken for theirs."""
+    path, names = root / "origin.json", ("tables", "cutouts", "mergers")
+    origin = {name: _address(getattr(settings, name), settings) for name in names}
+    if not path.is_file():
+        write_json(path, {"addresses": origin})
+    elif (found := json.loads(path.read_text(encoding="utf-8"))["addresses"]) != origin:
+        other = next(name for name in names if found.get(name) != origin[name])
+        raise DataError(
+            f"data.archive.{other}: {root} was filled from {found.get(other)} and not from {origin[other]}; "
+            "choose another data.root"
+        )
 
 
 def _address(template: str, settings: ArchiveSettings) -> str:
@@ -109,10 +133,12 @@ def _darg(client: Client, settings: ArchiveSettings, path: Path) -> pd.DataFrame
     """Return the mergers of Darg et al. 2010, with ids as texts."""
 
     def check(answer: requests.Response) -> None:
-        text = answer.content.decode("utf-8-sig", errors="replace")
-        header = next(csv.reader(io.StringIO(text)), [])
-        if missing := [name for name in DARG_COLUMNS if name not in header]:
-            raise Retry(f"no table of mergers: the column {missing[0]} is missing")
+        try:
+            table = _read_darg(answer.content)
+        except (ValueError, KeyError) as error:  # those of pandas' parser are ValueErrors, too
+            raise Retry(f"no whole table of mergers: {error}") from error
+        if not len(table):
+            raise Retry("a table of mergers without rows")
 
     if not path.is_file():
         try:
@@ -121,8 +147,19 @@ def _darg(client: Client, settings: ArchiveSettings, path: Path) -> pd.DataFrame
             raise DataError(f"{settings.mergers} has no table of mergers: {error}") from error
         with written(path) as partial:
             partial.write_bytes(body)
-    texts = {"object1": str, "object2": str}
-    return pd.read_csv(path, dtype=texts, encoding="utf-8-sig")
+    return _read_darg(path.read_bytes())
+
+
+def _read_darg(body: bytes) -> pd.DataFrame:
+    """Return the table of mergers; KeyError and ValueError say that it is none, or is cut off."""
+    lines = body.decode("utf-8-sig", errors="replace").splitlines()
+    header = next(csv.reader(lines[:1]), [])
+    if missing := [name for name in DARG_COLUMNS if name not in header]:
+        raise KeyError(f"the column {missing[0]} is missing")
+    if any(len(row) != len(header) for row in csv.reader(lines) if row):
+        raise ValueError("a row is cut off")
+    kinds = {name: str if name.startswith("object") else float for name in DARG_COLUMNS}
+    return pd.read_csv(io.BytesIO(body), dtype=kinds, encoding="utf-8-sig")
 
 
 def _get_cutouts(candidates: Candidates, cutouts: Cutouts, settings: ArchiveSettings) -> pd.DataFrame:

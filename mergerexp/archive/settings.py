@@ -20,6 +20,9 @@ class ArchiveSettings:
     first_wait: float = setting(
         "wait before an answer is asked for again, which doubles each time", 0.0, 3600.0, unit="seconds"
     )
+    timeout: float = setting(
+        "wait for the next byte of an answer, at most", above=0.0, high=86_400.0, unit="seconds"
+    )
     redshift: list[float] = setting("lower and upper redshift", 0.0, 10.0)
     step: float = setting("redshifts that one query covers", above=0.0, high=10.0)
     merger_votes: float = setting("least fraction of merger votes, f_m, of a merger", 0.0, 1.0)

@@ -106,50 +106,58 @@ class Tables:
     def _chunk(self, name: str, query: Query, low: float, high: float) -> Iterator[Path]:
         key = hashlib.sha256(query.rows(low, high).encode()).hexdigest()[:12]
         path = self.folder / f"{name}_{low:.6f}_{high:.6f}_{key}.parquet"
+        divided = path.with_suffix(".divided")
         if path.is_file():
             yield path
             return
-        expected = self.count(query.count(low, high))
-        rows = None
-        if expected <= ROW_CAP:
-            rows = self._rows(query, low, high) if expected else []
-        if rows is None or len(rows) != expected:
+        table, expected = None, 0
+        for _ in range(
+            0 if divided.is_file() else 2
+        ):  # once more, if the rows are not those that are counted
+            expected = self.count(query.count(low, high))
+            if expected > ROW_CAP:
+                break
+            table = self._table(query, low, high) if expected else query.schema.empty_table()
+            if len(table) == expected:
+                break
+        if table is None or len(table) != expected:
             middle = round((low + high) / 2, 6)
             if high - low < 2 * THINNEST or not low < middle < high:
-                got = "none" if rows is None else len(rows)
+                got = "none" if table is None else len(table)
                 raise DataError(
                     f"{self.address}: {expected} rows of {name} at redshifts of {low:g} to {high:g} are "
                     f"counted, and {got} come"
                 )
+            divided.touch()
             yield from self._chunk(name, query, low, middle)
             yield from self._chunk(name, query, middle, high)
             return
         with written(path) as partial:
-            pq.write_table(_table(rows, query), partial)
+            pq.write_table(table, partial)
         log.info("%s at redshifts of %g to %g: %s", name, low, high, amount(expected, "row"))
         yield path
 
     def count(self, sql: str) -> int:
         """Return the number that a query counts."""
-        ((number,),) = self._ask(sql, [COUNT])
-        return int(number)
+        table = self._ask(sql, pa.schema([(COUNT, pa.float64())]))
+        return int(table[COUNT][0].as_py())
 
-    def _rows(self, query: Query, low: float, high: float) -> list[list[str]]:
-        return self._ask(query.rows(low, high), list(query.columns))
+    def _table(self, query: Query, low: float, high: float) -> pa.Table:
+        return self._ask(query.rows(low, high), query.schema)
 
-    def _ask(self, sql: str, columns: list[str]) -> list[list[str]]:
-        """Return the rows of an answer, which has been checked to be a table with these columns."""
+    def _ask(self, sql: str, schema: pa.Schema) -> pa.Table:
+        """Return the table of an answer, which has been checked to be one."""
         try:
             body = self.client.get(
-                self.address, {"cmd": sql, "format": "csv"}, lambda answer: check_csv(answer, columns)
+                self.address, {"cmd": sql, "format": "csv"}, lambda answer: check_csv(answer, schema)
             )
         except Refused as error:
             raise DataError(f"{self.address} refuses a query ({error}): {sql}") from error
-        return rows_of(body, columns)
+        return table_of(body, schema)
 
 
-def check_csv(answer: requests.Response, columns: list[str]) -> None:
-    """Check that an answer is a table with some columns, and no page that says what went wrong.
+def check_csv(answer: requests.Response, schema: pa.Schema) -> None:
+    """Check that an answer is a whole table with some columns, and no page that says what went wrong.
 
     Raises
     ------
@@ -161,9 +169,12 @@ def check_csv(answer: requests.Response, columns: list[str]) -> None:
         ("text/csv", "text/plain", "application/csv", "application/octet-stream")
     ):
         raise Retry(f"an answer of the type {kind}")
+    is_whole = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
+    if not is_whole and not answer.content.endswith(b"\n"):
+        raise Retry("a table that may be cut off in its last cell")
     try:
-        rows_of(answer.content, columns)
-    except ValueError as error:
+        table_of(answer.content, schema)
+    except (ValueError, csv.Error) as error:  # those of Arrow are ValueErrors, too
         raise Retry(str(error)) from error
 
 
@@ -189,11 +200,18 @@ def rows_of(body: bytes, columns: list[str]) -> list[list[str]]:
     return lines[1:]
 
 
-def _table(rows: list[list[str]], query: Query) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(query.columns)
+def table_of(body: bytes, schema: pa.Schema) -> pa.Table:
+    """Return the table of a CSV body.
+
+    Raises
+    ------
+    ValueError
+        If it is no table with these columns, or a cell is no number that should be one.
+    """
+    rows = rows_of(body, schema.names)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     arrays = []
-    for field, cells in zip(query.schema, columns, strict=True):
-        known = [None if cell in NULLS else cell for cell in cells]
-        array = pa.array(known, pa.string())
+    for field, cells in zip(schema, columns, strict=True):
+        array = pa.array([None if cell in NULLS else cell for cell in cells], pa.string())
         arrays.append(array if pa.types.is_string(field.type) else array.cast(field.type))
-    return pa.Table.from_arrays(arrays, schema=query.schema)
+    return pa.Table.from_arrays(arrays, schema=schema)

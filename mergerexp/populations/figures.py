@@ -27,7 +27,7 @@ from mergerexp.populations.kinds import (
     Kind,
     cut_name,
 )
-from mergerexp.populations.measure import Sample
+from mergerexp.populations.results import Sample
 from mergerexp.report.figures.style import WIDE, figure, plain_logarithms
 from mergerexp.report.texts import published
 

@@ -15,9 +15,9 @@ from mergerexp.files import write_json
 from mergerexp.frames import records
 from mergerexp.populations.figures import sample_figures
 from mergerexp.populations.functions import MassFunction
-from mergerexp.populations.measure import Sample
 from mergerexp.populations.page import build_page, sample_sections
 from mergerexp.populations.pictures import pictures
+from mergerexp.populations.results import Sample
 from mergerexp.populations.tables import sample_tables
 from mergerexp.report.figures.style import save
 from mergerexp.report.page.render import write_page

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from mergerexp.analysis.metrics import Floats
 from mergerexp.analysis.purity import Logistic, corrected_weights, fit_recall, posterior
 from mergerexp.analysis.sky import systems
 from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.populations.galaxies import Flags, Galaxies
+from mergerexp.populations.gather import hash_of
 
 SMALLEST = 1e-9  # a probability nearer to 0 or 1 counts as this near
 ALL, VISUAL, CLASSIFIED = "all", "visual", "classified"
@@ -176,7 +180,24 @@ def corrected_kind(cfg: SampleConfig, chances: Chances) -> Kind:
     )
 
 
-def counted_as(galaxies: Galaxies, count: str, mass: str, cfg: SampleConfig) -> tuple[Floats, Floats]:
+class Members(NamedTuple):
+    """What is held of all classified mergers at once: a number made of the id, place, mass and weight."""
+
+    key: NDArray[np.uint64]
+    ra: Floats
+    dec: Floats
+    redshift: Floats
+    log_mass: Floats
+    weight: Floats
+
+    @classmethod
+    def of(cls, galaxies: Galaxies) -> Members:
+        """Take them from galaxies."""
+        key = hash_of(pa.array(galaxies.id, pa.string()))
+        return cls(key, galaxies.ra, galaxies.dec, galaxies.redshift, galaxies.log_mass, galaxies.weight)
+
+
+def counted_as(galaxies: Members, count: str, mass: str, cfg: SampleConfig) -> tuple[Floats, Floats]:
     """Return the mass and the weight of mergers that are counted as objects or as systems.
 
     Parameters
@@ -205,7 +226,7 @@ def counted_as(galaxies: Galaxies, count: str, mass: str, cfg: SampleConfig) -> 
         return masses, galaxies.weight
     if mass == "each":
         return masses, galaxies.weight / sizes[system]
-    order = np.lexsort((galaxies.id.astype(str), -galaxies.log_mass, system))
-    first = np.zeros(len(galaxies), dtype=bool)
+    order = np.lexsort((galaxies.key, -galaxies.log_mass, system))
+    first = np.zeros(len(system), dtype=bool)
     first[order] = np.append(True, system[order][1:] != system[order][:-1])
     return masses, np.where(first, galaxies.weight, 0.0)

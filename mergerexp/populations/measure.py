@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from mergerexp.analysis.colour_mass import ColourMassGrid, Comparison, compare_colours
-from mergerexp.analysis.completeness import LimitFit, fit_mass_limit
+from mergerexp.analysis.colour_mass import ColourMassGrid, compare_colours
+from mergerexp.analysis.completeness import fit_mass_limit
 from mergerexp.analysis.mass_function import Schechter
 from mergerexp.analysis.purity import fit_prevalence
 from mergerexp.analysis.sky import COLUMNS, ROWS, Regions, equal_areas, pixels
@@ -29,7 +28,7 @@ from mergerexp.populations.functions import (
     measure_mass_function,
     number_density,
 )
-from mergerexp.populations.galaxies import Galaxies, joined
+from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.gather import Gathered
 from mergerexp.populations.kinds import (
     ALL,
@@ -37,8 +36,7 @@ from mergerexp.populations.kinds import (
     OBJECTS,
     SYSTEMS,
     VISUAL,
-    Chances,
-    Kind,
+    Members,
     corrected_kind,
     counted_as,
     fit_chances,
@@ -48,6 +46,7 @@ from mergerexp.populations.kinds import (
     principal_kinds,
     weighted_kind,
 )
+from mergerexp.populations.results import Sample
 
 log = logging.getLogger(__name__)
 DRAWN = 300_000  # galaxies of each kind that mass limits and chances are fitted to
@@ -55,75 +54,6 @@ DECIDING = 20  # draws with which a p-value can be below 0.05
 PER_PIXEL = 3  # galaxies of a square degree, below which the footprint is not known
 SHOWN = 3000  # galaxies in a figure
 NO_AREA = 1000.0  # square degrees, in place of an area that is not known
-
-
-@dataclass
-class Sample:
-    """All numbers of a sample.
-
-    Attributes
-    ----------
-    cfg
-        The settings.
-    gathered
-        The galaxies.
-    prevalence
-        The fraction of mergers that p_prior refers to; None where not known.
-    calibrated_at
-        The one that p_calibrated refers to.
-    kinds
-        All galaxies, mergers by eye, and classified mergers, as far as they are there.
-    variants
-        Other ways to count classified mergers.
-    sizes
-        How many galaxies each kind has.
-    functions
-        The mass function of each kind and variant, by its name.
-    limits
-        The mass limit of each kind.
-    grids
-        The galaxies of each kind in cells of mass and colour: without and with the cut in mass of Fig. 12.
-    comparisons
-        The test of the colours of classified mergers against those by eye, for each bin of mass.
-    counts
-        How many galaxies lie above each cut in p, apart for those that all networks rated.
-    chances
-        What corrects the classified mergers; None where it is not known.
-    footprint
-        How many galaxies are in each pixel of the sky; see `mergerexp.analysis.sky.pixels`.
-    top, bottom, best
-        The galaxies of Table 2, and those of the pictures.
-    shown
-        Some galaxies of each kind.
-    is_absolute
-        Whether densities are in h³ Mpc⁻³ dex⁻¹; otherwise they are relative to that of all galaxies.
-    truth
-        The true mass functions of a mock survey.
-    notes
-        Sentences on what could not be computed.
-    """
-
-    cfg: SampleConfig
-    gathered: Gathered
-    prevalence: float | None
-    calibrated_at: float | None
-    kinds: list[Kind]
-    variants: list[Kind] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-    functions: dict[str, MassFunction] = field(default_factory=dict)
-    limits: dict[str, LimitFit] = field(default_factory=dict)
-    grids: dict[str, tuple[ColourMassGrid, ColourMassGrid]] = field(default_factory=dict)
-    comparisons: list[Comparison] = field(default_factory=list)
-    counts: list[dict[str, Any]] = field(default_factory=list)
-    chances: Chances | None = None
-    top: Galaxies | None = None
-    bottom: Galaxies | None = None
-    best: Galaxies | None = None
-    footprint: NDArray[np.int64] | None = None
-    shown: dict[str, Galaxies] = field(default_factory=dict)
-    is_absolute: bool = True
-    truth: dict[str, Schechter] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def measure(
@@ -177,7 +107,7 @@ class _FirstPass:
         self.known = Draw(DRAWN)  # visual mergers among training objects
         self.ends = {end: Ends(cfg.listed, end == "top") for end in ("top", "bottom")}
         self.best = Ends(cfg.page.pictures, highest=True)
-        self.classified: list[Galaxies] = []
+        self.classified: list[Members] = []
         self.uncalibrated = 0
         self.above: dict[tuple[float, int], NDArray[np.float64]] = {}
 
@@ -188,7 +118,7 @@ class _FirstPass:
             self.draws[kind.name].add(part.take(kind.members(part)))
         if not self.has_p:
             return
-        self.classified.append(part.take(part.p > self.sample.cfg.cut))
+        self.classified.append(Members.of(part.take(part.p > self.sample.cfg.cut)))
         self.known.add(part.take(part.visual & part.in_training_set & ~np.isnan(part.p_one)))
         self.uncalibrated += int(((part.p_one > self.sample.cfg.cut) & np.isnan(part.p_calibrated)).sum())
         for end in (*self.ends.values(), self.best):
@@ -326,7 +256,7 @@ class _Second:
     def _grids(self, limit: str) -> Grids:
         return Grids.of(self.sample.limits[limit].limit, self.regions)
 
-    def _region(self, galaxies: Galaxies) -> NDArray[np.int64] | None:
+    def _region(self, galaxies: Galaxies | Members) -> NDArray[np.int64] | None:
         return None if self.regions is None else self.regions.at(galaxies.ra, galaxies.dec)
 
     def _add(self, part: Galaxies) -> None:
@@ -389,7 +319,7 @@ class _Second:
 
     def _counted(self, count: str, mass: str) -> Grids:
         """Count classified mergers as objects or systems."""
-        mergers = joined(self.first.classified)
+        mergers = Members(*map(np.concatenate, zip(*self.first.classified, strict=True)))
         masses, weights = counted_as(mergers, count, mass, self.cfg)
         grids = self._grids(CLASSIFIED)
         grids.add(masses, mergers.redshift, weights, self._region(mergers))

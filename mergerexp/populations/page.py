@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mergerexp.populations.kinds import ALL, CLASSIFIED, CORRECTED, VISUAL
-from mergerexp.populations.measure import Sample
 from mergerexp.populations.offers import cite_model, downloads
+from mergerexp.populations.results import Sample
 from mergerexp.report.page.content import (
     FigureBlock,
     Gallery,

@@ -15,7 +15,7 @@ from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.gather import Gathered
 from mergerexp.populations.kinds import ALL, cut_name
-from mergerexp.populations.measure import Sample
+from mergerexp.populations.results import Sample
 from mergerexp.report.numbers import p_value_text
 from mergerexp.report.table import Table
 from mergerexp.report.texts import published

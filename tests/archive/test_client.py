@@ -54,7 +54,7 @@ def test_what_an_answer_lacks_is_asked_for_again(archive, client):
     assert client.counts.retries == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [400, 404])
 def test_what_is_refused_is_not_asked_for_again(status, archive, client):
     archive.faults = [once(Answer(b"no", status=status))]
     with pytest.raises(Refused, match=f"status {status}"):
@@ -120,3 +120,36 @@ def test_a_clock_that_was_set_back_does_not_stop_it(archive, tmp_path):
     started = time.monotonic()
     get(Client(tmp_path, rate=10.0), archive)
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_a_service_that_may_not_be_asked_is_no_matter_of_one_object(status, archive, client):
+    archive.faults = [once(Answer(b"no", status=status))]
+    with pytest.raises(DataError, match=f"answers with status {status}: it may have moved, or this machine"):
+        get(client, archive)
+
+
+def test_a_request_that_is_sent_on_keeps_the_rate(archive, tmp_path):
+    client = Client(tmp_path, rate=5.0)
+    archive.faults = [once(Answer(b"", status=302, headers={"Location": f"{CUTOUT}?ra=1&width=8"}))]
+    get(client, archive)
+    assert client.counts.requests == 2 and archive.times[1] - archive.times[0] >= 0.18
+    archive.faults = [once(Answer(b"", status=302, headers={"Location": f"{CUTOUT}?ra=1&width=8"}))] * 9
+    with pytest.raises(DataError, match="sent on more than 5 times"):
+        get(Client(tmp_path / "b", rate=500.0), archive)
+
+
+def test_a_wait_that_is_asked_for_holds_for_all_and_after_a_restart(archive, tmp_path):
+    client = Client(tmp_path, rate=500.0, tries=1)
+    archive.faults = [once(Answer(b"", status=429, headers={"Retry-After": "1.0"}))]
+    with pytest.raises(DataError):
+        get(client, archive)
+    get(Client(tmp_path, rate=500.0), archive)
+    assert archive.times[1] - archive.times[0] >= 0.95
+
+
+@pytest.mark.parametrize("said", ["inf", "1e400", "99999999"])
+def test_a_wait_without_end_is_not_waited_for(said, archive, client):
+    archive.faults = [once(Answer(b"", status=503, headers={"Retry-After": said}))]
+    with pytest.raises(DataError, match="the same command goes on later"):
+        get(client, archive)

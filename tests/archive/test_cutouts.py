@@ -97,13 +97,37 @@ def test_another_scale_is_another_image(archive, cutouts):
     assert len(archive.asked) == 2
 
 
-def test_a_service_that_stops_answering_leaves_what_is_there(archive, cutouts):
+def test_one_that_fails_is_asked_for_again_by_the_next_call(archive, cutouts):
     archive.faults = [of(12.0, lambda usual: Answer(b"", status=503))] * 6
-    with pytest.raises(DataError, match="no usable answer after 6 tries"):
+    with pytest.raises(DataError, match=r"1 of 5 cutouts failed, among them that of 2: .*status 503"):
         cutouts.get(WANTED)
     before = len(archive.asked)
     assert {line.outcome for line in cutouts.get(WANTED).values()} == {Outcome.KEPT}
-    assert len(archive.asked) == before + 3
+    assert len(archive.asked) == before + 1
+
+
+def test_one_that_always_fails_is_named_in_the_end_and_blocks_nothing(archive, cutouts):
+    archive.faults = [of(12.0, lambda usual: Answer(b"", status=500))] * 18
+    for _ in range(2):
+        with pytest.raises(DataError, match="the same command asks again"):
+            Cutouts(cutouts.client, cutouts.address, cutouts.folder, SIZE).get(WANTED)
+    found = Cutouts(cutouts.client, cutouts.address, cutouts.folder, SIZE).get(WANTED)
+    assert found["2"].outcome == Outcome.FAILED and "status 500" in found["2"].reason
+
+
+def test_refusals_in_a_row_are_the_services_fault_and_not_kept(archive, cutouts):
+    wrong = Cutouts(cutouts.client, f"{archive.address}/nowhere", cutouts.folder, SIZE)
+    archive.faults = [lambda path, given, usual: Answer(b"", status=404) if path == "/nowhere" else None] * 5
+    with pytest.raises(DataError, match=r"/nowhere: the last 5 cutouts failed, that of 4 with: status 404"):
+        wrong.get(WANTED)
+    assert {line.outcome for line in cutouts.get(WANTED).values()} == {Outcome.KEPT}
+
+
+def test_a_coloured_frame_is_no_imaging_either(archive, cutouts):
+    blue = np.zeros((SIZE, SIZE, 3), np.uint8)
+    blue[..., 2] = 200
+    archive.faults = [of(11.0, lambda usual: Answer(jpeg(blue), "image/jpeg"))]
+    assert cutouts.get(WANTED)["1"].outcome == Outcome.NO_IMAGING
 
 
 def test_a_manifest_of_something_else_is_named(cutouts):

@@ -179,3 +179,28 @@ def test_killed_and_misled_at_every_step_it_ends_with_the_same_sample(archive, r
     assert (
         len(archive.asked) <= 1.05 * fault_free + retried + 3
     )  # a kill may lose the answer that was on its way
+
+
+def test_a_table_of_mergers_that_is_cut_off_is_asked_for_again(archive, run_verb, tmp_path):
+    whole = archive.darg.to_csv(index=False).encode()
+    header = whole.splitlines(keepends=True)[0]
+    for body in (header, whole[: len(whole) * 2 // 3], b"<html>moved</html>"):
+        archive.faults.append(lambda path, given, usual, body=body: Answer(body) if path == DARG else None)
+    assert run_verb(mergerexp.prepare, *settings(archive, tmp_path / "a")) == 0
+    assert json.loads((tmp_path / "a/sample.json").read_text())["sample"]["merger"] == MERGERS
+
+
+def test_a_folder_that_was_filled_from_elsewhere_is_refused(archive, run_verb, tmp_path, capsys):
+    assert run_verb(mergerexp.prepare, *settings(archive, tmp_path / "a")) == 0
+    other = f"data.archive.tables={archive.address}/other"
+    assert run_verb(mergerexp.prepare, *settings(archive, tmp_path / "a"), other) == 2
+    assert "choose another data.root" in capsys.readouterr().err
+
+
+def test_rows_without_an_id_or_with_that_of_another_are_counted(archive, run_verb, tmp_path):
+    twice = archive.galaxies.iloc[:1].assign(specobjid="1")
+    nameless = archive.galaxies.iloc[1:2].assign(dr7objid=None)
+    archive.galaxies = pd.concat([archive.galaxies, twice, nameless])
+    assert run_verb(mergerexp.prepare, *settings(archive, tmp_path / "a")) == 0
+    about = json.loads((tmp_path / "a/sample.json").read_text())["archive"]
+    assert (about["rows without an id"], about["rows whose id another row has"]) == (1, 1)

@@ -59,6 +59,8 @@ def test_a_chunk_is_asked_for_once(archive, tables):
         Answer(b"#Table1\nother,columns\n1,2\n"),
         Answer(b"#Table1\nobjid,z,ra,petro\n1,0.006"),
         Answer(b"error: query timed out"),
+        Answer(b"#Table1\nobjid,z,ra,petro\n1,many,2,3\n"),
+        Answer(b"#Table1\nobjid,z,ra,petro\n1,0.006,2,3\r4"),
     ],
 )
 def test_a_page_of_errors_is_no_table_and_is_never_kept(fault, archive, tables):
@@ -73,6 +75,19 @@ def test_a_chunk_with_fewer_rows_than_are_counted_is_divided(archive, tables):
     found = read(tables)
     assert found["objid"].tolist() == archive.galaxies["objid"].tolist()
     assert len(list(tables.folder.glob("*.parquet"))) > 6
+
+
+def test_a_divided_chunk_is_not_asked_for_again(archive, tables):
+    archive.row_cap = 9
+    read(tables)
+    before = len(archive.times)
+    assert len(read(tables)) == 60 and len(archive.times) == before
+
+
+def test_rows_that_come_the_second_time_divide_nothing(archive, tables):
+    short = Answer(b"#Table1\nobjid,z,ra,petro\n1,0.006,2,3\n")
+    archive.faults = [lambda path, given, usual: short if "COUNT" not in given["cmd"] else None]
+    assert len(read(tables)) == 60 and len(list(tables.folder.glob("*.parquet"))) == 3
 
 
 def test_rows_that_never_come_are_named(archive, tables):
