@@ -69,7 +69,10 @@ class CatalogueConfig:
     )
     redshift: list[float] = setting("lower and upper redshift of the sample", above=0.0, high=1.0)
     log_mass: list[float] = setting("lower and upper log10 of the masses that are believed", 0.0, 13.0)
-    cuts: dict[str, float] = setting("the faintest apparent magnitude, for each column that was cut in")
+    cuts: dict[str, float] = setting(
+        "the faintest apparent magnitude, for each column that was cut in; +catalogue.cuts.COLUMN=VALUE adds "
+        "one to those of a file"
+    )
     absolute_cuts: dict[str, float] | None = setting(
         "the faintest absolute magnitude (H0 = 70 km/s/Mpc, no k-correction), for each column that was cut "
         "in it; null: none"
