@@ -188,7 +188,7 @@ def test_structure(page):
     ids = page.execute_script("return [...document.querySelectorAll('[id]')].map((node) => node.id)")
     assert len(ids) == len(set(ids))
     links = page.find_elements(By.CSS_SELECTOR, "nav a")
-    assert len(links) == 7
+    assert len(links) == 9
     assert {str(link.get_attribute("href")).split("#")[1] for link in links} <= set(ids)
     fields = page.find_elements(By.CSS_SELECTOR, "#explorer input, #explorer select, .presets button")
     assert len(fields) == 3 + 3 + 4
