@@ -59,6 +59,7 @@ class Sky(Archive):
         self.spoiled = 0
 
     def answer(self, path: str, parameters: dict[str, str]) -> Answer:
+        """Return an answer, of which some are spoiled."""
         usual = super().answer(path, parameters)
         if self.random is None or self.random.random() > FAULTY:
             return usual
@@ -188,7 +189,8 @@ def main() -> None:
     roots = {name: folder / name for name in ("undisturbed", "disturbed")}
     for root in roots.values():
         root.mkdir(parents=True)
-    with serving(Sky(folder)) as sky:
+    sky = Sky(folder)
+    with serving(sky):
         seconds = {}
         for name, command in steps(roots["undisturbed"], sky).items():
             seconds[name] = finish(roots["undisturbed"], command)
@@ -204,8 +206,11 @@ def main() -> None:
     found = {name: outcome(root) for name, root in roots.items()}
     for what in found["disturbed"]:
         print(f"{what}: {'equal' if found['disturbed'][what] == found['undisturbed'][what] else 'DIFFERENT'}")
-    print(f"requests: {usual} undisturbed; {len(all_times[1])} disturbed, of which {sky.spoiled} were spoiled: "
-          f"{(len(all_times[1]) - sky.spoiled) / usual:.4f} of the undisturbed without these")  # fmt: skip
+    asked = len(all_times[1])
+    print(
+        f"requests: {usual} undisturbed; {asked} disturbed, of which {sky.spoiled} were spoiled; the others are "
+        f"{(asked - sky.spoiled) / usual:.4f} of the undisturbed"
+    )
     fastest = [max(np.searchsorted(each, each + 1.0) - np.arange(len(each))) for each in all_times]
     print(f"most requests that came within a second: {fastest[0]} and {fastest[1]}; allowed: {RATE:g}")
 
