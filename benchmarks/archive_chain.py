@@ -208,8 +208,8 @@ def main() -> None:
         print(f"{what}: {'equal' if found['disturbed'][what] == found['undisturbed'][what] else 'DIFFERENT'}")
     asked = len(all_times[1])
     print(
-        f"requests: {usual} undisturbed; {asked} disturbed, of which {sky.spoiled} were spoiled; the others are "
-        f"{(asked - sky.spoiled) / usual:.4f} of the undisturbed"
+        f"requests: {usual} undisturbed; {asked} disturbed, of which {sky.spoiled} were spoiled; the others "
+        f"are {(asked - sky.spoiled) / usual:.4f} of the undisturbed"
     )
     fastest = [max(np.searchsorted(each, each + 1.0) - np.arange(len(each))) for each in all_times]
     print(f"most requests that came within a second: {fastest[0]} and {fastest[1]}; allowed: {RATE:g}")
