@@ -95,7 +95,10 @@ def pieces_of(path: Path, names: Sequence[str], kinds: Mapping[str, pa.DataType]
     """
     try:
         if path.suffix.lower() == ".parquet":
-            yield from pq.ParquetFile(path).iter_batches(BATCH, columns=list(names))
+            with pq.ParquetFile(path) as file:
+                # One row group after another: an iteration over all keeps what it has read until its end.
+                for group in range(file.num_row_groups):
+                    yield from file.iter_batches(BATCH, row_groups=[group], columns=list(names))
         elif is_csv(path):
             yield from _csv(path, names, kinds)
         else:
