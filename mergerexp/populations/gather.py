@@ -156,6 +156,7 @@ class Gathered:
 
     def _look(self) -> None:
         """Count what becomes of the rows, and keep the galaxies that are used."""
+        low, high = np.full(2, np.inf), np.full(2, -np.inf)  # of right ascensions and declinations
         for number in range(self._number):
             table, is_duplicate, alone = self._bucket(number)
             galaxies, fates = galaxies_of(table, self.catalogue, self.colours, is_duplicate)
@@ -167,6 +168,9 @@ class Gathered:
                 listed += [
                     ids[int(row)].as_py() for row in np.flatnonzero(fates == fate)[: NAMED - len(listed)]
                 ]
+            if len(galaxies):
+                places = np.stack([galaxies.ra, galaxies.dec])
+                low, high = np.minimum(low, places.min(axis=1)), np.maximum(high, places.max(axis=1))
             file = self._file("used", number)
             _write(galaxies, file)
             self._files.append(file)
@@ -179,24 +183,11 @@ class Gathered:
                 f"ratings={self.cfg.ratings}: none of its ids is one of {self.path}; "
                 f"catalogue.columns.id={self.cfg.catalogue.columns.id} names the column"
             )
-        if self._looks_like_hours():
+        if self.catalogue.ra_unit is None and self.fates[Fate.USED] >= MANY and _look_like_hours(low, high):
             raise DataError(
                 f"catalogue.file={self.path}: no right ascension is above 24, while "
                 "declinations spread widely; say catalogue.ra_unit=hours, or degrees if they are"
             )
-
-    def _looks_like_hours(self) -> bool:
-        """Tell whether right ascensions, said to be degrees, look like hours."""
-        low, high = np.array([np.inf, np.inf]), np.array([-np.inf, -np.inf])
-        number = 0
-        for part in self.parts():
-            positions = np.stack([part.ra, part.dec])
-            number += len(part)
-            if len(part):
-                low, high = np.minimum(low, positions.min(axis=1)), np.maximum(high, positions.max(axis=1))
-        spread = high - low
-        looks = low[0] >= 0 and high[0] <= 24 and spread[0] > 12 and spread[1] > 24
-        return bool(number >= MANY and self.cfg.catalogue.ra_unit is None and looks)
 
     def parts(self) -> Iterator[Galaxies]:
         """Yield the galaxies that are used, in parts whose order depends on their ids alone."""
@@ -247,11 +238,17 @@ def _check_columns(path: Path, needed: list[str]) -> None:
     if missing := [name for name in needed if name not in names]:
         has = f"its columns are {', '.join(names)}" if names else "it is empty"
         raise DataError(
-            f"catalogue.file={path} has no column {missing[0]!r}; {has}, and catalogue.columns, cuts and "
+            f"catalogue.file={path} has no column {missing[0]!r}; {has}, and catalogue.columns, cuts, "
             "extinction and page.file say which are used (null: there is none)"
         )
     if twice := [name for name in needed if names.count(name) > 1]:
         raise DataError(f"catalogue.file={path} has several columns {twice[0]!r}; rename all but one")
+
+
+def _look_like_hours(low: np.ndarray, high: np.ndarray) -> bool:
+    """Tell whether right ascensions look like hours, by the limits of both coordinates."""
+    spread = high - low
+    return bool(low[0] >= 0 and high[0] <= 24 and spread[0] > 12 and spread[1] > 24)
 
 
 def _check_used(path: Path, fates: Mapping[str, int], cfg: CatalogueConfig) -> None:

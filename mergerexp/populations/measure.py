@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.stats import chi2
 
 from mergerexp.analysis.colour_mass import ColourMassGrid, compare_colours
 from mergerexp.analysis.completeness import fit_mass_limit
-from mergerexp.analysis.mass_function import Schechter
+from mergerexp.analysis.mass_function import SINGLE, Schechter
 from mergerexp.analysis.purity import fit_prevalence
 from mergerexp.analysis.sky import COLUMNS, ROWS, Regions, equal_areas, pixels
 from mergerexp.config.sample_schema import SampleConfig
@@ -327,8 +328,12 @@ class _Second:
 
     def _count_systems(self, area: float) -> None:
         """Measure the mass function of classified mergers as objects and as systems, beside the usual one."""
+        usual = self.sample.functions[CLASSIFIED]
         for name, count, mass in ((OBJECTS, "objects", "each"), (SYSTEMS, "systems", "primary")):
             title = f"{count}, mass of {'each' if mass == 'each' else 'the heaviest of the system'}"
+            if (count, mass) == (self.cfg.count, self.cfg.mass) and usual.fit.family is SINGLE:
+                self.sample.functions[name] = replace(usual, name=name, title=title, choice=None)
+                continue
             found = self._function(name, title, self._counted(count, mass), CLASSIFIED, area)
             if found is not None:
                 self.sample.functions[name] = found
