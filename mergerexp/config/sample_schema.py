@@ -10,6 +10,7 @@ from mergerexp.config.schema import LARGEST_SEED, PathsConfig
 from mergerexp.settings import setting
 
 COUNTS, MASSES = ("objects", "systems"), ("each", "primary")
+BESIDE = ("p", "p_calibrated")
 
 
 @dataclass(kw_only=True)
@@ -37,6 +38,9 @@ class CatalogueColumns:
     p_calibrated: str | None = setting("merger probability at the prevalence of the training set")
     n_models: str | None = setting("number of networks that rated the galaxy")
     in_training_set: str | None = setting("whether a network was trained on the galaxy")
+    p_published: str | None = setting(
+        "merger probability that somebody else has published; null: from published.file, or not there"
+    )
 
 
 @dataclass(kw_only=True)
@@ -113,6 +117,19 @@ class CatalogueConfig:
 
 
 @dataclass(kw_only=True)
+class PublishedConfig:
+    """Merger probabilities of the same galaxies that somebody else has published."""
+
+    file: str | None = setting(
+        "catalogue to compare with, such as the paper's merger_probabilities.csv.gz: CSV, Parquet, FITS or "
+        "VOTable; null: none"
+    )
+    id: str = setting("its column of ids, which are those of catalogue.columns.id")
+    p: str = setting("its column of merger probabilities")
+    beside: str = setting("which probability of the catalogue it is compared with", choices=BESIDE)
+
+
+@dataclass(kw_only=True)
 class PageConfig:
     """What the page of a sample shows beside its numbers."""
 
@@ -137,6 +154,7 @@ class SampleConfig:
         "merger_probabilities.parquet of mergerexp.predict, whose rows are found by their ids; null: the "
         "catalogue has them itself, or there are none"
     )
+    published: PublishedConfig
     page: PageConfig
     samples: str = setting("folder of samples")
     name: str | None = setting("name of the sample's folder; null: that of the catalogue")
@@ -184,6 +202,8 @@ class SampleConfig:
             return f"mass_bins={self.mass_bins}: at least two rising edges are needed"
         if self.k_correct and self.catalogue.redshift[1] > 0.5:
             return "k_correct=true: catalogue.redshift goes beyond 0.5, where the corrections are not known"
+        if self.published.file is not None and self.catalogue.columns.p_published is not None:
+            return "published.file and catalogue.columns.p_published: only one can be compared with"
         if self.extinction and not self.catalogue.extinction:
             return "extinction=true: catalogue.extinction names no columns"
         return None

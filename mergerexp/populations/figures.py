@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from mergerexp.analysis.colour_mass import ENCLOSED, ColourMassGrid, enclosing_levels
 from mergerexp.analysis.mass_function import Schechter
 from mergerexp.analysis.metrics import Floats
 from mergerexp.analysis.sky import COLUMNS, ROWS
+from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.kinds import (
@@ -27,6 +29,7 @@ from mergerexp.populations.kinds import (
     Kind,
     cut_name,
 )
+from mergerexp.populations.published import PublishedComparison, ratings
 from mergerexp.populations.results import Sample
 from mergerexp.report.figures.style import WIDE, figure, plain_logarithms
 from mergerexp.report.texts import published
@@ -53,6 +56,9 @@ def sample_figures(sample: Sample) -> dict[str, Callable[[], Figure]]:
         drawers["colour_mass_all_masses"] = lambda: draw_colour_mass(sample, with_cut=False)
     if sample.footprint is not None and sample.footprint.any():
         drawers["sky_map"] = lambda: draw_sky(sample)
+    if sample.published is not None:
+        compared = sample.published
+        drawers["published_ratings"] = lambda: draw_published(compared, sample.cfg)
     if sample.functions:
         drawers["fig13_mass_functions"] = lambda: draw_mass_functions(sample)
     if sample.limits:
@@ -254,6 +260,23 @@ def draw_fraction(sample: Sample) -> Figure:
         axes.set(xlabel=MASS_LABEL, ylabel="fraction of all galaxies", yscale="log")
         plain_logarithms(axes)
         axes.legend(fontsize=8)
+        return made
+
+
+def draw_published(found: PublishedComparison, cfg: SampleConfig) -> Figure:
+    """Draw published ratings against those of the sample."""
+    with figure(4.6, 4.4) as (made, axes):
+        ours = ratings(found.drawn, cfg.published.beside)
+        drawn = axes.hexbin(
+            ours, found.drawn.p_published, gridsize=40, extent=(0, 1, 0, 1), norm=LogNorm(vmin=0.3), mincnt=1,
+            cmap="Greys", linewidths=0.1,
+        )  # fmt: skip
+        for line in (axes.axvline, axes.axhline):
+            line(cfg.cut, color=COLOUR[VISUAL], linewidth=0.9)
+        axes.set_xlabel(f"{cfg.published.beside.replace('_', ' ')}, these ratings")
+        axes.set_ylabel("p, published")
+        axes.set_aspect("equal")
+        made.colorbar(drawn, ax=axes, label="galaxies", shrink=0.8)
         return made
 
 

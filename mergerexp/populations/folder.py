@@ -17,6 +17,7 @@ from mergerexp.populations.figures import sample_figures
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.page import build_page, sample_sections
 from mergerexp.populations.pictures import pictures
+from mergerexp.populations.published import PublishedComparison
 from mergerexp.populations.results import Sample
 from mergerexp.populations.tables import sample_tables
 from mergerexp.report.figures.style import save
@@ -100,6 +101,7 @@ def _numbers(sample: Sample) -> dict[str, Any]:
         "prevalence": sample.prevalence,
         "sizes": sample.sizes,
         "cuts": sample.counts,
+        "published": _published(sample.published),
         "densities": "h^3 Mpc^-3 dex^-1" if sample.is_absolute else "relative to all galaxies, dex^-1",
         "mass_limits": {
             name: {
@@ -122,6 +124,17 @@ def _numbers(sample: Sample) -> dict[str, Any]:
         if sample.chances is None
         else dataclasses.asdict(sample.chances.prevalence),
         "notes": sample.notes,
+    }
+
+
+def _published(found: PublishedComparison | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "rated_by": found.rated_by,
+        "without_a_row": found.without_a_row,
+        "agreement": dataclasses.asdict(found.agreement),
+        "cuts": records(found.cuts),
     }
 
 

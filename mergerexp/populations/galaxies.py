@@ -62,6 +62,8 @@ class Galaxies:
         The number of networks that rated each, 0 where not rated.
     in_training_set
         Whether a network was trained on it.
+    p_published
+        The probability that somebody else has published, NaN where there is none.
     """
 
     id: NDArray[np.object_]
@@ -82,6 +84,7 @@ class Galaxies:
     p_calibrated: Floats
     n_models: Floats
     in_training_set: Flags
+    p_published: Floats
 
     def __len__(self) -> int:
         return len(self.redshift)
@@ -153,6 +156,7 @@ def galaxies_of(
         p_calibrated=read.numbers(own.p_calibrated),
         n_models=np.nan_to_num(read.numbers(own.n_models)),
         in_training_set=np.nan_to_num(read.numbers(own.in_training_set)) > 0,
+        p_published=read.numbers(own.p_published),
     )  # fmt: skip
     used = galaxies.take(fates == Fate.USED)
     _check(used, own)
@@ -166,6 +170,7 @@ def _check(galaxies: Galaxies, columns: CatalogueColumns) -> None:
         ("p_one", 1.0),
         ("p_prior", 1.0),
         ("p_calibrated", 1.0),
+        ("p_published", 1.0),
         ("weight", np.inf),
     ):
         values = getattr(galaxies, name)

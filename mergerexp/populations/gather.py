@@ -61,19 +61,23 @@ class Gathered:
         The ids of the first rows of each fate but the usual ones.
     rows
         The number of rows.
-    rated_only
-        How many ratings belong to no row of the catalogue.
+    rated_only, published_only
+        How many ratings, and how many published ones, belong to no row of the catalogue.
     """
 
     def __init__(self, cfg: SampleConfig, path: Path, scratch: Path) -> None:
         self.cfg, self.path, self.scratch = cfg, path, scratch
         self.fates: Counter[str] = Counter()
         self.named: dict[str, list[str]] = {}
-        self.rows = self.rated_only = self._matched = 0
+        self.rows = self.rated_only = self.published_only = 0
+        self._matched: Counter[str] = Counter()
         self.catalogue = cfg.catalogue
         self._files: list[Path] = []
-        ratings = None if cfg.ratings is None else Path(cfg.ratings).expanduser()
-        size = sum(_size(each, key) for each, key in ((path, "catalogue.file"), (ratings, "ratings")) if each)
+        ratings, published = (
+            None if each is None else Path(each).expanduser() for each in (cfg.ratings, cfg.published.file)
+        )
+        read = {"catalogue.file": path, "ratings": ratings, "published.file": published}
+        size = sum(_size(each, key) for key, each in read.items() if each)
         self._number = max(1, min(MOST_BUCKETS, size // BUCKET_BYTES))
         self.colours = Colours(cfg.extinction, cfg.k_correct)
         columns = needed_columns(cfg.catalogue, self.colours)
@@ -84,6 +88,8 @@ class Gathered:
             raise DataError(f"catalogue.file={path}: it has no rows")
         if ratings is not None:
             self.catalogue = self._add_ratings(ratings)
+        if published is not None:
+            self.catalogue = self._add_published(published)
         self._look()
 
     def _distribute(self, path: Path, columns: Needed, key: str, name: str) -> int:
@@ -131,36 +137,60 @@ class Gathered:
         )
         return dataclasses.replace(self.catalogue, columns=columns)
 
-    def _bucket(self, number: int) -> tuple[pa.Table, np.ndarray, int]:
-        """Return the rows of a file with their ratings, which repeat an id, and the ratings without a row."""
+    def _add_published(self, path: Path) -> CatalogueConfig:
+        """Distribute published ratings, too; return the catalogue's config with the name of their column."""
+        their = self.cfg.published
+        for key, name in (("id", their.id), ("p", their.p)):
+            if name not in (names := column_names(path)):
+                raise DataError(
+                    f"published.file={path} has no column {name!r}, but {', '.join(names)}; "
+                    f"published.{key} says which it is"
+                )
+        self._distribute(path, Needed([their.p], [their.id], []), their.id, "published")
+        columns = dataclasses.replace(self.catalogue.columns, p_published=f"published {their.p}")
+        return dataclasses.replace(self.catalogue, columns=columns)
+
+    def _bucket(self, number: int) -> tuple[pa.Table, np.ndarray]:
+        """Return the rows of a file with their ratings, and which repeat an id."""
         own = pa.ipc.open_stream(str(self._file("catalogue", number))).read_all()
-        key = self.catalogue.columns.id
-        ids = pd.Index(own[key].to_pylist())
-        is_duplicate = np.asarray(ids.duplicated(), dtype=bool)
-        if self.cfg.ratings is None:
-            return own, is_duplicate, 0
-        ratings = pa.ipc.open_stream(str(self._file("ratings", number))).read_all()
-        theirs = pd.Index(ratings["objid"].to_pylist())
-        # Of several ratings of one id, predict leaves one alone with a p.
-        order = np.argsort(np.asarray(ratings["p_best"].is_null()), kind="stable")
+        ids = pd.Index(own[self.catalogue.columns.id].to_pylist())
+        if self.cfg.ratings is not None:
+            ratings = pa.ipc.open_stream(str(self._file("ratings", number))).read_all()
+            single = [name for name in ratings.column_names if re.fullmatch(r"p_m\d+", name)]
+            if single:  # that of the first network that may rate the galaxy
+                first = pc.coalesce(*(ratings[name] for name in single))
+                ratings = ratings.append_column("p_one", first).drop_columns(single)
+            own, alone = self._joined(own, ids, ratings, "p_best", "rating")
+            self.rated_only += alone
+        if self.cfg.published.file is not None:
+            published = pa.ipc.open_stream(str(self._file("published", number))).read_all()
+            own, alone = self._joined(own, ids, published, self.cfg.published.p, "published")
+            self.published_only += alone
+        return own, np.asarray(ids.duplicated(), dtype=bool)
+
+    def _joined(
+        self, own: pa.Table, ids: pd.Index, other: pa.Table, wanted: str, prefix: str
+    ) -> tuple[pa.Table, int]:
+        """Append the columns of a table to the rows with its ids, and count the ids that no row has.
+
+        The first column has the ids. Of several rows of one id, the first with the wanted column counts.
+        """
+        theirs = pd.Index(other[0].to_pylist())
+        order = np.argsort(np.asarray(other[wanted].is_null()), kind="stable")
         first = order[~theirs[order].duplicated()]
         at = theirs[first].get_indexer(ids)
         rows = pa.array(np.where(at >= 0, first[at], -1), mask=at < 0)
-        self._matched += int((at >= 0).sum())
-        single = [name for name in ratings.column_names if re.fullmatch(r"p_m\d+", name)]
-        if single:  # that of the first network that may rate the galaxy
-            ratings = ratings.append_column("p_one", pc.coalesce(*(ratings[name] for name in single)))
-        for name in (name for name in ratings.column_names[1:] if name not in single):
-            own = own.append_column(f"rating {name}", ratings[name].take(rows))
-        return own, is_duplicate, int((~theirs[first].isin(ids)).sum())
+        self._matched[prefix] += int((at >= 0).sum())
+        for name in other.column_names[1:]:
+            own = own.append_column(f"{prefix} {name}", other[name].take(rows))
+        return own, int((~theirs[first].isin(ids)).sum())
 
     def _look(self) -> None:
         """Count what becomes of the rows, and keep the galaxies that are used."""
         low, high = np.full(2, np.inf), np.full(2, -np.inf)  # of right ascensions and declinations
         for number in range(self._number):
-            table, is_duplicate, alone = self._bucket(number)
+            table, is_duplicate = self._bucket(number)
             galaxies, fates = galaxies_of(table, self.catalogue, self.colours, is_duplicate)
-            self.rated_only += alone
             self.fates.update(fates.tolist())
             ids = table[self.catalogue.columns.id]
             for fate in set(fates) - {Fate.USED, Fate.OUTSIDE, Fate.FAINT}:
@@ -174,15 +204,19 @@ class Gathered:
             file = self._file("used", number)
             _write(galaxies, file)
             self._files.append(file)
-            for name in ("catalogue", "ratings"):
+            for name in ("catalogue", "ratings", "published"):
                 self._file(name, number).unlink(missing_ok=True)
         _check_units(self.path, self.fates, self.rows, self.cfg.catalogue)
         _check_used(self.path, self.fates, self.cfg.catalogue)
-        if self.cfg.ratings is not None and not self._matched:
-            raise DataError(
-                f"ratings={self.cfg.ratings}: none of its ids is one of {self.path}; "
-                f"catalogue.columns.id={self.cfg.catalogue.columns.id} names the column"
-            )
+        for key, named, prefix in (
+            ("ratings", self.cfg.ratings, "rating"),
+            ("published.file", self.cfg.published.file, "published"),
+        ):
+            if named is not None and not self._matched[prefix]:
+                raise DataError(
+                    f"{key}={named}: none of its ids is one of {self.path}; "
+                    f"catalogue.columns.id={self.cfg.catalogue.columns.id} names the column"
+                )
         if self.catalogue.ra_unit is None and self.fates[Fate.USED] >= MANY and _look_like_hours(low, high):
             raise DataError(
                 f"catalogue.file={self.path}: no right ascension is above 24, while "

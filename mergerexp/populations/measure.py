@@ -47,6 +47,7 @@ from mergerexp.populations.kinds import (
     principal_kinds,
     weighted_kind,
 )
+from mergerexp.populations.published import Comparing
 from mergerexp.populations.results import Sample
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,9 @@ class _FirstPass:
         self.classified: list[Members] = []
         self.uncalibrated = 0
         self.above: dict[tuple[float, int], NDArray[np.float64]] = {}
+        self.comparing: Comparing | None = None
+        if self.has_p and sample.gathered.catalogue.columns.p_published is not None:
+            self.comparing = Comparing(cfg.cut, cfg.cuts, cfg.published.beside)
 
     def add(self, part: Galaxies) -> None:
         """Look at further galaxies."""
@@ -124,6 +128,8 @@ class _FirstPass:
         self.uncalibrated += int(((part.p_one > self.sample.cfg.cut) & np.isnan(part.p_calibrated)).sum())
         for end in (*self.ends.values(), self.best):
             end.add(part)
+        if self.comparing is not None:
+            self.comparing.add(part)
         for cut in self.sample.cfg.cuts:
             for networks in np.unique(part.n_models).astype(int):
                 rows = (part.p > cut) & (part.n_models == networks)
@@ -158,6 +164,11 @@ class _FirstPass:
             sample.variants.append(weighted_kind())
         if cfg.correct:
             self._fit_chances()
+        if self.comparing is not None:
+            try:
+                sample.published = self.comparing.finish(sample.gathered.published_only)
+            except ValueError as reason:
+                sample.notes.append(f"Ratings are not compared with the published ones: {reason}.")
 
     def _counts(self) -> list[dict[str, Any]]:
         """Return how many galaxies lie above each cut, with the limits of a Poisson distribution."""

@@ -63,6 +63,12 @@ TITLES = {
         "than a thousand of a kind are drawn. East is to the left.",
         "Map of the whole sky.",
     ),
+    "published_ratings": (
+        "Published ratings against these",
+        "Galaxies that both catalogues have rated, darker where there are more of them; lines are the cut, "
+        "so that mergers that only one has are in the upper left and in the lower right.",
+        "Density of galaxies by both ratings.",
+    ),
     "merger_fraction": (
         "Fraction of mergers",
         "The density of mergers over that of all galaxies, by 1/V_max.",
@@ -72,6 +78,10 @@ TITLES = {
 PICTURES = "Galaxies that a network was trained on are left out."
 SECTIONS = {
     "sample": ("The sample", ["best_mergers", "table2_extremes", "sample_cuts", "sky_map", "sample_rows"]),
+    "published": (
+        "Published ratings beside these",
+        ["published_ratings", "published_agreement", "published_cuts", "published_alone"],
+    ),
     "colours": (
         "Colours and masses",
         ["fig12_colour_mass", "colour_mass_all_masses", "sample_colours"],
@@ -85,6 +95,7 @@ SECTIONS = {
 INTRO = {
     "sample": "Rows of the catalogue that the sample could not use are counted by their reason, so that "
     "none is lost unseen.",
+    "published": "Networks that were trained anew rate each object differently; how much is seen here.",
     "colours": "Colours are {extinction} for Galactic extinction, and {k_correct} for the redshift.",
     "functions": "A galaxy counts where its mass is above the limit at which the sample has all galaxies of "
     "its kind, at its redshift.",

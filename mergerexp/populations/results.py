@@ -16,6 +16,7 @@ from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.gather import Gathered
 from mergerexp.populations.kinds import Chances, Kind
+from mergerexp.populations.published import PublishedComparison
 
 
 @dataclass
@@ -50,6 +51,8 @@ class Sample:
         How many galaxies lie above each cut in p, apart for those that all networks rated.
     chances
         What corrects the classified mergers; None where it is not known.
+    published
+        The comparison with the ratings that somebody else has published; None if there are none.
     footprint
         How many galaxies are in each pixel of the sky; see `mergerexp.analysis.sky.pixels`.
     top, bottom, best
@@ -80,6 +83,7 @@ class Sample:
     top: Galaxies | None = None
     bottom: Galaxies | None = None
     best: Galaxies | None = None
+    published: PublishedComparison | None = None
     footprint: NDArray[np.int64] | None = None
     shown: dict[str, Galaxies] = field(default_factory=dict)
     is_absolute: bool = True

@@ -15,6 +15,7 @@ from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.gather import Gathered
 from mergerexp.populations.kinds import ALL, cut_name
+from mergerexp.populations.published import comparison_tables
 from mergerexp.populations.results import Sample
 from mergerexp.report.numbers import p_value_text
 from mergerexp.report.table import Table
@@ -34,6 +35,9 @@ def sample_tables(sample: Sample) -> list[Table]:
         tables.append(table_2(sample))
     if sample.counts:
         tables.append(cuts_table(sample))
+    if sample.published is not None:
+        cfg = sample.cfg
+        tables += comparison_tables(sample.published, cfg.published.beside, cfg.cut, cfg.listed)
     if sample.functions:
         tables += [functions_table(sample), bins_table(sample)]
     if sample.comparisons:
