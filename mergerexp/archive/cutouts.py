@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import requests
@@ -81,8 +82,37 @@ class Line:
     reason: str = ""
 
 
-class Cutouts:
-    """Gets cutouts into a folder, in which a manifest says what became of each.
+class Images(Protocol):
+    """What cutouts come from.
+
+    Attributes
+    ----------
+    name
+        An address or a folder.
+    is_final
+        Whether a place without imaging has none later either.
+    """
+
+    name: str
+    is_final: bool
+
+    def in_order(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Return what is wanted in the order in which it is got best."""
+
+    def get(self, wanted: Wanted, size: int) -> bytes:
+        """Return a JPEG, whose side in pixels is given.
+
+        Raises
+        ------
+        NoAnswer
+            If it can't be had now.
+        Refused
+            If there is none; the message says why.
+        """
+
+
+class Service:
+    """The service that makes cutouts.
 
     Parameters
     ----------
@@ -90,14 +120,41 @@ class Cutouts:
         The client.
     address
         The address of the service, which takes ra, dec, scale, width and height.
+    """
+
+    is_final = True
+
+    def __init__(self, client: Client, address: str) -> None:
+        self.client, self.name = client, address
+
+    def in_order(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Return what is wanted as it is."""
+        return list(wanted)
+
+    def get(self, wanted: Wanted, size: int) -> bytes:
+        """Ask for a cutout; see `Images`."""
+        parameters = {
+            "ra": f"{wanted.ra:.7f}", "dec": f"{wanted.dec:.7f}", "scale": f"{wanted.scale:.6f}",
+            "width": str(size), "height": str(size),
+        }  # fmt: skip
+        return self.client.get(self.name, parameters, lambda answer: check_answer(answer, size))
+
+
+class Cutouts:
+    """Gets cutouts into a folder, in which a manifest says what became of each.
+
+    Parameters
+    ----------
+    images
+        What they come from.
     folder
         The folder of the images.
     size
         The side of the images in pixels.
     """
 
-    def __init__(self, client: Client, address: str, folder: Path, size: int) -> None:
-        self.client, self.address, self.folder, self.size = client, address, folder, size
+    def __init__(self, images: Images, folder: Path, size: int) -> None:
+        self.images, self.folder, self.size = images, folder, size
         folder.mkdir(parents=True, exist_ok=True)
         self.lines: dict[str, Line] = {}
         self._failures: Counter[str] = Counter()
@@ -120,7 +177,7 @@ class Cutouts:
         missing = [each for each in wanted if not self._is_done(each)]
         with ProgressReport("getting cutouts", len(wanted), len(wanted) - len(missing), progress) as report:
             waiting: list[Line] = []  # of answers that may be about the service, and not about the object
-            for each in missing:
+            for each in self.images.in_order(missing):
                 line = self._get(each)
                 if line.outcome in (Outcome.KEPT, Outcome.NO_IMAGING):
                     for earlier in waiting:
@@ -131,26 +188,32 @@ class Cutouts:
                     waiting.append(line)
                 if len(waiting) >= IN_A_ROW:
                     raise DataError(
-                        f"{self.address}: the last {IN_A_ROW} cutouts failed, that of {line.id} with: "
+                        f"{self.images.name}: the last {IN_A_ROW} cutouts failed, that of {line.id} with: "
                         f"{line.reason}; look at the address, or let the same command go on later"
                     )
                 report.advance(1)
             for line in waiting:
                 self._note(line)
-        if failed := [each.id for each in wanted if not self._is_done(each)]:
+        if failed := [each.id for each in wanted if self._is_waiting(each.id)]:
             raise DataError(
-                f"{self.address}: {len(failed)} of {len(wanted)} cutouts failed, among them that of "
+                f"{self.images.name}: {len(failed)} of {len(wanted)} cutouts failed, among them that of "
                 f"{failed[0]}: {self.lines[failed[0]].reason}; the same command asks again, {GIVE_UP} times "
                 "in all"
             )
         return {each.id: self.lines[each.id] for each in wanted}
+
+    def _is_waiting(self, object_id: str) -> bool:
+        """Tell whether a cutout failed, and is to be asked for again in another call."""
+        return self.lines[object_id].outcome == Outcome.FAILED and self._failures[object_id] < GIVE_UP
 
     def _is_done(self, wanted: Wanted) -> bool:
         """Tell whether nothing has to be asked for; a file whose line a kill has lost is only looked at."""
         line, path = self.lines.get(wanted.id), self.path(wanted.id)
         if line is not None and (line.scale, line.size) == (wanted.scale, self.size):
             if line.outcome == Outcome.FAILED:
-                return self._failures[wanted.id] >= GIVE_UP
+                return not self._is_waiting(wanted.id)
+            if line.outcome == Outcome.NO_IMAGING:
+                return self.images.is_final
             return line.outcome != Outcome.KEPT or path.is_file()
         if line is None and path.is_file():
             try:
@@ -163,12 +226,8 @@ class Cutouts:
         return False
 
     def _get(self, wanted: Wanted) -> Line:
-        parameters = {
-            "ra": f"{wanted.ra:.7f}", "dec": f"{wanted.dec:.7f}", "scale": f"{wanted.scale:.6f}",
-            "width": str(self.size), "height": str(self.size),
-        }  # fmt: skip
         try:
-            body = self.client.get(self.address, parameters, lambda answer: check_answer(answer, self.size))
+            body = self.images.get(wanted, self.size)
         except NoAnswer as error:
             return Line(wanted.id, wanted.scale, self.size, str(Outcome.FAILED), reason=str(error))
         except Refused as error:

@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from mergerexp.archive.choice import MERGER, OTHER, Candidates, find_candidates
 from mergerexp.archive.client import Client, Refused, Retry
-from mergerexp.archive.cutouts import Cutouts, Line, Outcome, Wanted
+from mergerexp.archive.cutouts import Cutouts, Images, Line, Outcome, Service, Wanted
 from mergerexp.archive.settings import ArchiveSettings
 from mergerexp.archive.tables import Query, Tables
 from mergerexp.errors import DataError
@@ -95,15 +95,26 @@ def get_sample(root: Path, settings: ArchiveSettings) -> None:
         galaxies = galaxies[is_known]
         darg = _darg(client, settings, root / "tables" / "darg.csv")
         candidates = find_candidates(galaxies, darg, settings)
-        cutouts = Cutouts(client, _address(settings.cutouts, settings), root / "cutouts", settings.pixels)
+        cutouts = Cutouts(_images(client, settings, root), root / "cutouts", settings.pixels)
         sample = _get_cutouts(candidates, cutouts, settings)
         _write(root, candidates, sample, cutouts, settings, counts)
+
+
+def _images(client: Client, settings: ArchiveSettings, root: Path) -> Images:
+    """Return what cutouts come from: frames on this machine, if they are there, or the service."""
+    if settings.frames is None:
+        return Service(client, _address(settings.cutouts, settings))
+    from mergerexp.archive.frames import Frames  # scipy's filters take a while
+
+    return Frames(Path(settings.frames).expanduser(), root)
 
 
 def _check_origin(root: Path, settings: ArchiveSettings) -> None:
     """Refuse a folder that was filled from other addresses: what is there would be taken for theirs."""
     path, names = root / "origin.json", ("tables", "cutouts", "mergers")
     origin = {name: _address(getattr(settings, name), settings) for name in names}
+    if settings.frames is not None:
+        origin["cutouts"] = "frames of SDSS in a folder"
     if not path.is_file():
         write_json(path, {"addresses": origin})
     elif (found := json.loads(path.read_text(encoding="utf-8"))["addresses"]) != origin:

@@ -14,6 +14,10 @@ class ArchiveSettings:
     release: int = setting("SDSS data release, which {release} stands for in addresses", 1, 100)
     tables: str = setting("address of the SQL service")
     cutouts: str = setting("address of the cutout service")
+    frames: str | None = setting(
+        "folder of corrected frames, such as frame-r-004263-4-0152.fits.bz2, in g, r and i, from which "
+        "cutouts are made in place of asking for them; null: there is none"
+    )
     mergers: str = setting("address of the catalogue of Darg et al. 2010")
     rate: float = setting("requests in a second, at most", above=0.0, high=100.0)
     tries: int = setting("how often one answer is asked for before it is given up", 1, 100)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mergerexp.archive.cutouts import MANIFEST, Cutouts, Outcome, Wanted
+from mergerexp.archive.cutouts import MANIFEST, Cutouts, Outcome, Service, Wanted
 from mergerexp.errors import DataError
 from tests.archive.server import CUTOUT, Answer, jpeg
 
@@ -17,7 +17,7 @@ WANTED = [Wanted(str(number), 10.0 + number, 1.0, 0.4) for number in range(5)]
 
 @pytest.fixture
 def cutouts(archive, client, tmp_path):
-    return Cutouts(client, f"{archive.address}{CUTOUT}", tmp_path / "cutouts", SIZE)
+    return Cutouts(Service(client, f"{archive.address}{CUTOUT}"), tmp_path / "cutouts", SIZE)
 
 
 def of(ra, answer):
@@ -31,7 +31,7 @@ def test_each_is_asked_for_once_with_its_own_scale(archive, cutouts):
         "ra": "12.0000000", "dec": "1.0000000", "scale": "0.400000", "width": "24", "height": "24",
     }  # fmt: skip
     assert cutouts.get(WANTED) == found
-    again = Cutouts(cutouts.client, cutouts.address, cutouts.folder, SIZE)
+    again = Cutouts(cutouts.images, cutouts.folder, SIZE)
     assert again.get(WANTED) == found and len(archive.asked) == 5
 
 
@@ -49,7 +49,7 @@ def test_each_is_asked_for_once_with_its_own_scale(archive, cutouts):
 def test_what_is_no_whole_image_of_this_size_is_asked_for_again(answer, archive, cutouts):
     archive.faults = [of(11.0, answer), of(11.0, answer)]
     assert {line.outcome for line in cutouts.get(WANTED).values()} == {Outcome.KEPT}
-    assert cutouts.client.counts.retries == 2
+    assert cutouts.images.client.counts.retries == 2
 
 
 @pytest.mark.parametrize("level", [0, 200])
@@ -76,7 +76,7 @@ def test_a_kill_between_image_and_manifest_asks_for_nothing_again(archive, cutou
     manifest = cutouts.folder / MANIFEST
     lines = manifest.read_text().splitlines(keepends=True)
     manifest.write_text("".join(lines[:3]) + lines[3][:20])  # the fourth cut off, the fifth not written
-    again = Cutouts(cutouts.client, cutouts.address, cutouts.folder, SIZE)
+    again = Cutouts(cutouts.images, cutouts.folder, SIZE)
     assert len(again.lines) == 3
     again.get(WANTED)
     assert len(archive.asked) == 5
@@ -110,13 +110,13 @@ def test_one_that_always_fails_is_named_in_the_end_and_blocks_nothing(archive, c
     archive.faults = [of(12.0, lambda usual: Answer(b"", status=500))] * 18
     for _ in range(2):
         with pytest.raises(DataError, match="the same command asks again"):
-            Cutouts(cutouts.client, cutouts.address, cutouts.folder, SIZE).get(WANTED)
-    found = Cutouts(cutouts.client, cutouts.address, cutouts.folder, SIZE).get(WANTED)
+            Cutouts(cutouts.images, cutouts.folder, SIZE).get(WANTED)
+    found = Cutouts(cutouts.images, cutouts.folder, SIZE).get(WANTED)
     assert found["2"].outcome == Outcome.FAILED and "status 500" in found["2"].reason
 
 
 def test_refusals_in_a_row_are_the_services_fault_and_not_kept(archive, cutouts):
-    wrong = Cutouts(cutouts.client, f"{archive.address}/nowhere", cutouts.folder, SIZE)
+    wrong = Cutouts(Service(cutouts.images.client, f"{archive.address}/nowhere"), cutouts.folder, SIZE)
     archive.faults = [lambda path, given, usual: Answer(b"", status=404) if path == "/nowhere" else None] * 5
     with pytest.raises(DataError, match=r"/nowhere: the last 5 cutouts failed, that of 4 with: status 404"):
         wrong.get(WANTED)
@@ -133,4 +133,4 @@ def test_a_coloured_frame_is_no_imaging_either(archive, cutouts):
 def test_a_manifest_of_something_else_is_named(cutouts):
     (cutouts.folder / MANIFEST).write_text("hello\n")
     with pytest.raises(DataError, match=r"manifest.jsonl, line 1: this is no line of a manifest"):
-        Cutouts(cutouts.client, cutouts.address, cutouts.folder, SIZE)
+        Cutouts(cutouts.images, cutouts.folder, SIZE)
