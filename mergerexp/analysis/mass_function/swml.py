@@ -2,6 +2,9 @@
 
 The shape needs no assumption on how galaxies are distributed in space: each galaxy's mass is compared with
 all masses that could have been seen at its redshift. The density follows from the number of galaxies.
+
+The steps are finer than the bins that are asked for: where the mass limit cuts a step, the density is taken
+to be the same on both sides of the cut, which in a wide bin of a steep function it is not.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from mergerexp.analysis.mass_function.volume import SampleVolume
 from mergerexp.analysis.metrics import Floats
 
 PRECISE = 1e-8  # relative change of the densities at which the iteration ends
-STEPS = 10_000
+ITERATIONS = 10_000
+STEPS = 4  # in each bin
 
 
 def swml_density(points: MassPoints, volume: SampleVolume, edges: ArrayLike) -> pd.DataFrame:
@@ -54,7 +58,8 @@ def swml_density(points: MassPoints, volume: SampleVolume, edges: ArrayLike) -> 
     >>> round(float(found["phi"][0] / found["phi"][1]), 6)
     2.0
     """
-    bounds = np.asarray(edges, dtype=np.float64)
+    bins = np.asarray(edges, dtype=np.float64)
+    bounds = np.interp(np.arange(STEPS * (len(bins) - 1) + 1) / STEPS, np.arange(len(bins)), bins)
     width, number = np.diff(bounds), len(bounds) - 1
     at = np.searchsorted(bounds, points.log_mass, side="right") - 1
     inside = (at >= 0) & (at < number)
@@ -66,40 +71,42 @@ def swml_density(points: MassPoints, volume: SampleVolume, edges: ArrayLike) -> 
     counts = np.bincount(at, weight, number).astype(np.float64)
     weights = np.bincount(row, weight, len(limits)).astype(np.float64)
     fraction = _iterate(counts, weights, visible)
-    # Where the mass limit cuts a bin, only the visible part of it counts.
+    # Where the mass limit cuts a step, only the visible part of it counts.
     shells, shell_limits = volume.shells()
     seen = np.clip((bounds[None, 1:] - shell_limits[:, None]) / width, 0.0, 1.0)
-    expected = (shells @ seen) * fraction  # galaxies of each bin, over the density
+    expected = (shells @ seen) * fraction  # galaxies of each step, over the density
     phi = fraction / width * counts.sum() / expected.sum()
     joint = np.zeros((number, len(limits)))
     np.add.at(joint, (at, row), square)
     constraint = expected / expected.sum()
-    relative = _relative_errors(fraction, constraint, visible, weights, joint, points.is_weighted)
-    total = np.sqrt(relative**2 + square.sum() / weight.sum() ** 2)
+    relative = _relative_covariance(fraction, constraint, visible, weights, joint, points.is_weighted)
+    covariance = phi[:, None] * phi * (relative + square.sum() / weight.sum() ** 2)
+    per_bin = (len(bins) - 1, STEPS)
+    variance = covariance.reshape(per_bin + per_bin).mean(axis=(1, 3)).diagonal()
     return pd.DataFrame(
         {
-            "log_mass": (bounds[1:] + bounds[:-1]) / 2,
-            "phi": phi,
-            "error": phi * np.where(counts > 0, total, 0.0),
-            "n": counts,
+            "log_mass": (bins[1:] + bins[:-1]) / 2,
+            "phi": phi.reshape(per_bin).mean(axis=1),
+            "error": np.sqrt(np.maximum(variance, 0.0)),
+            "n": counts.reshape(per_bin).sum(axis=1),
         }
     )
 
 
 def _iterate(counts: Floats, weights: Floats, visible: Floats) -> Floats:
-    """Return the fraction of galaxies in each bin.
+    """Return the fraction of galaxies in each step.
 
     Parameters
     ----------
     counts
-        Galaxies in each bin, shape (bins,).
+        Galaxies in each step, shape (steps,).
     weights
         Galaxies at each limit, shape (limits,).
     visible
-        The visible part of each bin at each limit, shape (limits, bins).
+        The visible part of each step at each limit, shape (limits, steps).
     """
     fraction = counts / counts.sum()
-    for _ in range(STEPS):
+    for _ in range(ITERATIONS):
         seen = visible @ fraction
         expected = (weights / np.where(seen > 0, seen, np.inf)) @ visible
         new = np.where(expected > 0, counts / np.where(expected > 0, expected, 1.0), 0.0)
@@ -108,10 +115,10 @@ def _iterate(counts: Floats, weights: Floats, visible: Floats) -> Floats:
         if np.abs(new[filled] / fraction[filled] - 1).max() < PRECISE:
             return np.asarray(new)
         fraction = new
-    raise RuntimeError(f"the stepwise densities have not converged in {STEPS} steps")
+    raise RuntimeError(f"the stepwise densities have not converged in {ITERATIONS} iterations")
 
 
-def _relative_errors(
+def _relative_covariance(
     fraction: Floats,
     constraint: Floats,
     visible: Floats,
@@ -119,20 +126,20 @@ def _relative_errors(
     squares: Floats,
     is_weighted: bool,
 ) -> Floats:
-    """Return the errors of ln φ in each bin, where the expected number of galaxies is fixed.
+    """Return the covariance of ln φ, where the expected number of galaxies is fixed; 0 in empty steps.
 
     Parameters
     ----------
     fraction
-        The fraction of galaxies in each bin, shape (bins,).
+        The fraction of galaxies in each step, shape (steps,).
     constraint
-        Each bin's part of the expected number, shape (bins,).
+        Each step's part of the expected number, shape (steps,).
     visible
-        The visible part of each bin at each limit, shape (limits, bins).
+        The visible part of each step at each limit, shape (limits, steps).
     weights
         Weights at each limit, shape (limits,).
     squares
-        Their squares in each bin at each limit, shape (bins, limits).
+        Their squares in each step at each limit, shape (steps, limits).
     is_weighted
         Whether the sandwich estimate is needed.
     """
@@ -151,6 +158,6 @@ def _relative_errors(
         scatter = np.diag(own.sum(axis=1)) - cross - cross.T
         scatter += (own.sum(axis=0)[:, None] * probability).T @ probability
         inverse = inverse @ scatter @ inverse.T
-    errors = np.zeros(len(fraction))
-    errors[filled] = np.sqrt(np.clip(np.diag(inverse), 0.0, None))
-    return errors
+    covariance = np.zeros((len(fraction), len(fraction)))
+    covariance[np.ix_(filled, filled)] = inverse
+    return covariance
