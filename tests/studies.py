@@ -36,6 +36,7 @@ from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.record import send
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
+from mergerexp.training.examples import choose_examples
 from mergerexp.training.run import fold_metrics
 
 SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits, at the largest size
@@ -93,17 +94,19 @@ def add_run(
     content_hash: str = "c" * 64,
     ended: Mapping[str, float] = MappingProxyType({}),
     figures: bool = False,
+    objects: tuple[int, int] | None = None,
 ) -> RunFolder:
     """Make one run's folder and its MLflow record; ended: how training did, if not by patience.
 
-    The record has figures only where a test is about them, since hundreds of runs are made.
+    The record has figures only where a test is about them, since hundreds of runs are made. Of few objects
+    all pictures are kept, and of ``objects`` (mergers and others) those that a run keeps.
     """
     if not (root / "mlflow.db").exists():
         root.mkdir(exist_ok=True)
         shutil.copy(empty_store(), root / "mlflow.db")
     cell = (f"paths.root={root}", "data=simulated_small", *overrides)
     cfg = absolute_paths(validate(composer().compose(cell), TrainConfig))
-    objids, labels = galaxies()
+    objids, labels = galaxies(*objects) if objects else galaxies()
     settings = SplitConfig(folds=cfg.split.folds, seed=0, subset_of="all", negatives="all")
     split = make_split(labels, np.arange(len(labels)) // 2, settings, cfg.fold, cfg.subset)
     identity = digest([*map(str, overrides), content_hash, len(list(root.glob("runs/*")))])
@@ -138,8 +141,10 @@ def add_run(
         ]
         predictions = pd.concat(parts, ignore_index=True)
         predictions.to_parquet(folder.predictions)
-        images = [jpeg(label) for label in parts[1]["label"]]
-        pd.DataFrame({"objid": parts[1]["objid"], "drawn": True, "jpeg": images}).to_parquet(folder.examples)
+        test = parts[1]
+        kept = choose_examples(predictions, 0) if objects else test[["objid"]].assign(drawn=True)
+        shown = kept.merge(test[["objid", "label"]], on="objid")
+        shown.drop(columns="label").assign(jpeg=shown["label"].map(jpeg)).to_parquet(folder.examples)
         size = {"train/n_balanced": float(n_balanced(labels[split.train])), "run/seconds": 60.0}
         epochs = {}  # a rule has none
         if is_network:
@@ -156,6 +161,7 @@ def add_run(
     return folder
 
 
+@functools.cache
 def jpeg(label: int) -> bytes:
     """Return a picture of one or two blobs."""
     y, x = np.mgrid[:48, :48]

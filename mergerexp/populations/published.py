@@ -166,7 +166,7 @@ def _agreement_table(found: PublishedComparison, beside: str) -> Table:
     )
     return Table(
         "published_agreement",
-        "Do these ratings agree with the published ones?",
+        "How well these ratings agree with the published ones",
         f"Galaxies of the sample are compared by their ids, {beside} with the published p; differences are "
         f"those of these ratings less the published ones.{of}",
         shown,

@@ -65,6 +65,7 @@ def test_published_ratings_are_compared_object_by_object(
     page = (folder / "sample.html").read_text()
     assert "Published ratings beside these" in page
     assert "published_ratings" in page
+    assert "mergers by eye?</b>" in page  # and no full stop behind it
 
 
 def test_published_files_that_do_not_fit_are_named(

@@ -1,0 +1,75 @@
+"""Time and memory of `mergerexp.aggregate` for studies of the paper's size and larger ones.
+
+    python -m benchmarks.aggregate_scale [--seeds 1 10] [--small]
+
+Each study has 2 initialisations, 5 subsets, 4 folds and some seeds, 40 runs for each seed, of 13,003 galaxies.
+The runs were not trained: their ratings are made up, and lie in run folders and an MLflow database as
+training leaves them. The bare limit is a process that imports pandas, scipy, matplotlib and MLflow's client,
+and reads all predictions from the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.studies import add_run
+
+SIZES = (0.1, 0.17, 0.3, 0.5, 1.0)
+PAPER = (3003, 10_000)
+BARE = """
+import sys
+from pathlib import Path
+import matplotlib.pyplot, pandas, scipy.stats
+from mlflow import MlflowClient
+for path in Path(sys.argv[1]).glob("runs/*/predictions.parquet"):
+    pandas.read_parquet(path)
+"""
+
+
+def measured(*command: str, root: Path) -> tuple[float, float]:
+    """Return the seconds and the peak memory in GB of Python with some arguments."""
+    started = time.perf_counter()
+    environment = os.environ | {"MERGEREXP_ROOT": str(root)}
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command} failed")
+    return time.perf_counter() - started, usage.ru_maxrss / 1e6
+
+
+def main() -> None:
+    """Print the figures of each study."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 10])
+    parser.add_argument("--small", action="store_true", help="with 200 galaxies")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        for seeds in arguments.seeds:
+            root = Path(name) / str(seeds)
+            for init, subset, fold, seed in itertools.product(
+                ("imagenet", "random"), SIZES, range(4), range(seeds)
+            ):
+                cell = (f"init={init}", f"subset={subset}", f"fold={fold}", f"seed={seed}")
+                add_run(root, *cell, objects=None if arguments.small else PAPER)
+            runs = len(list(root.glob("runs/*")))
+            bare, _ = measured("-c", BARE, str(root), root=root)
+            took, memory = measured("-m", "mergerexp.aggregate", root=root)
+            report = next(root.glob("studies/*/report.html")).stat().st_size
+            print(
+                f"{runs} runs: {took:.1f} s, {took / bare:.1f} times the bare limit; {memory:.2f} GB; "
+                f"report of {report / 1e6:.1f} MB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
