@@ -269,6 +269,8 @@ def bins_table(sample: Sample) -> Table:
 
 
 def _density(value: float, error: float) -> str:
+    if np.isnan(value):  # of SWML
+        return "not determined"
     return f"{value:.2e} ± {error:.0e}".replace("e-0", "e−").replace("e-", "e−")
 
 

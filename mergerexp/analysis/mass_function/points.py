@@ -12,6 +12,9 @@ from mergerexp.analysis.metrics import Floats
 
 WIDTH = 0.005  # dex, of a cell in which galaxies are counted
 HEAVIEST = 13.0  # log10(M/M☉), beyond which there is no galaxy
+# Catalogues give masses of two or three decimals as numbers of 32 bits. Those at the edge of a bin or cell
+# lie up to 5e-7 beside it, and belong to the upper one all the same.
+EDGE = 2e-6
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class MassPoints:
         MassPoints
             The cells that have galaxies, at the means of the masses and limits in their row and column.
         """
-        cells = np.floor(np.stack([self.log_mass, self.limit]) / width).astype(np.int64)
+        cells = np.floor((np.stack([self.log_mass, self.limit]) + EDGE) / width).astype(np.int64)
         filled, row = np.unique(cells, axis=1, return_inverse=True)
         weight, square = (
             np.bincount(row.ravel(), values).astype(np.float64) for values in (self.weight, self.square)
@@ -162,8 +165,8 @@ class MassGrid:
         self.limit, self.regions, self.width = limit, regions, width
         # At a multiple of the width, so that the edges of bins at round masses are edges of cells.
         self._low = float(np.floor(limit.log_mass[0] / width) * width)
-        self._masses = int(np.ceil((HEAVIEST - self._low) / width))
-        self._limits = int((float(limit.log_mass[-1]) - self._low) / width) + 1
+        self._masses = int(np.ceil((HEAVIEST - self._low) / width)) + 1
+        self._limits = int((float(limit.log_mass[-1]) - self._low + EDGE) / width) + 1
         self._sums = np.zeros((2, regions * self._masses * self._limits))
         # The weighted sums of the masses in each row of cells, and of the limits in each column.
         self._places = np.zeros(self._masses), np.zeros(self._limits)
@@ -211,7 +214,7 @@ class MassGrid:
         return len(points)
 
     def _index(self, log_mass: Floats) -> NDArray[np.int64]:
-        return ((log_mass - self._low) / self.width).astype(np.int64)
+        return ((log_mass - self._low + EDGE) / self.width).astype(np.int64)
 
     def points(self, without: int | None = None) -> MassPoints:
         """Return the cells that have galaxies.
@@ -236,6 +239,29 @@ class MassGrid:
         filled = np.nonzero(counted[0])
         mass, limit = means[0][filled[0]], means[1][filled[1]]
         return MassPoints(mass, np.minimum(mass, limit), *counted[:, filled[0], filled[1]])
+
+
+def bin_of(log_mass: Floats, edges: Floats) -> NDArray[np.int64]:
+    """Return the bin of each mass: −1 below the first one, and their number above the last one.
+
+    Parameters
+    ----------
+    log_mass : ndarray of float, shape (n,)
+        Masses log10(M/M☉).
+    edges : ndarray of float, shape (bins + 1,)
+        The edges of the bins. A mass at an edge belongs to the upper bin.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        The bins.
+
+    Examples
+    --------
+    >>> bin_of(np.float32([9.9, 10.2, 10.6]), np.array([10.0, 10.2, 10.4])).tolist()
+    [-1, 1, 2]
+    """
+    return np.asarray(np.searchsorted(edges - EDGE, np.asarray(log_mass, dtype=np.float64), side="right") - 1)
 
 
 def _means(index: NDArray[np.int64], values: Floats, weight: Floats) -> Floats:

@@ -71,9 +71,10 @@ class Fit:
         Returns
         -------
         ndarray of float, shape (k,)
-            The standard deviations.
+            The standard deviations; NaN where the second derivatives give none, as at a bound.
         """
-        return np.sqrt(np.clip(np.diag(self.covariance), 0.0, None))
+        variance = np.diag(self.covariance)
+        return np.sqrt(np.where(variance >= 0, variance, np.nan))
 
 
 class _Likelihood:

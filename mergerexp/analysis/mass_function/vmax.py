@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mergerexp.analysis.mass_function.points import MassPoints
+from mergerexp.analysis.mass_function.points import MassPoints, bin_of
 from mergerexp.analysis.mass_function.volume import SampleVolume
 from mergerexp.analysis.metrics import Floats
 
@@ -68,7 +68,7 @@ def vmax_density(points: MassPoints, volume: SampleVolume, edges: ArrayLike) -> 
     bounds = np.asarray(edges, dtype=np.float64)
     width, number = np.diff(bounds), len(bounds) - 1
     seen = volume.visible(points.log_mass)
-    at = np.searchsorted(bounds, points.log_mass, side="right") - 1
+    at = bin_of(points.log_mass, bounds)
     inside = (at >= 0) & (at < number) & (seen > 0)
     at, seen = at[inside], seen[inside]
     weight, square = points.weight[inside], points.square[inside]
