@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,8 +16,12 @@ from scipy.spatial import cKDTree
 from mergerexp.analysis.sky import unit_vectors
 from mergerexp.archive.settings import ArchiveSettings
 
+log = logging.getLogger(__name__)
 SAME_ARCSEC = 3.0  # within which positions are of one object; DR7 has two ids for some
 MERGER, OTHER = "merger", "noninteracting"
+FEW_VOTES = "has too few votes"
+TAKEN = "is a merger of the sample"  # what becomes of a row of Darg's table
+HASH_KEY = "mergerexp choice"  # 16 characters, as pandas wants them
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,14 @@ class Candidates:
         first object of a pair of Darg's table).
     order
         The rows of galaxies that nobody took for mergers, in the order in which they are drawn.
-    lost
-        How many of Darg's mergers are not among the galaxies.
+    darg
+        What becomes of each row of Darg's table: the columns row (of the galaxy that is its first object, −1
+        if there is none) and fate.
     """
 
     galaxies: pd.DataFrame
     order: NDArray[np.int64]
-    lost: int
+    darg: pd.DataFrame
 
     @property
     def mergers(self) -> pd.DataFrame:
@@ -59,18 +65,19 @@ def find_candidates(galaxies: pd.DataFrame, darg: pd.DataFrame, settings: Archiv
 
     Notes
     -----
-    An object is found by its id, or else within 3 arcseconds. The draw depends on the ids of the galaxies and
-    the seed alone, so that a galaxy without a cutout is replaced by the next one.
+    An object is found by its id, or else within 3 arcseconds. A galaxy's place
+    in the draw depends on its id and the seed alone, so that one without a cutout is replaced by the next
+    one, and no other moves.
     """
     table = galaxies.sort_values("dr7objid", kind="stable").reset_index(drop=True)
     table["usable"] = table[["ra", "dec"]].notna().all(axis=1) & (table["petroRad_r"] > 0)
-    votes = darg["f_m"] if "f_m" in darg else pd.Series(1.0, index=darg.index)
-    confirmed = darg[votes >= settings.merger_votes].reset_index(drop=True)
     find = _finder(table)
     first, second = (
-        find(confirmed[f"object{member}"], confirmed[f"ra{member}"], confirmed[f"dec{member}"])
-        for member in (1, 2)
+        find(darg[f"object{member}"], darg[f"ra{member}"], darg[f"dec{member}"]) for member in (1, 2)
     )
+    fates = _fates_of_darg(darg, first, table, settings)
+    is_confirmed = (fates != FEW_VOTES).to_numpy()
+    first, second = np.where(is_confirmed, first, -1), np.where(is_confirmed, second, -1)
     rows = np.arange(len(table))
     table["is_first"] = np.isin(rows, first)
     table["in_pair"] = np.isin(rows, first) | np.isin(rows, second)
@@ -80,8 +87,28 @@ def find_candidates(galaxies: pd.DataFrame, darg: pd.DataFrame, settings: Archiv
     table["group"] = connected_components(links, directed=False)[1]
     plain = table["usable"] & (table["p_mg"] < settings.other_votes) & ~table["in_pair"]
     candidates = np.flatnonzero(plain)
-    order = np.random.default_rng(settings.seed).permutation(candidates)
-    return Candidates(table, order, int((first < 0).sum()))
+    drawn = f"{settings.seed}:" + table["dr7objid"].iloc[candidates].astype(str)
+    place = pd.util.hash_array(drawn.to_numpy(dtype=object), hash_key=HASH_KEY, categorize=False)
+    order = candidates[np.argsort(place, kind="stable")]
+    return Candidates(table, order, pd.DataFrame({"row": first, "fate": fates.to_numpy()}))
+
+
+def _fates_of_darg(
+    darg: pd.DataFrame, first: NDArray[np.int64], table: pd.DataFrame, settings: ArchiveSettings
+) -> pd.Series:
+    """Return what becomes of each row of Darg's table, before cutouts are asked for."""
+    fates = pd.Series(TAKEN, index=darg.index)
+    if "f_m" in darg:
+        fates[~(darg["f_m"] >= settings.merger_votes)] = FEW_VOTES
+    else:
+        log.info("the table of mergers has no column f_m: data.archive.merger_votes chooses none of them")
+    left = fates == TAKEN
+    fates[left & (first < 0)] = "is not among the galaxies"
+    fates[left & (first >= 0) & ~table["usable"].to_numpy()[first]] = "has no photometry"
+    left = fates == TAKEN
+    again = pd.Series(first, index=darg.index)[left].duplicated()
+    fates[again.index[again]] = "has the first object of an earlier row"
+    return fates
 
 
 def _finder(table: pd.DataFrame) -> Callable[[pd.Series, pd.Series, pd.Series], NDArray[np.int64]]:

@@ -16,14 +16,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urljoin
 
 import requests
 from filelock import FileLock
 
 from mergerexp.console import duration
-from mergerexp.errors import DataError
+from mergerexp.errors import DataError, describe
+from mergerexp.files import written
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 AGENT = "mergerexp (https://doi.org/10.1093/mnras/sty1398 reproduction)"
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds, of the back-off
@@ -32,6 +35,7 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which a reque
 ABSENT = (400, 404, 410)  # statuses that are about what was asked for, and not about who asks or where
 MOVED = (301, 302, 303, 307, 308)
 LEADS = 5  # addresses that one request may be sent on to
+NOT_BEFORE = "not_before"  # the file with the moment until which a service asked to wait
 EMPTY = (202, 204)  # statuses of services that are not ready yet
 
 
@@ -45,7 +49,19 @@ BROKEN = (
 
 
 class Retry(Exception):
-    """An answer is not what was asked for, and another request may help."""
+    """An answer is not what was asked for, and another request may help.
+
+    Parameters
+    ----------
+    reason
+        What is wrong with it.
+    wait
+        The seconds that the service asks to wait for.
+    """
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
 
 
 class Refused(Exception):
@@ -105,10 +121,8 @@ class Client:
         self._jitter = random.Random(0)  # of waits, which changes no result
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def get(
-        self, address: str, parameters: Mapping[str, str], check: Callable[[requests.Response], None]
-    ) -> bytes:
-        """Return the body of an answer.
+    def get(self, address: str, parameters: Mapping[str, str], read: Callable[[requests.Response], T]) -> T:
+        """Return what an answer holds.
 
         Parameters
         ----------
@@ -116,8 +130,9 @@ class Client:
             The address, without parameters.
         parameters
             The parameters of the request.
-        check
-            Raises `Retry` if the answer is not what was asked for, and `Refused` if it never will be.
+        read
+            Returns what an answer holds. It raises `Retry` if that is not what was asked for, and `Refused`
+            if it never will be.
 
         Raises
         ------
@@ -135,18 +150,15 @@ class Client:
             try:
                 answer = self._request(address, parameters)
                 self._check_status(answer)
-                check(answer)
-                return answer.content
+                return read(answer)
             except BROKEN as error:
                 reason, asked = type(error).__name__, 0.0
             except Retry as error:
-                reason, asked = str(error), _asked_wait(error)
+                reason, asked = str(error), error.wait
+            if asked:
+                self._wait_until(time.time() + asked)
             if asked > WAITS_ASKED:
-                raise DataError(
-                    f"{address} asks to wait for {duration(asked)} ({reason}); the same command goes on later"
-                )
-            if asked:  # of all that ask from here, also after a restart
-                (self.folder / "not_before").write_text(repr(time.time() + asked))
+                raise _too_long(address, asked, reason)
             if attempt + 1 < self.tries:
                 self._wait(attempt, asked, f"{address}: {reason}")
         raise NoAnswer(f"{address}: no usable answer after {self.tries} tries; the last one was: {reason}")
@@ -155,9 +167,14 @@ class Client:
         """Return an answer, at the end of at most five addresses; each request of these keeps the rate."""
         given = dict(parameters)
         for _ in range(LEADS + 1):
-            self._pace()
+            self._pace(address)
             self.counts.requests += 1
-            answer = self._session.get(address, params=given, timeout=self.timeout, allow_redirects=False)
+            try:
+                answer = self._session.get(address, params=given, timeout=self.timeout, allow_redirects=False)
+            except BROKEN:
+                raise
+            except (requests.RequestException, ValueError) as error:
+                raise DataError(f"{address} can't be asked: {describe(error)}") from error
             if answer.status_code not in MOVED or "Location" not in answer.headers:
                 break
             address, given = urljoin(answer.url, answer.headers["Location"]), {}
@@ -170,21 +187,32 @@ class Client:
             raise Retry(f"a body of {len(answer.content)} instead of {said} bytes")
         return answer
 
-    def _pace(self) -> None:
-        """Wait until the next request is allowed; other processes wait too."""
+    def _pace(self, address: str) -> None:
+        """Wait until the next request is allowed; other processes wait too.
+
+        Raises
+        ------
+        DataError
+            If the service has asked for a wait that is longer than an hour from now.
+        """
         interval, file = 1 / self.rate, self.folder / "last_request"
         with FileLock(self.folder / ".pace.lock"):
-            try:
-                last = float(file.read_text())
-            except (OSError, ValueError):
-                last = 0.0
             # A clock that was set back would have us wait for hours.
-            time.sleep(min(interval, max(0.0, last + interval - time.time())))
-            asked = self.folder / "not_before"
-            if asked.is_file():
-                time.sleep(min(WAITS_ASKED, max(0.0, float(asked.read_text()) - time.time())))
-                asked.unlink()
-            file.write_text(repr(time.time()))
+            time.sleep(min(interval, max(0.0, _number(file) + interval - time.time())))
+            left = _number(self.folder / NOT_BEFORE) - time.time()
+            if left > WAITS_ASKED:
+                raise _too_long(address, left, "said earlier")
+            time.sleep(max(0.0, left))
+            with written(file) as partial:
+                partial.write_text(repr(time.time()))
+
+    def _wait_until(self, moment: float) -> None:
+        """Let nobody who asks from here ask before a moment, also after a restart."""
+        file = self.folder / NOT_BEFORE
+        with FileLock(self.folder / ".pace.lock"):
+            if moment > _number(file):
+                with written(file) as partial:
+                    partial.write_text(repr(moment))
 
     @staticmethod
     def _check_status(answer: requests.Response) -> None:
@@ -208,10 +236,23 @@ class Client:
         time.sleep(seconds)
 
 
+def _number(file: Path) -> float:
+    """Return the number in a file; 0 where there is none."""
+    try:
+        return float(file.read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _too_long(address: str, seconds: float, reason: str) -> DataError:
+    return DataError(
+        f"{address} asks to wait for {duration(seconds)} ({reason}); the same command goes on later"
+    )
+
+
 def _retry(answer: requests.Response, reason: str) -> Retry:
     """Return an error with the wait that the service asks for, in seconds or until a date."""
     said = answer.headers.get("Retry-After", "")
-    error = Retry(reason)
     try:
         wait = float(said)
     except ValueError:
@@ -219,9 +260,4 @@ def _retry(answer: requests.Response, reason: str) -> Retry:
             wait = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             wait = 0.0
-    error.add_note(repr(max(0.0, wait) if math.isfinite(wait) else 2 * WAITS_ASKED))
-    return error
-
-
-def _asked_wait(error: Retry) -> float:
-    return max((float(note) for note in getattr(error, "__notes__", ())), default=0.0)
+    return Retry(reason, max(0.0, wait) if math.isfinite(wait) else 2 * WAITS_ASKED)

@@ -137,7 +137,7 @@ class Service:
             "ra": f"{wanted.ra:.7f}", "dec": f"{wanted.dec:.7f}", "scale": f"{wanted.scale:.6f}",
             "width": str(size), "height": str(size),
         }  # fmt: skip
-        return self.client.get(self.name, parameters, lambda answer: check_answer(answer, size))
+        return self.client.get(self.name, parameters, lambda answer: read_image(answer, size))
 
 
 class Cutouts:
@@ -187,10 +187,14 @@ class Cutouts:
                 else:
                     waiting.append(line)
                 if len(waiting) >= IN_A_ROW:
-                    raise DataError(
-                        f"{self.images.name}: the last {IN_A_ROW} cutouts failed, that of {line.id} with: "
-                        f"{line.reason}; look at the address, or let the same command go on later"
-                    )
+                    if not self._answers(wanted, waiting):
+                        raise DataError(
+                            f"{self.images.name}: the last {IN_A_ROW} cutouts failed, that of {line.id} "
+                            f"with: {line.reason}; look at the address, or let the same command go on later"
+                        )
+                    for earlier in waiting:
+                        self._note(earlier)
+                    waiting.clear()
                 report.advance(1)
             for line in waiting:
                 self._note(line)
@@ -202,20 +206,41 @@ class Cutouts:
             )
         return {each.id: self.lines[each.id] for each in wanted}
 
+    def _answers(self, wanted: Sequence[Wanted], waiting: Sequence[Line]) -> bool:
+        """Tell whether the service has another cutout, so that it is not to blame for those that failed.
+
+        One that is there already is asked for, or else one far from those that failed, which is not kept.
+        """
+        failed = {line.id for line in waiting}
+        others = [each for each in wanted if each.id not in failed]
+        kept = [each for each in others if self.line(each) is not None and self.path(each.id).is_file()]
+        for probe in (kept or others)[-1:]:
+            try:
+                self.images.get(probe, self.size)
+            except (NoAnswer, Refused) as error:
+                return str(error) == Outcome.NO_IMAGING
+            return True
+        return False
+
+    def line(self, wanted: Wanted) -> Line | None:
+        """Return what became of a cutout with this scale and of this size; None if it is not known."""
+        line = self.lines.get(wanted.id)
+        return line if line is not None and (line.scale, line.size) == (wanted.scale, self.size) else None
+
     def _is_waiting(self, object_id: str) -> bool:
         """Tell whether a cutout failed, and is to be asked for again in another call."""
         return self.lines[object_id].outcome == Outcome.FAILED and self._failures[object_id] < GIVE_UP
 
     def _is_done(self, wanted: Wanted) -> bool:
         """Tell whether nothing has to be asked for; a file whose line a kill has lost is only looked at."""
-        line, path = self.lines.get(wanted.id), self.path(wanted.id)
-        if line is not None and (line.scale, line.size) == (wanted.scale, self.size):
+        line, path = self.line(wanted), self.path(wanted.id)
+        if line is not None:
             if line.outcome == Outcome.FAILED:
                 return not self._is_waiting(wanted.id)
             if line.outcome == Outcome.NO_IMAGING:
                 return self.images.is_final
             return line.outcome != Outcome.KEPT or path.is_file()
-        if line is None and path.is_file():
+        if wanted.id not in self.lines and path.is_file():
             try:
                 check_image(path.read_bytes(), self.size)
             except (Retry, Refused):
@@ -269,8 +294,8 @@ class Cutouts:
                 raise DataError(f"{path}, line {number}: this is no line of a manifest") from error
 
 
-def check_answer(answer: requests.Response, size: int) -> None:
-    """Check that an answer is an image of the right size that shows something.
+def read_image(answer: requests.Response, size: int) -> bytes:
+    """Return the body of an answer that is an image of the right size, and shows something.
 
     Raises
     ------
@@ -283,10 +308,11 @@ def check_answer(answer: requests.Response, size: int) -> None:
     if kind and not kind.startswith("image/") and kind != "application/octet-stream":
         raise Retry(f"an answer of the type {kind}")
     check_image(answer.content, size)
+    return answer.content
 
 
 def check_image(body: bytes, size: int) -> None:
-    """Check the bytes of an image, by decoding all of it; see `check_answer`."""
+    """Check the bytes of an image, by decoding all of it; see `read_image`."""
     try:
         with Image.open(io.BytesIO(body)) as image:
             if image.format != "JPEG":

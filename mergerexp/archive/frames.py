@@ -9,11 +9,11 @@ pictures of the cutout service: a data set has one or the other.
 from __future__ import annotations
 
 import io
-import json
 import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ from mergerexp.analysis.sky import unit_vectors
 from mergerexp.archive.client import Refused
 from mergerexp.archive.cutouts import Outcome, Wanted
 from mergerexp.console import ProgressReport
-from mergerexp.errors import DataError, describe
-from mergerexp.files import write_json
+from mergerexp.errors import DataError, UserError, describe
+from mergerexp.files import read_json, write_json
 from mergerexp.simulator.colour import to_picture
 from mergerexp.simulator.photometry import NATIVE_PIXEL
 
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 
 BANDS = ("g", "r", "i")
 NAME = re.compile(r"frame-r-(\d{6})-(\d)-(\d{4})\.fits(\.bz2|\.gz)?")
+MARGIN = 12  # pixels around the part of a frame that is resampled
 QUALITY = 95  # of JPEG
 OPEN = 6  # fields whose pixels are held, of 37 MB each
-INDEX = "frames.json"
+INDEX, NOTED = "frames.json", 50  # the list of fields, and after how many of them it is written
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Field:
     Attributes
     ----------
     file
-        The name of its frame in r.
+        Its frame in r, from the folder on.
     ra, dec
         Its centre in degrees.
     radius
@@ -62,9 +63,11 @@ class Field:
     dec: float
     radius: float
 
-    def frame(self, band: str) -> str:
-        """Return the name of the frame in a band."""
-        return self.file.replace("frame-r-", f"frame-{band}-", 1)
+
+def frame_in(band: str, file: str) -> str:
+    """Return the file of a field's frame in a band, from that of its frame in r."""
+    folder, slash, name = file.rpartition("/")
+    return f"{folder}{slash}{name.replace('-r-', f'-{band}-', 1)}"
 
 
 class Frames:
@@ -87,15 +90,15 @@ class Frames:
 
     def __init__(self, folder: Path, index: Path) -> None:
         self.folder, self.name = folder, str(folder)
-        files = sorted(path.name for path in folder.glob("frame-r-*") if NAME.fullmatch(path.name))
+        present = {path.relative_to(folder).as_posix() for path in folder.rglob("frame-*")}
+        files = sorted(name for name in present if NAME.fullmatch(name.rpartition("/")[2]))
         if not files:
             raise DataError(
                 f"data.archive.frames={folder}: no frames such as frame-r-004263-4-0152.fits.bz2 are there"
             )
-        present = {path.name for path in folder.glob("frame-*")}
         for file in files:
             for band in BANDS:
-                if (other := file.replace("frame-r-", f"frame-{band}-", 1)) not in present:
+                if (other := frame_in(band, file)) not in present:
                     raise DataError(
                         f"data.archive.frames={folder}: {other} is missing, while {file} is there"
                     )
@@ -109,14 +112,15 @@ class Frames:
         """Return the fields, of which those that the index has are not read again."""
         known: dict[str, dict[str, Any]] = {}
         if index.is_file():
-            known = json.loads(index.read_text(encoding="utf-8"))["fields"]
+            with suppress(UserError):  # a damaged one is made again
+                known = read_json(index)["fields"]
         missing = [file for file in files if file not in known]
         with ProgressReport("reading the headers of frames", len(files), len(files) - len(missing)) as report:
-            for file in missing:
+            for number, file in enumerate(missing, 1):
                 known[file] = self._look(file)
+                if number % NOTED == 0 or number == len(missing):
+                    write_json(index, {"fields": known})
                 report.advance(1)
-        if missing:
-            write_json(index, {"fields": known})
         return [Field(file, **known[file]) for file in files]
 
     def _look(self, file: str) -> dict[str, float]:
@@ -149,7 +153,7 @@ class Frames:
     def _opened(self, field: Field) -> tuple[NDArray[np.float32], list[WCS]]:
         """Return the pixels of a field, shape (3, height, width), and the coordinates of each band."""
         if field.file not in self._open:
-            read = [self._read(field.frame(band)) for band in BANDS]
+            read = [self._read(frame_in(band, field.file)) for band in BANDS]
             if len({pixels.shape for pixels, _ in read}) > 1:
                 raise DataError(f"{self.folder / field.file}: the frames of g, r and i have different sizes")
             self._open[field.file] = np.stack([pixels for pixels, _ in read]), [wcs for _, wcs in read]
@@ -226,12 +230,11 @@ def _sampled(pixels: NDArray[np.float32], wcs: WCS, sky: Any, scale: float) -> N
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     if not inside.any():
         return np.full(x.shape, np.nan, dtype=np.float32)
+    x0, x1 = np.clip([np.floor(x.min()) - MARGIN, np.ceil(x.max()) + MARGIN + 1], 0, width).astype(int)
+    y0, y1 = np.clip([np.floor(y.min()) - MARGIN, np.ceil(y.max()) + MARGIN + 1], 0, height).astype(int)
+    part = pixels[y0:y1, x0:x1]
     if ratio > 1:  # a coarser pixel would skip some of the frame's
-        x0, x1 = np.clip([np.floor(x.min()) - 8, np.ceil(x.max()) + 9], 0, width).astype(int)
-        y0, y1 = np.clip([np.floor(y.min()) - 8, np.ceil(y.max()) + 9], 0, height).astype(int)
-        part = gaussian_filter(pixels[y0:y1, x0:x1], 0.4 * np.sqrt(ratio**2 - 1), mode="nearest")
-    else:
-        x0 = y0 = 0
-        part = pixels
-    found = map_coordinates(part, [y - y0, x - x0], order=1, mode="nearest") * np.float32(ratio**2)
+        part = gaussian_filter(part, 0.4 * np.sqrt(ratio**2 - 1), mode="nearest")
+    # Cubic splines, as lines between pixels would smooth the noise where these do not coincide.
+    found = map_coordinates(part, [y - y0, x - x0], order=3, mode="nearest") * np.float32(ratio**2)
     return np.where(inside, found, np.float32(np.nan))

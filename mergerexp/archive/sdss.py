@@ -1,7 +1,7 @@
 """The paper's sample from the archives of SDSS and Galaxy Zoo, into a folder that ``data=sdss`` reads.
 
 The folder gets ``tables/`` and ``cutouts/`` with what was asked for, ``sample.csv`` (the labelled sample),
-``catalogue.parquet`` (all galaxies, for `mergerexp.predict` and `mergerexp.sample`), and ``sample.json``,
+``catalogue.parquet`` (all galaxies, for `mergerexp.predict` and `mergerexp.sample`), and ``archive.json``,
 which tells where it all came from.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,18 @@ import pandas as pd
 import requests
 from filelock import FileLock
 
-from mergerexp.archive.choice import MERGER, OTHER, Candidates, find_candidates
+from mergerexp.archive.choice import MERGER, OTHER, TAKEN, Candidates, find_candidates
 from mergerexp.archive.client import Client, Refused, Retry
 from mergerexp.archive.cutouts import Cutouts, Images, Line, Outcome, Service, Wanted
 from mergerexp.archive.settings import ArchiveSettings
 from mergerexp.archive.tables import Query, Tables
 from mergerexp.errors import DataError
-from mergerexp.files import write_json, write_text, written
+from mergerexp.files import is_locked, read_json, write_json, write_text, written
 from mergerexp.frames import records
 from mergerexp.seals import sha256
 
 log = logging.getLogger(__name__)
-SAMPLE, CATALOGUE, ABOUT = "sample.csv", "catalogue.parquet", "sample.json"
+SAMPLE, CATALOGUE, ABOUT = "sample.csv", "catalogue.parquet", "archive.json"
 KEPT_COLUMNS = ("file", "label", "objid", "group", "ra", "dec", "z", "p_mg", "petroRad_r", "lgm_tot_p50")
 DARG_COLUMNS = ("object1", "object2", "ra1", "dec1", "ra2", "dec2")
 # All joins but the one with SpecObj keep galaxies that have no partner, with nulls in its columns.
@@ -75,7 +74,10 @@ def get_sample(root: Path, settings: ArchiveSettings) -> None:
         If a service does not answer, or there are too few galaxies. The same call goes on later.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".archive.lock"):
+    lock = FileLock(root / ".archive.lock")
+    if is_locked(lock):
+        log.info("another process gets its sample into %s; waiting for it", root)
+    with lock:
         _check_origin(root, settings)
         client = Client(
             root / "client", settings.rate, settings.tries, settings.timeout, first_wait=settings.first_wait
@@ -117,7 +119,7 @@ def _check_origin(root: Path, settings: ArchiveSettings) -> None:
         origin["cutouts"] = "frames of SDSS in a folder"
     if not path.is_file():
         write_json(path, {"addresses": origin})
-    elif (found := json.loads(path.read_text(encoding="utf-8"))["addresses"]) != origin:
+    elif (found := read_json(path)["addresses"]) != origin:
         other = next(name for name in names if found.get(name) != origin[name])
         raise DataError(
             f"data.archive.{other}: {root} was filled from {found.get(other)} and not from {origin[other]}; "
@@ -143,17 +145,18 @@ def _counts(tables: Tables, root: Path) -> dict[str, int]:
 def _darg(client: Client, settings: ArchiveSettings, path: Path) -> pd.DataFrame:
     """Return the mergers of Darg et al. 2010, with ids as texts."""
 
-    def check(answer: requests.Response) -> None:
+    def read(answer: requests.Response) -> bytes:
         try:
             table = _read_darg(answer.content)
         except (ValueError, KeyError) as error:  # those of pandas' parser are ValueErrors, too
             raise Retry(f"no whole table of mergers: {error}") from error
         if not len(table):
             raise Retry("a table of mergers without rows")
+        return answer.content
 
     if not path.is_file():
         try:
-            body = client.get(settings.mergers, {}, check)
+            body = client.get(settings.mergers, {}, read)
         except Refused as error:
             raise DataError(f"{settings.mergers} has no table of mergers: {error}") from error
         with written(path) as partial:
@@ -225,8 +228,10 @@ def _write(
     everything = candidates.galaxies.rename(columns={"objid": "dr8objid"})
     everything.insert(0, "objid", everything["dr7objid"].astype("int64"))
     ids = everything["dr7objid"].astype(str)
-    lines = ids.map(cutouts.lines)
-    everything["cutout"] = [line.outcome if isinstance(line, Line) else None for line in lines]
+    # Of other settings, earlier calls may have left other cutouts.
+    usable = candidates.galaxies[candidates.galaxies["usable"]]
+    lines = {each.id: line for each in _wanted(usable, settings) if (line := cutouts.line(each)) is not None}
+    everything["cutout"] = [lines[each].outcome if each in lines else None for each in ids]
     is_kept = everything["cutout"] == str(Outcome.KEPT)
     everything["file"] = ("cutouts/" + ids + ".jpg").where(is_kept)
     everything["visual"] = everything["is_first"].astype(int)
@@ -241,15 +246,22 @@ def _write(
         "archive": counts,
         "galaxies in the range of redshifts": len(everything),
         "of these without photometry": int((~everything["usable"]).sum()),
-        "mergers of Darg et al. that are not among them": candidates.lost,
+        "rows of Darg et al.": _fates_of_darg(candidates, ids[is_kept]),
         "sample": labelled["label"].value_counts().to_dict(),
         "cutouts": outcomes,
-        "without a cutout": {
-            line.id: line.reason for line in cutouts.lines.values() if line.outcome != Outcome.KEPT
-        },
+        "without a cutout": {line.id: line.reason for line in lines.values() if line.outcome != Outcome.KEPT},
         "tables": {path.name: sha256(path) for path in sorted((root / "tables").iterdir())},
         "sha256 of the sample": sha256(root / SAMPLE),
     }
     write_json(root / ABOUT, about)
     chosen = ", ".join(f"{n} {name}" for name, n in about["sample"].items())
     log.info("%s: %s, of %d galaxies", root, chosen, len(everything))
+
+
+def _fates_of_darg(candidates: Candidates, kept: pd.Series) -> dict[str, int]:
+    """Return how many rows of Darg's table became mergers of the sample, and why the others did not."""
+    fates = candidates.darg.copy()
+    of_galaxy = candidates.galaxies["dr7objid"].astype(str)
+    is_lost = (fates["fate"] == TAKEN) & ~of_galaxy.reindex(fates["row"]).isin(kept).to_numpy()
+    fates.loc[is_lost, "fate"] = "has no cutout"
+    return {str(name): int(count) for name, count in fates["fate"].value_counts().items()}

@@ -148,16 +148,15 @@ class Tables:
     def _ask(self, sql: str, schema: pa.Schema) -> pa.Table:
         """Return the table of an answer, which has been checked to be one."""
         try:
-            body = self.client.get(
-                self.address, {"cmd": sql, "format": "csv"}, lambda answer: check_csv(answer, schema)
+            return self.client.get(
+                self.address, {"cmd": sql, "format": "csv"}, lambda answer: read_csv(answer, schema)
             )
         except Refused as error:
             raise DataError(f"{self.address} refuses a query ({error}): {sql}") from error
-        return table_of(body, schema)
 
 
-def check_csv(answer: requests.Response, schema: pa.Schema) -> None:
-    """Check that an answer is a whole table with some columns, and no page that says what went wrong.
+def read_csv(answer: requests.Response, schema: pa.Schema) -> pa.Table:
+    """Return the table of an answer that is a whole one, and no page that says what went wrong.
 
     Raises
     ------
@@ -173,7 +172,7 @@ def check_csv(answer: requests.Response, schema: pa.Schema) -> None:
     if not is_whole and not answer.content.endswith(b"\n"):
         raise Retry("a table that may be cut off in its last cell")
     try:
-        table_of(answer.content, schema)
+        return table_of(answer.content, schema)
     except (ValueError, csv.Error) as error:  # those of Arrow are ValueErrors, too
         raise Retry(str(error)) from error
 

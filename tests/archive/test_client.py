@@ -22,8 +22,8 @@ def once(answer):
     return lambda *_: answer
 
 
-def get(client, archive, check=lambda answer: None):
-    return client.get(f"{archive.address}{CUTOUT}", WHERE, check)
+def get(client, archive, read=lambda answer: answer.content):
+    return client.get(f"{archive.address}{CUTOUT}", WHERE, read)
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,12 @@ def test_what_may_be_better_next_time_is_asked_for_again(fault, archive, client)
 def test_what_an_answer_lacks_is_asked_for_again(archive, client):
     said = iter([Retry("no table"), None])
 
-    def check(answer):
+    def read(answer):
         if error := next(said):
             raise error
+        return "what it holds"
 
-    assert get(client, archive, check)
+    assert get(client, archive, read) == "what it holds"
     assert client.counts.retries == 1
 
 
@@ -152,4 +153,37 @@ def test_a_wait_that_is_asked_for_holds_for_all_and_after_a_restart(archive, tmp
 def test_a_wait_without_end_is_not_waited_for(said, archive, client):
     archive.faults = [once(Answer(b"", status=503, headers={"Retry-After": said}))]
     with pytest.raises(DataError, match="the same command goes on later"):
+        get(client, archive)
+
+
+@pytest.mark.parametrize("left", ["", "17.3e", "nonsense"])
+def test_what_a_kill_leaves_of_a_wait_stops_nobody(left, archive, client):
+    (client.folder / "not_before").write_text(left)
+    assert get(client, archive)
+
+
+def test_a_shorter_wait_does_not_undo_a_longer_one(archive, tmp_path):
+    asked = [once(Answer(b"", status=429, headers={"Retry-After": wait})) for wait in ("1.2", "0.1")]
+    archive.faults = asked
+    clients = [Client(tmp_path, rate=500.0, tries=1, first_wait=0.01) for _ in range(2)]
+    with pytest.raises(DataError):
+        get(clients[0], archive)
+    clients[1]._wait_until(time.time() + 0.1)
+    archive.faults.clear()
+    get(clients[1], archive)
+    assert archive.times[1] - archive.times[0] >= 1.15
+
+
+def test_a_wait_of_hours_holds_after_a_restart_too(archive, tmp_path):
+    archive.faults = [once(Answer(b"", status=429, headers={"Retry-After": "7300"}))]
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"asks to wait for 2(\.\d)? h"):
+            get(Client(tmp_path, rate=500.0), archive)
+    assert len(archive.times) == 1
+
+
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1/x", "http://[bad/", "file:///etc/passwd"])
+def test_an_address_that_leads_nowhere_is_named(place, archive, client):
+    archive.faults = [once(Answer(b"", status=302, headers={"Location": place}))]
+    with pytest.raises(DataError, match=r"can't be asked|no usable answer"):
         get(client, archive)

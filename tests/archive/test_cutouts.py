@@ -123,6 +123,22 @@ def test_refusals_in_a_row_are_the_services_fault_and_not_kept(archive, cutouts)
     assert {line.outcome for line in cutouts.get(WANTED).values()} == {Outcome.KEPT}
 
 
+def test_neighbours_that_the_service_does_not_have_block_nothing(archive, cutouts):
+    """Ids of one field follow each other, and so do objects without a cutout."""
+    wanted = [Wanted(f"{number:02}", 10.0 + number, 1.0, 0.4) for number in range(20)]
+    for first in (0, 7):  # before anything is there, and later
+        lost = {10.0 + first + number for number in range(6)}
+        archive.faults = [
+            lambda path, given, usual, lost=lost: (
+                Answer(b"", status=404) if float(given["ra"]) in lost else None
+            )
+        ] * 6
+        found = Cutouts(cutouts.images, cutouts.folder / str(first), SIZE).get(wanted)
+        outcomes = [line.outcome for line in found.values()]
+        assert outcomes.count(Outcome.REFUSED) == 6 and outcomes.count(Outcome.KEPT) == 14
+        archive.faults.clear()
+
+
 def test_a_coloured_frame_is_no_imaging_either(archive, cutouts):
     blue = np.zeros((SIZE, SIZE, 3), np.uint8)
     blue[..., 2] = 200

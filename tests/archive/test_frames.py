@@ -15,10 +15,10 @@ from PIL import Image
 import mergerexp.prepare
 from mergerexp.archive.client import Refused
 from mergerexp.archive.cutouts import Cutouts, Outcome, Wanted
-from mergerexp.archive.frames import Frames
+from mergerexp.archive.frames import Frames, _grid, _sampled
 from mergerexp.errors import DataError
 from tests.archive.server import serving
-from tests.archive.test_sdss import CUTOUT, MERGERS, OTHERS, WANTED, Archive, settings, sky
+from tests.archive.test_sdss import CUTOUT, MERGERS, WANTED, Archive, settings, sky
 
 PIXEL = 0.396 / 3600
 WIDTH, HEIGHT = 300, 220
@@ -37,7 +37,7 @@ def coordinates(ra, dec, angle=0.0, shift=(0.0, 0.0)):
 
 def write_field(folder, sources, ra=150.0, dec=2.0, angle=0.0, run=1, field=11, bands="gri", width=3.0):
     """Write the frames of a field with Gaussian sources (ra, dec, flux in nMgy)."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     for number, band in enumerate(bands):
         wcs = coordinates(ra, dec, angle, (1.3 * number, -0.7 * number))  # bands are not aligned
@@ -143,5 +143,33 @@ def test_the_sample_is_made_of_frames_without_the_cutout_service(run_verb, tmp_p
         overrides = [each for each in overrides if CUTOUT not in each]
         assert run_verb(mergerexp.prepare, *overrides) == 0
         assert not any("width" in given for given in archive.asked)
-    about = json.loads((tmp_path / "root/sample.json").read_text())
-    assert about["sample"] == {"merger": MERGERS, "noninteracting": WANTED} and OTHERS > WANTED
+    about = json.loads((tmp_path / "root/archive.json").read_text())
+    assert about["sample"] == {"merger": MERGERS, "noninteracting": WANTED}
+    origin = json.loads((tmp_path / "root/origin.json").read_text())
+    assert origin["addresses"]["cutouts"] == "frames of SDSS in a folder"
+
+
+def test_noise_is_not_smoothed_by_where_a_pixel_falls(tmp_path):
+    write_field(tmp_path / "f/301/3", [])
+    random = np.random.default_rng(0)
+    for band in "gri":
+        path = tmp_path / f"f/301/3/frame-{band}-000001-3-0011.fits.bz2"
+        with fits.open(path) as parts:
+            data, header = random.normal(0, 1, parts[0].data.shape), parts[0].header
+        file = io.BytesIO()
+        fits.PrimaryHDU(data.astype(np.float32), header).writeto(file)
+        path.write_bytes(bz2.compress(file.getvalue(), 1))
+    frames = Frames(tmp_path / "f", tmp_path)
+    (field,) = frames.fields
+    pixels, coordinates = frames._opened(field)
+    for shift in (0.0, 0.25, 0.5):
+        place = Wanted("1", 150.0 + shift * PIXEL, 2.0 + shift * PIXEL, 0.396)
+        found = _sampled(pixels[1], coordinates[1], _grid(place, 100), 0.396)
+        assert 0.75 < found.std() < 1.05
+
+
+def test_an_index_that_is_damaged_is_made_again(tmp_path):
+    write_field(tmp_path / "f", [])
+    fields = Frames(tmp_path / "f", tmp_path).fields
+    (tmp_path / "frames.json").write_text('{"fields": {')
+    assert Frames(tmp_path / "f", tmp_path).fields == fields

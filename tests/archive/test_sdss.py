@@ -12,8 +12,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import mergerexp.prepare
+import mergerexp.sample
 from mergerexp.archive.choice import find_candidates
 from mergerexp.archive.sdss import GALAXIES
 from mergerexp.config.compose import compose_cell
@@ -78,9 +80,10 @@ def test_the_sample_is_made_and_nothing_is_asked_for_twice(archive, run_verb, tm
     dataset = Dataset.open(folder)
     assert dataset.class_names == ("noninteracting", "merger")
     assert dataset.catalogue["label"].value_counts().to_dict() == {0: WANTED, 1: MERGERS}
-    about = json.loads((root / "sample.json").read_text())
+    about = json.loads((root / "archive.json").read_text())
     assert about["sample"] == {"noninteracting": WANTED, "merger": MERGERS}
-    assert about["mergers of Darg et al. that are not among them"] == 1
+    fates = about["rows of Darg et al."]
+    assert fates == {"is a merger of the sample": MERGERS, "is not among the galaxies": 1}
     assert about["of these without photometry"] == 2
     assert about["archive"]["galaxies without a spectrum"] == 3
     requests = [json.dumps(given, sort_keys=True) for given in archive.asked]
@@ -126,7 +129,7 @@ def test_a_galaxy_without_imaging_is_replaced_and_named(archive, run_verb, tmp_p
     second = pd.read_csv(tmp_path / "b/sample.csv")
     assert second["label"].value_counts().equals(first["label"].value_counts())
     assert set(first["objid"]) - set(second["objid"]) == {lost["objid"]}
-    about = json.loads((tmp_path / "b/sample.json").read_text())
+    about = json.loads((tmp_path / "b/archive.json").read_text())
     assert about["without a cutout"] == {str(lost["objid"]): "no imaging"}
 
 
@@ -187,7 +190,7 @@ def test_a_table_of_mergers_that_is_cut_off_is_asked_for_again(archive, run_verb
     for body in (header, whole[: len(whole) * 2 // 3], b"<html>moved</html>"):
         archive.faults.append(lambda path, given, usual, body=body: Answer(body) if path == DARG else None)
     assert run_verb(mergerexp.prepare, *settings(archive, tmp_path / "a")) == 0
-    assert json.loads((tmp_path / "a/sample.json").read_text())["sample"]["merger"] == MERGERS
+    assert json.loads((tmp_path / "a/archive.json").read_text())["sample"]["merger"] == MERGERS
 
 
 def test_a_folder_that_was_filled_from_elsewhere_is_refused(archive, run_verb, tmp_path, capsys):
@@ -202,5 +205,66 @@ def test_rows_without_an_id_or_with_that_of_another_are_counted(archive, run_ver
     nameless = archive.galaxies.iloc[1:2].assign(dr7objid=None)
     archive.galaxies = pd.concat([archive.galaxies, twice, nameless])
     assert run_verb(mergerexp.prepare, *settings(archive, tmp_path / "a")) == 0
-    about = json.loads((tmp_path / "a/sample.json").read_text())["archive"]
+    about = json.loads((tmp_path / "a/archive.json").read_text())["archive"]
     assert (about["rows without an id"], about["rows whose id another row has"]) == (1, 1)
+
+
+def test_what_becomes_of_each_row_of_mergers_is_counted(archive, run_verb, tmp_path):
+    darg = archive.darg
+    darg["f_m"] = 0.6
+    darg.loc[0, "f_m"] = 0.3
+    darg.loc[1, "f_m"] = np.nan
+    darg.loc[len(darg)] = {**darg.loc[2], "object2": "1"}  # object1 of two pairs
+    nameless = archive.galaxies["dr7objid"] == darg.loc[3, "object1"]
+    archive.galaxies.loc[nameless, "petroRad_r"] = np.nan
+    black, lost = Answer(jpeg(np.zeros((64, 64, 3), np.uint8)), "image/jpeg"), darg.loc[4, "ra1"]
+    archive.faults = [
+        lambda path, given, usual: black if path == CUTOUT and abs(float(given["ra"]) - lost) < 1e-6 else None
+    ]
+    assert run_verb(mergerexp.prepare, *settings(archive, tmp_path / "a")) == 0
+    fates = json.loads((tmp_path / "a/archive.json").read_text())["rows of Darg et al."]
+    assert fates == {
+        "is a merger of the sample": MERGERS - 4, "has too few votes": 2, "has no photometry": 1,
+        "has no cutout": 1, "has the first object of an earlier row": 1, "is not among the galaxies": 1,
+    }  # fmt: skip
+    assert sum(fates.values()) == len(darg)
+    sample = pd.read_csv(tmp_path / "a/sample.csv")
+    assert (sample["label"] == "merger").sum() == fates["is a merger of the sample"]
+
+
+def test_cutouts_of_other_settings_are_not_taken_for_those_of_now(archive, run_verb, tmp_path):
+    root = tmp_path / "a"
+    assert run_verb(mergerexp.prepare, *settings(archive, root), "data.archive.survey=true") == 0
+    others = ["data.archive.pixels=80", "data.archive.pixel_scale=0.05"]
+    given = [each for each in settings(archive, root) if "pixels" not in each]
+    assert run_verb(mergerexp.prepare, *given, *others) == 0
+    table, about = (
+        pd.read_parquet(root / "catalogue.parquet"),
+        json.loads((root / "archive.json").read_text()),
+    )
+    assert table["file"].notna().sum() == WANTED + MERGERS == about["cutouts"]["kept"]
+    for file in table["file"].dropna():
+        with Image.open(root / file) as image:
+            assert image.size == (80, 80)
+
+
+def test_one_galaxy_more_or_less_moves_no_other_in_the_draw(archive):
+    galaxies, darg = sky()
+    cfg = compose_cell("prepare", settings(archive, "nowhere"), PrepareConfig).data.archive
+    whole = find_candidates(galaxies, darg, cfg)
+    order = whole.galaxies.loc[whole.order, "dr7objid"].tolist()
+    fewer = find_candidates(galaxies[galaxies["dr7objid"] != order[5]], darg, cfg)
+    assert fewer.galaxies.loc[fewer.order, "dr7objid"].tolist() == order[:5] + order[6:]
+    cfg.seed = 1
+    other = find_candidates(galaxies, darg, cfg)
+    assert other.galaxies.loc[other.order, "dr7objid"].tolist() != order
+
+
+def test_the_folder_of_an_archive_is_no_sample_and_stays(archive, run_verb, tmp_path, capsys):
+    root = tmp_path / "sdss"
+    assert run_verb(mergerexp.prepare, *settings(archive, root)) == 0
+    before = sorted(path.name for path in root.iterdir())
+    mock = ["catalogue=mock", "catalogue.mock.area=300", "draws=2", "regions=0"]
+    assert run_verb(mergerexp.sample, *mock, f"samples={tmp_path}", "name=sdss") == 2
+    assert "holds no sample" in capsys.readouterr().err
+    assert sorted(path.name for path in root.iterdir()) == before
