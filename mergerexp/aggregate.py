@@ -65,7 +65,7 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     from mergerexp.report.results import compute
     from mergerexp.report.sample_sections import read_sections
     from mergerexp.report.settings import AggregationSettings, study_title
-    from mergerexp.report.study_folder import check_folder, write_study
+    from mergerexp.report.study_folder import reserve, write_study
     from mergerexp.tracking.mlflow_reader import MlflowReader
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
 
@@ -86,16 +86,16 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
     if not cfg.allow_partial:
         study.check_whole()
-    check_folder(folder)
     for gap in study.gaps:
         log.warning("%s", gap)
     chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
     settings = AggregationSettings(
         cfg.compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published, sample
     )
-    results = compute(study, settings, degraded, histories, examples)
-    log.info("writing tables, figures and the report")
-    report = write_study(results, folder)
+    with reserve(folder):
+        results = compute(study, settings, degraded, histories, examples)
+        log.info("writing tables, figures and the report")
+        report = write_study(results, folder)
     try:
         reader.add_report(study, title, report)
         is_kept = True

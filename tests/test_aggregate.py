@@ -171,7 +171,7 @@ def test_an_interrupted_aggregation_leaves_the_old_study(
     assert {path: path.read_bytes() for path in study.rglob("*.csv")} == before
     assert aggregate(*store) == 0
     assert {path: path.read_bytes() for path in study.rglob("*.csv")} == before  # the same numbers again
-    assert not list(study.parent.glob(".*"))
+    assert [path.name for path in study.parent.glob(".*")] == [f".{study.name}.lock"]
 
 
 def test_a_folder_with_something_else_is_not_replaced(aggregate, study_root, tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     store = f"tracking.uri=sqlite:///{study_root / 'mlflow.db'}"
     only = "where={init.name: random, subset: 1.0, fold: 2}"
     assert aggregate(store, only, "allow_partial=true") == 0
-    (folder,) = (tmp_path / "studies").iterdir()
+    (folder,) = (tmp_path / "studies").glob("[!.]*")
     assert folder.name == "mergerexp-init-random-subset-1.0-fold-2"
     page = (folder / "report.html").read_text()
     assert "<title>mergerexp, init random, subset 1.0, fold 2: random</title>" in page
@@ -321,7 +321,7 @@ def test_experiments_may_be_called_anything(experiment, folder, aggregate, tmp_p
     for fold in range(4):
         add_run(tmp_path, "init=imagenet", f"fold={fold}", named)
     assert aggregate(named) == 0
-    assert [path.name for path in (tmp_path / "studies").iterdir()] == [folder]
+    assert [path.name for path in (tmp_path / "studies").glob("[!.]*")] == [folder]
     assert folder in capsys.readouterr().err
 
 

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 GIVE_UP = 3  # calls in which a cutout fails, before it is named as failed
 IN_A_ROW = 5  # cutouts that fail one after another, before it is taken for the service's fault
 MANIFEST = "manifest.jsonl"
+UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
 
 
 class Outcome(enum.StrEnum):
@@ -318,7 +319,7 @@ def check_image(body: bytes, size: int) -> None:
             if image.format != "JPEG":
                 raise Retry(f"an image of the format {image.format}")
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNDECODABLE as error:
         raise Retry(f"a damaged image: {error}") from error
     if pixels.shape[:2] != (size, size):
         raise Retry(f"an image of {pixels.shape[1]} x {pixels.shape[0]} instead of {size} x {size} pixels")

@@ -92,6 +92,10 @@ class CatalogueConfig:
     completeness: float = setting(
         "fraction of the galaxies within the cuts that have a spectrum", above=0.0, high=1.0
     )
+    prior_at: float | None = setting(
+        "prevalence that columns.p_prior refers to; null: what the summary beside the ratings says",
+        above=0.0, high=0.99,
+    )  # fmt: skip
     calibrated_at: float | None = setting(
         "prevalence that columns.p_calibrated refers to; null: what the summary beside the ratings says",
         above=0.0, high=0.99,
@@ -204,8 +208,10 @@ class SampleConfig:
             return "k_correct=true: catalogue.redshift goes beyond 0.5, where the corrections are not known"
         if self.published.file is not None and self.catalogue.columns.p_published is not None:
             return "published.file and catalogue.columns.p_published: only one can be compared with"
-        if self.extinction and not self.catalogue.extinction:
-            return "extinction=true: catalogue.extinction names no columns"
+        columns = self.catalogue.columns
+        known = self.catalogue.extinction or {}
+        if self.extinction and (left := [each for each in (columns.blue, columns.red) if each not in known]):
+            return f"extinction=true: catalogue.extinction names no column of the extinction of {left[0]}"
         return None
 
     @property

@@ -28,11 +28,11 @@ from mergerexp.populations.kinds import (
     WEIGHTED,
     Kind,
     cut_name,
+    is_usual,
 )
 from mergerexp.populations.published import PublishedComparison, ratings
 from mergerexp.populations.results import Sample
 from mergerexp.report.figures.style import WIDE, figure, plain_logarithms
-from mergerexp.report.texts import published
 
 COLOUR = {ALL: "#777777", VISUAL: "#D55E00", CLASSIFIED: "#0072B2"}
 MARK = {ALL: "o", VISUAL: "s", CLASSIFIED: "^"}
@@ -150,9 +150,8 @@ def draw_mass_functions(sample: Sample) -> Figure:
         if sample.truth:
             for name, function in sample.truth.items():
                 _draw_known(axes, name, function, f"truth, {'all' if name == ALL else 'mergers'}")
-        elif sample.is_absolute:
-            for name in names:
-                _draw_known(axes, name, *_published(name))
+        for name, entry in sample.published_functions.items():
+            _draw_known(axes, name, *_published(entry))
         _finish(axes, sample, [sample.functions[name] for name in names])
         axes.legend(fontsize=8)
         return made
@@ -177,9 +176,8 @@ def _draw_function(axes: Axes, function: MassFunction, colour: str, mark: str, l
     )  # fmt: skip
 
 
-def _published(name: str) -> tuple[Schechter, str]:
-    """Return the published mass function of a kind of galaxies, and its source."""
-    entry = published()["mass_functions"][name]
+def _published(entry: dict[str, Any]) -> tuple[Schechter, str]:
+    """Return a published mass function, and its source."""
     parts = entry["components"]
     alpha, log_phi = (tuple(each[0] for each in parts[key]) for key in ("alpha", "log_phi"))
     return Schechter(parts["log_mass"][0], alpha, log_phi), entry["source"]
@@ -220,10 +218,11 @@ def draw_limits(sample: Sample) -> Figure:
 def draw_ways(sample: Sample) -> Figure:
     """Draw the mass functions of classified mergers as they depend on the cut and on what counts as one."""
     by_cut = [cut_name(cut) for cut in sample.cfg.cuts if cut != sample.cfg.cut]
+    each = CLASSIFIED if is_usual(sample.cfg) else OBJECTS  # as the others are counted
     panels = {
-        "cut in p_m": [CLASSIFIED, *by_cut],
-        "objects and systems": [OBJECTS, SYSTEMS, "chosen"],
-        "purity and recall": [CLASSIFIED, CORRECTED, WEIGHTED],
+        "cut in p_m": [each, *by_cut],
+        "objects and systems": [OBJECTS, SYSTEMS],
+        "purity and recall": [each, CORRECTED, WEIGHTED],
     }
     shown = {
         title: [sample.functions[name] for name in names if name in sample.functions]

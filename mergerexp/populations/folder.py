@@ -22,12 +22,12 @@ from mergerexp.populations.results import Sample
 from mergerexp.populations.tables import sample_tables
 from mergerexp.report.figures.style import save
 from mergerexp.report.page.render import write_page
-from mergerexp.report.result_folder import Kind, replaced
+from mergerexp.report.result_folder import ResultKind, replaced
 from mergerexp.report.sample_sections import write_sections
 from mergerexp.runs.provenance import command_line, git_state, software
 from mergerexp.seals import sha256
 
-KIND = Kind("sample", "sample.json", "samples=FOLDER")
+KIND = ResultKind("sample", "sample.json", "samples=FOLDER")
 
 
 def write_sample(sample: Sample, folder: Path) -> Path:
@@ -38,7 +38,7 @@ def write_sample(sample: Sample, folder: Path) -> Path:
     sample
         All numbers of the sample.
     folder
-        The folder of the sample. What was there is replaced.
+        The folder of the sample, which the caller has reserved. What was there is replaced.
 
     Returns
     -------

@@ -197,7 +197,19 @@ class Members(NamedTuple):
         return cls(key, galaxies.ra, galaxies.dec, galaxies.redshift, galaxies.log_mass, galaxies.weight)
 
 
-def counted_as(galaxies: Members, count: str, mass: str, cfg: SampleConfig) -> tuple[Floats, Floats]:
+def is_usual(cfg: SampleConfig) -> bool:
+    """Tell whether each merger counts as one, with its own mass, as in the paper."""
+    return (cfg.count, cfg.mass) == (OBJECTS, "each")
+
+
+def counted(count: str, mass: str) -> str:
+    """Return in words what counts as a merger."""
+    return f"{count}, mass of {'each' if mass == 'each' else 'the heaviest of the system'}"
+
+
+def counted_as(
+    galaxies: Members, count: str, mass: str, cfg: SampleConfig, is_seen: Flags
+) -> tuple[Floats, Floats]:
     """Return the mass and the weight of mergers that are counted as objects or as systems.
 
     Parameters
@@ -211,22 +223,27 @@ def counted_as(galaxies: Members, count: str, mass: str, cfg: SampleConfig) -> t
         once has that of its heaviest member; or, with ``mass=each``, each member counts as a part of it.
     cfg
         What links the members of a system.
+    is_seen
+        Which mergers are above the mass limit at their redshift. The others may link a system, but are no
+        part of it that counts.
 
     Returns
     -------
     mass, weight
-        For each object; the weight is 0 for those that another one of the system stands for.
+        For each object; the weight is 0 for those that another one of the system stands for, and for those
+        below the limit.
     """
     system = systems(galaxies.ra, galaxies.dec, galaxies.redshift, cfg.link_kpc, cfg.link_velocity)
-    sizes = np.bincount(system)
+    sizes = np.bincount(system, is_seen)
     heaviest = np.full(len(sizes), -np.inf)
     np.maximum.at(heaviest, system, galaxies.log_mass)
     masses = heaviest[system] if mass == "primary" else galaxies.log_mass
+    weight = np.where(is_seen, galaxies.weight, 0.0)
     if count == "objects":
-        return masses, galaxies.weight
+        return masses, weight
     if mass == "each":
-        return masses, galaxies.weight / sizes[system]
+        return masses, weight / np.maximum(sizes[system], 1)
     order = np.lexsort((galaxies.key, -galaxies.log_mass, system))
     first = np.zeros(len(system), dtype=bool)
     first[order] = np.append(True, system[order][1:] != system[order][:-1])
-    return masses, np.where(first, galaxies.weight, 0.0)
+    return masses, np.where(first, weight, 0.0)

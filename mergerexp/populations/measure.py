@@ -39,9 +39,11 @@ from mergerexp.populations.kinds import (
     VISUAL,
     Members,
     corrected_kind,
+    counted,
     counted_as,
     fit_chances,
     further_cuts,
+    is_usual,
     log_ratio,
     of_mass,
     principal_kinds,
@@ -297,7 +299,7 @@ class _Second:
         area = self.cfg.catalogue.area
         self.sample.is_absolute = area is not None
         effective = NO_AREA if area is None else area * self.cfg.catalogue.completeness
-        if (self.cfg.count, self.cfg.mass) != (OBJECTS, "each") and CLASSIFIED in self.masses:
+        if not is_usual(self.cfg) and CLASSIFIED in self.masses:
             self.masses[CLASSIFIED] = self._counted(self.cfg.count, self.cfg.mass)
         if self.cfg.draws < DECIDING:
             self.sample.notes.append(
@@ -306,10 +308,13 @@ class _Second:
             )
         for kind in self.kinds:
             log.info("mass function of %s", kind.title)
-            found = self._function(kind.name, kind.title, self.masses[kind.name], kind.limit, effective)
+            title = kind.title
+            if kind.name == CLASSIFIED and not is_usual(self.cfg):
+                title += f", {counted(self.cfg.count, self.cfg.mass)}"
+            found = self._function(kind.name, title, self.masses[kind.name], kind.limit, effective)
             if area is None and kind.name == ALL and found is not None:
                 effective *= number_density(found.fit, float(found.limit.limit.log_mass[0]))
-                found = self._function(kind.name, kind.title, self.masses[kind.name], kind.limit, effective)
+                found = self._function(kind.name, title, self.masses[kind.name], kind.limit, effective)
             if found is not None:
                 self.sample.functions[kind.name] = found
                 if self.regions is not None and found.jackknife is None:
@@ -332,7 +337,9 @@ class _Second:
     def _counted(self, count: str, mass: str) -> Grids:
         """Count classified mergers as objects or systems."""
         mergers = Members(*map(np.concatenate, zip(*self.first.classified, strict=True)))
-        masses, weights = counted_as(mergers, count, mass, self.cfg)
+        limit = self.sample.limits[CLASSIFIED].limit
+        is_seen = mergers.log_mass >= limit.at(mergers.redshift)
+        masses, weights = counted_as(mergers, count, mass, self.cfg, is_seen)
         grids = self._grids(CLASSIFIED)
         grids.add(masses, mergers.redshift, weights, self._region(mergers))
         return grids
@@ -341,7 +348,7 @@ class _Second:
         """Measure the mass function of classified mergers as objects and as systems, beside the usual one."""
         usual = self.sample.functions[CLASSIFIED]
         for name, count, mass in ((OBJECTS, "objects", "each"), (SYSTEMS, "systems", "primary")):
-            title = f"{count}, mass of {'each' if mass == 'each' else 'the heaviest of the system'}"
+            title = counted(count, mass)
             if (count, mass) == (self.cfg.count, self.cfg.mass) and usual.fit.family is SINGLE:
                 self.sample.functions[name] = replace(usual, name=name, title=title, choice=None)
                 continue

@@ -205,7 +205,7 @@ def _text(name: str) -> tuple[str, str, str]:
 
 def _headline(sample: Sample) -> list[Headline]:
     lines = []
-    entries = published()["mass_functions"] if sample.is_absolute and not sample.truth else {}
+    entries = sample.published_functions
     for name in (ALL, VISUAL, CLASSIFIED, CORRECTED):
         if name not in sample.functions:
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from mergerexp.archive.cutouts import UNDECODABLE
 from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.errors import describe
 from mergerexp.populations.galaxies import Galaxies
@@ -42,7 +43,7 @@ def pictures(cfg: SampleConfig, catalogue: Path, best: Galaxies) -> list[Thumb]:
     for name, p in zip(best.id.astype(str), best.p, strict=True):
         try:
             thumbs.append(Thumb(_small(root / files[name]), float(p), name, 1, name))
-        except (KeyError, OSError, ValueError) as error:
+        except (KeyError, *UNDECODABLE) as error:
             log.warning("%s has no picture: %s", name, describe(error))
     return thumbs
 

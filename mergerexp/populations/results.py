@@ -15,8 +15,9 @@ from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.gather import Gathered
-from mergerexp.populations.kinds import Chances, Kind
+from mergerexp.populations.kinds import CLASSIFIED, Chances, Kind, is_usual
 from mergerexp.populations.published import PublishedComparison
+from mergerexp.report.texts import published
 
 
 @dataclass
@@ -89,3 +90,20 @@ class Sample:
     is_absolute: bool = True
     truth: dict[str, Schechter] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def published_functions(self) -> dict[str, Any]:
+        """The published mass functions of the kinds that are here, which ours can be compared with.
+
+        A mock survey has its truth in their place; relative densities, other cuts and other ways to count
+        have none.
+        """
+        if not self.is_absolute or self.truth:
+            return {}
+        entries: dict[str, Any] = published()["mass_functions"]
+        same_cut = self.cfg.cut == entries[CLASSIFIED]["cut"] and is_usual(self.cfg)
+        return {
+            name: entry
+            for name, entry in entries.items()
+            if name in self.functions and (name != CLASSIFIED or same_cut)
+        }

@@ -138,16 +138,15 @@ def functions_table(sample: Sample) -> Table:
         rows.append(_function_row(found))
         numbers.append(_function_numbers(found))
     # What is true of a mock survey stands in place of what was found in the sky.
-    entries = published()["mass_functions"] if sample.is_absolute and not sample.truth else {}
+    entries = sample.published_functions
     for name, function in sample.truth.items():
         rows.append(_truth_row(name, function))
-    shown_published = [key for key in entries if key in sample.functions]
     rows += _published_cuts(sample)
-    for key in shown_published:
-        parts = entries[key]["components"]
+    for key, entry in entries.items():
+        parts = entry["components"]
         rows.append(
             {
-                "population": f"{sample.functions[key].title.split(',')[0]}, {entries[key]['source']}",
+                "population": f"{sample.functions[key].title.split(',')[0]}, {entry['source']}",
                 "galaxies": "",
                 "log M*": _pair(*parts["log_mass"]),
                 "α": "; ".join(_pair(*each) for each in parts["alpha"]),
@@ -166,7 +165,7 @@ def functions_table(sample: Sample) -> Table:
         "function against a double one, by a parametric bootstrap.",
         pd.DataFrame(rows),
         numbers=pd.DataFrame(numbers),
-        published=len(shown_published) + len(sample.truth) + len(_published_cuts(sample)),
+        published=len(entries) + len(sample.truth) + len(_published_cuts(sample)),
     )
 
 

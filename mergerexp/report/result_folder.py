@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mergerexp.errors import UserError, explain
 from mergerexp.files import remove_partial, written_folder
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResultKind:
     """What a folder holds.
 
     Attributes
@@ -32,19 +34,56 @@ class Kind:
     setting: str
 
 
-def check(folder: Path, kind: Kind) -> None:
-    """Check that results can be written to a folder, before hours of work.
+@contextmanager
+def reserved(folder: Path, kind: ResultKind) -> Iterator[None]:
+    """Let no other process write results to a folder, and check before hours of work that this one can.
 
     What was left there by a process that was killed is cleared.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    kind
+        What it will hold.
 
     Raises
     ------
     UserError
-        If the folder holds something else, or nothing can be written beside it.
+        If another process is writing it, it holds something else, or nothing can be written beside it.
     """
-    old = _old_folder(folder)
-    try:
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    with _explained(folder, kind):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{folder}: another process is making this {kind.name}; wait for it, or choose another "
+                "name=NAME"
+            ) from None
+    try:
+        _check(folder, kind)
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _explained(folder: Path, kind: ResultKind) -> Iterator[None]:
+    """Say of an error of the file system what can be done."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the {kind.name}'s folder {folder} can't be written: {explain(error)}; or choose another "
+            f"{kind.setting} or name=NAME"
+        ) from error
+
+
+def _check(folder: Path, kind: ResultKind) -> None:
+    old = _old_folder(folder)
+    with _explained(folder, kind):
         if old.exists() and not folder.exists():  # It was killed between the two renames.
             old.rename(folder)
         elif old.exists():
@@ -52,32 +91,27 @@ def check(folder: Path, kind: Kind) -> None:
         remove_partial(folder.parent, folder.name)
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
         foreign = folder.exists() and any(folder.iterdir()) and not (folder / kind.mark).is_file()
-    except OSError as error:
-        raise UserError(
-            f"the {kind.name}'s folder {folder} can't be written: {explain(error)}; or choose another "
-            f"{kind.setting} or name=NAME"
-        ) from error
     if foreign:
         raise UserError(f"{folder} is there and holds no {kind.name}: choose another name=NAME")
 
 
 @contextmanager
-def replaced(folder: Path, kind: Kind) -> Iterator[Path]:
+def replaced(folder: Path, kind: ResultKind) -> Iterator[Path]:
     """Yield an empty folder to fill, which replaces what was there if no exception is raised.
 
     Parameters
     ----------
     folder
-        The folder.
+        The folder, which the caller has `reserved`.
     kind
         What it holds.
 
     Raises
     ------
     UserError
-        As `check` does.
+        If it holds something else by now.
     """
-    check(folder, kind)
+    _check(folder, kind)
     old = _old_folder(folder)
     with written_folder(folder) as draft:
         yield draft

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from mergerexp.report.figures.training import draw_training_curves
 from mergerexp.report.mistakes import mistakes_table
 from mergerexp.report.page.content import Report
 from mergerexp.report.page.render import write_page
-from mergerexp.report.result_folder import Kind, check, replaced
+from mergerexp.report.result_folder import ResultKind, replaced, reserved
 from mergerexp.report.results import StudyResults
 from mergerexp.report.story import build_report
 from mergerexp.report.tables import all_tables
@@ -36,7 +37,7 @@ from mergerexp.report.training import endings
 from mergerexp.runs.provenance import command_line, git_state, software
 
 _YES_NO = {"True": "yes", "False": "no"}
-KIND = Kind("study", "study.json", "paths.studies=FOLDER")
+KIND = ResultKind("study", "study.json", "paths.studies=FOLDER")
 
 
 def write_study(results: StudyResults, folder: Path) -> Path:
@@ -47,7 +48,8 @@ def write_study(results: StudyResults, folder: Path) -> Path:
     results
         All numbers of the study.
     folder
-        The folder of the study. What an earlier aggregation left there is replaced.
+        The folder of the study, which the caller has reserved. What an earlier aggregation left there is
+        replaced.
 
     Returns
     -------
@@ -64,9 +66,9 @@ def write_study(results: StudyResults, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def check_folder(folder: Path) -> None:
-    """Check that a study can be written to a folder; see `mergerexp.report.result_folder.check`."""
-    check(folder, KIND)
+def reserve(folder: Path) -> AbstractContextManager[None]:
+    """Let no other process write a study to a folder; see `mergerexp.report.result_folder.reserved`."""
+    return reserved(folder, KIND)
 
 
 def _write(results: StudyResults, folder: Path) -> None:

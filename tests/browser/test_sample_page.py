@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from mergerexp.analysis.mock_sample import MockSurvey
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.sample_schema import SampleConfig
-from mergerexp.sample import make_sample
+from mergerexp.populations.make import make_sample
 from tests.browser.pages import resize
 from tests.studies import jpeg
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mergerexp.analysis.mock_sample import MockSurvey
+from mergerexp.config.compose import compose_cell
+from mergerexp.config.sample_schema import SampleConfig
+from mergerexp.populations.folder import KIND
+from mergerexp.populations.kinds import Members, counted_as
+from mergerexp.report.result_folder import reserved
 
 
 def expected(survey, content, name="classified"):
@@ -121,7 +129,14 @@ def test_a_kill_between_two_renames_blocks_nothing(survey, make, tmp_path):
     (tmp_path / "samples/.sample.old/sample.json").write_text("{}")
     (tmp_path / f"samples/.sample.scratch.{'0' * 16}.partial").mkdir()  # the scratch of a killed process
     make(survey)
-    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["sample"]
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {"sample", ".sample.lock"}
+
+
+def test_two_processes_do_not_make_one_sample(survey, make, tmp_path, capsys):
+    with reserved(tmp_path / "samples/sample", KIND):
+        make(survey, code=2)
+    assert "another process is making this sample" in capsys.readouterr().err
+    make(survey)
 
 
 @pytest.mark.parametrize("override", ["cuts=[0.95,0.95]", "regions=1"])
@@ -133,3 +148,52 @@ def test_what_would_count_twice_is_refused(override, survey, make, capsys):
 def test_rows_of_no_networks_are_told_as_such(survey, make):
     cuts = make(survey, "catalogue.columns.n_models=null")["cuts"]
     assert {row["networks"] for row in cuts} == {"not told"}
+
+
+def members(mass, redshift=0.04, apart=0.001):
+    """Mergers that lie beside each other, and are one system."""
+    place = 180.0 + apart * np.arange(len(mass))
+    same = np.full(len(mass), redshift)
+    return Members(np.arange(len(mass), dtype=np.uint64), place, np.zeros(len(mass)), same, np.array(mass),
+                   np.ones(len(mass)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("count", "mass", "counts"),
+    [("systems", "each", [1.0, 0.0]), ("objects", "primary", [1.0, 0.0]), ("systems", "primary", [1.0, 0.0])],
+)
+def test_a_member_below_the_mass_limit_is_no_part_that_counts(count, mass, counts):
+    pair = members([10.8, 9.5])
+    cfg = compose_cell("sample", ["catalogue=mock"], SampleConfig)
+    _, weights = counted_as(pair, count, mass, cfg, pair.log_mass >= 10.0)
+    assert weights.tolist() == counts
+    _, both = counted_as(pair, "systems", "each", cfg, pair.log_mass >= 9.0)
+    assert both.tolist() == [0.5, 0.5]
+
+
+def test_published_functions_stand_only_beside_what_is_counted_as_they_are(survey, make, tmp_path):
+    """The paper's cut is 0.95, and each object counts."""
+
+    def shown(*overrides):
+        made = make(survey, *overrides)
+        assert "classified" in made["mass_functions"]
+        table = (tmp_path / "samples/sample/tables/sample_mass_functions.md").read_text()
+        return "classified mergers, Ackermann et al. 2018" in table
+
+    assert shown()
+    assert not shown("cut=0.9")
+    assert not shown("count=systems", "mass=primary")
+
+
+@pytest.mark.parametrize("kind", ["png", "bomb"])
+def test_a_picture_that_can_not_be_shown_loses_nothing_else(kind, survey, make, tmp_path):
+    body = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(body, "PNG")
+    content = bytearray(body.getvalue())
+    if kind == "bomb":
+        content[16:24] = (200_000).to_bytes(4, "big") * 2  # its header says so
+        content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    else:
+        content[37:41] = b"\0\0\0\0"
+    (tmp_path / "broken.png").write_bytes(bytes(content))
+    assert make(survey.assign(file="broken.png"), "page.file=file")["sizes"]["classified"]

@@ -168,7 +168,7 @@ def test_masked_integers_are_no_numbers(few, make, run_verb, tmp_path):
         ("catalogue.log_mass=[13,7]", "catalogue.log_mass"),
         ("catalogue.cuts=null", "catalogue.cuts"),
         ("mass_bins=[10,9]", "mass_bins"),
-        ("extinction=true", "catalogue.extinction names no columns"),
+        ("extinction=true", "catalogue.extinction names no column of the extinction of magnitude_u"),
         ("catalogue.cuts_are_corrected=true", "catalogue.extinction"),
         ("cut=1.5", "cut"),
         ("count=pairs", "choose one of objects, systems"),

@@ -232,7 +232,7 @@ def test_masses_of_those_who_looked_and_their_ratio_are_used(survey, make):
 def test_a_finished_sample_is_replaced_and_another_folder_is_not(survey, make, tmp_path, capsys):
     make(survey)
     make(survey)
-    assert not list((tmp_path / "samples").glob(".*"))
+    assert [path.name for path in (tmp_path / "samples").glob(".*")] == [".sample.lock"]
     (tmp_path / "samples/mine").mkdir()
     (tmp_path / "samples/mine/notes.txt").write_text("mine")
     make(survey, "name=mine", code=2)

@@ -12,8 +12,9 @@ from sklearn.metrics import f1_score, log_loss, roc_auc_score
 
 from mergerexp.analysis.calibrators import calibrator_class, calibrator_from_dict
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
+from mergerexp.errors import UserError
 from mergerexp.files import read_json
-from mergerexp.report.study_folder import KIND, check_folder
+from mergerexp.report.study_folder import KIND, reserve
 
 pytestmark = pytest.mark.slow
 
@@ -128,6 +129,15 @@ def test_killed_between_two_renames(tmp_path):
     old = tmp_path / ".mine.old"
     old.mkdir()
     (old / KIND.mark).write_text("{}")
-    check_folder(tmp_path / "mine")
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with reserve(tmp_path / "mine"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", ".mine.lock"}
     assert (tmp_path / "mine" / KIND.mark).read_text() == "{}"
+
+
+def test_two_processes_do_not_write_one_study(tmp_path):
+    refused = pytest.raises(UserError, match="another process is making this study")
+    with reserve(tmp_path / "mine"), refused, reserve(tmp_path / "mine"):
+        pass
+    with reserve(tmp_path / "other"):
+        pass
