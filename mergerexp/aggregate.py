@@ -32,6 +32,9 @@ def aggregate(call: Call[AggregateConfig]) -> Done:
     UserError
         If a study is not there, or has gaps and may not have any.
     """
+    from mergerexp.report.result_folder import check_distinct
+
+    check_distinct([_folder(cfg) for cfg in call.configs])
     for cfg in call.configs:
         started = time.perf_counter()
         try:
@@ -70,7 +73,7 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
 
     title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
-    folder = Path(cfg.paths.studies) / _file_name(cfg.name or title)
+    folder = _folder(cfg)
     sample = None if cfg.sample is None else Path(cfg.sample).expanduser()
     if sample is not None:
         read_sections(sample)  # before minutes of work
@@ -103,6 +106,14 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
         log.warning("%s: MLflow does not have this report", error)
         is_kept = False
     return report, ways_to_runs(study.uri, study.experiment_id, has_view=is_kept)
+
+
+def _folder(cfg: AggregateConfig) -> Path:
+    """Return the folder of a study."""
+    from mergerexp.report.settings import study_title
+
+    title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
+    return Path(cfg.paths.studies) / _file_name(cfg.name or title)
 
 
 def _file_name(title: str) -> str:

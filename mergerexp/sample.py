@@ -24,7 +24,9 @@ def sample(call: Call[SampleConfig]) -> Done:
         If a catalogue can't be read, lacks a column, or has no galaxy that can be used.
     """
     from mergerexp.populations.make import make_sample  # takes seconds
+    from mergerexp.report.result_folder import check_distinct
 
+    check_distinct([cfg.folder for cfg in call.configs])
     for cfg in call.configs:
         started = time.perf_counter()
         try:

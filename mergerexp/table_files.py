@@ -207,5 +207,10 @@ def _native(path: Path, name: str, column: Any) -> pa.Array:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(f"{path} can't be read: it is not in UTF-8; write it again in this encoding")
     # astropy lists all formats behind its first line
-    return DataError(f"{path} can't be read: {describe(error).splitlines()[0]}")
+    return DataError(
+        f"{path} can't be read: {describe(error).splitlines()[0]}; tables are CSV (.csv, .csv.gz), Parquet "
+        "(.parquet), FITS and VOTable"
+    )

@@ -203,7 +203,7 @@ def compare_colours(
     seed : int
         The seed of the permutations.
     permutations : int
-        Their number.
+        Their number; with 0 their p-value is NaN.
 
     Returns
     -------
@@ -229,7 +229,7 @@ def compare_colours(
     statistic, p_value, method = _kolmogorov_smirnov(values[ours], values[others])
     apart = _kolmogorov_smirnov(values[ours & ~common], values[others & ~common])
     p_permuted = float("nan")
-    if np.isfinite(apart[1]):
+    if permutations and np.isfinite(apart[1]):
         p_permuted = _permuted(values, ours, others, permutations, np.random.default_rng(seed))
     return Comparison(
         n=int(ours.sum()),

@@ -43,6 +43,9 @@ class ArchiveSettings:
         """Say which value makes no sense beside the others, and why; None if all do."""
         if len(self.redshift) != 2 or self.redshift[0] >= self.redshift[1]:
             return f"redshift={self.redshift}: a lower and an upper limit are needed"
+        for name in ("tables", "cutouts", "mergers"):
+            if not getattr(self, name).startswith(("http://", "https://")):
+                return f"{name}={getattr(self, name)}: an http(s) address is needed"
         if self.other_votes > self.merger_votes:
             return f"other_votes={self.other_votes}: must not be above merger_votes={self.merger_votes}"
         return None

@@ -67,6 +67,10 @@ class CatalogueConfig:
         choices=("degrees", "hours"),
     )
     missing: list[float] = setting("numbers that stand for a missing value, such as -9999")
+    bad_above: dict[str, float] | None = setting(
+        "the largest number that is believed, for each column in which larger ones are bad; null: none"
+    )
+    note: str | None = setting("sentences on the catalogue for the page; null: none")
     visual: list[str] = setting("values of columns.visual that are mergers")
     max_mass_ratio: float | None = setting(
         "the largest columns.mass_ratio of a visual merger; null: any", 1.0, 1e6
@@ -111,6 +115,11 @@ class CatalogueConfig:
                 return f"{name}={pair}: a lower and an upper limit are needed"
         if not self.cuts and not self.absolute_cuts:
             return "cuts={}: the faintest magnitude of the sample is needed, or no mass limit can be found"
+        if self.max_mass_ratio is not None and self.columns.mass_ratio is None:
+            return f"max_mass_ratio={self.max_mass_ratio:g}: columns.mass_ratio is needed"
+        used = {*self.cuts, *(self.absolute_cuts or {}), self.columns.blue, self.columns.red}
+        if unused := [name for name in self.extinction or {} if name not in used | {self.columns.magnitude}]:
+            return f"extinction: {unused[0]} is no column of magnitudes that is used"
         if self.cuts_are_corrected and (
             left := [name for name in self.cuts if name not in (self.extinction or {})]
         ):
@@ -146,6 +155,16 @@ class PageConfig:
     viewer: str | None = setting(
         "address of a viewer of the sky, in which {ra} and {dec} stand for degrees; null: no links"
     )
+
+    def problem(self) -> str | None:
+        """Say which value makes no sense, and why; None if all do."""
+        if self.viewer is None:
+            return None
+        bare = self.viewer.replace("{ra}", "").replace("{dec}", "")
+        is_address = self.viewer.startswith(("http://", "https://"))
+        if not is_address or "{" in bare or bare == self.viewer:
+            return f"viewer={self.viewer}: an http(s) address with {{ra}} and {{dec}} is needed"
+        return None
 
 
 @dataclass(kw_only=True)
@@ -206,6 +225,8 @@ class SampleConfig:
             return f"mass_bins={self.mass_bins}: at least two rising edges are needed"
         if self.k_correct and self.catalogue.redshift[1] > 0.5:
             return "k_correct=true: catalogue.redshift goes beyond 0.5, where the corrections are not known"
+        if self.ratings is not None and self.catalogue.columns.p is not None:
+            return "ratings and catalogue.columns.p: both give p; leave one of them null"
         if self.published.file is not None and self.catalogue.columns.p_published is not None:
             return "published.file and catalogue.columns.p_published: only one can be compared with"
         columns = self.catalogue.columns

@@ -95,7 +95,10 @@ def draw_colour_mass(sample: Sample, with_cut: bool) -> Figure:
             _draw_population(panel, chosen[kind.name], kind, some)
         if np.isfinite(limit):
             panel.axvline(limit, color="#333333", linewidth=1, linestyle="--")
-            panel.text(limit, 0.9, " mass limit at the upper redshift", fontsize=8)
+            panel.text(
+                limit, 0.88, " mass limit at the upper redshift", fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
+            )  # fmt: skip
         panel.set(xlabel=MASS_LABEL, ylabel=COLOUR_LABEL, xlim=_mass_range(chosen[ALL]), ylim=(0.8, 3.6))
         panel.legend(loc="upper left", frameon=True, edgecolor="none", framealpha=0.9)
         for axes, (low, high) in zip(grid[:, 1], bins, strict=True):
@@ -209,7 +212,11 @@ def draw_limits(sample: Sample) -> Figure:
                 z, m, colour = fit.limit.redshift, fit.limit.log_mass, COLOUR[kind.name]
                 axes.plot(z, m, color=colour, label=kind.title)
                 axes.fill_between(z, m - fit.error, m + fit.error, color=colour, alpha=0.2, linewidth=0)
-                axes.plot(fit.bins["z"], fit.bins["log_mass"], MARK[kind.name], color=colour, markersize=4)
+                for cut, bins in fit.bins.groupby("cut"):  # the second one has open symbols
+                    axes.plot(
+                        bins["z"], bins["log_mass"], MARK[kind.name], color=colour, markersize=4,
+                        markerfacecolor="white" if cut else colour, markeredgewidth=0.8,
+                    )  # fmt: skip
         axes.set(xlabel="redshift", ylabel=MASS_LABEL)
         axes.legend(loc="lower right")
         return made
@@ -295,8 +302,11 @@ def draw_sky(sample: Sample) -> Figure:
                 number = min(len(some), ON_SKY)
                 place = _eastward(some.ra[:number]), np.radians(some.dec[:number])
                 titles = {kind.name: kind.title for kind in sample.kinds}
-                label = f"{number} {titles[name]}"
-                axes.plot(*place, MARK[name], color=COLOUR[name], markersize=2, alpha=0.7, label=label)
+                of = "" if number == sample.sizes[name] else f" of {sample.sizes[name]:,}"
+                axes.plot(
+                    *place, MARK[name], color=COLOUR[name], markersize=1.2, alpha=0.5, markeredgewidth=0,
+                    label=f"{number:,}{of} {titles[name]}",
+                )  # fmt: skip
         axes.set_xticks(np.radians([-120, -60, 0, 60, 120]), ["20h", "16h", "12h", "8h", "4h"], fontsize=8)
         axes.tick_params(axis="y", labelsize=8)
         if axes.get_legend_handles_labels()[1]:

@@ -97,7 +97,9 @@ def _numbers(sample: Sample) -> dict[str, Any]:
         "rows": sample.gathered.rows,
         "fates": {str(fate): count for fate, count in sample.gathered.fates.items()},
         "named": sample.gathered.named,
+        "used_without": dict(sample.gathered.without),
         "ratings_without_a_row": sample.gathered.rated_only,
+        "repeated_ids": dict(sample.gathered.repeated),
         "prevalence": sample.prevalence,
         "sizes": sample.sizes,
         "cuts": sample.counts,
@@ -114,10 +116,9 @@ def _numbers(sample: Sample) -> dict[str, Any]:
         },
         "mass_functions": {name: _function(each) for name, each in sample.functions.items()},
         "colours": [
-            {"low": low, "high": high, **dataclasses.asdict(each)}
-            for low, high, each in zip(
-                sample.cfg.mass_bins[:-1], sample.cfg.mass_bins[1:], sample.comparisons, strict=False
-            )
+            {"low": each.low, "high": each.high, "sample": each.sample, "other": each.other}
+            | dataclasses.asdict(each.result)
+            for each in sample.colour_tests
         ],
         "recall": None if sample.chances is None else dataclasses.asdict(sample.chances.recall),
         "prevalence_by_mass": None

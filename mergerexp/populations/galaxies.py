@@ -179,7 +179,11 @@ def _check(galaxies: Galaxies, columns: CatalogueColumns) -> None:
             wrong |= np.isnan(values)
         if wrong.any():
             column = getattr(columns, name)
-            what = "a weight is a number that is not negative" if name == "weight" else "it lies in 0 to 1"
+            what = (
+                "a weight has to be a number that is not negative"
+                if name == "weight"
+                else "a probability lies between 0 and 1"
+            )
             raise DataError(f"{column}={values[wrong][0]:g} of object {galaxies.id[wrong][0]}: {what}")
 
 
@@ -247,6 +251,8 @@ class _Reader:
         for missing in self.cfg.missing:  # which a column of 32 bits rounds
             values[np.isclose(values, missing, rtol=1e-6, atol=0)] = np.nan
         values[np.isinf(values)] = np.nan
+        if (largest := (self.cfg.bad_above or {}).get(name)) is not None:
+            values[values > largest] = np.nan
         return np.asarray(values, dtype=np.float64)
 
     def magnitude(self, name: str, is_corrected: bool) -> Floats:

@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from mergerexp.config.sample_schema import CatalogueConfig, SampleConfig
 from mergerexp.console import amount
 from mergerexp.errors import DataError
+from mergerexp.populations.checks import check_columns, check_units, check_used, look_like_hours, plain_ids
 from mergerexp.populations.galaxies import Colours, Fate, Galaxies, Needed, galaxies_of, needed_columns
 from mergerexp.table_files import column_names, read_columns
 
@@ -33,7 +34,6 @@ HASH_KEY = "mergerexp sample"  # 16 characters, as pandas wants them
 SECONDS = 10.0  # between two lines on the progress
 NAMED = 10  # rows of each fate that are named
 MANY = 100  # galaxies from whose positions a wrong unit is seen
-MOST_WRONG = 0.5  # of all rows: more without a usable value are a wrong column or unit
 # What predict calls the columns of its catalogue, by our names.
 RATINGS = {
     "p": "p_best", "p_prior": "p_prior", "p_calibrated": "p_calibrated", "n_models": "n_models",
@@ -63,6 +63,10 @@ class Gathered:
         The number of rows.
     rated_only, published_only
         How many ratings, and how many published ones, belong to no row of the catalogue.
+    without
+        How many galaxies that are used have no p, and how many no colour.
+    repeated
+        How many ratings, and how many published ones, have the id of another one; one of these counts.
     """
 
     def __init__(self, cfg: SampleConfig, path: Path, scratch: Path) -> None:
@@ -70,6 +74,8 @@ class Gathered:
         self.fates: Counter[str] = Counter()
         self.named: dict[str, list[str]] = {}
         self.rows = self.rated_only = self.published_only = 0
+        self.without: Counter[str] = Counter()
+        self.repeated: Counter[str] = Counter()
         self._matched: Counter[str] = Counter()
         self.catalogue = cfg.catalogue
         self._files: list[Path] = []
@@ -82,7 +88,7 @@ class Gathered:
         self.colours = Colours(cfg.extinction, cfg.k_correct)
         columns = needed_columns(cfg.catalogue, self.colours)
         pictures = [cfg.page.file] if cfg.page.file else []
-        _check_columns(path, [*columns.all, *pictures])
+        check_columns(path, [*columns.all, *pictures])
         self.rows = self._distribute(path, columns, cfg.catalogue.columns.id, "catalogue")
         if not self.rows:
             raise DataError(f"catalogue.file={path}: it has no rows")
@@ -90,6 +96,12 @@ class Gathered:
             self.catalogue = self._add_ratings(ratings)
         if published is not None:
             self.catalogue = self._add_published(published)
+            beside = cfg.published.beside
+            if getattr(self.catalogue.columns, beside) is None:
+                raise DataError(
+                    f"published.file={published}: the catalogue has no {beside} to compare with; name "
+                    f"catalogue.columns.{beside}, or ratings=FILE"
+                )
         self._look()
 
     def _distribute(self, path: Path, columns: Needed, key: str, name: str) -> int:
@@ -104,10 +116,8 @@ class Gathered:
                 for each in range(self._number)
             ]
             for piece in read_columns(path, columns.numbers, columns.texts, columns.flags):
-                ids = piece.column(key)
-                if ids.null_count or (empty := (np.asarray(ids) == "")).any():
-                    row = np.asarray(ids.is_null()) if ids.null_count else empty
-                    raise DataError(f"{path}, row {total + int(row.argmax()) + 1}: column {key!r} has no id")
+                ids = plain_ids(piece.column(key), path, key, total)
+                piece = piece.set_column(piece.schema.get_field_index(key), key, ids)
                 bucket = hash_of(ids) % np.uint64(self._number)
                 for each in np.unique(bucket):
                     sinks[each].write_batch(piece.filter(pa.array(bucket == each)).cast(schema))
@@ -129,7 +139,8 @@ class Gathered:
         single = [name for name in names if re.fullmatch(r"p_m\d+", name)]
         flags = [present.pop("in_training_set")] if "in_training_set" in present else []
         needed = Needed([*present.values(), *single], ["objid"], flags)
-        self._distribute(path, needed, "objid", "ratings")
+        if not self._distribute(path, needed, "objid", "ratings"):
+            raise DataError(f"ratings={path}: it has no rows")
         columns = dataclasses.replace(
             self.catalogue.columns,
             **{ours: f"rating {theirs}" for ours, theirs in RATINGS.items() if theirs in names},
@@ -146,7 +157,8 @@ class Gathered:
                     f"published.file={path} has no column {name!r}, but {', '.join(names)}; "
                     f"published.{key} says which it is"
                 )
-        self._distribute(path, Needed([their.p], [their.id], []), their.id, "published")
+        if not self._distribute(path, Needed([their.p], [their.id], []), their.id, "published"):
+            raise DataError(f"published.file={path}: it has no rows")
         columns = dataclasses.replace(self.catalogue.columns, p_published=f"published {their.p}")
         return dataclasses.replace(self.catalogue, columns=columns)
 
@@ -176,11 +188,17 @@ class Gathered:
         The first column has the ids. Of several rows of one id, the first with the wanted column counts.
         """
         theirs = pd.Index(other[0].to_pylist())
+        if not len(theirs):  # of few ratings, none may be in this file
+            for field in list(other.schema)[1:]:
+                own = own.append_column(f"{prefix} {field.name}", pa.nulls(len(own), field.type))
+            return own, 0
         order = np.argsort(np.asarray(other[wanted].is_null()), kind="stable")
         first = order[~theirs[order].duplicated()]
         at = theirs[first].get_indexer(ids)
         rows = pa.array(np.where(at >= 0, first[at], -1), mask=at < 0)
         self._matched[prefix] += int((at >= 0).sum())
+        with_value = theirs[np.asarray(other[wanted].is_valid())]
+        self.repeated[prefix] += int(with_value.duplicated().sum())
         for name in other.column_names[1:]:
             own = own.append_column(f"{prefix} {name}", other[name].take(rows))
         return own, int((~theirs[first].isin(ids)).sum())
@@ -198,6 +216,9 @@ class Gathered:
                 listed += [
                     ids[int(row)].as_py() for row in np.flatnonzero(fates == fate)[: NAMED - len(listed)]
                 ]
+            if self.catalogue.columns.p is not None:
+                self.without["p"] += int(np.isnan(galaxies.p).sum())
+            self.without["colour"] += int(np.isnan(galaxies.colour).sum())
             if len(galaxies):
                 places = np.stack([galaxies.ra, galaxies.dec])
                 low, high = np.minimum(low, places.min(axis=1)), np.maximum(high, places.max(axis=1))
@@ -206,8 +227,8 @@ class Gathered:
             self._files.append(file)
             for name in ("catalogue", "ratings", "published"):
                 self._file(name, number).unlink(missing_ok=True)
-        _check_units(self.path, self.fates, self.rows, self.cfg.catalogue)
-        _check_used(self.path, self.fates, self.cfg.catalogue)
+        check_units(self.path, self.fates, self.rows, self.cfg.catalogue)
+        check_used(self.path, self.fates, self.cfg.catalogue)
         for key, named, prefix in (
             ("ratings", self.cfg.ratings, "rating"),
             ("published.file", self.cfg.published.file, "published"),
@@ -217,10 +238,10 @@ class Gathered:
                     f"{key}={named}: none of its ids is one of {self.path}; "
                     f"catalogue.columns.id={self.cfg.catalogue.columns.id} names the column"
                 )
-        if self.catalogue.ra_unit is None and self.fates[Fate.USED] >= MANY and _look_like_hours(low, high):
+        if self.catalogue.ra_unit is None and self.fates[Fate.USED] >= MANY and look_like_hours(low, high):
             raise DataError(
-                f"catalogue.file={self.path}: no right ascension is above 24, while "
-                "declinations spread widely; say catalogue.ra_unit=hours, or degrees if they are"
+                f"catalogue.file={self.path}: no right ascension is above 24, while declinations spread "
+                "widely; say catalogue.ra_unit=hours, or catalogue.ra_unit=degrees if they are"
             )
 
     def parts(self) -> Iterator[Galaxies]:
@@ -265,54 +286,3 @@ def _size(path: Path, key: str) -> int:
     if not path.is_file():
         raise DataError(f"{key}={path}: no such file")
     return path.stat().st_size
-
-
-def _check_columns(path: Path, needed: list[str]) -> None:
-    names = column_names(path)
-    if missing := [name for name in needed if name not in names]:
-        has = f"its columns are {', '.join(names)}" if names else "it is empty"
-        raise DataError(
-            f"catalogue.file={path} has no column {missing[0]!r}; {has}, and catalogue.columns, cuts, "
-            "extinction and page.file say which are used (null: there is none)"
-        )
-    if twice := [name for name in needed if names.count(name) > 1]:
-        raise DataError(f"catalogue.file={path} has several columns {twice[0]!r}; rename all but one")
-
-
-def _look_like_hours(low: np.ndarray, high: np.ndarray) -> bool:
-    """Tell whether right ascensions look like hours, by the limits of both coordinates."""
-    spread = high - low
-    return bool(low[0] >= 0 and high[0] <= 24 and spread[0] > 12 and spread[1] > 24)
-
-
-def _check_used(path: Path, fates: Mapping[str, int], cfg: CatalogueConfig) -> None:
-    """Refuse a catalogue of which nothing can be used."""
-    if not fates.get(Fate.USED, 0):
-        low, high = cfg.redshift
-        raise DataError(
-            f"catalogue.file={path}: no row can be used for a sample with redshifts of {low:g} to {high:g}: "
-            + ", ".join(f"{count} with {fate}" for fate, count in fates.items())
-        )
-
-
-def _check_units(path: Path, fates: Mapping[str, int], rows: int, cfg: CatalogueConfig) -> None:
-    """Refuse a catalogue most of whose rows make no sense: a column or its unit is another one."""
-    own = cfg.columns
-    suspects = {
-        Fate.NO_MASS: (f"{own.log_mass!r} has no mass", "columns.log_mass"),
-        Fate.ODD_MASS: (
-            f"{own.log_mass!r} is not between {cfg.log_mass[0]:g} and {cfg.log_mass[1]:g}; "
-            "is it log10 of a mass in solar masses?",
-            "columns.log_mass",
-        ),
-        Fate.NO_MAGNITUDE: (
-            f"of {', '.join([*cfg.cuts, *(cfg.absolute_cuts or {})])} one is missing",
-            "cuts",
-        ),
-        Fate.NO_POSITION: (f"{own.ra!r} or {own.dec!r} is missing", "columns.ra"),
-    }
-    for fate, (what, key) in suspects.items():
-        if fates.get(fate, 0) > MOST_WRONG * rows:
-            raise DataError(
-                f"catalogue.file={path}: in {fates[fate]} of {rows} rows {what}; look at catalogue.{key}"
-            )

@@ -13,6 +13,7 @@ from mergerexp.analysis.mock_sample import MockSurvey
 from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.errors import DataError, describe
 from mergerexp.files import remove_partial, scratch_folder
+from mergerexp.populations.checks import check_settings
 from mergerexp.populations.folder import KIND, write_sample
 from mergerexp.populations.gather import Gathered
 from mergerexp.populations.kinds import ALL, CLASSIFIED
@@ -30,6 +31,7 @@ def make_sample(cfg: SampleConfig) -> Path:
     UserError
         If a catalogue can't be read, lacks a column, or has no galaxy that can be used.
     """
+    check_settings(cfg)
     own = cfg.folder.with_name(f"{cfg.folder.name}.scratch")
     with reserved(cfg.folder, KIND):
         remove_partial(own.parent, own.name)  # of a process that was killed

@@ -5,7 +5,6 @@ Only classified mergers, of which there are few, are held at once, to find their
 
 from __future__ import annotations
 
-import itertools
 import logging
 from dataclasses import replace
 from typing import Any
@@ -14,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from mergerexp.analysis.colour_mass import ColourMassGrid, compare_colours
+from mergerexp.analysis.colour_mass import ColourMassGrid
 from mergerexp.analysis.completeness import fit_mass_limit
 from mergerexp.analysis.mass_function import SINGLE, Schechter
 from mergerexp.analysis.purity import fit_prevalence
 from mergerexp.analysis.sky import COLUMNS, ROWS, Regions, equal_areas, pixels
 from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.console import ProgressReport, amount
+from mergerexp.populations.colours import REST, compare_kinds
 from mergerexp.populations.draws import Draw, Ends
 from mergerexp.populations.functions import (
     Effort,
@@ -252,8 +252,7 @@ class _Second:
                 self._add(part)
                 progress.advance(len(part))
         self._measure_functions()
-        if {VISUAL, CLASSIFIED} <= {kind.name for kind in self.sample.kinds}:
-            self._compare()
+        self._compare()
 
     def _regions(self) -> Regions | None:
         wanted, footprint = self.cfg.regions, self.first.footprint
@@ -325,7 +324,9 @@ class _Second:
             self._count_systems(effective)
 
     def _function(self, name: str, title: str, grids: Grids, limit: str, area: float) -> MassFunction | None:
-        effort = Effort(self.cfg.draws, self.cfg.seed, name in (ALL, VISUAL, CLASSIFIED))
+        effort = Effort(
+            self.cfg.draws, self.cfg.seed, name in (ALL, VISUAL, CLASSIFIED) and self.cfg.draws >= DECIDING
+        )
         try:
             return measure_mass_function(
                 name, title, grids, self.sample.limits[limit], area, self.regions, self.cfg.bin_width, effort
@@ -357,24 +358,18 @@ class _Second:
                 self.sample.functions[name] = found
 
     def _compare(self) -> None:
-        """Compare the colours of classified mergers and those by eye, in each bin of mass."""
+        """Compare the colours of mergers with each other and with those of other galaxies."""
+        present = [name for name in (CLASSIFIED, VISUAL) if self.sample.sizes.get(name)]
+        if not present or not len(self.merging):
+            return
         if len(self.merging) < self.merging.total:
             self.sample.notes.append(
                 f"Colours are compared for {len(self.merging)} of {amount(self.merging.total, 'merger')}, "
                 "drawn at random."
             )
-        mergers = self.merging.galaxies() if len(self.merging) else None
-        edges = self.cfg.mass_bins
-        for low, high in itertools.pairwise(edges):
-            if mergers is None:
-                return
-            inside = mergers.take((mergers.log_mass > low) & (mergers.log_mass <= high))
-            self.sample.comparisons.append(
-                compare_colours(
-                    inside.colour,
-                    inside.p > self.cfg.cut,
-                    inside.visual,
-                    seed=self.cfg.seed,
-                    permutations=self.cfg.permutations,
-                )
-            )
+        everything = self.first.draws[ALL].galaxies()
+        is_merger = everything.visual | (everything.p > self.cfg.cut)
+        rest = everything.take(~is_merger & np.isfinite(everything.colour))
+        pairs = [(CLASSIFIED, VISUAL)] if len(present) > 1 else []
+        pairs += [(name, REST) for name in present]
+        self.sample.colour_tests = compare_kinds(self.merging.galaxies(), rest, pairs, self.cfg)

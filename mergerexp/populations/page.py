@@ -9,6 +9,7 @@ from typing import Any
 from mergerexp.populations.kinds import ALL, CLASSIFIED, CORRECTED, VISUAL
 from mergerexp.populations.offers import cite_model, downloads
 from mergerexp.populations.results import Sample
+from mergerexp.populations.tables import left_out
 from mergerexp.report.page.content import (
     FigureBlock,
     Gallery,
@@ -75,7 +76,6 @@ TITLES = {
         "Fraction of mergers against mass.",
     ),
 }
-PICTURES = "Galaxies that a network was trained on are left out."
 SECTIONS = {
     "sample": ("The sample", ["best_mergers", "table2_extremes", "sample_cuts", "sky_map", "sample_rows"]),
     "published": (
@@ -156,11 +156,9 @@ def build_page(
 def abstract(sample: Sample) -> str:
     """Return what a sample shows in some sentences, from its numbers."""
     cfg = sample.cfg
-    said = [
-        f"{sample.sizes[ALL]:,} of {sample.gathered.rows:,} rows of the catalogue are galaxies of the sample."
-    ]
+    said = [f"The sample has {sample.sizes[ALL]:,} of the {sample.gathered.rows:,} rows of the catalogue."]
     if CLASSIFIED in sample.sizes:
-        said.append(f"{sample.sizes[CLASSIFIED]:,} of them have p_m > {cfg.cut:g}.")
+        said.append(f"p_m is above {cfg.cut:g} for {sample.sizes[CLASSIFIED]:,} of them.")
         rows = [row for row in sample.counts if row["p_above"] == cfg.cut and row["expected_purity"]]
         if rows and sample.prevalence is not None:
             pure, rare = 100 * rows[0]["expected_purity"], 100 * sample.prevalence
@@ -169,7 +167,7 @@ def abstract(sample: Sample) -> str:
                 "expected to be mergers."
             )
     if VISUAL in sample.sizes:
-        said.append(f"{sample.sizes[VISUAL]:,} are mergers by eye.")
+        said.append(f"The number of mergers by eye is {sample.sizes[VISUAL]:,}.")
     for name in (CLASSIFIED, VISUAL, ALL):
         if name in sample.functions:
             function = sample.functions[name]
@@ -187,13 +185,18 @@ def sample_sections(
     items |= {name: FigureBlock(name, *_text(name), image) for name, image in figures.items()}
     if thumbs:
         group = Group("The highest p_m", thumbs)
-        items["best_mergers"] = Gallery("best_mergers", "Mergers with the highest p_m", PICTURES, [group])
+        items["best_mergers"] = Gallery(
+            "best_mergers", "Mergers with the highest p_m", left_out(sample), [group]
+        )
     words = {
         key: "corrected" if getattr(sample.cfg, key) else "not corrected"
         for key in ("extinction", "k_correct")
     }
+    intro = {name: text.format(**words) for name, text in INTRO.items()}
+    if sample.cfg.catalogue.note:
+        intro["functions"] += f"\n\n{sample.cfg.catalogue.note}"
     return [
-        Section(name, title, INTRO[name].format(**words), [items[each] for each in wanted if each in items])
+        Section(name, title, intro[name], [items[each] for each in wanted if each in items])
         for name, (title, wanted) in SECTIONS.items()
         if any(each in items for each in wanted)
     ]

@@ -41,9 +41,12 @@ def pictures(cfg: SampleConfig, catalogue: Path, best: Galaxies) -> list[Thumb]:
         files.update((name, file) for name, file in rows if name in wanted and file and name not in files)
     thumbs = []
     for name, p in zip(best.id.astype(str), best.p, strict=True):
+        if name not in files:
+            log.warning("%s has no picture: there is no file in column %r", name, column)
+            continue
         try:
             thumbs.append(Thumb(_small(root / files[name]), float(p), name, 1, name))
-        except (KeyError, *UNDECODABLE) as error:
+        except UNDECODABLE as error:
             log.warning("%s has no picture: %s", name, describe(error))
     return thumbs
 

@@ -152,7 +152,9 @@ def _agreement_table(found: PublishedComparison, beside: str) -> Table:
         ("published ratings of no row of this catalogue", f"{found.without_a_row:,}"),
         (
             "rank correlation (Spearman)",
-            f"{how.rank_correlation:.4f}" + (f" ({how.low:.4f} to {how.high:.4f})" if known else ""),
+            "not defined, as one of both does not vary"
+            if np.isnan(how.rank_correlation)
+            else f"{how.rank_correlation:.4f}" + (f" ({how.low:.4f} to {how.high:.4f})" if known else ""),
         ),
         ("median difference of the logits", f"{how.shift:+.3f}".replace("-", "−")),
         ("scatter of this difference (68 %)", f"± {how.scatter:.3f}"),

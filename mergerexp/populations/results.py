@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mergerexp.analysis.colour_mass import ColourMassGrid, Comparison
+from mergerexp.analysis.colour_mass import ColourMassGrid
 from mergerexp.analysis.completeness import LimitFit
 from mergerexp.analysis.mass_function import Schechter
 from mergerexp.config.sample_schema import SampleConfig
+from mergerexp.populations.colours import ColourTest
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
 from mergerexp.populations.gather import Gathered
@@ -46,8 +47,8 @@ class Sample:
         The mass limit of each kind.
     grids
         The galaxies of each kind in cells of mass and colour: without and with the cut in mass of Fig. 12.
-    comparisons
-        The test of the colours of classified mergers against those by eye, for each bin of mass.
+    colour_tests
+        The tests of the colours of mergers against those by eye, and those of other galaxies.
     counts
         How many galaxies lie above each cut in p, apart for those that all networks rated.
     chances
@@ -78,7 +79,7 @@ class Sample:
     functions: dict[str, MassFunction] = field(default_factory=dict)
     limits: dict[str, LimitFit] = field(default_factory=dict)
     grids: dict[str, tuple[ColourMassGrid, ColourMassGrid]] = field(default_factory=dict)
-    comparisons: list[Comparison] = field(default_factory=list)
+    colour_tests: list[ColourTest] = field(default_factory=list)
     counts: list[dict[str, Any]] = field(default_factory=list)
     chances: Chances | None = None
     top: Galaxies | None = None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mergerexp.analysis.mass_function import Schechter
+from mergerexp.console import amount
 from mergerexp.frames import records, sexagesimal
 from mergerexp.populations.functions import MassFunction
 from mergerexp.populations.galaxies import Galaxies
@@ -40,7 +40,7 @@ def sample_tables(sample: Sample) -> list[Table]:
         tables += comparison_tables(sample.published, cfg.published.beside, cfg.cut, cfg.listed)
     if sample.functions:
         tables += [functions_table(sample), bins_table(sample)]
-    if sample.comparisons:
+    if sample.colour_tests:
         tables.append(colours_table(sample))
     return tables
 
@@ -53,13 +53,23 @@ def rows_table(gathered: Gathered) -> Table:
     ]
     rows.append({"rows": "all", "number": gathered.rows, "for example": ""})
     frame = pd.DataFrame(rows)
-    alone = (
-        f" {gathered.rated_only} ratings belong to no row of the catalogue." if gathered.rated_only else ""
-    )
+    said = [
+        f"{count:,} of those that are used have no {what}."
+        for what, count in gathered.without.items()
+        if count
+    ]
+    if gathered.rated_only:
+        said.append(f"{amount(gathered.rated_only, 'rating')} without a row of the catalogue.")
+    for name, count in gathered.repeated.items():
+        if count:
+            whose = "ratings" if name == "rating" else "published ratings"
+            said.append(
+                f"{count:,} of the {whose} have the id of an earlier one, which counts in their place."
+            )
     return Table(
         "sample_rows",
         "What became of the rows of the catalogue",
-        f"Rows that are used and rows that are not sum to all rows.{alone}",
+        " ".join(["Rows that are used and rows that are not sum to all rows.", *said]),
         frame.assign(number=[f"{number:,}" for number in frame["number"]]),
         numbers=frame,
     )
@@ -73,17 +83,24 @@ def table_2(sample: Sample) -> Table:
     numbers = pd.concat(frames, ignore_index=True)
     places = [place for place, is_first in zip(places, ~numbers["id"].duplicated(), strict=True) if is_first]
     numbers = numbers.drop_duplicates("id", ignore_index=True)  # of very few galaxies
+    viewer = None if sample.truth else sample.cfg.page.viewer  # a mock survey is nowhere on the sky
     written = {"p": "{:.6f}", "redshift": "{:.4f}"}
     shown = numbers.assign(**{name: numbers[name].map(text.format) for name, text in written.items()})
     return Table(
         "table2_extremes",
         "Galaxies with the highest and the lowest p_m (Table 2 of the paper)",
-        "Galaxies that a network was trained on are left out. Right ascension is in hours, declination in "
-        "degrees.",
+        f"{left_out(sample)} Right ascension is in hours, declination in degrees.",
         shown,
         numbers=numbers,
-        links=[_view(sample.cfg.page.viewer, *place) for place in places],
+        links=[_view(viewer, *place) for place in places],
     )
+
+
+def left_out(sample: Sample) -> str:
+    """Say whether galaxies that a network was trained on are listed."""
+    if sample.gathered.catalogue.columns.in_training_set is None:
+        return "Networks may have been trained on some of them: the catalogue does not tell."
+    return "Galaxies that a network was trained on are left out."
 
 
 def _view(viewer: str | None, ra: float, dec: float) -> str | None:
@@ -275,25 +292,27 @@ def _density(value: float, error: float) -> str:
 
 def colours_table(sample: Sample) -> Table:
     """Return the tests of colours in each bin of mass (Fig. 12 of the paper)."""
-    edges = sample.cfg.mass_bins
-    pairs = list(itertools.pairwise(edges))
     numbers = pd.DataFrame(
         [
-            {"low": low, "high": high, **dataclasses.asdict(each)}
-            for (low, high), each in zip(pairs, sample.comparisons, strict=True)
+            {"low": each.low, "high": each.high, "sample": each.sample, "other": each.other}
+            | dataclasses.asdict(each.result)
+            for each in sample.colour_tests
         ]
     )
     shown = pd.DataFrame(
         [
             {
                 "log M": f"{row['low']:g} to {row['high']:g}",
-                "classified": f"{row['n']:,}",
-                "visual": f"{row['n_other']:,}",
+                "mergers": row["sample"],
+                "against": row["other"],
+                "n": f"{row['n']:,}",
+                "n against": f"{row['n_other']:,}",
                 "both": f"{row['n_common']:,}",
-                "KS, as the paper": p_value_text(row["p_value"]),
+                "D": "" if pd.isna(row["statistic"]) else f"{row['statistic']:.3f}",
+                "KS": p_value_text(row["p_value"]),
                 "method": row["method"],
-                "KS without both": p_value_text(row["p_apart"]),
-                "permutation": p_value_text(row["p_permuted"]),
+                "without both": p_value_text(row["p_apart"]) if row["n_common"] else "",
+                "permutation": "" if pd.isna(row["p_permuted"]) else p_value_text(row["p_permuted"]),
             }
             for row in records(numbers)
         ]
@@ -301,11 +320,12 @@ def colours_table(sample: Sample) -> Table:
     paper = published()["colours"]
     return Table(
         "sample_colours",
-        "Are the colours of classified mergers those of mergers by eye?",
-        "p-values of two-sided two-sample Kolmogorov-Smirnov tests. Galaxies that are in both samples make "
-        "them dependent, so the paper's test is not valid; the permutation test keeps these in both. The "
-        f"paper has {paper['p_value']} for masses of {paper['bin'][0]} to {paper['bin'][1]}, and nothing "
-        "significant in others.",
+        "Are the colours of mergers those of mergers by eye, and of other galaxies?",
+        "D and p-values of two-sided two-sample Kolmogorov-Smirnov tests, as in the paper; others are "
+        "galaxies that are no mergers. Galaxies that are in both samples make these dependent, so that the "
+        "paper's test is not valid there; the permutation test keeps them in both. The paper compares "
+        f"classified mergers with those by eye, and has {paper['p_value']} for masses of {paper['bin'][0]} "
+        f"to {paper['bin'][1]}, and nothing significant in others.",
         shown,
         numbers=numbers,
     )

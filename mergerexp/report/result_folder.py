@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mergerexp.errors import UserError, explain
+from mergerexp.errors import ConfigError, UserError, explain
 from mergerexp.files import remove_partial, written_folder
 
 
@@ -32,6 +33,22 @@ class ResultKind:
     name: str
     mark: str
     setting: str
+
+
+def check_distinct(folders: Sequence[Path]) -> None:
+    """Refuse several results for one folder, of which the last would be left.
+
+    Raises
+    ------
+    ConfigError
+        If two of the folders are the same.
+    """
+    for folder, count in Counter(folders).items():
+        if count > 1:
+            raise ConfigError(
+                f"{count} calls of this sweep would write {folder}: give each a name of its own, with the "
+                "keys that differ, such as 'name=cut${cut}'"
+            )
 
 
 @contextmanager

@@ -20,6 +20,8 @@ COLUMNS = {
     "n_models": "n_models", "in_training_set": "in_training_set",
 }  # fmt: skip
 QUICK = ["draws=3", "permutations=19", "regions=4", "catalogue.cuts={magnitude_r:17.77}"]
+# Where ratings are in a file of their own, the catalogue has none.
+NO_P = [f"catalogue.columns.{ours}=null" for ours in COLUMNS if ours != "visual"]
 RATED = [f"catalogue.columns.{ours}={theirs}" for ours, theirs in COLUMNS.items()]
 
 
@@ -38,7 +40,8 @@ def make(run_verb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         file = tmp_path / "catalogue.parquet"
         table.to_parquet(file, index=False)
         usual = [f"catalogue.file={file}", f"catalogue.area={AREA}", "catalogue.calibrated_at=0.231"]
-        assert run_verb(mergerexp.sample, *usual, *QUICK, *RATED, *overrides) == code
+        apart = NO_P if any(each.startswith("ratings=") for each in overrides) else []
+        assert run_verb(mergerexp.sample, *usual, *QUICK, *RATED, *apart, *overrides) == code
         path = tmp_path / "samples/sample/sample.json"
         return json.loads(path.read_text(encoding="utf-8")) if code == 0 else {}
 

@@ -65,7 +65,7 @@ def test_published_ratings_are_compared_object_by_object(
     page = (folder / "sample.html").read_text()
     assert "Published ratings beside these" in page
     assert "published_ratings" in page
-    assert "mergers by eye?</b>" in page  # and no full stop behind it
+    assert "and of other galaxies?</b>" in page  # and no full stop behind it
 
 
 def test_published_files_that_do_not_fit_are_named(
@@ -82,7 +82,7 @@ def test_published_files_that_do_not_fit_are_named(
     make(survey, *_publish(published.assign(OBJID=lambda t: t["OBJID"] + 10**15), file), code=2)
     assert f"published.file={file}: none of its ids" in capsys.readouterr().err
     make(survey, *_publish(published.assign(p_merger=lambda t: 100 * t["p_merger"]), file), code=2)
-    assert "it lies in 0 to 1" in capsys.readouterr().err
+    assert "a probability lies between 0 and 1" in capsys.readouterr().err
     make(survey, *asked, "catalogue.columns.p_published=p_best", code=2)
     assert "only one can be compared with" in capsys.readouterr().err
     make(survey, f"published.file={tmp_path / 'none.csv'}", code=2)

@@ -25,7 +25,11 @@ class Settings(folder.Settings):
 
     def problem(self) -> str | None:
         """Say what the configured files lack, before anything is done; None if they are there."""
-        return None if self.download else super().problem()
+        if self.download:
+            return None
+        if self.archive.frames is not None:
+            return "archive.frames: cutouts are made of them with download=true alone"
+        return super().problem()
 
 
 def make(settings: Settings) -> Source:
