@@ -314,6 +314,11 @@ class _Second:
             if area is None and kind.name == ALL and found is not None:
                 effective *= number_density(found.fit, float(found.limit.limit.log_mass[0]))
                 found = self._function(kind.name, title, self.masses[kind.name], kind.limit, effective)
+            if area is None and ALL not in self.sample.functions and (kind.name != ALL or found is None):
+                self.sample.notes.append(
+                    "There are no mass functions: without an area they are relative to that of all galaxies."
+                )
+                return
             if found is not None:
                 self.sample.functions[kind.name] = found
                 if self.regions is not None and found.jackknife is None:

@@ -94,6 +94,15 @@ def test_k_corrections_are_those_of_stilts(band):
         assert k_correction(band, [z], [colour])[0] == pytest.approx(float(said), abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("band", "expected"),
+    [("u", [0.0529467296, 0.1883513556, 0.7102874400]), ("r", [0.0164522066, 0.0572821618, 0.1812514410])],
+)
+def test_k_corrections_are_those_that_stilts_has_given(band, expected):
+    """By the kCorr function of STILTS, which has the coefficients of Chilingarian et al. independently."""
+    assert k_correction(band, [0.01, 0.06, 0.3], [1.2, 2.4, 2.0]) == pytest.approx(expected, abs=1e-9)
+
+
 def test_k_corrections_vanish_at_no_redshift_and_are_not_extrapolated():
     assert k_correction("u", [0.0, 0.05], [2.0, 2.5])[0] == 0
     with pytest.raises(ValueError, match=r"up to a redshift of 0.5, not 0.6"):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mergerexp.populations.measure
 import mergerexp.sample
 from tests.populations.conftest import NO_P
 
@@ -162,3 +163,17 @@ def test_few_draws_give_no_p_value_for_a_double_function(survey, make):
     content = make(survey, "draws=3")
     assert all(each["double"] is None for each in content["mass_functions"].values())
     assert any("no double Schechter function" in note for note in content["notes"])
+
+
+def test_without_an_area_nothing_is_relative_to_what_is_not_there(survey, make, monkeypatch):
+    def measure(name, *given):
+        if name == "all":
+            raise ValueError("no fit")
+        return measured(name, *given)
+
+    measured = mergerexp.populations.measure.measure_mass_function
+    monkeypatch.setattr("mergerexp.populations.measure.measure_mass_function", measure)
+    found = make(survey, "catalogue.area=null")
+    assert not found["mass_functions"]
+    assert "relative to that of all galaxies" in " ".join(found["notes"])
+    assert "classified" in make(survey)["mass_functions"]
