@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mergerexp.config.keys import walk, who_has
+from mergerexp.config.keys import mappings, walk, who_has
 from mergerexp.config.launcher import SCHEMAS
 from mergerexp.config.paths import conf_dir
 from mergerexp.errors import ConfigError
@@ -169,6 +169,11 @@ def _sets(leaves: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> bool
 
 def unknown_key(key: str, schema: type) -> str:
     """Say of a key that nothing knows which options have it, or which keys are like it."""
+    if key in mappings(schema, ""):
+        return (
+            f"a file's entries are changed one by one: +{key}.NAME=VALUE adds one, {key}.NAME=VALUE changes "
+            f"it, ~{key}.NAME takes it out"
+        )
     if (hint := who_has(key)) is not None:
         return hint
     # Those of every option of a group, and of our launchers.

@@ -34,7 +34,7 @@ from yaml import YAMLError
 
 from mergerexp.config.config_files import check_folders, naming_files, unknown_key
 from mergerexp.config.flags import unknown_flag
-from mergerexp.config.keys import check_spaces, form_of, hint_on_value
+from mergerexp.config.keys import check_spaces, form_of, hint_on_value, plain_reason
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.validate import validate
 from mergerexp.environment import environment
@@ -352,11 +352,11 @@ def _explain(error: Exception, overrides: Sequence[str], schema: type) -> tuple[
     if match := re.match(r"Could not override '([^']+)'", text):
         key = match[1]
         if isinstance(cause, OmegaConfBaseException) and "not in struct" not in str(cause):
-            return f"{key}: {str(cause).splitlines()[0]}{form_of(key)}", _of_key(key, overrides)
+            return f"{key}: {plain_reason(str(cause).splitlines()[0])}{form_of(key)}", _of_key(key, overrides)
         return f"{key}: {unknown_key(key, schema)}", _of_key(key, overrides)
     if match := re.match(r"Error merging override (.*)", text):
         key = match[1].lstrip("+~").partition("=")[0]
-        reason = str(cause).splitlines()[0] if cause is not None else "it can't be merged"
+        reason = plain_reason(str(cause).splitlines()[0]) if cause is not None else "it can't be merged"
         return f"{key}: {reason}{form_of(key)}", _find(match[1], overrides)
     if match := re.search(r"(?:argument|parameters) '(.*)'", text) if "--multirun" in text else None:
         return f"{match[1]}: several values need -m, as in -m {match[1]}", _find(match[1], overrides)

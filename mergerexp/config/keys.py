@@ -22,6 +22,8 @@ FORMS = {
     "compare": """a name with a comma or = in it is quoted: 'compare=["imagenet, lr=0.01",random]'""",
 }
 
+NUMBERS = {"Integer": "whole number", "Float": "number"}  # as we call what OmegaConf does
+
 SETTING = re.compile(r"[+~]*[\w./@-]+=|~")  # begins a setting of its own rather than a value
 
 
@@ -41,6 +43,25 @@ def hint_on_value(key: str, value: str) -> str:
     return FORMS.get(key.partition(".")[0]) or (
         f"a value with any of = , : {{}} [] in it is quoted twice: '{key}=\"VALUE\"'"
     )
+
+
+def plain_reason(said: str) -> str:
+    """Return in plain English what OmegaConf says of a value.
+
+    Examples
+    --------
+    >>> plain_reason("Value 'maybe' is not a valid bool (type str)")
+    "'maybe' is neither true nor false"
+    >>> plain_reason("Incompatible value 'None' for field of type 'str'")
+    "it needs a value, and can't be null"
+    """
+    if said.endswith("is not Optional") or said.startswith("Incompatible value 'None'"):
+        return "it needs a value, and can't be null"
+    if match := re.match(r"Value ('.*') is not a valid bool", said):
+        return f"{match[1]} is neither true nor false"
+    if match := re.match(r"Value ('.*') of type '\w+' could not be converted to (\w+)", said):
+        return f"{match[1]} is no {NUMBERS.get(match[2], match[2])}"
+    return said
 
 
 def check_spaces(overrides: Sequence[str]) -> None:
@@ -80,6 +101,17 @@ def walk(schema: type, prefix: str) -> Iterator[str]:
         for kind in kinds:
             if dataclasses.is_dataclass(kind) and isinstance(kind, type):
                 yield from walk(kind, f"{prefix}{field.name}.")
+
+
+def mappings(schema: type, prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of a dataclass whose values are dictionaries with names of their own."""
+    types = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        kind = types[field.name]
+        if any(typing.get_origin(each) is dict for each in (kind, *typing.get_args(kind))):
+            yield f"{prefix}{field.name}"
+        elif dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            yield from mappings(kind, f"{prefix}{field.name}.")
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.addresses import STORE_VARIABLE, check_address, check_store_address
 from mergerexp.config.backbone_names import check_backbone
-from mergerexp.config.keys import FORMS, form_of, options_of, who_has
+from mergerexp.config.keys import FORMS, form_of, options_of, plain_reason, who_has
 from mergerexp.config.paths import check_folders
 from mergerexp.config.schema import (
     CHOICES,
@@ -167,7 +167,7 @@ def field_names(schema: type) -> set[str]:
 
 def _type_mistake(error: OmegaConfBaseException, prefix: str) -> str:
     """Say in one line what OmegaConf says of a key."""
-    key, reason = f"{prefix}{error.full_key or ''}", str(error).splitlines()[0]
+    key, reason = f"{prefix}{error.full_key or ''}", plain_reason(str(error).splitlines()[0])
     if key.partition(".")[0] == "experiment":
         reason = "the file of an experiment needs the line '# @package _global_' at its top"
     elif re.match(r"Key '.*' not in '", reason):

@@ -70,7 +70,7 @@ def test_flags_that_name_no_config_get_one_line(flags, message, own, run_verb, c
 
 VALUES = {
     "optimizer:\n  lr: -1": "optimizer.lr=-1.0: must be above 0",
-    "optimizer:\n  lr: fast": "optimizer.lr: Value 'fast' of type 'str' could not be converted to Float",
+    "optimizer:\n  lr: fast": "optimizer.lr: 'fast' is no number",
     "fold: 9": "fold=9: split.folds=4 allows 0 to 3",
     "seed: ${nope}": "seed=${nope}: Interpolation key 'nope' not found",
     "augment:\n  zoom: 3": "augment.zoom: a list is needed",

@@ -177,3 +177,20 @@ def test_without_an_area_nothing_is_relative_to_what_is_not_there(survey, make, 
     assert not found["mass_functions"]
     assert "relative to that of all galaxies" in " ".join(found["notes"])
     assert "classified" in make(survey)["mass_functions"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "catalogue.cuts={z: 1}",
+            "catalogue.cuts: a file's entries are changed one by one: +catalogue.cuts.NAME",
+        ),
+        ("catalogue.columns.id=null", "catalogue.columns.id: it needs a value, and can't be null"),
+        ("extinction=maybe", "extinction: 'maybe' is neither true nor false"),
+        ("draws=many", "draws: 'many' is no whole number"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused_in_plain_words(override, message, run_verb, said):
+    assert run_verb(mergerexp.sample, "catalogue=schawinski2010", "catalogue.file=x.fits", override) == 2
+    assert message in said()
