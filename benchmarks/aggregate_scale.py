@@ -2,10 +2,10 @@
 
     python -m benchmarks.aggregate_scale [--seeds 1 10] [--small]
 
-Each study has 2 initialisations, 5 subsets, 4 folds and some seeds, 40 runs for each seed, of 13,003 galaxies.
-The runs were not trained: their ratings are made up, and lie in run folders and an MLflow database as
-training leaves them. The bare limit is a process that imports pandas, scipy, matplotlib and MLflow's client,
-and reads all predictions from the files.
+Each study has 2 initialisations, 5 subsets, 4 folds and some seeds, 40 runs for each seed, of 13,003
+galaxies. The runs were not trained: their ratings are made up, and lie in run folders and an MLflow database
+as training leaves them. The bare limit is a process that imports pandas, scipy, matplotlib and MLflow's
+client, and reads all predictions from the files.
 """
 
 from __future__ import annotations

@@ -308,9 +308,12 @@ def draw_sky(sample: Sample) -> Figure:
                     label=f"{number:,}{of} {titles[name]}",
                 )  # fmt: skip
         axes.set_xticks(np.radians([-120, -60, 0, 60, 120]), ["20h", "16h", "12h", "8h", "4h"], fontsize=8)
+        axes.set_axisbelow(False)  # hours are written at the equator
+        for label in axes.get_xticklabels():
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6})
         axes.tick_params(axis="y", labelsize=8)
         if axes.get_legend_handles_labels()[1]:
-            made.legend(loc="outside lower center", ncols=2, fontsize=8)
+            made.legend(loc="outside lower center", ncols=2, fontsize=8, markerscale=4)
         return made
 
 
