@@ -47,8 +47,8 @@ TITLES = {
     "mass_limits": (
         "Mass limits",
         "Galaxies lighter than the limit at their redshift do not count in mass functions. Symbols are the "
-        "limits in bins of redshift, open ones those of a second cut, bands their standard errors; points are "
-        "some of all galaxies.",
+        "limits in bins of redshift, open ones those of a second cut, bands their standard errors; points "
+        "are some of all galaxies.",
         "Mass against redshift with a line for the limit of each kind of galaxy.",
     ),
     "mass_functions_by_count": (
