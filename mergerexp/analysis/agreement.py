@@ -51,6 +51,11 @@ def agreement(first: ArrayLike, second: ArrayLike) -> Agreement:
     first, second : array_like of float, shape (n,)
         Probabilities from 0 to 1, without NaN.
 
+    Returns
+    -------
+    Agreement
+        How well they agree.
+
     Raises
     ------
     ValueError
