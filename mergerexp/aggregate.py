@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +32,9 @@ def aggregate(call: Call[AggregateConfig]) -> Done:
         If a study is not there, or has gaps and may not have any.
     """
     from mergerexp.report.result_folder import check_distinct
+    from mergerexp.report.settings import study_folder
 
-    check_distinct([_folder(cfg) for cfg in call.configs])
+    check_distinct([study_folder(cfg) for cfg in call.configs])
     for cfg in call.configs:
         started = time.perf_counter()
         try:
@@ -67,13 +67,13 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     check_store(cfg.tracking.uri)  # before the imports, which take seconds
     from mergerexp.report.results import compute
     from mergerexp.report.sample_sections import read_sections
-    from mergerexp.report.settings import AggregationSettings, study_title
+    from mergerexp.report.settings import AggregationSettings, study_folder, study_title
     from mergerexp.report.study_folder import reserve, write_study
     from mergerexp.tracking.mlflow_reader import MlflowReader
     from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
 
     title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
-    folder = _folder(cfg)
+    folder = study_folder(cfg)
     sample = None if cfg.sample is None else Path(cfg.sample).expanduser()
     if sample is not None:
         read_sections(sample)  # before minutes of work
@@ -106,19 +106,6 @@ def _aggregate(cfg: AggregateConfig) -> tuple[Path, list[str]]:
         log.warning("%s: MLflow does not have this report", error)
         is_kept = False
     return report, ways_to_runs(study.uri, study.experiment_id, has_view=is_kept)
-
-
-def _folder(cfg: AggregateConfig) -> Path:
-    """Return the folder of a study."""
-    from mergerexp.report.settings import study_title
-
-    title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
-    return Path(cfg.paths.studies) / _file_name(cfg.name or title)
-
-
-def _file_name(title: str) -> str:
-    """Return a name without folders for a study: experiments may be called anything."""
-    return re.sub(r"[^\w.]+", "-", title).strip(".-") or "study"
 
 
 def main() -> None:

@@ -231,6 +231,17 @@ def read_json(path: Path) -> Any:
     return content[CONTENT] if content.keys() == {CONTENT} else content
 
 
+def folder_name(title: str, otherwise: str) -> str:
+    """Return a name without folders for what may be called anything.
+
+    Examples
+    --------
+    >>> folder_name("../lenses, seed 1", "study"), folder_name("...", "study")
+    ('lenses-seed-1', 'study')
+    """
+    return re.sub(r"[^\w.]+", "-", title).strip(".-") or otherwise
+
+
 def is_locked(lock: FileLock) -> bool:
     """Tell whether a process that this machine knows of holds a lock.
 

@@ -18,6 +18,7 @@ from mergerexp.config.addresses import STORE_VARIABLE, check_address, check_stor
 from mergerexp.config.backbone_names import check_backbone
 from mergerexp.config.keys import FORMS, form_of, options_of, plain_reason, who_has
 from mergerexp.config.paths import check_folders
+from mergerexp.config.sample_schema import CatalogueConfig, SampleConfig
 from mergerexp.config.schema import (
     CHOICES,
     AggregateConfig,
@@ -336,7 +337,7 @@ def _check_ratings(cfg: RobustnessConfig) -> None:
     _check_list("degradations", cfg.degradations)
 
 
-def _check_name(cfg: AggregateConfig | ExportConfig | PredictConfig) -> None:
+def _check_name(cfg: AggregateConfig | ExportConfig | PredictConfig | SampleConfig) -> None:
     if cfg.name is not None:
         check_file_name("name", cfg.name)
 
@@ -387,5 +388,7 @@ CHECKS: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (AggregateConfig, _check_report),
     (ExportConfig, _check_name),
     (PredictConfig, _check_name),
+    (SampleConfig, _check_name),
+    (CatalogueConfig, lambda catalogue: check_file_name("catalogue.name", catalogue.name)),
     (RobustnessConfig, _check_ratings),
 )

@@ -1,6 +1,7 @@
 """The numbers of a sample, in two passes over its galaxies, whose memory does not grow with their number.
 
-Only classified mergers, of which there are few, are held at once, to find their systems.
+Only classified mergers, of which there are few, are held at once, to find their systems, and those that only
+one of two catalogues has.
 """
 
 from __future__ import annotations

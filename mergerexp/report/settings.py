@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mergerexp.config.schema import AggregateConfig
+from mergerexp.files import folder_name
+
 
 @dataclass(frozen=True)
 class AggregationSettings:
@@ -59,3 +62,9 @@ def study_title(experiment: str, sweep: str | None, where: Mapping[str, Any]) ->
         name = key.removesuffix(".name").replace(".", " ").replace("_", " ")
         words.append(f"{name} {', '.join(map(str, values))}")
     return ", ".join([experiment, *words])
+
+
+def study_folder(cfg: AggregateConfig) -> Path:
+    """Return the folder of a study, which has its title or the name that was asked for."""
+    title = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {})
+    return Path(cfg.paths.studies) / folder_name(cfg.name or title, "study")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from mergerexp.data.sources.folder.stamp import DECODING
 from mergerexp.data.splits import Split, make_split
 from mergerexp.data.store import Dataset, find_dataset
 from mergerexp.errors import UserError
-from mergerexp.files import read_json, write_json, written_folder
+from mergerexp.files import folder_name, read_json, write_json, written_folder
 from mergerexp.frames import records
 from mergerexp.hashing import digest
 from mergerexp.models.ancestors import ABOUT, SEEN
@@ -131,7 +130,7 @@ class Exporter:
             If a network does not rate its test galaxies as the study recorded, or another model is in the
             folder's place.
         """
-        path = Path(self.cfg.models) / (self.cfg.name or _file_name(self.title))
+        path = Path(self.cfg.models) / (self.cfg.name or folder_name(self.title, "model"))
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
             made = Path(scratch) / "model"
@@ -380,7 +379,3 @@ def _files(folder: Path) -> list[str]:
     """Return the files of a model folder whose hashes are listed, relative to it."""
     found = [path for path in folder.rglob("*") if path.is_file() and path.name != ABOUT]
     return sorted(str(path.relative_to(folder)) for path in found)
-
-
-def _file_name(title: str) -> str:
-    return re.sub(r"[^\w.]+", "-", title).strip(".-") or "model"

@@ -12,7 +12,8 @@ from scipy.stats import norm
 
 from mergerexp.analysis import intervals
 from mergerexp.analysis.calibration import ece
-from mergerexp.analysis.intervals import METRICS, bootstrap_recalibrated, bootstrap_scores, mean_sem
+from mergerexp.analysis.drawn_scores import METRICS, scores_of_draws
+from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores, mean_sem
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.analysis.recalibration import recalibrate
 
@@ -55,7 +56,7 @@ def test_a_draw_is_scored_as_the_rows_repeated(prevalence, decimals):
     label, p = simulated(60, 90, rng)
     p = np.round(p, decimals)
     counts = rng.integers(0, 4, (5, 150)).astype(float)
-    (drawn,) = intervals._scores_of_draws(label == 1, p[None], p[None], counts, [prevalence])
+    (drawn,) = scores_of_draws(label == 1, p[None], p[None], counts, [prevalence])
     for row, times in zip(drawn, counts.astype(int), strict=True):
         again, p_again = np.repeat(label, times), np.repeat(p, times)
         expected = scores(again, p_again, prevalence) | {
