@@ -142,6 +142,9 @@ def _naming(path: Path) -> Iterator[None]:
             code = next((full for full in NO_ROOM if os.strerror(full) in str(error)), None)
             if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # what numpy says of a full disk
                 code = errno.ENOSPC
+            # Matplotlib fails again when it closes the file that it could not write.
+            if isinstance(error.__context__, OSError) and error.__context__.errno in NO_ROOM:
+                code = error.__context__.errno
         elif not os.fsdecode(getattr(error, "filename", None) or path).endswith((".partial", path.name)):
             raise  # the error is about another file
         if code is None:

@@ -254,12 +254,12 @@ def study_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_study(study_root: Path) -> Path:
     """The folder of that study as `mergerexp.aggregate` writes it."""
-    from mergerexp.aggregate import aggregate_study
     from mergerexp.config.compose import compose_cell
     from mergerexp.config.schema import AggregateConfig
+    from mergerexp.report.aggregation import make_study
 
     overrides = [f"paths.root={study_root}", "draws=100"]
-    return aggregate_study(compose_cell("aggregate", overrides, AggregateConfig)).parent
+    return make_study(compose_cell("aggregate", overrides, AggregateConfig))[0].parent
 
 
 @pytest.fixture

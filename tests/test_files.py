@@ -111,3 +111,13 @@ def test_a_full_disk_is_told_with_the_path_whatever_the_library_says(told, tmp_p
     line = explain(caught.value)
     assert f"{tmp_path / 'a.parquet'} can't be written" in line and "make room there" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_that_fails_again_on_a_full_disk_does_not_hide_it(tmp_path):
+    """Matplotlib's PDF writer raises an AttributeError when it closes a file that it could not write."""
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught, written(tmp_path / "a.pdf"):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            raise AttributeError("no attribute 'pos'")
+    assert caught.value.filename == str(tmp_path / "a.pdf")

@@ -12,11 +12,17 @@ from mergerexp.analysis.binning import bin_edges, bin_index
 from mergerexp.analysis.metrics import Floats
 
 Prevalence = float | None
+LEVELS = 2**14  # of probability
 METRICS = ("error", "precision", "recall", "f1", "auroc", "brier", "log_loss", "ece")
 
 
 def scores_of_draws(
-    truth: NDArray[np.bool_], p: Floats, p_for_log: Floats, counts: Floats, prevalences: Sequence[Prevalence]
+    truth: NDArray[np.bool_],
+    p: Floats,
+    p_for_log: Floats,
+    counts: Floats,
+    prevalences: Sequence[Prevalence],
+    in_levels: bool = False,
 ) -> list[Floats]:
     """Return `METRICS` for each row of counts, of shape (draws, 8), at each prevalence.
 
@@ -34,6 +40,9 @@ def scores_of_draws(
         How often each galaxy counts.
     prevalences : sequence of float or None
         The fractions of mergers that the classes are weighted to; None for that of each draw.
+    in_levels : bool
+        Whether probabilities that differ by less than 6e-5 count as ties in the AUROC. This spares the
+        sorting of probabilities that differ from draw to draw.
 
     Returns
     -------
@@ -61,7 +70,7 @@ def scores_of_draws(
     sums = _Sums(
         n=(n1, n0),
         called=(found, false),
-        auroc=_pairs_in_order(p1, p0, drawn1, drawn0) / (n1 * n0),
+        auroc=(_pairs_by_level if in_levels else _pairs_in_order)(p1, p0, drawn1, drawn0) / (n1 * n0),
         squares=(squares1, squares0),
         logs=(logs1, logs0),
         off=list(zip(under, over, strict=True)),
@@ -144,4 +153,19 @@ def _pairs_in_order(p1: Floats, p0: Floats, drawn1: Floats, drawn0: Floats) -> F
     pairs = np.zeros(len(drawn1))
     for at in sides:
         pairs += np.einsum("dn,dn->d", drawn1, below[:, np.searchsorted(places, at)]) / 2
+    return pairs
+
+
+def _pairs_by_level(p1: Floats, p0: Floats, drawn1: Floats, drawn0: Floats) -> Floats:
+    """Do what `_pairs_in_order` does; probabilities of one level count as ties."""
+    draws = len(drawn0)
+    start = LEVELS * np.arange(draws)[:, None]
+
+    def by_level(p: Floats, drawn: Floats) -> Floats:
+        cell = start + np.minimum(p * LEVELS, LEVELS - 1).astype(np.int64)
+        counts: Floats = np.bincount(cell.ravel(), drawn.ravel(), draws * LEVELS).astype(np.float64)
+        return counts.reshape(draws, LEVELS)
+
+    mergers, others = by_level(p1, drawn1), by_level(p0, drawn0)
+    pairs: Floats = np.einsum("dn,dn->d", mergers, np.cumsum(others, axis=1) - others / 2)
     return pairs

@@ -66,6 +66,7 @@ def bootstrap_scores(
     draws: int = 1000,
     sigma: float = 2.0,
     unit: ArrayLike | None = None,
+    for_log: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Score predictions, with stratified percentile-bootstrap intervals.
 
@@ -95,6 +96,8 @@ def bootstrap_scores(
         show, or the objid of galaxies that were tested with several seeds (with no strata, since their folds
         differ). A unit with rows in several strata or classes is drawn separately in each. None draws each
         row by itself.
+    for_log : array_like of float, shape (n,), or None, default None
+        The probabilities that the log-loss is of, which may be kept off 0 and 1; None for ``p_m``.
 
     Returns
     -------
@@ -119,15 +122,16 @@ def bootstrap_scores(
     """
     truth, p = checked(label, p_m)
     chosen = _listed(prevalence)
-    values = [_values(truth, p, p, one) for one in chosen]
+    in_log = p if for_log is None else checked(label, for_log)[1]
+    values = [_values(truth, p, in_log, one) for one in chosen]
     # In this order the classes are parts of an array, and the others' p rise, so that nothing is copied.
     order = np.lexsort((p, truth))
     drawer = _Drawer(truth, strata, unit, order)
-    truth, p = truth[order], p[order]
+    truth, p, in_log = truth[order], p[order], in_log[order]
     rng = np.random.default_rng(seed)
     step = max(1, BLOCK // len(p))
     drawn = [
-        scores_of_draws(truth, p[None], p[None], drawer.counts(min(step, draws - start), rng), chosen)
+        scores_of_draws(truth, p[None], in_log[None], drawer.counts(min(step, draws - start), rng), chosen)
         for start in range(0, draws, step)
     ]
     return _table(values, drawn, sigma)
@@ -215,7 +219,9 @@ def bootstrap_recalibrated(
             p_cal[..., others] = refitted(method, truth[third], p[third], counts[:, third], p[others], chosen)
         drawn.append(
             [
-                scores_of_draws(truth[rest], plain[:, rest], clipped[:, rest], counts[:, rest], [one])[0]
+                scores_of_draws(
+                    truth[rest], plain[:, rest], clipped[:, rest], counts[:, rest], [one], in_levels=True
+                )[0]
                 for one, (plain, clipped) in zip(chosen, p_cal, strict=True)
             ]
         )

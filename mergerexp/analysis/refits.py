@@ -77,9 +77,11 @@ def _platt(truth: NDArray[np.bool_], p_m: Floats, counts: Floats, at: Floats) ->
 
 
 def _isotonic(truth: NDArray[np.bool_], p_m: Floats, counts: Floats, at: Floats) -> Floats:
-    knots, tie = np.unique(p_m, return_inverse=True)
-    drawn = counts @ np.eye(len(knots))[tie]
-    mergers = (counts * truth) @ np.eye(len(knots))[tie]
+    order = np.argsort(p_m, kind="stable")
+    knots, first = np.unique(p_m[order], return_index=True)
+    rising = counts[:, order]
+    drawn = np.add.reduceat(rising, first, axis=1)
+    mergers = np.add.reduceat(rising * truth[order], first, axis=1)
     calibrated = np.empty((len(counts), len(at)))
     for row, (of_knot, found) in enumerate(zip(drawn, mergers, strict=True)):
         used = of_knot > 0

@@ -330,7 +330,11 @@ class AggregateConfig(StudyConfig):
         "show the paper's numbers beside ours; null: where the data set is the paper's sample"
     )
     prevalence: float = setting("fraction of mergers among the galaxies of a survey", above=0.0, high=0.99)
-    draws: int = setting("draws of each bootstrap", 100, 1_000_000)
+    draws: int = setting(
+        "draws of each bootstrap; with 2000 limits of intervals have an error of 0.06 standard deviations",
+        100,
+        1_000_000,
+    )
     seed: int = setting("seed of bootstraps, recalibration and galleries", 0, LARGEST_SEED)
 
 

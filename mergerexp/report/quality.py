@@ -78,10 +78,15 @@ def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Qualit
 
 
 def bootstrap(
-    test: pd.DataFrame, column: str, prevalences: Sequence[float | None], settings: AggregationSettings
+    test: pd.DataFrame,
+    column: str,
+    prevalences: Sequence[float | None],
+    settings: AggregationSettings,
+    for_log: str | None = None,
 ) -> list[pd.DataFrame]:
     """Score a column of probabilities at each prevalence; the indices of the tables name the scores."""
     known: dict[str, Any] = {"seed": settings.seed, "draws": settings.draws, "unit": test["group"]}
+    known["for_log"] = None if for_log is None else test[for_log]
     return _tables(bootstrap_scores(test["label"], test[column], test["fold"], prevalences, **known))
 
 
@@ -113,12 +118,7 @@ def _score_given(
     meant
         The prevalence for which the probabilities hold; None if that is the one at which they are scored.
     """
-    tables = bootstrap(frame, column, prevalences, settings)
-    if column == "p_cal":
-        for table, clipped in zip(
-            tables, bootstrap(frame, "p_cal_clipped", prevalences, settings), strict=True
-        ):
-            table.loc["log_loss"] = clipped.loc["log_loss"]
+    tables = bootstrap(frame, column, prevalences, settings, "p_cal_clipped" if column == "p_cal" else column)
     return [
         _row(table, frame, column, prevalence, settings, meant)
         for table, prevalence in zip(tables, prevalences, strict=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +19,7 @@ from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.errors import UserError
+from mergerexp.report.helpers import shared
 from mergerexp.report.quality import BALANCED, Quality, bootstrap, measure_quality
 from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.words import Words
@@ -135,6 +139,7 @@ def compute(
     degraded: pd.DataFrame | None = None,
     histories: pd.DataFrame | None = None,
     examples: dict[str, pd.DataFrame] | None = None,
+    pool: Executor | None = None,
 ) -> StudyResults:
     """Compute all numbers of a study.
 
@@ -150,6 +155,8 @@ def compute(
         The epochs of training; see `mergerexp.tracking.study_artifacts.read_histories`.
     examples
         The galaxies to show; see `mergerexp.tracking.study_artifacts.read_examples`.
+    pool
+        Processes that share the work; None for none.
 
     Raises
     ------
@@ -164,15 +171,15 @@ def compute(
     learning = learning_table(study.predictions)
     laws, notes = _power_laws(learning, study.networks)
     comparison = _compare(study, compared, settings, notes) if compared else None
-    log.info("computing scores and their intervals")
-    tables = [_scores(arm, study.pooled[arm].all_seeds, settings) for arm in arms]
-    quality = {}
-    for arm in networks:
-        log.info("computing calibration of %s", arm)
-        try:
-            quality[arm] = measure_quality(study.pooled[arm].first_seed, settings)
-        except ValueError as reason:
-            notes.append(f"The calibration of {arm} is not examined: {reason}.")
+    log.info("computing scores and calibration, with their intervals")
+    tasks: list[Callable[[], Any]] = [
+        *(partial(_quality, study.pooled[arm].first_seed, settings) for arm in networks),
+        *(partial(_scores, arm, study.pooled[arm].all_seeds, settings) for arm in arms),
+    ]
+    found = shared(pool, tasks)
+    quality, tables = dict(zip(networks, found, strict=False)), found[len(networks) :]
+    for arm in [arm for arm in networks if isinstance(quality[arm], str)]:
+        notes.append(f"The calibration of {arm} is not examined: {quality.pop(arm)}.")
     return StudyResults(
         study=study,
         settings=settings,
@@ -188,6 +195,14 @@ def compute(
         examples=examples or {},
         notes=notes,
     )
+
+
+def _quality(test: pd.DataFrame, settings: AggregationSettings) -> Quality | str:
+    """Return the quality of an arm's probabilities, or why it can't be measured."""
+    try:
+        return measure_quality(test, settings)
+    except ValueError as reason:
+        return str(reason)
 
 
 def _compared(study: Study, asked: Sequence[str] | None) -> Sequence[str]:

@@ -39,7 +39,7 @@ class AggregationSettings:
 
     compare: Sequence[str] | None = None
     prevalence: float = 0.02
-    draws: int = 10_000
+    draws: int = 2_000
     seed: int = 0
     title: str = "study"
     chosen: Mapping[str, Any] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from mergerexp.report.figures.quality import (
 )
 from mergerexp.report.figures.style import save
 from mergerexp.report.figures.training import draw_training_curves
+from mergerexp.report.helpers import shared
 from mergerexp.report.mistakes import mistakes_table
 from mergerexp.report.page.content import Report
 from mergerexp.report.page.render import write_page
@@ -40,7 +42,7 @@ _YES_NO = {"True": "yes", "False": "no"}
 KIND = ResultKind("study", "study.json", "paths.studies=FOLDER")
 
 
-def write_study(results: StudyResults, folder: Path) -> Path:
+def write_study(results: StudyResults, folder: Path, pool: Executor | None = None) -> Path:
     """Write everything beside the folder first, and then put it in its place.
 
     Parameters
@@ -50,6 +52,8 @@ def write_study(results: StudyResults, folder: Path) -> Path:
     folder
         The folder of the study, which the caller has reserved. What an earlier aggregation left there is
         replaced.
+    pool
+        Processes that share the work; None for none.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def write_study(results: StudyResults, folder: Path) -> Path:
         If the folder holds something else than a study.
     """
     with replaced(folder, KIND) as draft:
-        _write(results, draft)
+        _write(results, draft, pool)
     return folder / "report.html"
 
 
@@ -71,11 +75,11 @@ def reserve(folder: Path) -> AbstractContextManager[None]:
     return reserved(folder, KIND)
 
 
-def _write(results: StudyResults, folder: Path) -> None:
+def _write(results: StudyResults, folder: Path, pool: Executor | None) -> None:
     tables = [*all_tables(results), mistakes_table(results)]
     for table in tables:
         table.write(folder / "tables")
-    figures = _figures(results, folder / "figures")
+    figures = _figures(results, folder / "figures", pool)
     results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
     write_json(folder / "calibrators.json", {"calibrators": _calibrators(results)})
     report = build_report(results, tables, figures, _provenance(results))
@@ -83,30 +87,35 @@ def _write(results: StudyResults, folder: Path) -> None:
     write_page(report, folder / "report.html")
 
 
-def _figures(results: StudyResults, folder: Path) -> dict[str, Path]:
+def _figures(results: StudyResults, folder: Path, pool: Executor | None) -> dict[str, Path]:
     """Draw all figures, and return their SVG files by name; figures of probabilities show one network."""
     drawers: dict[str, Callable[[], Figure]] = {
-        "fig02_lesion": lambda: draw_lesion(results),
-        "fig07_roc": lambda: draw_roc(results),
-        "precision_recall": lambda: draw_precision_recall(results),
+        "fig02_lesion": partial(draw_lesion, results),
+        "fig07_roc": partial(draw_roc, results),
+        "precision_recall": partial(draw_precision_recall, results),
     }
     if results.rated is not None:
         test, words = results.study.pooled[results.rated].first_seed, results.words
         calibrated = results.quality[results.rated].recalibrated
         drawers |= {
-            "fig03_histogram": lambda: draw_histogram(test, words),
-            "fig04_calibration": lambda: draw_calibration(test, words),
-            "fig05_histogram_recalibrated": lambda: draw_histogram(calibrated, words, "p_cal"),
-            "fig06_calibration_recalibrated": lambda: draw_calibration(calibrated, words, "p_cal"),
+            "fig03_histogram": partial(draw_histogram, test, words),
+            "fig04_calibration": partial(draw_calibration, test, words),
+            "fig05_histogram_recalibrated": partial(draw_histogram, calibrated, words, "p_cal"),
+            "fig06_calibration_recalibrated": partial(draw_calibration, calibrated, words, "p_cal"),
         }
     if len(results.histories):
-        drawers["training_curves"] = lambda: draw_training_curves(results)
+        drawers["training_curves"] = partial(draw_training_curves, results)
     if results.robustness is not None:
-        drawers["robustness_curves"] = lambda: draw_degradations(results)
+        drawers["robustness_curves"] = partial(draw_degradations, results)
     for name, group in galleries(results).items():
         if group.thumbs:
             drawers[name] = partial(draw_gallery, group.thumbs)
-    return {name: save(draw(), folder, name) for name, draw in drawers.items()}
+    drawn = shared(pool, [partial(_draw, draw, folder, name) for name, draw in drawers.items()])
+    return dict(zip(drawers, drawn, strict=True))
+
+
+def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> Path:
+    return save(draw(), folder, name)
 
 
 def _calibrators(results: StudyResults) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ class MlflowReader(StudyReader):
         with self._answering():
             self._client, uri = open_store(tracking, create=False)
         self.uri = without_credentials(uri).rstrip("/")
+        self._known: dict[str, Run] = {}  # those that were found, so that MLflow is not asked for each file
 
     def _runs(self) -> tuple[str, Sequence[Run]]:
         with self._answering():
@@ -51,6 +52,7 @@ class MlflowReader(StudyReader):
             assert experiment is not None  # `open_store` has seen it
             runs = self._search(experiment.experiment_id)
             found = [run for run in runs if run.data.tags.keys().isdisjoint({REPORT, EXPORT})]
+            self._known |= {run.info.run_id: run for run in found}
         if not found:
             raise UserError(f"experiment {self.name} in {self.uri} has no runs; {SYNC}")
         return experiment.experiment_id, found
@@ -191,7 +193,10 @@ class MlflowReader(StudyReader):
     def _fetch(self, run_id: str, name: str, folder: Path) -> Path:
         """Do what `download` does, but raise whatever the store's driver raises."""
         path = Path(self._client.download_artifacts(run_id, name, str(folder)))
-        expected = self._client.get_run(run_id).data.tags.get(f"{HASH}{name}")
+        run = self._known.get(run_id)
+        expected = None if run is None else run.data.tags.get(f"{HASH}{name}")
+        if expected is None or sha256(path) != expected:  # as it was recorded since
+            expected = self._client.get_run(run_id).data.tags.get(f"{HASH}{name}")
         if expected is None:
             raise UserError(f"MLflow lacks the hash of {name}: {SYNC}")
         if sha256(path) != expected:

@@ -1,0 +1,82 @@
+"""One aggregation: a study is read, everything is computed, and its folder is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mergerexp.config.schema import AggregateConfig
+from mergerexp.errors import UserError
+from mergerexp.report.helpers import helpers
+from mergerexp.report.results import compute
+from mergerexp.report.sample_sections import read_sections
+from mergerexp.report.settings import AggregationSettings, study_folder, study_title
+from mergerexp.report.study_folder import reserve, write_study
+from mergerexp.tracking.experiment import ways_to_runs
+from mergerexp.tracking.mlflow_reader import MlflowReader
+from mergerexp.tracking.study import Gap
+from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
+
+log = logging.getLogger(__name__)
+
+
+def make_study(cfg: AggregateConfig) -> tuple[Path, list[str]]:
+    """Read a study, compute everything, and write its folder.
+
+    Returns
+    -------
+    Path
+        The path of the report.
+    list of str
+        How the runs are opened in MLflow.
+
+    Raises
+    ------
+    UserError
+        If the study is not there, or has gaps and ``allow_partial`` is false.
+    """
+    title, folder = study_title(cfg.tracking.experiment, cfg.sweep, cfg.where or {}), study_folder(cfg)
+    sample = None if cfg.sample is None else Path(cfg.sample).expanduser()
+    if sample is not None:
+        read_sections(sample)  # before minutes of work
+    reader = MlflowReader(cfg.tracking)
+    found = reader.find(cfg.sweep, cfg.where)
+    with helpers() as pool:
+        study = reader.with_predictions(found)
+        examples, without = read_examples(reader, study)
+        degraded, gaps = read_robustness(reader, study)
+        if gaps and not cfg.allow_partial:
+            degraded = None  # curves of some networks only would be taken for those of all
+            gaps = [replace(gap, what=f"{gap.what}; the report leaves robustness out") for gap in gaps]
+        histories, untold = read_histories(reader, study)
+        study = replace(study, gaps=[*study.gaps, *without, *gaps, *untold])
+        log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
+        if not cfg.allow_partial:
+            study.check_whole()
+        _warn(study.gaps)
+        settings = _settings(cfg, title, sample)
+        with reserve(folder):
+            results = compute(study, settings, degraded, histories, examples, pool)
+            log.info("writing tables, figures and the report")
+            report = write_study(results, folder, pool)
+    try:
+        reader.add_report(study, title, report)
+        is_kept = True
+    except UserError as error:  # a colleague's store may be read only
+        log.warning("%s: MLflow does not have this report", error)
+        is_kept = False
+    return report, ways_to_runs(study.uri, study.experiment_id, has_view=is_kept)
+
+
+def _warn(gaps: Sequence[Gap]) -> None:
+    for gap in gaps:
+        log.warning("%s", gap)
+
+
+def _settings(cfg: AggregateConfig, title: str, sample: Path | None) -> AggregationSettings:
+    chosen = {"where": dict(cfg.where or {}), "sweep": cfg.sweep, "allow_partial": cfg.allow_partial}
+    return AggregationSettings(
+        cfg.compare, cfg.prevalence, cfg.draws, cfg.seed, title, chosen, cfg.published, sample
+    )

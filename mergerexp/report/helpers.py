@@ -1,0 +1,47 @@
+"""Processes beside this one, which compute and draw parts of a study."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from mergerexp.cores import usable_cores
+from mergerexp.workers import worker_pool
+
+T = TypeVar("T")
+MOST = 4  # processes; a study has few parts that take long
+NEEDED = "mergerexp.report.study_folder"  # what takes a second to import
+
+
+@contextmanager
+def helpers() -> Iterator[Executor | None]:
+    """Yield as many processes as there are cores, which get ready while this one reads; None for one core."""
+    number = min(usable_cores(), MOST)
+    if number == 1:
+        yield None
+        return
+    with worker_pool(number, "cores (SLURM_CPUS_PER_TASK)") as pool:
+        for _ in range(number):
+            pool.submit(importlib.import_module, NEEDED)
+        yield pool
+
+
+def shared(pool: Executor | None, tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """Do tasks in other processes, or here without any, and return their results in order.
+
+    Tasks are sent in as few parts as there are processes, since each part takes its data along.
+    """
+    if pool is None or len(tasks) < 2:
+        return [task() for task in tasks]
+    parts = [tasks[start::MOST] for start in range(min(MOST, len(tasks)))]
+    futures = [pool.submit(_do, part) for part in parts]
+    wait(futures)  # nobody writes any more when an exception is raised
+    done = [future.result() for future in futures]
+    return [done[at % MOST][at // MOST] for at in range(len(tasks))]
+
+
+def _do(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    return [task() for task in tasks]
