@@ -54,7 +54,7 @@ from mergerexp.populations.published import Comparing
 from mergerexp.populations.results import Sample
 
 log = logging.getLogger(__name__)
-DRAWN = 100_000  # galaxies of each kind that mass limits and chances are fitted to
+DRAWN = 50_000  # galaxies of each kind that mass limits and chances are fitted to
 DECIDING = 20  # draws with which a p-value can be below 0.05
 PER_PIXEL = 3  # galaxies of a square degree, below which the footprint is not known
 SHOWN = 3000  # galaxies in a figure
