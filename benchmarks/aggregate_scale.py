@@ -34,7 +34,7 @@ for path in Path(sys.argv[1]).glob("runs/*/predictions.parquet"):
 
 
 def measured(*command: str, root: Path) -> tuple[float, float]:
-    """Return the seconds and the peak memory in GB of Python with some arguments."""
+    """Return the seconds of Python with some arguments, and the peak memory of the main process in GB."""
     started = time.perf_counter()
     environment = os.environ | {"MERGEREXP_ROOT": str(root)}
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, env=environment)

@@ -143,8 +143,9 @@ def _naming(path: Path) -> Iterator[None]:
             if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # what numpy says of a full disk
                 code = errno.ENOSPC
             # Matplotlib fails again when it closes the file that it could not write.
-            if isinstance(error.__context__, OSError) and error.__context__.errno in NO_ROOM:
-                code = error.__context__.errno
+            first = error.__context__
+            if isinstance(first, OSError) and first.errno in NO_ROOM and not isinstance(error, UserError):
+                code = first.errno if first.filename is None else code
         elif not os.fsdecode(getattr(error, "filename", None) or path).endswith((".partial", path.name)):
             raise  # the error is about another file
         if code is None:

@@ -29,7 +29,7 @@ THREAD_VARIABLES = (
 
 
 @contextmanager
-def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(workers: int, fewer: str, keeps: bool = True) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of worker processes; tasks that have not begun when the block is left are dropped.
 
     Parameters
@@ -38,6 +38,8 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
         The number of processes.
     fewer
         The setting that determines this number; the message of a failure names it.
+    keeps
+        Whether what is done when a worker dies is kept.
 
     Yields
     ------
@@ -55,8 +57,8 @@ def worker_pool(workers: int, fewer: str) -> Iterator[ProcessPoolExecutor]:
             yield pool
         except BrokenProcessPool as error:
             raise UserError(
-                "a worker process died, perhaps for lack of memory; run again to continue from what is done, "
-                f"with fewer {fewer} if it happens again"
+                "a worker process died, perhaps for lack of memory; run again"
+                f"{' to continue from what is done' if keeps else ''}, with fewer {fewer} if it happens again"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)

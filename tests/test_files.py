@@ -121,3 +121,11 @@ def test_a_library_that_fails_again_on_a_full_disk_does_not_hide_it(tmp_path):
         finally:
             raise AttributeError("no attribute 'pos'")
     assert caught.value.filename == str(tmp_path / "a.pdf")
+
+
+def test_another_disk_that_is_full_is_not_taken_for_this_one(tmp_path):
+    with pytest.raises(UserError, match="the scratch disk is full"), written(tmp_path / "a.csv"):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/scratch/b")
+        except OSError as error:
+            raise UserError("the scratch disk is full") from error

@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from mergerexp.analysis.binning import bin_edges, bin_index
 from mergerexp.analysis.metrics import Floats
 
 Prevalence = float | None
-LEVELS = 2**14  # of probability
+LEVELS = 2**14  # of probability, at equal distances in its logit, which another prevalence shifts
+NEAREST = 1e-15  # to 0 and 1
+REACH = 35.0  # a logit beyond that of NEAREST
 METRICS = ("error", "precision", "recall", "f1", "auroc", "brier", "log_loss", "ece")
 
 
@@ -41,8 +44,8 @@ def scores_of_draws(
     prevalences : sequence of float or None
         The fractions of mergers that the classes are weighted to; None for that of each draw.
     in_levels : bool
-        Whether probabilities that differ by less than 6e-5 count as ties in the AUROC. This spares the
-        sorting of probabilities that differ from draw to draw.
+        Whether probabilities whose logits differ by less than 0.004 count as ties in the AUROC. This spares
+        the sorting of probabilities that differ from draw to draw.
 
     Returns
     -------
@@ -162,7 +165,8 @@ def _pairs_by_level(p1: Floats, p0: Floats, drawn1: Floats, drawn0: Floats) -> F
     start = LEVELS * np.arange(draws)[:, None]
 
     def by_level(p: Floats, drawn: Floats) -> Floats:
-        cell = start + np.minimum(p * LEVELS, LEVELS - 1).astype(np.int64)
+        place = (logit(p.clip(NEAREST, 1 - NEAREST)) / REACH + 1) / 2  # from 0 to 1
+        cell = start + np.minimum(place * LEVELS, LEVELS - 1).astype(np.int64)
         counts: Floats = np.bincount(cell.ravel(), drawn.ravel(), draws * LEVELS).astype(np.float64)
         return counts.reshape(draws, LEVELS)
 

@@ -101,7 +101,7 @@ def _fates_of_darg(
     if "f_m" in darg:
         fates[~(darg["f_m"] >= settings.merger_votes)] = FEW_VOTES
     else:
-        log.info("the table of mergers has no column f_m: data.archive.merger_votes chooses none of them")
+        log.info("the table of mergers has no f_m: data.archive.merger_votes is not applied to them")
     left = fates == TAKEN
     fates[left & (first < 0)] = "is not among the galaxies"
     fates[left & (first >= 0) & ~table["usable"].to_numpy()[first]] = "has no photometry"

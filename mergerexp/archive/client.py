@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from filelock import FileLock
@@ -35,7 +36,7 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which a reque
 ABSENT = (400, 404, 410)  # statuses that are about what was asked for, and not about who asks or where
 MOVED = (301, 302, 303, 307, 308)
 LEADS = 5  # addresses that one request may be sent on to
-NOT_BEFORE = "not_before"  # the file with the moment until which a service asked to wait
+LONGEST_ASKED = 86_400.0  # seconds that a service is left alone, whatever it says
 EMPTY = (202, 204)  # statuses of services that are not ready yet
 
 
@@ -156,7 +157,7 @@ class Client:
             except Retry as error:
                 reason, asked = str(error), error.wait
             if asked:
-                self._wait_until(time.time() + asked)
+                self._wait_until(address, min(asked, LONGEST_ASKED))
             if asked > WAITS_ASKED:
                 raise _too_long(address, asked, reason)
             if attempt + 1 < self.tries:
@@ -196,23 +197,40 @@ class Client:
             If the service has asked for a wait that is longer than an hour from now.
         """
         interval, file = 1 / self.rate, self.folder / "last_request"
-        with FileLock(self.folder / ".pace.lock"):
-            # A clock that was set back would have us wait for hours.
-            time.sleep(min(interval, max(0.0, _number(file) + interval - time.time())))
-            left = _number(self.folder / NOT_BEFORE) - time.time()
+        while True:
+            with FileLock(self.folder / ".pace.lock"):
+                left = self._left(address)
+                if left <= 0:
+                    # A clock that was set back would have us wait for hours.
+                    time.sleep(min(interval, max(0.0, _number(file) + interval - time.time())))
+                    with written(file) as partial:
+                        partial.write_text(repr(time.time()))
+                    return
             if left > WAITS_ASKED:
-                raise _too_long(address, left, "said earlier")
-            time.sleep(max(0.0, left))
-            with written(file) as partial:
-                partial.write_text(repr(time.time()))
+                raise _too_long(address, left, f"said earlier, as {self._asked(address)} has it")
+            log.info("%s has asked to wait; going on in %s", address, duration(left))
+            time.sleep(left)
 
-    def _wait_until(self, moment: float) -> None:
-        """Let nobody who asks from here ask before a moment, also after a restart."""
-        file = self.folder / NOT_BEFORE
+    def _asked(self, address: str) -> Path:
+        """Return the file with when a service has asked to wait, and until when."""
+        host = re.sub(r"[^\w.-]", "_", urlsplit(address).netloc)
+        return self.folder / f"not_before.{host}"
+
+    def _left(self, address: str) -> float:
+        """Return how many seconds a service has still to be left alone."""
+        try:
+            said, until = map(float, self._asked(address).read_text().split())
+        except (OSError, ValueError):
+            return 0.0
+        # It was said in the future if the clock was set back since.
+        return until - time.time() if said <= time.time() else 0.0
+
+    def _wait_until(self, address: str, seconds: float) -> None:
+        """Let nobody who asks from here ask a service for some seconds, also after a restart."""
         with FileLock(self.folder / ".pace.lock"):
-            if moment > _number(file):
-                with written(file) as partial:
-                    partial.write_text(repr(moment))
+            if seconds > self._left(address):
+                with written(self._asked(address)) as partial:
+                    partial.write_text(f"{time.time()!r} {time.time() + seconds!r}")
 
     @staticmethod
     def _check_status(answer: requests.Response) -> None:

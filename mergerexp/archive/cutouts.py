@@ -25,6 +25,7 @@ from mergerexp.files import written
 
 log = logging.getLogger(__name__)
 GIVE_UP = 3  # calls in which a cutout fails, before it is named as failed
+PROBES = 3  # cutouts that are asked for to see whether a service has any
 IN_A_ROW = 5  # cutouts that fail one after another, before it is taken for the service's fault
 MANIFEST = "manifest.jsonl"
 UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
@@ -158,7 +159,8 @@ class Cutouts:
         self.images, self.folder, self.size = images, folder, size
         folder.mkdir(parents=True, exist_ok=True)
         self.lines: dict[str, Line] = {}
-        self._failures: Counter[str] = Counter()
+        self._failures: Counter[tuple[str, float, int]] = Counter()
+        self._good: Wanted | None = None  # the last one that was there
         for line in self._read():
             self._count(line)
 
@@ -176,10 +178,13 @@ class Cutouts:
             there stays, and the next call goes on.
         """
         missing = [each for each in wanted if not self._is_done(each)]
+        self._remember(wanted)
         with ProgressReport("getting cutouts", len(wanted), len(wanted) - len(missing), progress) as report:
             waiting: list[Line] = []  # of answers that may be about the service, and not about the object
             for each in self.images.in_order(missing):
                 line = self._get(each)
+                if line.outcome == Outcome.KEPT:
+                    self._good = each
                 if line.outcome in (Outcome.KEPT, Outcome.NO_IMAGING):
                     for earlier in waiting:
                         self._note(earlier)
@@ -207,20 +212,28 @@ class Cutouts:
             )
         return {each.id: self.lines[each.id] for each in wanted}
 
+    def _remember(self, wanted: Sequence[Wanted]) -> None:
+        """Remember a cutout that is there, to ask for it again where it is doubtful if anything is there."""
+        for each in reversed(wanted):
+            if self._good is None and self.line(each) is not None and self.path(each.id).is_file():
+                self._good = each
+
     def _answers(self, wanted: Sequence[Wanted], waiting: Sequence[Line]) -> bool:
         """Tell whether the service has another cutout, so that it is not to blame for those that failed.
 
-        One that is there already is asked for, or else one far from those that failed, which is not kept.
+        One that is there already is asked for, or else some of the others, which are not kept.
         """
         failed = {line.id for line in waiting}
-        others = [each for each in wanted if each.id not in failed]
-        kept = [each for each in others if self.line(each) is not None and self.path(each.id).is_file()]
-        for probe in (kept or others)[-1:]:
+        others = [each for each in reversed(wanted) if each.id not in failed]
+        for probe in [self._good] if self._good is not None else others[:PROBES]:
             try:
                 self.images.get(probe, self.size)
-            except (NoAnswer, Refused) as error:
-                return str(error) == Outcome.NO_IMAGING
-            return True
+                return True
+            except Refused as error:
+                if str(error) == Outcome.NO_IMAGING:
+                    return True
+            except NoAnswer:
+                return False
         return False
 
     def line(self, wanted: Wanted) -> Line | None:
@@ -230,7 +243,8 @@ class Cutouts:
 
     def _is_waiting(self, object_id: str) -> bool:
         """Tell whether a cutout failed, and is to be asked for again in another call."""
-        return self.lines[object_id].outcome == Outcome.FAILED and self._failures[object_id] < GIVE_UP
+        line = self.lines[object_id]
+        return line.outcome == Outcome.FAILED and self._failures[line.id, line.scale, line.size] < GIVE_UP
 
     def _is_done(self, wanted: Wanted) -> bool:
         """Tell whether nothing has to be asked for; a file whose line a kill has lost is only looked at."""
@@ -276,7 +290,7 @@ class Cutouts:
 
     def _count(self, line: Line) -> None:
         self.lines[line.id] = line
-        self._failures[line.id] += line.outcome == Outcome.FAILED
+        self._failures[line.id, line.scale, line.size] += line.outcome == Outcome.FAILED
 
     def _read(self) -> Iterator[Line]:
         """Yield the lines of the manifest; a last one that a kill has cut off is removed."""

@@ -8,11 +8,13 @@ pictures of the cutout service: a data set has one or the other.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,15 +126,21 @@ class Frames:
         return [Field(file, **known[file]) for file in files]
 
     def _look(self, file: str) -> dict[str, float]:
-        pixels, wcs = self._read(file)
-        height, width = pixels.shape
-        centre = wcs.pixel_to_world((width - 1) / 2, (height - 1) / 2)
-        corner = wcs.pixel_to_world(0, 0)
-        return {
-            "ra": float(centre.ra.deg),
-            "dec": float(centre.dec.deg),
-            "radius": float(centre.separation(corner).deg),
-        }
+        from astropy.io import fits  # takes a second
+        from astropy.wcs import WCS
+
+        path = self.folder / file
+        opened: Callable[..., Any] = {".bz2": bz2.open, ".gz": gzip.open}.get(path.suffix, open)
+        try:
+            with warnings.catch_warnings(), opened(path, "rb") as handle:
+                warnings.simplefilter("ignore")  # of old ways to write units
+                header = fits.Header.fromfile(handle)
+                wcs, width, height = WCS(header), header["NAXIS1"], header["NAXIS2"]
+            centre, corner = wcs.pixel_to_world((width - 1) / 2, (height - 1) / 2), wcs.pixel_to_world(0, 0)
+            radius = float(centre.separation(corner).deg)
+        except Exception as error:  # the exceptions of astropy have no common base
+            raise DataError(f"{path} is no frame of SDSS: {describe(error)}") from error
+        return {"ra": float(centre.ra.deg), "dec": float(centre.dec.deg), "radius": radius}
 
     def _read(self, file: str) -> tuple[NDArray[np.float32], WCS]:
         from astropy.io import fits  # takes a second

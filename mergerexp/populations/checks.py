@@ -17,8 +17,8 @@ from mergerexp.table_files import column_names
 MOST_WRONG = 0.5  # of all rows: more without a usable value are a wrong column or unit
 # Fields that reach less far in right ascension than in declination, and end at 24, are rarely in degrees.
 HOURS_SPREAD, DEGREES_SPREAD = 4.0, 20.0
-# Ids that went through floating point have lost their last digits beyond 15 of them.
-ROUNDED = r"^\d+(\.\d*)?[eE]\+?\d+$|^\d{16,}\.\d*$"
+# Ids that went through floating point have lost their last digits beyond 16 of them.
+ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d{2}$|^-?\d{17,}\.0*$"
 
 
 def check_settings(cfg: SampleConfig) -> None:
@@ -58,7 +58,7 @@ def plain_ids(ids: pa.Array, path: Path, column: str, first: int) -> pa.Array:
             row = int(rows.argmax())
             value = "" if ids[row].as_py() in (None, "") else f" ({ids[row].as_py()})"
             raise DataError(f"{path}, row {first + row + 1}: column {column!r} {what}{value}")
-    return pc.replace_substring_regex(ids, r"^(\d+)\.0*$", r"\1")
+    return pc.replace_substring_regex(ids, r"^(-?\d+)\.0*$", r"\1")
 
 
 def check_columns(path: Path, needed: list[str]) -> None:

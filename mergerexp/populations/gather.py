@@ -116,6 +116,7 @@ class Gathered:
                 for each in range(self._number)
             ]
             for piece in read_columns(path, columns.numbers, columns.texts, columns.flags):
+                piece = self._with_nulls(piece, columns.numbers)
                 ids = plain_ids(piece.column(key), path, key, total)
                 piece = piece.set_column(piece.schema.get_field_index(key), key, ids)
                 bucket = hash_of(ids) % np.uint64(self._number)
@@ -126,6 +127,17 @@ class Gathered:
                     told = time.monotonic()
                     log.info("%s: %s read", path.name, amount(total, "row"))
         return total
+
+    def _with_nulls(self, piece: pa.RecordBatch, numbers: list[str]) -> pa.RecordBatch:
+        """Return rows with nulls in place of NaN and of numbers that stand for a missing value."""
+        for name in numbers:
+            values = np.asarray(piece.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
+            is_missing = np.isnan(values)
+            for missing in self.cfg.catalogue.missing:  # which a column of 32 bits rounds
+                is_missing |= np.isclose(values, missing, rtol=1e-6, atol=0)
+            at = piece.schema.get_field_index(name)
+            piece = piece.set_column(at, name, pa.array(values, pa.float64(), mask=is_missing))
+        return piece
 
     def _file(self, name: str, bucket: int) -> Path:
         return self.scratch / f"{name}.{bucket}.arrows"
@@ -201,7 +213,7 @@ class Gathered:
         self.repeated[prefix] += int(with_value.duplicated().sum())
         for name in other.column_names[1:]:
             own = own.append_column(f"{prefix} {name}", other[name].take(rows))
-        return own, int((~theirs[first].isin(ids)).sum())
+        return own, int((~with_value.unique().isin(ids)).sum())
 
     def _look(self) -> None:
         """Count what becomes of the rows, and keep the galaxies that are used."""

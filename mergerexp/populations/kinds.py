@@ -236,14 +236,16 @@ def counted_as(
     system = systems(galaxies.ra, galaxies.dec, galaxies.redshift, cfg.link_kpc, cfg.link_velocity)
     sizes = np.bincount(system, is_seen)
     heaviest = np.full(len(sizes), -np.inf)
-    np.maximum.at(heaviest, system, galaxies.log_mass)
-    masses = heaviest[system] if mass == "primary" else galaxies.log_mass
+    np.maximum.at(heaviest, system[is_seen], galaxies.log_mass[is_seen])
+    masses = (
+        np.where(is_seen, heaviest[system], galaxies.log_mass) if mass == "primary" else galaxies.log_mass
+    )
     weight = np.where(is_seen, galaxies.weight, 0.0)
     if count == "objects":
         return masses, weight
     if mass == "each":
         return masses, weight / np.maximum(sizes[system], 1)
-    order = np.lexsort((galaxies.key, -galaxies.log_mass, system))
+    order = np.lexsort((galaxies.key, -galaxies.log_mass, ~is_seen, system))
     first = np.zeros(len(system), dtype=bool)
     first[order] = np.append(True, system[order][1:] != system[order][:-1])
     return masses, np.where(first, weight, 0.0)

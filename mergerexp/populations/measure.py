@@ -373,7 +373,12 @@ class _Second:
                 f"Colours are compared for {len(self.merging)} of {amount(self.merging.total, 'merger')}, "
                 "drawn at random."
             )
-        everything = self.first.draws[ALL].galaxies()
+        if len(drawn := self.first.draws[ALL]) < drawn.total:
+            self.sample.notes.append(
+                f"Colours of mergers are compared with those of {len(drawn):,} of {drawn.total:,} galaxies, "
+                "drawn at random."
+            )
+        everything = drawn.galaxies()
         is_merger = everything.visual | (everything.p > self.cfg.cut)
         rest = everything.take(~is_merger & np.isfinite(everything.colour))
         pairs = [(CLASSIFIED, VISUAL)] if len(present) > 1 else []

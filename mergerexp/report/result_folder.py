@@ -53,7 +53,7 @@ def check_distinct(folders: Sequence[Path]) -> None:
 
 @contextmanager
 def reserved(folder: Path, kind: ResultKind) -> Iterator[None]:
-    """Let no other process write results to a folder, and check before hours of work that this one can.
+    """Let no other process write results to a folder, and check that this one can.
 
     What was left there by a process that was killed is cleared.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.errors import UserError
-from mergerexp.report.helpers import shared
+from mergerexp.report.helpers import Helpers, shared
 from mergerexp.report.quality import BALANCED, Quality, bootstrap, measure_quality
 from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.words import Words
@@ -139,7 +138,7 @@ def compute(
     degraded: pd.DataFrame | None = None,
     histories: pd.DataFrame | None = None,
     examples: dict[str, pd.DataFrame] | None = None,
-    pool: Executor | None = None,
+    pool: Helpers | None = None,
 ) -> StudyResults:
     """Compute all numbers of a study.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from mergerexp.report.figures.quality import (
 )
 from mergerexp.report.figures.style import save
 from mergerexp.report.figures.training import draw_training_curves
-from mergerexp.report.helpers import shared
+from mergerexp.report.helpers import Helpers, shared
 from mergerexp.report.mistakes import mistakes_table
 from mergerexp.report.page.content import Report
 from mergerexp.report.page.render import write_page
@@ -42,7 +41,7 @@ _YES_NO = {"True": "yes", "False": "no"}
 KIND = ResultKind("study", "study.json", "paths.studies=FOLDER")
 
 
-def write_study(results: StudyResults, folder: Path, pool: Executor | None = None) -> Path:
+def write_study(results: StudyResults, folder: Path, pool: Helpers | None = None) -> Path:
     """Write everything beside the folder first, and then put it in its place.
 
     Parameters
@@ -75,7 +74,7 @@ def reserve(folder: Path) -> AbstractContextManager[None]:
     return reserved(folder, KIND)
 
 
-def _write(results: StudyResults, folder: Path, pool: Executor | None) -> None:
+def _write(results: StudyResults, folder: Path, pool: Helpers | None) -> None:
     tables = [*all_tables(results), mistakes_table(results)]
     for table in tables:
         table.write(folder / "tables")
@@ -87,7 +86,7 @@ def _write(results: StudyResults, folder: Path, pool: Executor | None) -> None:
     write_page(report, folder / "report.html")
 
 
-def _figures(results: StudyResults, folder: Path, pool: Executor | None) -> dict[str, Path]:
+def _figures(results: StudyResults, folder: Path, pool: Helpers | None) -> dict[str, Path]:
     """Draw all figures, and return their SVG files by name; figures of probabilities show one network."""
     drawers: dict[str, Callable[[], Figure]] = {
         "fig02_lesion": partial(draw_lesion, results),

@@ -11,7 +11,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from mergerexp.analysis import intervals
-from mergerexp.analysis.calibration import ece
+from mergerexp.analysis.calibration import ece, prior_shift
 from mergerexp.analysis.drawn_scores import METRICS, scores_of_draws
 from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores, mean_sem
 from mergerexp.analysis.metrics import auroc, scores
@@ -240,3 +240,19 @@ def test_bad_input():
         bootstrap_recalibrated(predictions.drop(columns="seed"), "platt", seed=1)
     with pytest.raises(ValueError, match="'field'"):
         bootstrap_recalibrated(predictions, "platt", seed=1, unit="field")
+
+
+@pytest.mark.parametrize("prevalence", [0.5, 0.02, 0.002])
+def test_levels_of_probability_do_not_change_the_auroc(prevalence):
+    """Another prevalence moves probabilities toward 0, but does not change their order."""
+    rng = np.random.default_rng(7)
+    label, p = simulated(800, 3200, rng, apart=1.6)
+    moved = prior_shift(p, 0.2, prevalence)
+    counts = rng.integers(0, 3, (4, 4000)).astype(float)
+    exact, levels = (
+        scores_of_draws(
+            label == 1, moved[None].repeat(4, 0), moved[None].repeat(4, 0), counts, [0.5], in_levels
+        )[0]
+        for in_levels in (False, True)
+    )
+    np.testing.assert_allclose(levels, exact, rtol=0, atol=2e-5)

@@ -158,7 +158,7 @@ def test_a_wait_without_end_is_not_waited_for(said, archive, client):
 
 @pytest.mark.parametrize("left", ["", "17.3e", "nonsense"])
 def test_what_a_kill_leaves_of_a_wait_stops_nobody(left, archive, client):
-    (client.folder / "not_before").write_text(left)
+    client._asked(archive.address).write_text(left)
     assert get(client, archive)
 
 
@@ -168,7 +168,7 @@ def test_a_shorter_wait_does_not_undo_a_longer_one(archive, tmp_path):
     clients = [Client(tmp_path, rate=500.0, tries=1, first_wait=0.01) for _ in range(2)]
     with pytest.raises(DataError):
         get(clients[0], archive)
-    clients[1]._wait_until(time.time() + 0.1)
+    clients[1]._wait_until(archive.address, 0.1)
     archive.faults.clear()
     get(clients[1], archive)
     assert archive.times[1] - archive.times[0] >= 1.15
@@ -187,3 +187,18 @@ def test_an_address_that_leads_nowhere_is_named(place, archive, client):
     archive.faults = [once(Answer(b"", status=302, headers={"Location": place}))]
     with pytest.raises(DataError, match=r"can't be asked|no usable answer"):
         get(client, archive)
+
+
+def test_a_wait_is_of_one_service_and_of_a_day_at_most(archive, client):
+    archive.faults = [once(Answer(b"", status=503, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}))]
+    with pytest.raises(DataError, match="asks to wait"):
+        get(client, archive)
+    with pytest.raises(DataError, match=r"asks to wait for 24(\.\d)? h.*not_before"):
+        get(client, archive)
+    assert client._left("http://elsewhere.org/x") == 0
+
+
+def test_a_wait_that_was_said_in_the_future_is_none(archive, client):
+    month = time.time() + 30 * 86_400
+    client._asked(archive.address).write_text(f"{month!r} {month + 7200!r}")
+    assert get(client, archive)

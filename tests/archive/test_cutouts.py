@@ -139,6 +139,26 @@ def test_neighbours_that_the_service_does_not_have_block_nothing(archive, cutout
         archive.faults.clear()
 
 
+def test_a_few_that_the_service_does_not_have_do_not_block_a_later_call(archive, cutouts):
+    """Replacements are asked for in small batches, all of which may fail."""
+    cutouts.get(WANTED)
+    few = [Wanted(f"r{number}", 50.0 + number, 1.0, 0.4) for number in range(5)]
+    archive.faults = [
+        lambda path, given, usual: Answer(b"", status=404) if float(given["ra"]) >= 50 else None
+    ] * 5
+    assert {line.outcome for line in cutouts.get(few).values()} == {Outcome.REFUSED}
+
+
+def test_failures_at_another_scale_do_not_count(archive, cutouts):
+    archive.faults = [of(12.0, lambda usual: Answer(b"", status=500))] * 24
+    for _ in range(2):
+        with pytest.raises(DataError, match="the same command asks again"):
+            cutouts.get(WANTED)
+    cutouts.get(WANTED)
+    with pytest.raises(DataError, match="the same command asks again"):
+        cutouts.get([Wanted("2", 12.0, 1.0, 0.5)])
+
+
 def test_a_coloured_frame_is_no_imaging_either(archive, cutouts):
     blue = np.zeros((SIZE, SIZE, 3), np.uint8)
     blue[..., 2] = 200

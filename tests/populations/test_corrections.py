@@ -170,6 +170,16 @@ def test_a_member_below_the_mass_limit_is_no_part_that_counts(count, mass, count
     assert both.tolist() == [0.5, 0.5]
 
 
+def test_a_system_counts_where_only_its_lighter_member_is_above_the_limit():
+    """The limit rises with redshift, and the heavier member is farther away."""
+    pair = members([10.0, 9.99])
+    cfg = compose_cell("sample", ["catalogue=mock"], SampleConfig)
+    masses, weights = counted_as(pair, "systems", "primary", cfg, np.array([False, True]))
+    assert weights.tolist() == [0.0, 1.0] and masses[1] == 9.99
+    masses, weights = counted_as(pair, "objects", "primary", cfg, np.array([False, True]))
+    assert weights.tolist() == [0.0, 1.0] and masses[1] == 9.99
+
+
 def test_published_functions_stand_only_beside_what_is_counted_as_they_are(survey, make, tmp_path):
     """The paper's cut is 0.95, and each object counts."""
 

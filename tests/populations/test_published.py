@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit, logit
 
@@ -108,3 +110,19 @@ def test_ratings_without_variety_have_no_rank_correlation() -> None:
         agreement([], [])
     sure = agreement([0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0])
     assert sure.scatter == 0
+
+
+def test_a_missing_rating_hides_none_that_is_there(
+    make: Callable[..., dict[str, Any]], survey: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Files that pandas has not written hold NaN, and some −9999."""
+    table = survey[["objid", "p_best"]].rename(columns={"p_best": "p"})
+    twice = pd.concat([table.assign(p=np.nan), table.assign(p=-9999.0), table])
+    strangers = pd.DataFrame({"objid": [1, 2, 3], "p": [np.nan, np.nan, 0.5]})
+    whole = pd.concat([twice, strangers])
+    columns = {"objid": pa.array(whole["objid"]), "p": pa.array(whole["p"].to_numpy())}  # with NaN
+    pq.write_table(pa.table(columns), tmp_path / "theirs.parquet")
+    found = make(survey, f"published.file={tmp_path}/theirs.parquet")
+    assert found["published"]["agreement"]["objects"] == found["published"]["rated_by"]["both"] > 10_000
+    assert found["published"]["without_a_row"] == 1
+    assert not any(found["repeated_ids"].values())

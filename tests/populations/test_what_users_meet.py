@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import mergerexp.populations.measure
 import mergerexp.sample
+from mergerexp.errors import DataError
+from mergerexp.populations.checks import plain_ids
 from tests.populations.conftest import NO_P
 
 RATINGS = ["objid", "p_best", "p_prior", "p_calibrated", "n_models", "in_training_set"]
@@ -131,6 +136,15 @@ def test_short_ids_with_a_decimal_point_are_the_same_ids(survey, make, run_verb,
         "regions=0",
     ]
     assert run_verb(mergerexp.sample, *usual, f"ratings={tmp_path}/r.parquet") == 0
+
+
+def test_ids_that_only_look_like_numbers_are_ids():
+    ids = pa.array(["1234e5678", "587E12", "12e3", "1234567890123456.0", "-5.0", "J1234+56.0"])
+    plain = ["1234e5678", "587E12", "12e3", "1234567890123456", "-5", "J1234+56.0"]
+    assert plain_ids(ids, Path("c.csv"), "id", 0).to_pylist() == plain
+    for lost in ("5.87722981742e+17", "-5e+17", "587722981742084096.0"):
+        with pytest.raises(DataError, match=r"c.csv, row 8: column 'id' has an id that has lost digits"):
+            plain_ids(pa.array(["1", lost]), Path("c.csv"), "id", 6)
 
 
 def test_table_2_says_whether_training_objects_are_left_out(survey, make, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mergerexp.report.helpers import shared
+from mergerexp.report.helpers import Helpers, helpers, shared
 from mergerexp.workers import worker_pool
 
 
@@ -32,11 +32,21 @@ def test_results_are_in_order_with_and_without_processes(number):
     expected = [each**2 for each in range(number)]
     assert shared(None, tasks) == expected
     with worker_pool(2, "cores") as pool:
-        assert shared(pool, tasks) == expected
+        assert shared(Helpers(pool, 2), tasks) == expected
 
 
 def test_an_error_is_raised_once_nobody_writes_any_more(tmp_path):
     with worker_pool(2, "cores") as pool:
         with pytest.raises(ValueError, match="is wrong"):
-            shared(pool, [partial(_fail, tmp_path), partial(_write_late, tmp_path)])
+            shared(Helpers(pool, 2), [partial(_fail, tmp_path), partial(_write_late, tmp_path)])
         assert (tmp_path / "late").exists()
+
+
+def test_an_interrupt_does_not_wait_for_what_others_do(monkeypatch):
+    monkeypatch.setattr("mergerexp.report.helpers.usable_cores", lambda: 2)
+    with pytest.raises(KeyboardInterrupt), helpers() as pool:
+        assert pool is not None
+        futures = [pool.pool.submit(time.sleep, 600) for _ in range(2)]
+        while not any(future.running() for future in futures):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
