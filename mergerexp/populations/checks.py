@@ -15,10 +15,10 @@ from mergerexp.populations.galaxies import Fate
 from mergerexp.table_files import column_names
 
 MOST_WRONG = 0.5  # of all rows: more without a usable value are a wrong column or unit
-# Fields that reach less far in right ascension than in declination, and end at 24, are rarely in degrees.
+# Fields that reach this far in both coordinates, and no right ascension beyond 24, are rarely in degrees.
 HOURS_SPREAD, DEGREES_SPREAD = 4.0, 20.0
-# Ids that went through floating point have lost their last digits beyond 16 of them.
-ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d{2}$|^-?\d{17,}\.0*$"
+# Integers beyond 2⁵³, about 9e15, have lost digits as floating-point numbers.
+ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d{2}$|^-?(\d{17,}|9\d{15})\.0*$"
 
 
 def check_settings(cfg: SampleConfig) -> None:

@@ -248,9 +248,6 @@ class _Reader:
         if name is None:
             return np.full(len(self.table), otherwise)
         values = self.table[name].to_numpy(zero_copy_only=False).astype(np.float64)
-        for missing in self.cfg.missing:  # which a column of 32 bits rounds
-            values[np.isclose(values, missing, rtol=1e-6, atol=0)] = np.nan
-        values[np.isinf(values)] = np.nan
         if (largest := (self.cfg.bad_above or {}).get(name)) is not None:
             values[values > largest] = np.nan
         return np.asarray(values, dtype=np.float64)

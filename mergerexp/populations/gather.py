@@ -116,7 +116,7 @@ class Gathered:
                 for each in range(self._number)
             ]
             for piece in read_columns(path, columns.numbers, columns.texts, columns.flags):
-                piece = self._with_nulls(piece, columns.numbers)
+                piece = self._with_nulls(piece, [*columns.numbers, *columns.flags])
                 ids = plain_ids(piece.column(key), path, key, total)
                 piece = piece.set_column(piece.schema.get_field_index(key), key, ids)
                 bucket = hash_of(ids) % np.uint64(self._number)
@@ -129,10 +129,10 @@ class Gathered:
         return total
 
     def _with_nulls(self, piece: pa.RecordBatch, numbers: list[str]) -> pa.RecordBatch:
-        """Return rows with nulls in place of NaN and of numbers that stand for a missing value."""
+        """Return rows with nulls for what is no number or stands for a missing one."""
         for name in numbers:
             values = np.asarray(piece.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
-            is_missing = np.isnan(values)
+            is_missing = ~np.isfinite(values)
             for missing in self.cfg.catalogue.missing:  # which a column of 32 bits rounds
                 is_missing |= np.isclose(values, missing, rtol=1e-6, atol=0)
             at = piece.schema.get_field_index(name)
