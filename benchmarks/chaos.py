@@ -2,6 +2,7 @@
 
 launchers/slurm_sandbox/start.sh && . /tmp/slurm-sandbox/env.sh
 python benchmarks/chaos.py --faults 30 data=simulated_small init=imagenet,random fold=0,1,2,3
+python benchmarks/chaos.py --together 4 ...    # so many runs in a Slurm job
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ from mergerexp.runs.job_folder import DONE, RUNNING
 
 SLURM = {"gpus": 0, "cpus": 1, "mem": "3GB", "timeout": 10, "signal_lead": 30, "parallel": 2}
 KINDS = ("kill", "scancel", "requeue", "preempt", "time limit", "node down", "server", "submitter")
-JOBS = ["hydra/launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value in SLURM.items())]
+
+
+def on_slurm(together: int = 1) -> list[str]:
+    """Return the overrides for small jobs on Slurm with so many runs in each."""
+    options = {**SLURM, "runs_per_node": together}
+    return ["hydra/launcher=slurm", *(f"hydra.launcher.{key}={value}" for key, value in options.items())]
 
 
 class Sweep:
@@ -217,7 +223,7 @@ def train_under_faults(
     Parameters
     ----------
     line
-        The command line of the sweep without its launcher.
+        The command line of the sweep without its tracking.
     root
         The root for its files.
     n_faults
@@ -235,14 +241,16 @@ def train_under_faults(
     rng = random.Random(seed)
     with restartable_server(root / "server") as (address, restart):
         os.environ["MLFLOW_TRACKING_URI"] = address
-        sweep = Sweep([*line, *JOBS, "tracking=server"], root, root / "log.txt")
+        sweep = Sweep([*line, "tracking=server"], root, root / "log.txt")
         faults = Faults(sweep, rng, restart)
         while True:
             time.sleep(rng.uniform(0.5, 1.5) * every_s)
             if faults.count.total() < n_faults:
                 faults.strike()
             if sweep.process.poll() is not None:
-                if sweep.process.returncode == 0 or sweep.attempts > 2:
+                # A run that somebody cancels or kills is trained again once the line is given again.
+                allowed = 3 + faults.count["scancel"] + faults.count["kill"]
+                if sweep.process.returncode == 0 or sweep.attempts >= allowed:
                     break
                 say("the command line is given again")
                 sweep.start()
@@ -260,6 +268,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=30, help="number of faults (%(default)s)")
     parser.add_argument("--every", type=float, default=8.0, help="mean seconds between faults (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the faults (%(default)s)")
+    parser.add_argument("--together", type=int, default=1, help="runs in each Slurm job (%(default)s)")
     parser.add_argument("--root", type=Path, help="folder that is kept; default: a temporary one")
     parser.add_argument("overrides", nargs="*", help="as for mergerexp.train -m")
     arguments = parser.parse_args()
@@ -275,7 +284,9 @@ def main() -> int:
         seconds = time.perf_counter() - started
         print(f"the undisturbed sweep, in local processes, took {seconds:.0f} s", flush=True)
         started = time.perf_counter()
-        struck, store = train_under_faults(line, rough, arguments.faults, arguments.seed, arguments.every)
+        struck, store = train_under_faults(
+            [*line, *on_slurm(arguments.together)], rough, arguments.faults, arguments.seed, arguments.every
+        )
         print(f"the disturbed one took {time.perf_counter() - started:.0f} s; in MLflow: {dict(store)}")
         expected, found = predictions(calm), predictions(rough)
         states = Counter(read_json(path)["state"] for path in rough.glob("runs/*/status.json"))

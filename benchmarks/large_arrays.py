@@ -86,7 +86,7 @@ def main() -> int:
         started = time.perf_counter()
         submit_jobs(slurm, jobs, [])
         submitted = time.perf_counter() - started
-        arrays = [len(read_json(array.record)["jobs"]) for array in submitted_arrays(root / "sweep")]
+        arrays = [len(read_json(array.record)["tasks"]) for array in submitted_arrays(root / "sweep")]
         limits = [array.limit for array in submitted_arrays(root / "sweep")]
         print(
             f"MaxArraySize {max_array_size(None)}: arrays of {arrays} jobs with limits {limits}", flush=True

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from chaos import JOBS, Faults, Sweep, say
+from chaos import Faults, Sweep, on_slurm, say
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -73,7 +73,7 @@ def rate_and_kill(line: list[str], root: Path, kills: int, rng: random.Random) -
 
 def rate_under_faults(line: list[str], root: Path, n_faults: int, rng: random.Random, every_s: float) -> str:
     """Rate on Slurm under faults; return what they were."""
-    shards = Shards([*line, *JOBS], root, root / "log.txt")
+    shards = Shards([*line, *on_slurm()], root, root / "log.txt")
     faults = Faults(shards, rng, lambda: None)
     faults.kinds = tuple(kind for kind in faults.kinds if kind != "server")  # nothing is sent to MLflow
     while True:

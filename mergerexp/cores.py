@@ -86,6 +86,18 @@ def gpus_compute_bf16() -> bool:
     )
 
 
+def gpu_memory_mb() -> dict[str, tuple[float, float]]:
+    """Return used and whole memory in MB of each GPU, by its number and by its UUID; empty if unknown."""
+    found = {}
+    for line in _ask_nvidia(
+        "--query-gpu=index,uuid,memory.used,memory.total", "--format=csv,noheader,nounits"
+    ):
+        index, uuid, *memory = (part.strip() for part in line.split(","))
+        if len(memory) == 2 and all(part.replace(".", "", 1).isdigit() for part in memory):
+            found[index] = found[uuid] = (float(memory[0]), float(memory[1]))
+    return found
+
+
 def _ask_nvidia(*arguments: str) -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []

@@ -30,6 +30,8 @@ class Setting:
         Exclusive lower bound.
     choices
         The allowed strings; empty where any will do.
+    word
+        The text that may stand in place of a number; empty where none may.
     unit
         The unit of a number.
     neutral
@@ -43,6 +45,7 @@ class Setting:
     high: float = INF
     above: float = -INF
     choices: tuple[str, ...] = ()
+    word: str = ""
     unit: str = ""
     neutral: float | None = None
     identity: bool = True
@@ -55,19 +58,21 @@ class Setting:
         floor = f"above {_text(self.above)}" if self.above > -INF else f"at least {_text(self.low)}"
         limits = [floor] if max(self.above, self.low) > -INF else []
         limits += [f"at most {_text(self.high)}"] if self.high < INF else []
-        return " and ".join(limits)
+        return (f"{self.word}, or a number of " if self.word else "") + " and ".join(limits)
 
     @property
     def short_limits(self) -> str:
         """The allowed values in fewer words, for a list of many keys."""
         if self.choices or self.low == -INF or self.high == INF:
             return self.limits
-        return f"{_text(self.low)} to {_text(self.high)}"
+        return (f"{self.word} or " if self.word else "") + f"{_text(self.low)} to {_text(self.high)}"
 
     def problem(self, value: Any) -> str | None:
         """Say why a single value is not allowed; None if it is."""
         if self.choices and value not in self.choices:
             return f"choose {self.limits}"
+        if self.word and isinstance(value, str) and value != self.word:
+            return f"must be {self.limits}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         # Python compares integers of any length with floats; `math.isfinite` does not take them.

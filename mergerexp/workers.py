@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -68,15 +68,21 @@ class _Pool(ProcessPoolExecutor):
     """A pool whose processes have Ctrl-C blocked from their first instruction; `submit` starts them."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        with without_ctrl_c():
+        with without({signal.SIGINT}):
             return super().submit(fn, *args, **kwargs)
 
 
 @contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Block Ctrl-C in processes that this block starts; this process gets it when the block ends."""
+def without(signals: Collection[int]) -> Iterator[None]:
+    """Block signals in processes that this block starts; this process gets them when the block ends.
+
+    Parameters
+    ----------
+    signals
+        The numbers of the signals.
+    """
     resource_tracker.ensure_running()  # its start ends with unblocking Ctrl-C
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:

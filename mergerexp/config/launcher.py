@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,12 @@ RERUN = (
     "which runs that ended before start again. failed: those that failed or were lost; none: no run; all: "
     "every run, at every call, so leave it out to go on with a sweep that was begun with it"
 )
+AUTO = "auto"
+MOST_ON_A_GPU = 8  # by auto: more runs gained little more on an H100, even of small networks
+RUNS_PER_GPU = (
+    "runs that share a GPU; auto: as many as its memory holds by what the first one took after an epoch, and "
+    f"at most {MOST_ON_A_GPU}"
+)
 
 
 @dataclass(kw_only=True)
@@ -24,10 +31,12 @@ class LocalOptions:
     """Options of hydra/launcher=local: this machine, each run in a process of its own."""
 
     n_jobs: int | None = setting(
-        "runs at once; null: one for each GPU, or without GPUs one for each core, as far as memory allows",
+        "runs at once; null: runs_per_gpu on each GPU, or without GPUs one for each core, as far as memory "
+        "allows",
         1,
         1024,
     )
+    runs_per_gpu: int | str = setting(RUNS_PER_GPU, 1, 64, word=AUTO)
     rerun: str = setting(RERUN, choices=("failed", "none", "all"))
 
 
@@ -40,8 +49,10 @@ class SlurmOptions:
     qos: str | None = setting("quality of service")
     gpus: int = setting("GPUs of each job", 0, 64)
     gpu_type: str | None = setting("kind of GPU, e.g. a100")
-    cpus: int = setting("cores of each job", 1, 1024)
-    mem: str = setting("memory of each job, e.g. 16GB")
+    runs_per_gpu: int | str = setting(f"{RUNS_PER_GPU}; the job has all of them", 1, 64, word=AUTO)
+    runs_per_node: int = setting("runs that a job without GPUs trains side by side", 1, 1024)
+    cpus: int = setting("cores of each run; a job asks for those of all its runs", 1, 1024)
+    mem: str = setting("memory of each run, e.g. 16GB; a job asks for that of all its runs")
     timeout: int = setting(
         "time limit; a run that needs longer is requeued and goes on", 1, 60 * 24 * 365, unit="minutes"
     )
@@ -61,6 +72,18 @@ class SlurmOptions:
         "look on until all is over; false: submit and leave; the same line, or mergerexp.status, shows how "
         "the jobs stand"
     )
+
+    @property
+    def runs_per_job(self) -> int:
+        """The most runs that a job trains side by side."""
+        if not self.gpus:
+            return self.runs_per_node
+        return self.gpus * (MOST_ON_A_GPU if isinstance(self.runs_per_gpu, str) else self.runs_per_gpu)
+
+    def memory(self, runs: int) -> str:
+        """Return the memory of a job with so many runs, as Slurm writes it."""
+        number, unit = _memory(self.mem)
+        return f"{number * runs}{unit}"
 
     def for_sbatch(self) -> dict[str, Any]:
         """Return the options of ``sbatch`` that submitit has no name for."""
@@ -110,10 +133,45 @@ def read_options(name: str, values: Any) -> Options:
     check_bounds(options, "hydra.launcher.")
     if isinstance(options, SlurmOptions):
         _check_slurm(options)
+    else:
+        _check_local(options)
     return options
 
 
+def _memory(text: str) -> tuple[int, str]:
+    """Return number and unit of an amount of memory.
+
+    Raises
+    ------
+    ConfigError
+        If the text is none.
+    """
+    found = re.fullmatch(r"(\d+)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ConfigError(f"hydra.launcher.mem={text}: is no amount of memory such as 16GB or 500MB")
+    return int(found[1]), f"{found[2].upper()}B" if found[2] else ""
+
+
+def _check_local(options: LocalOptions) -> None:
+    if options.n_jobs is not None and options.runs_per_gpu != 1:
+        raise ConfigError(
+            f"hydra.launcher.n_jobs={options.n_jobs} and hydra.launcher.runs_per_gpu={options.runs_per_gpu} "
+            "both say how many runs there are at once; leave one of them out"
+        )
+
+
 def _check_slurm(options: SlurmOptions) -> None:
+    _memory(options.mem)
+    if options.gpus and options.runs_per_node != 1:
+        raise ConfigError(
+            f"hydra.launcher.runs_per_node={options.runs_per_node}: is for jobs without GPUs, and these have "
+            f"{options.gpus}; use hydra.launcher.runs_per_gpu, or hydra.launcher.gpus=0"
+        )
+    if not options.gpus and options.runs_per_gpu != 1:
+        raise ConfigError(
+            f"hydra.launcher.runs_per_gpu={options.runs_per_gpu}: the jobs have no GPU "
+            "(hydra.launcher.gpus=0); use hydra.launcher.runs_per_node"
+        )
     for key in options.extra or {}:
         if (known := DECIDED_ELSEWHERE.get(str(key).replace("-", "_").lower())) is not None:
             raise ConfigError(f"hydra.launcher.extra: {key} is decided by {known}")

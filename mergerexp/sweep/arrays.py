@@ -1,12 +1,13 @@
-"""The Slurm arrays of a sweep, and how many jobs of each may run at once.
+"""The Slurm arrays of a sweep, and how many tasks of each may run at once.
 
-Slurm limits the jobs of each array alone, and a sweep's limit holds for all of its arrays together.
+A task has a job, or several that share its GPUs and cores. Slurm limits the tasks of each array alone, and a
+sweep's limit holds for all of its arrays together.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,31 +15,34 @@ from typing import Any
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import JobFolder
 
+Task = tuple[str | None, int | None]  # the record of an array and an index; both None of what is no task
+
 
 @dataclass
 class Array:
-    """An array of jobs.
+    """An array of tasks.
 
     Attributes
     ----------
     record
-        The file that describes the array to other processes, with all jobs that it was submitted with.
+        The file that describes the array to other processes, with all jobs that it was submitted with, by
+        its tasks.
     name
         Its name in Slurm, which no other array has.
     clusters
         The clusters that it was submitted to; None for the one of this machine.
-    folders
-        The folders of its jobs, less those that were submitted again with a later array.
+    tasks
+        The folders of the jobs of each task, less those that were submitted again with a later array.
     id
         Its id in Slurm; None until Slurm has answered.
     limit
-        How many of its jobs may run at once.
+        How many of its tasks may run at once.
     """
 
     record: Path
     name: str
     clusters: str | None
-    folders: list[JobFolder] = field(repr=False)
+    tasks: list[list[JobFolder]] = field(repr=False)
     id: str | None = None
     limit: int = 0
 
@@ -46,17 +50,26 @@ class Array:
     def read(cls, record: Path) -> Array:
         """Read the description of an array, whose jobs each name the array that they were submitted with."""
         about = read_json(record)
-        jobs = [JobFolder(Path(path)) for path in about["jobs"]]
-        own = [job for job in jobs if _record_of(job) == str(record)]
+        tasks = [[JobFolder(Path(path)) for path in paths] for paths in about["tasks"]]
+        own = [[job for job in task if record_of(job) == str(record)] for task in tasks]
         return cls(record, about["name"], about["clusters"], own, about["array"], about.get("limit", 0))
 
     def note(self, **known: Any) -> None:
         """Add to the description what became known."""
         write_json(self.record, {**read_json(self.record), **known})
 
+    @property
+    def folders(self) -> list[JobFolder]:
+        """The folders of all jobs, less those that were submitted again."""
+        return [folder for task in self.tasks for folder in task]
+
+    def forget(self, folders: Collection[JobFolder]) -> None:
+        """Leave out jobs that are submitted again with a later array."""
+        self.tasks = [[folder for folder in task if folder not in folders] for task in self.tasks]
+
     def alive(self) -> int:
-        """Return the number of jobs that are not over."""
-        return sum(not folder.is_over() for folder in self.folders)
+        """Return the number of tasks with a job that is not over."""
+        return sum(any(not folder.is_over() for folder in task) for task in self.tasks)
 
 
 def records(sweep: Path) -> list[Path]:
@@ -74,11 +87,11 @@ def submitted_arrays(sweep: Path) -> list[Array]:
 
 
 def shared_limits(arrays: Sequence[Array], parallel: int) -> list[int]:
-    """Return how many jobs of each array may run at once, so that a sweep's limit is used and kept.
+    """Return how many tasks of each array may run at once, so that a sweep's limit is used and kept.
 
-    What an array has is not taken from it, since its jobs may run already. A new one gets one job at least,
+    What an array has is not taken from it, since its tasks may run already. A new one gets one task at least,
     so that jobs that are submitted again may exceed the limit by one for each array that they need.
-    What is free is divided in proportion to the jobs that it could run, so that all arrays end at about the
+    What is free is divided in proportion to the tasks that it could run, so that all arrays end at about the
     same time, even if nobody raises their limits later.
 
     Parameters
@@ -99,5 +112,12 @@ def shared_limits(arrays: Sequence[Array], parallel: int) -> list[int]:
     return [limit + share for limit, share in zip(limits, shares, strict=True)]
 
 
-def _record_of(folder: JobFolder) -> Any:
-    return read_json(folder.submission).get("record") if folder.submission.is_file() else None
+def record_of(folder: JobFolder) -> str | None:
+    """Return the record of the array that a job was last submitted with; None if it is no job of Slurm."""
+    return task_of(folder)[0]
+
+
+def task_of(folder: JobFolder) -> Task:
+    """Return the record of the array that a job was last submitted with, and the index of its task there."""
+    known = read_json(folder.submission) if folder.submission.is_file() else {}
+    return known.get("record"), known.get("index")

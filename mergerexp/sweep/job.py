@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import filelock
@@ -52,18 +54,13 @@ class Job:
     def __call__(self) -> Any:
         """Run the job in submitit's process under Slurm; save and requeue it when its time is up."""
         wait_without_spinning()
-        keep_signals_from_children()
         # The handler of submitit calls checkpoint() and scontrol requeue.
         requeue: Any = signal.getsignal(signal.SIGUSR2)
-        lead = int(os.environ.get("MERGEREXP_SIGNAL_LEAD", "60"))
-        stop.stop_on(signal.SIGUSR2, max(1, lead - PATIENCE_S), lambda *_: self._requeue(requeue))
-        stop.save_on(signal.SIGTERM)  # scancel, and the preemption of some sites, send it before the end
-        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-        job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+        heed_slurm(lambda *_: requeue_and_exit(requeue, [self.folder]))
         try:
-            return self.run(LEASE_S, job=job, node=os.environ.get("SLURMD_NODENAME"))
+            return self.run(LEASE_S, *slurm_place())
         except stop.StopRequested:
-            self._requeue(requeue)
+            requeue_and_exit(requeue, [self.folder])
         except filelock.Timeout:
             print(f"{self.path}: another process is working on it", file=sys.stderr, flush=True)
             os._exit(HELD)
@@ -117,21 +114,55 @@ class Job:
                     folder.set_state(FAILED, error=describe(error))
                 raise
 
-    def _requeue(self, requeue: Any) -> None:
-        """Let submitit requeue the job and end this process at once, since all files on disk are complete."""
-        try:
-            requeue(signal.SIGUSR2, None)
-        except SystemExit:
-            pass
-        except (OSError, subprocess.SubprocessError) as error:
-            refused = f"the site refuses to requeue ({describe(error)})"
-            # The process that waits for the sweep, if there is one, submits the job again.
-            self.folder.set_state(QUEUED, error=refused, requeue_refused=True)
-        except Exception as error:  # submitit raises one if the job was out of time too often
-            message = f"{describe(error)} See hydra.launcher.max_requeues and timeout."
-            self.folder.set_state(FAILED, error=message)
-        sys.stderr.flush()
-        os._exit(255)
+
+def heed_slurm(otherwise: Callable[[int, FrameType | None], Any]) -> None:
+    """Save at Slurm's SIGTERM, and save and stop at its SIGUSR2, which tells that time is almost up.
+
+    Parameters
+    ----------
+    otherwise
+        What is called if the current training step takes too long for that.
+    """
+    keep_signals_from_children()
+    lead = int(os.environ.get("MERGEREXP_SIGNAL_LEAD", "60"))
+    stop.stop_on(signal.SIGUSR2, max(1, lead - PATIENCE_S), otherwise)
+    stop.save_on(signal.SIGTERM)  # scancel, and the preemption of some sites, send it before the end
+
+
+def slurm_place() -> tuple[str | None, str | None]:
+    """Return the id of the Slurm job that this process belongs to, and its node; None outside of Slurm."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+    return job, os.environ.get("SLURMD_NODENAME")
+
+
+def requeue_and_exit(requeue: Any, folders: Sequence[JobFolder]) -> None:
+    """Let submitit requeue a Slurm job and end this process at once, since all files on disk are complete.
+
+    Parameters
+    ----------
+    requeue
+        The handler of signals of submitit.
+    folders
+        The folders of what the job has to go on with.
+    """
+    known: dict[str, Any] = {}
+    try:
+        requeue(signal.SIGUSR2, None)
+    except SystemExit:
+        pass
+    except (OSError, subprocess.SubprocessError) as error:
+        # The process that waits for the sweep, if there is one, submits the job again.
+        refused = f"the site refuses to requeue ({describe(error)})"
+        known = {"state": QUEUED, "error": refused, "requeue_refused": True}
+    except Exception as error:  # submitit raises one if the job was out of time too often
+        hint = "See hydra.launcher.max_requeues and timeout."
+        known = {"state": FAILED, "error": f"{describe(error)} {hint}"}
+    if known:
+        for folder in folders:
+            folder.set_state(**known)
+    sys.stderr.flush()
+    os._exit(255)
 
 
 def keep_signals_from_children() -> None:
@@ -171,8 +202,20 @@ def run_here(target: str, folder: str) -> int:
     """
     for signum in (signal.SIGINT, signal.SIGTERM):
         stop.stop_on(signum, PATIENCE_S, signal.default_int_handler)
+    return _run_child(Job(target, Path(folder)))
+
+
+def run_in_slurm(target: str, folder: str) -> int:
+    """Run a job in this process, which shares a Slurm job with others; see `run_here`."""
+    heed_slurm(signal.default_int_handler)
+    return _run_child(Job(target, Path(folder)), *slurm_place())
+
+
+def _run_child(job: Job, slurm_job: str | None = None, node: str | None = None) -> int:
     try:
-        Job(target, Path(folder)).run()
+        # The signals were blocked until there were handlers for them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *SLURM_SIGNALS})
+        job.run(LOCK_WAIT_S, slurm_job, node)
     except filelock.Timeout:
         return HELD
     except (stop.StopRequested, KeyboardInterrupt):

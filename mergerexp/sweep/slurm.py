@@ -27,8 +27,9 @@ from mergerexp.files import restored_on_error, write_json
 from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.runs.sweep_folder import SweepFolder
 from mergerexp.sweep import slurm_commands, slurm_queue
-from mergerexp.sweep.arrays import Array, records, shared_limits, submitted_arrays
+from mergerexp.sweep.arrays import Array, records, shared_limits, submitted_arrays, task_of
 from mergerexp.sweep.job import Job
+from mergerexp.sweep.pack import Pack
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Slurm:
         end = time.monotonic() + LEAVE_S
         while True:
             there = slurm_queue.find_jobs(folders, slurm_queue.require_queue(folders))
+            there = slurm_queue.without_failed_in_packs(there)
             leaving = sum(slurm_queue.is_leaving(folder, state) for folder, state in there.items())
             if not leaving:
                 return set(there)
@@ -122,7 +124,9 @@ class Slurm:
         """
         self.watch(jobs)
         size, parallel = slurm_commands.max_array_size(self._clusters()), self.options.parallel
-        parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        together = self.options.runs_per_job
+        tasks = [jobs[start : start + together] for start in range(0, len(jobs), together)]
+        parts = [tasks[start : start + size] for start in range(0, len(tasks), size)]
         if len(parts) > parallel:
             raise UserError(
                 f"hydra.launcher.parallel={parallel}: an array has at most {amount(size, 'job')} here, and "
@@ -130,8 +134,8 @@ class Slurm:
             )
         again = {job.folder for job in jobs}
         for known in self._arrays:
-            known.folders = [folder for folder in known.folders if folder not in again]
-        new = self._new_arrays([[job.folder for job in part] for part in parts])
+            known.forget(again)
+        new = self._new_arrays([[[job.folder for job in task] for task in part] for part in parts])
         files = [array.record for array in new] + [job.folder.submission for job in jobs]
         with restored_on_error(files):
             try:
@@ -144,7 +148,7 @@ class Slurm:
                 raise
         self._arrays += new
 
-    def _new_arrays(self, parts: Sequence[list[JobFolder]]) -> list[Array]:
+    def _new_arrays(self, parts: Sequence[list[list[JobFolder]]]) -> list[Array]:
         """Return arrays that have a name and a limit, but are not submitted yet."""
         known = [int(path.stem.removeprefix("array-")) for path in records(self.folder)]
         first = max(known, default=0) + 1
@@ -161,26 +165,31 @@ class Slurm:
             array.limit = limit
         return new
 
-    def _submit_array(self, array: Array, jobs: Sequence[Job]) -> None:
+    def _submit_array(self, array: Array, tasks: Sequence[Sequence[Job]]) -> None:
+        paths = [[job.path for job in task] for task in tasks]
         about = {"name": array.name, "clusters": array.clusters, "limit": array.limit, "array": None}
         # This is written before the jobs exist: the array is found by its name if this process dies.
-        write_json(array.record, {**about, "jobs": [job.path for job in jobs]})
-        for index, job in enumerate(jobs):
-            write_json(job.folder.submission, {"record": str(array.record), "index": index})
-        array.id = self._sbatch(array.name, jobs, array.limit)
+        write_json(array.record, {**about, "packed": self.options.runs_per_job > 1, "tasks": paths})
+        for index, task in enumerate(tasks):
+            for job in task:
+                write_json(job.folder.submission, {"record": str(array.record), "index": index})
+        array.id = self._sbatch(array, tasks)
         array.note(array=array.id)
-        log.info("submitted %s as Slurm array %s (%s)", amount(len(jobs), "job"), array.id, array.name)
+        number, together = amount(sum(map(len, tasks)), "job"), self.options.runs_per_job
+        packed = f", up to {together} in a task," if together > 1 else ""
+        log.info("submitted %s%s as Slurm array %s (%s)", number, packed, array.id, array.name)
 
     def _limits(self, arrays: Sequence[Array]) -> list[int]:
-        """Return how many jobs of each array may run, beside those that another sweep has submitted."""
+        """Return how many tasks of each array may run, beside jobs that another sweep has submitted."""
         ours = {folder for array in arrays for folder in array.folders}
-        elsewhere = sum(not folder.is_over() for folder in self._jobs.keys() - ours)
+        alive = [folder for folder in self._jobs.keys() - ours if not folder.is_over()]
+        elsewhere = len({task_of(folder) for folder in alive})
         return shared_limits(arrays, self.options.parallel - elsewhere)
 
     def _raise_limits(self) -> None:
         """Let more jobs of an array run at once, if those of other arrays have ended."""
         most = self.options.parallel
-        if all(array.limit >= min(most, len(array.folders)) for array in self._arrays):
+        if all(array.limit >= min(most, len(array.tasks)) for array in self._arrays):
             return  # without a look at the jobs, which are many files
         for array, limit in zip(self._arrays, self._limits(self._arrays), strict=True):
             if limit <= array.limit or array.id is None:
@@ -196,10 +205,11 @@ class Slurm:
         clusters = (self.options.extra or {}).get("clusters", clusters)
         return str(clusters) if clusters else None
 
-    def _sbatch(self, name: str, jobs: Sequence[Job], limit: int) -> str:
+    def _sbatch(self, array: Array, tasks: Sequence[Sequence[Job]]) -> str:
         import submitit
 
         options = self.options
+        most = max(map(len, tasks))
         code = []
         if self.code is not None:  # the copy comes first, also before the working directory
             first = f"export PYTHONPATH={shlex.quote(str(self.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
@@ -211,11 +221,11 @@ class Slurm:
             with outside_of_any_job(IN_SCRIPT | {key.upper() for key in more}):
                 executor = submitit.SlurmExecutor(self.folder / "slurm", max_num_timeout=options.max_requeues)
                 executor.update_parameters(
-                    job_name=name,
+                    job_name=array.name,
                     time=options.timeout,
-                    mem=options.mem,
-                    cpus_per_task=options.cpus,
-                    array_parallelism=limit,
+                    mem=options.memory(most),
+                    cpus_per_task=options.cpus * most,
+                    array_parallelism=array.limit,
                     signal_delay_s=options.signal_lead,
                     stderr_to_stdout=True,
                     setup=setup,
@@ -223,10 +233,18 @@ class Slurm:
                 )
                 # Submitit also prints the refusal that it raises.
                 with redirect_stderr(io.StringIO()), executor.batch():
-                    submitted = [executor.submit(job) for job in jobs]
+                    submitted = [executor.submit(self._function(array, task, most)) for task in tasks]
         except RuntimeError as error:  # of submitit: sbatch refuses, its answer is none, or there is no srun
-            raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}") from error
+            size = f"{amount(options.cpus * most, 'core')} and {options.memory(most)}"
+            hint = f" (each asks for {size}, for {amount(most, 'run')})" if most > 1 else ""
+            raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}{hint}") from error
         return submitted[0].job_id.split("_")[0]
+
+    def _function(self, array: Array, task: Sequence[Job], most: int) -> Job | Pack:
+        """Return what a task calls: its job itself, or what runs its jobs side by side."""
+        if self.options.runs_per_job == 1:
+            return task[0]
+        return Pack(task, array.record, most, measured=isinstance(self.options.runs_per_gpu, str))
 
     def poll(self) -> None:
         """Find jobs that left the queue without writing a final state."""

@@ -134,12 +134,12 @@ def job_ids(folders: Sequence[JobFolder], queued: Queue | None = None) -> dict[J
     Returns
     -------
     dict
-        An id is ``ARRAY_INDEX``, or ``ID`` for a job that was submitted alone.
+        An id is ``ARRAY_INDEX``, or ``ID`` for a task that was submitted alone. Several jobs may share it.
     """
     ids = {}
     for folder, known in _submissions(folders, queued).items():
         if array := known.get("array"):
-            is_array = len(known["jobs"]) > 1  # to Slurm, a single job is no array
+            is_array = len(known["tasks"]) > 1  # to Slurm, a single task is no array
             ids[folder] = f"{array}_{known['index']}" if is_array else array
     return ids
 
@@ -298,6 +298,19 @@ def is_leaving(folder: JobFolder, in_queue: str) -> bool:
     return failed or is_cancelled(folder)
 
 
+def without_failed_in_packs(in_queue: dict[JobFolder, str]) -> dict[JobFolder, str]:
+    """Leave out failed jobs whose task is in the queue for the sake of others, and does not run them again.
+
+    Parameters
+    ----------
+    in_queue
+        Slurm's states of jobs, by their folders.
+    """
+    failed = [folder for folder in in_queue if folder.status().get("state") == FAILED]
+    left = {folder for folder, known in _submissions(failed).items() if known.get("packed")}
+    return {folder: state for folder, state in in_queue.items() if folder not in left}
+
+
 def is_cancelled(folder: JobFolder) -> bool:
     """Tell whether somebody has cancelled a job since it was last submitted."""
     return bool(_read(folder.submission).get("cancelled"))
@@ -352,7 +365,7 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     Returns
     -------
     int
-        The number of jobs that were in the queue.
+        The number of jobs that were in the queue and not done, along with those that shared a task with them.
 
     Raises
     ------
@@ -361,9 +374,21 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     """
     ids = ids_in_queue(folders, require_queue(folders))
     for clusters, jobs in _by_clusters(ids).items():
-        if slurm_answer("scancel", *on_clusters(clusters), *jobs.values()) is None:
+        if slurm_answer("scancel", *on_clusters(clusters), *sorted(set(jobs.values()))) is None:
             raise UserError("scancel does not answer; try again")
-    for folder in ids:
+    ended = [folder for folder in _with_mates(ids) if not folder.is_done()]
+    for folder in ended:
         # Not in status.json, which the job itself may be writing at this moment.
         write_json(folder.submission, {**read_json(folder.submission), "cancelled": True})
-    return len(ids)
+    return len(ended)
+
+
+def _with_mates(folders: Iterable[JobFolder]) -> list[JobFolder]:
+    """Return jobs and those that share a task with them, less what was submitted again since."""
+    found: dict[JobFolder, None] = {}
+    for folder, known in _submissions(folders).items():
+        found[folder] = None
+        for mate in (JobFolder(Path(path)) for path in known["tasks"][known["index"]]):
+            if _read(mate.submission).get("record") == known["record"]:
+                found[mate] = None
+    return list(found)

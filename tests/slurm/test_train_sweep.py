@@ -50,7 +50,7 @@ def test_slurm_gives_what_local_processes_give(slurm, galaxies, datasets, tmp_pa
     assert apart.keys() == together.keys()
     assert all(apart[name].equals(together[name]) for name in apart)
     (array,) = (tmp_path / "slurm" / "sweeps").glob("*/array-*.json")
-    assert len(read_json(array)["jobs"]) == 2
+    assert len(read_json(array)["tasks"]) == 2
 
 
 def test_edits_after_submission_change_no_queued_run(slurm, galaxies, datasets, tmp_path):

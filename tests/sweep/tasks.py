@@ -22,6 +22,7 @@ def work(path: Path) -> None:
     write_json(path / "interval.json", [time.time(), None])
     with (path / "starts.txt").open("a") as file:
         file.write(f"{step} {usable_cores()} {os.environ.get('OMP_WAIT_POLICY')}\n")
+    (path / "gpu.txt").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     while step < plan["steps"]:
         time.sleep(0.1)
         step += 1

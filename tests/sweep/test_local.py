@@ -32,7 +32,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(folders: list[JobFolder], n_jobs: int = 2) -> Local:
-    local = Local(LocalOptions(n_jobs=n_jobs, rerun="failed"), code=None)
+    local = Local(LocalOptions(n_jobs=n_jobs, runs_per_gpu=1, rerun="failed"), code=None)
     under_way = local.active(folders)
     new = [Job(TARGET, folder.path) for folder in folders if folder not in under_way]
     active = [Job(TARGET, folder.path) for folder in folders if folder in under_way]
@@ -105,7 +105,7 @@ def test_the_copy_of_the_code_is_what_runs(tmp_path, monkeypatch):
         "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import submit_jobs, wait_for_jobs; "
         "from mergerexp.config.launcher import LocalOptions; "
         f"job = Job('tests.sweep.tasks:where_from', Path({str(folder.path)!r})); "
-        f"local = Local(LocalOptions(n_jobs=1, rerun='failed'), Path({str(code)!r})); "
+        f"local = Local(LocalOptions(n_jobs=1, runs_per_gpu=1, rerun='failed'), Path({str(code)!r})); "
         "submit_jobs(local, [job], []); wait_for_jobs(local, [job], {job.folder.path: 'job'}, 'test')"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -125,7 +125,7 @@ def test_ctrl_c_of_a_terminal_before_the_first_job_is_there(tmp_path):
         "from mergerexp.sweep.job import Job; from mergerexp.config.launcher import LocalOptions; "
         "from mergerexp.sweep.runner import Interrupted, submit_jobs, wait_for_jobs\n"
         f"job = Job('slowly:task', Path({str(folder.path)!r}))\n"
-        "local = Local(LocalOptions(n_jobs=1, rerun='failed'), None)\n"
+        "local = Local(LocalOptions(n_jobs=1, runs_per_gpu=1, rerun='failed'), None)\n"
         "submit_jobs(local, [job], [])\n"
         "try: wait_for_jobs(local, [job], {job.folder.path: 'job'}, 'test')\n"
         "except Interrupted as interrupted: print(interrupted)"
@@ -148,8 +148,8 @@ def test_ctrl_c_of_a_terminal_before_the_first_job_is_there(tmp_path):
 
 def test_each_gpu_in_turn(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    local = Local(LocalOptions(n_jobs=None, rerun="failed"), code=None)
-    assert (local.n_jobs, local.gpus) == (2, ["3", "5"])
+    local = Local(LocalOptions(n_jobs=None, runs_per_gpu=1, rerun="failed"), code=None)
+    assert (local.crew.places.n, local.crew.places.gpus) == (2, ["3", "5"])
 
 
 @pytest.mark.parametrize(
