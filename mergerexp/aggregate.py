@@ -9,6 +9,7 @@ from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
 from mergerexp.tracking.store_file import check_store
+from mergerexp.workers import warm_up
 
 
 def aggregate(call: Call[AggregateConfig]) -> Done:
@@ -24,10 +25,12 @@ def aggregate(call: Call[AggregateConfig]) -> Done:
     UserError
         If a study is not there, or has gaps and may not have any.
     """
+    from mergerexp.report.helpers import NEEDED
     from mergerexp.report.result_folder import check_distinct
     from mergerexp.report.settings import study_folder
 
     check_distinct([study_folder(cfg) for cfg in call.configs])
+    warm_up(NEEDED)  # while this process imports what it needs itself
     for cfg in call.configs:
         started = time.perf_counter()
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from typing import ParamSpec, TypeVar
 
 from mergerexp.environment import environment
@@ -29,7 +29,9 @@ THREAD_VARIABLES = (
 
 
 @contextmanager
-def worker_pool(workers: int, fewer: str, keeps: bool = True) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(
+    workers: int, fewer: str, keeps: bool = True, preload: str | None = None
+) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of worker processes; tasks that have not begun when the block is left are dropped.
 
     Parameters
@@ -40,6 +42,9 @@ def worker_pool(workers: int, fewer: str, keeps: bool = True) -> Iterator[Proces
         The setting that determines this number; the message of a failure names it.
     keeps
         Whether what is done when a worker dies is kept.
+    preload
+        A module that all workers need and that takes long to import. It is then imported once, in a process
+        that the workers are forked from.
 
     Yields
     ------
@@ -52,7 +57,10 @@ def worker_pool(workers: int, fewer: str, keeps: bool = True) -> Iterator[Proces
         If a worker died, for example for lack of memory.
     """
     with environment(dict.fromkeys(THREAD_VARIABLES, "1")):
-        pool = _Pool(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+        if preload is not None:
+            warm_up(preload)
+        context = multiprocessing.get_context("spawn" if preload is None else "forkserver")
+        pool = _Pool(workers, context, _end_with_parent)
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -62,6 +70,19 @@ def worker_pool(workers: int, fewer: str, keeps: bool = True) -> Iterator[Proces
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def warm_up(module: str) -> None:
+    """Begin to import a module in the process that workers are forked from, and do not wait for it.
+
+    Parameters
+    ----------
+    module
+        The module that `worker_pool` is to preload.
+    """
+    with environment(dict.fromkeys(THREAD_VARIABLES, "1")), without({signal.SIGINT}):
+        multiprocessing.get_context("forkserver").set_forkserver_preload([module])
+        forkserver.ensure_running()
 
 
 class _Pool(ProcessPoolExecutor):

@@ -31,9 +31,8 @@ def helpers() -> Iterator[Helpers | None]:
     if number == 1:
         yield None
         return
-    with worker_pool(number, "cores (SLURM_CPUS_PER_TASK)", keeps=False) as pool:
-        for _ in range(number):
-            pool.submit(importlib.import_module, NEEDED)
+    with worker_pool(number, "cores (SLURM_CPUS_PER_TASK)", keeps=False, preload=NEEDED) as pool:
+        pool.submit(importlib.import_module, NEEDED)  # starts the processes
         try:
             yield Helpers(pool, number)
         except KeyboardInterrupt:

@@ -192,8 +192,8 @@ class MlflowReader(StudyReader):
 
     def _fetch(self, run_id: str, name: str, folder: Path) -> Path:
         """Do what `download` does, but raise whatever the store's driver raises."""
-        path = Path(self._client.download_artifacts(run_id, name, str(folder)))
         run = self._known.get(run_id)
+        path = self._download(run_id, run, name, folder)
         expected = None if run is None else run.data.tags.get(f"{HASH}{name}")
         if expected is None or sha256(path) != expected:  # as it was recorded since
             expected = self._client.get_run(run_id).data.tags.get(f"{HASH}{name}")
@@ -204,6 +204,17 @@ class MlflowReader(StudyReader):
                 f"{name} in MLflow is damaged, or was changed since it was logged: its hash does not match"
             )
         return path
+
+    def _download(self, run_id: str, run: Run | None, name: str, folder: Path) -> Path:
+        if run is None or "?" in run.info.artifact_uri:
+            return Path(self._client.download_artifacts(run_id, name, str(folder)))
+        from mlflow.artifacts import download_artifacts
+
+        # The client would ask the store for the run again, which takes 20 times as long as the file.
+        address = f"{run.info.artifact_uri}/{name}"
+        return Path(
+            download_artifacts(artifact_uri=address, dst_path=str(folder), tracking_uri=self.tracking.uri)
+        )
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
