@@ -19,6 +19,7 @@ from mergerexp.sweep.job_sweep import JobSweep
 from mergerexp.sweep.runner import Interrupted, Scheduler, make_scheduler, submit_jobs, wait_for_jobs
 from mergerexp.sweep.slurm_queue import refuse_jobs_in_slurm
 from mergerexp.sweep.snapshot import snapshot
+from mergerexp.tracking.pending import modules_to_send
 
 log = logging.getLogger(__name__)
 
@@ -101,4 +102,4 @@ class TrainSweep(JobSweep):
 
 
 def _jobs(runs: Sequence[PlannedRun]) -> list[Job]:
-    return [Job(TARGET, run.folder.path) for run in runs]
+    return [Job(TARGET, run.folder.path, modules_to_send(run.cfg.tracking)) for run in runs]

@@ -55,7 +55,8 @@ class Crew:
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Append jobs to those that wait for a place."""
-        self._fork_server.set_forkserver_preload(sorted({job.target.partition(":")[0] for job in jobs}))
+        modules = {module for job in jobs for module in (job.target.partition(":")[0], *job.modules)}
+        self._fork_server.set_forkserver_preload(sorted(modules))
         self._waiting.extend(jobs)
 
     def watch(self, jobs: Sequence[Job]) -> None:

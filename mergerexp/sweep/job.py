@@ -33,7 +33,7 @@ PATIENCE_S = 20  # for the current training step, before a job that is to stop i
 class Job:
     """A function that is called with a folder in another process.
 
-    Only the two strings are pickled, so that a job does not depend on the code that submitted it.
+    Only strings are pickled, so that a job does not depend on the code that submitted it.
 
     Parameters
     ----------
@@ -41,10 +41,12 @@ class Job:
         The function, as ``module:function``. It is called with the path of the folder.
     folder
         The folder of the job, with everything that the function needs.
+    modules
+        The modules that it imports later on. Jobs that share a machine have them from the start.
     """
 
-    def __init__(self, target: str, folder: Path) -> None:
-        self.target, self.path = target, str(folder)
+    def __init__(self, target: str, folder: Path, modules: Sequence[str] = ()) -> None:
+        self.target, self.path, self.modules = target, str(folder), list(modules)
 
     @property
     def folder(self) -> JobFolder:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,16 @@ class Record:
         self.folder, self.tracking = folder, tracking
         self.answers, self.broken = True, False
         self._next = 0.0
+        self._meanwhile: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Send what MLflow lacks while the caller goes on; the next update waits until that is done.
+
+        The import of MLflow and the answer of a store take a second and more, and training needs neither.
+        """
+        if self.tracking.uri is not None:
+            self._meanwhile = threading.Thread(target=self._update, daemon=True)
+            self._meanwhile.start()
 
     def update(self, final: bool = False, ask: bool = False) -> bool:
         """Send what MLflow lacks, unless this was tried a moment ago.
@@ -92,6 +103,12 @@ class Record:
         bool
             Whether the record is complete now.
         """
+        if self._meanwhile is not None:
+            self._meanwhile.join()
+            self._meanwhile = None
+        return self._update(final, ask)
+
+    def _update(self, final: bool = False, ask: bool = False) -> bool:
         if self.tracking.uri is None:
             return True
         if not final and time.monotonic() < self._next:
@@ -124,6 +141,14 @@ class Record:
             return
         reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
         log.warning("MLflow does not answer (%s): the record will be completed later", reason)
+
+
+def modules_to_send(tracking: TrackingConfig) -> list[str]:
+    """Return the modules that `Record` imports when it sends something."""
+    if tracking.uri is None:
+        return []
+    store = "sqlalchemy_store" if tracking.uri.startswith(SQLITE) else "rest_store"
+    return ["mergerexp.tracking.record", f"mlflow.store.tracking.{store}"]
 
 
 def problem_to_mend(error: Exception, uri: str | None) -> str | None:

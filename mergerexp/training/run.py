@@ -22,7 +22,6 @@ from mergerexp.runs.provenance import git_diff, git_state, software
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.stop import StopRequested
 from mergerexp.tracking.pending import Record
-from mergerexp.training.baseline import train_baseline
 from mergerexp.training.examples import run_examples
 from mergerexp.training.machine import Machine, choose_machine, cpu_only, hardware, peak_memory_gb
 from mergerexp.training.protocol import TwoStageTraining
@@ -86,11 +85,13 @@ def run_training(
                 partial.write_bytes(diff)
         else:
             folder.diff.unlink(missing_ok=True)  # may be that of an earlier attempt with other code
-        record.update()
+        record.begin()
         if is_network:
             network = TwoStageTraining(cfg, dataset, split, weights, machine, folder.checkpoint, saved)
             trained = network.train()
         else:
+            from mergerexp.training.baseline import train_baseline  # its libraries are no network's
+
             trained = train_baseline(cfg, dataset, split, machine.threads)
         _write_results(cfg, dataset, split, trained, folder, seconds())
         folder.set_state(DONE)

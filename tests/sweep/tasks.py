@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def where_from(path: Path) -> None:
     import mergerexp
 
     write_json(path / "from.json", mergerexp.__path__[0])
+    JobFolder(path).set_state(DONE)
+
+
+def what_is_there(path: Path) -> None:
+    """Write which modules were imported before this function was called."""
+    write_json(path / "modules.json", sorted(sys.modules))
     JobFolder(path).set_state(DONE)
 
 

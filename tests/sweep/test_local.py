@@ -112,6 +112,20 @@ def test_the_copy_of_the_code_is_what_runs(tmp_path, monkeypatch):
     assert read_json(folder.path / "from.json") == str(code / "mergerexp")
 
 
+def test_jobs_have_from_the_start_what_they_import_later(tmp_path):
+    folder = make(tmp_path, "job", steps=1)
+    script = (
+        "from pathlib import Path; from mergerexp.sweep.local import Local; "
+        "from mergerexp.sweep.job import Job; from mergerexp.sweep.runner import submit_jobs, wait_for_jobs; "
+        "from mergerexp.config.launcher import LocalOptions; "
+        f"job = Job('tests.sweep.tasks:what_is_there', Path({str(folder.path)!r}), ['colorsys']); "
+        "local = Local(LocalOptions(n_jobs=1, runs_per_gpu=1, rerun='failed'), None); "
+        "submit_jobs(local, [job], []); wait_for_jobs(local, [job], {job.folder.path: 'job'}, 'test')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert "colorsys" in read_json(folder.path / "modules.json")
+
+
 def test_ctrl_c_of_a_terminal_before_the_first_job_is_there(tmp_path):
     """It reaches all processes, among them the one that imports what the jobs need."""
     begun = tmp_path / "begun"

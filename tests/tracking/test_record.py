@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,35 @@ def test_a_server_that_lets_nobody_delete_has_the_whole_record(folder, tracking,
     assert sorted(run.info.status for run in stored(tracking)[1]) == ["FINISHED", "RUNNING"]
     send(folder, tracking, ask=True)  # as status --sync does, which the warning names
     assert [run.info.status for run in stored(tracking)[1]] == ["FINISHED"]
+
+
+def test_the_caller_goes_on_while_the_first_record_is_sent(folder, tracking, monkeypatch):
+    """A store that answers late holds up the next update alone, which sends nothing at the same time."""
+    goes_on, real, sending = threading.Event(), record.send, list[str]()
+
+    def slowly(*args):
+        sending.append("begins")
+        assert goes_on.wait(timeout=60)
+        real(*args)
+        sending.append("is over")
+
+    monkeypatch.setattr(record, "send", slowly)
+    keeper = Record(folder, tracking)
+    keeper.begin()
+    goes_on.set()  # which is never reached by a caller that waits
+    assert keeper.update(final=True) is True
+    assert sending == ["begins", "is over"] * 2
+    assert len(stored(tracking)[1]) == 1
+
+
+def test_a_first_record_that_fails_stops_nothing(folder, tracking, monkeypatch):
+    def lost(*args):
+        raise ConnectionError("the server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "send", lost)
+        keeper = Record(folder, tracking)
+        keeper.begin()
+        assert keeper.update() is False  # it was tried a moment ago
+        assert not keeper.answers
+    assert keeper.update(final=True) is True
