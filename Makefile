@@ -1,5 +1,6 @@
 # make demo: a small study from nothing. make test: all that is checked. make check: what of it is quick, and needs no
-# Slurm, browser or training. make docs: the documentation. Each sets up .venv itself.
+# Slurm, browser or training. make docs: the documentation. make bench: how fast it is beside its peers. Each sets up
+# .venv itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ FIELD := data.name=field data.simulator.seed=1 data.simulator.n_mergers=40 data.
 WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 2)")
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo check test lint docs clean
+.PHONY: demo check test lint bench docs clean
 
 # The demo needs less than the tests do.
 $(VENV)/demo: EXTRA = train
@@ -45,9 +46,12 @@ check test: lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --durations 15 $(TESTS); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests + types))
 
+bench: $(VENV)/dev
+	$(BIN)/python -m benchmarks.bench
+
 docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) $(DEMO) docs/_build
+	rm -rf $(VENV) $(DEMO) docs/_build bench

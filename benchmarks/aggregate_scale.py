@@ -44,6 +44,29 @@ def measured(*command: str, root: Path) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss / 1e6
 
 
+def make_study(root: Path, seeds: int, objects: tuple[int, int] | None = PAPER) -> int:
+    """Make up the runs of a study, and return their number."""
+    for init, subset, fold, seed in itertools.product(("imagenet", "random"), SIZES, range(4), range(seeds)):
+        cell = (f"init={init}", f"subset={subset}", f"fold={fold}", f"seed={seed}")
+        add_run(root, *cell, objects=objects)
+    return len(list(root.glob("runs/*")))
+
+
+def bare_limit(root: Path) -> float:
+    """Return the seconds of a process that imports the libraries and reads the predictions alone."""
+    return measured("-c", BARE, str(root), root=root)[0]
+
+
+def aggregated(root: Path) -> tuple[float, float]:
+    """Aggregate a study; return the seconds and the peak memory of the main process in GB."""
+    return measured("-m", "mergerexp.aggregate", root=root)
+
+
+def report_mb(root: Path) -> float:
+    """Return the size of a study's report."""
+    return next(root.glob("studies/*/report.html")).stat().st_size / 1e6
+
+
 def main() -> None:
     """Print the figures of each study."""
     parser = argparse.ArgumentParser(
@@ -55,18 +78,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for seeds in arguments.seeds:
             root = Path(name) / str(seeds)
-            for init, subset, fold, seed in itertools.product(
-                ("imagenet", "random"), SIZES, range(4), range(seeds)
-            ):
-                cell = (f"init={init}", f"subset={subset}", f"fold={fold}", f"seed={seed}")
-                add_run(root, *cell, objects=None if arguments.small else PAPER)
-            runs = len(list(root.glob("runs/*")))
-            bare, _ = measured("-c", BARE, str(root), root=root)
-            took, memory = measured("-m", "mergerexp.aggregate", root=root)
-            report = next(root.glob("studies/*/report.html")).stat().st_size
+            runs = make_study(root, seeds, None if arguments.small else PAPER)
+            bare, (took, memory) = bare_limit(root), aggregated(root)
             print(
                 f"{runs} runs: {took:.1f} s, {took / bare:.1f} times the bare limit; {memory:.2f} GB; "
-                f"report of {report / 1e6:.1f} MB",
+                f"report of {report_mb(root):.1f} MB",
                 flush=True,
             )
 

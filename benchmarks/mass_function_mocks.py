@@ -133,24 +133,30 @@ def report_single(name: str, population: Population, results: list[dict[str, Any
     print(f"  in cells: off by at most {cells[:, 0].max():.3f} σ (STY), {cells[:, 1].max():.3f} σ (SWML)")
 
 
+def fitted_by_pydftools(python: str, points: Any, volume: Any) -> tuple[list[float], float]:
+    """Return log M*, alpha and log Phi* by pydftools, and the seconds of its fit."""
+    script = Path(__file__).with_name("peers") / "pydftools_fit.py"
+    shells, limits = volume.shells()
+    given = {
+        "log_mass": points.log_mass.tolist(),
+        "grid": (grid := np.arange(8.5, 12.6, 0.01)).tolist(),
+        "volume": [float(shells[limits <= mass].sum()) for mass in grid],
+    }
+    done = subprocess.run([python, str(script)], input=json.dumps(given), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    log_phi, knee, alpha, seconds = json.loads(done.stdout.splitlines()[-1])
+    return [knee, alpha, log_phi], seconds
+
+
 def compare(python: str, mocks: int) -> None:
     """Fit mocks of mergers with pydftools, too, and print by how much the parameters differ."""
-    script = Path(__file__).with_name("peers") / "pydftools_fit.py"
     off = []
     for seed in range(mocks):
         points, volume = sample(MERGERS, seed)
         fit = fit_schechter(points, volume, draws=0)
-        shells, limits = volume.shells()
-        given = {
-            "log_mass": points.log_mass.tolist(),
-            "grid": (grid := np.arange(8.5, 12.6, 0.01)).tolist(),
-            "volume": [float(shells[limits <= mass].sum()) for mass in grid],
-        }
-        done = subprocess.run([python, str(script)], input=json.dumps(given), capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        log_phi, knee, alpha = json.loads(done.stdout.splitlines()[-1])
-        off.append(np.array([knee, alpha, log_phi]) - [*fit.parameters, fit.log_phi])
+        other, _ = fitted_by_pydftools(python, points, volume)
+        off.append(np.array(other) - [*fit.parameters, fit.log_phi])
     mean, sd = np.mean(off, axis=0), np.std(off, axis=0)
     print(f"pydftools, {mocks} mocks: differs in log M* by {mean[0]:+.4f} ± {sd[0]:.4f}, in alpha by "
           f"{mean[1]:+.4f} ± {sd[1]:.4f}, in log Phi* by {mean[2]:+.4f} ± {sd[2]:.4f}")  # fmt: skip

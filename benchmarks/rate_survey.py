@@ -113,20 +113,28 @@ def decoded(data: bytes, model: ModelFolder) -> np.ndarray:
     return np.asarray(picture.resize((model.size, model.size), Image.Resampling.BICUBIC, box=box))
 
 
+def measured_stages(model: Path, images: Path, networks: int) -> dict[str, float]:
+    """Return images a second of each stage, once."""
+    rates = {}
+    with tempfile.TemporaryDirectory() as output:
+        given = survey(model, images, Path(output), networks)
+        stages: dict[str, Callable[[Survey], None]] = {
+            "decoding": decoding, "forward": forward, "predict": predict, "bare loop": bare
+        }  # fmt: skip
+        for name, stage in stages.items():
+            started = time.perf_counter()
+            stage(given)
+            rates[name] = len(given.input) / (time.perf_counter() - started)
+    return rates
+
+
 def measure(model: Path, images: Path, networks: int, rounds: int) -> None:
     """Time the stages, and print rates, the ceiling and what was reached of it."""
     rates: dict[str, list[float]] = {}
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as output:
-            given = survey(model, images, Path(output), networks)
-            stages: dict[str, Callable[[Survey], None]] = {
-                "decoding": decoding, "forward": forward, "predict": predict, "bare loop": bare
-            }  # fmt: skip
-            for name, stage in stages.items():
-                started = time.perf_counter()
-                stage(given)
-                rates.setdefault(name, []).append(len(given.input) / (time.perf_counter() - started))
-    print(f"{len(given.input)} images of {images.name}, networks: {networks}, rounds: {rounds}")
+        for name, rate in measured_stages(model, images, networks).items():
+            rates.setdefault(name, []).append(rate)
+    print(f"{images.name}, networks: {networks}, rounds: {rounds}")
     for name, found in rates.items():
         print(f"  {name:<10} {statistics.median(found):8.0f} images/s ({min(found):.0f}-{max(found):.0f})")
     ceiling = 1 / (1 / statistics.median(rates["decoding"]) + 1 / statistics.median(rates["forward"]))

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +69,37 @@ def child(folder: str) -> None:
     print(json.dumps({**parts, "began": started}))
 
 
+@contextlib.contextmanager
+def planned_run(overrides: list[str]) -> Iterator[str]:
+    """Yield the folder of a run that could start now; its data set is made first."""
+    from mergerexp.config.call import Cell
+    from mergerexp.config.compose import compose_cell
+    from mergerexp.config.schema import TrainConfig
+    from mergerexp.environment import environment
+    from mergerexp.study.plan import Planner
+
+    with tempfile.TemporaryDirectory() as name, environment({"MERGEREXP_ROOT": name}):
+        cfg = compose_cell("train", overrides, TrainConfig)
+        (run,) = Planner(None).plan([Cell(tuple(overrides), cfg)])
+        run.write()
+        yield str(run.folder.path)
+
+
+def parts_of_start(folder: str) -> dict[str, float]:
+    """Return the seconds of each part of a run's start, in a process of its own."""
+    started = time.time()
+    command = [sys.executable, __file__, "--child", folder]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    parts = json.loads(done.stdout.splitlines()[-1])
+    began = parts.pop("began")
+    return {"Python": began - started, **parts}
+
+
+def time_to_first_step(folder: str) -> float:
+    """Return the seconds from the start of a run's process to its first training step."""
+    return sum(parts_of_start(folder).values())
+
+
 def main() -> None:
     """Print median and extremes of each part."""
     layout = argparse.RawDescriptionHelpFormatter
@@ -81,24 +111,8 @@ def main() -> None:
     if arguments.child:
         child(arguments.child)
         return
-    with tempfile.TemporaryDirectory() as name:
-        os.environ["MERGEREXP_ROOT"] = name
-        from mergerexp.config.call import Cell
-        from mergerexp.config.compose import compose_cell
-        from mergerexp.config.schema import TrainConfig
-        from mergerexp.study.plan import Planner
-
-        cfg = compose_cell("train", arguments.overrides, TrainConfig)
-        (run,) = Planner(None).plan([Cell(tuple(arguments.overrides), cfg)])
-        run.write()
-        rows = []
-        for _ in range(arguments.repeat):
-            started = time.time()
-            command = [sys.executable, __file__, "--child", str(run.folder.path)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            parts = json.loads(done.stdout.splitlines()[-1])
-            began = parts.pop("began")
-            rows.append({"Python": began - started, **parts})
+    with planned_run(arguments.overrides) as folder:
+        rows = [parts_of_start(folder) for _ in range(arguments.repeat)]
     print(f"{arguments.repeat} runs, seconds: median (lowest to highest)")
     for part in rows[0]:
         values = sorted(row[part] for row in rows)

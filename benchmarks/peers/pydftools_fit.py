@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import numpy as np
 
@@ -26,8 +27,10 @@ def visible(mass: float) -> float:
     return float(np.interp(mass, grid, volume))
 
 
+started = time.perf_counter()
 low = grid[volume > 0][0]
 selection = df.selection.SelectionVeff(veff=np.vectorize(visible), xmin=low, xmax=grid[-1])
 data = df.dffit.Data(x=np.array(given["log_mass"]))
 fit = df.dffit.DFFit(data=data, selection=selection, model=df.model.Schechter(p0=(-3.4, 10.8, -0.6)))
-print(json.dumps([float(each) for each in fit.fit.p_best]))
+best = [float(each) for each in fit.fit.p_best]
+print(json.dumps([*best, time.perf_counter() - started]))
