@@ -107,19 +107,20 @@ def test_stopped_at_a_step(stage, step, train, only_run, undisturbed, monkeypatc
 def test_killed_three_times(galaxies, datasets, tmp_path, undisturbed):
     """SIGKILL at random moments after the first checkpoint of the attempt."""
     rng = random.Random(5)
-    runs = tmp_path / "runs"
+    runs, hit = tmp_path / "runs", 0
     for _ in range(3):
         process = subprocess.Popen(command(galaxies, datasets), env=environment(tmp_path))
         wait_for_news(process, runs)
-        time.sleep(rng.uniform(0, 0.6))
+        time.sleep(rng.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
         (folder,) = runs.iterdir()
+        hit += read_json(folder / "status.json")["state"] != "done"  # a fast machine may be over before
     done = subprocess.run(
         command(galaxies, datasets), env=environment(tmp_path), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert read_json(folder / "status.json")["restarts"] == 3  # no kill came after the end
+    assert read_json(folder / "status.json")["restarts"] == hit >= 1
     same(folder, undisturbed)
 
 
