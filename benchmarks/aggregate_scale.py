@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.timed_command import timed_command
 from tests.studies import add_run
 
 SIZES = (0.1, 0.17, 0.3, 0.5, 1.0)
@@ -33,17 +30,6 @@ for path in Path(sys.argv[1]).glob("runs/*/predictions.parquet"):
 """
 
 
-def measured(*command: str, root: Path) -> tuple[float, float]:
-    """Return the seconds of Python with some arguments, and the peak memory of the main process in GB."""
-    started = time.perf_counter()
-    environment = os.environ | {"MERGEREXP_ROOT": str(root)}
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 1e6
-
-
 def make_study(root: Path, seeds: int, objects: tuple[int, int] | None = PAPER) -> int:
     """Make up the runs of a study, and return their number."""
     for init, subset, fold, seed in itertools.product(("imagenet", "random"), SIZES, range(4), range(seeds)):
@@ -54,12 +40,12 @@ def make_study(root: Path, seeds: int, objects: tuple[int, int] | None = PAPER) 
 
 def bare_limit(root: Path) -> float:
     """Return the seconds of a process that imports the libraries and reads the predictions alone."""
-    return measured("-c", BARE, str(root), root=root)[0]
+    return timed_command(["-c", BARE, str(root)])[0]
 
 
 def aggregated(root: Path) -> tuple[float, float]:
     """Aggregate a study; return the seconds and the peak memory of the main process in GB."""
-    return measured("-m", "mergerexp.aggregate", root=root)
+    return timed_command(["-m", "mergerexp.aggregate"], {"MERGEREXP_ROOT": str(root)})
 
 
 def report_mb(root: Path) -> float:

@@ -27,10 +27,8 @@ import argparse
 import functools
 import io
 import json
-import os
 import statistics
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -44,6 +42,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
+from benchmarks.timed_command import timed_command
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import PredictConfig
 from mergerexp.cores import usable_cores
@@ -146,18 +145,10 @@ def measure(model: Path, images: Path, networks: int, rounds: int) -> None:
 def whole(model: Path, images: Path, output: Path, name: str) -> pd.DataFrame:
     """Rate images by the command that a user types, print its time and memory, and return the catalogue."""
     given = [f"model_folder={model}", f"images={images}", f"surveys={output}", f"name={name}", *SETTINGS]
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mergerexp.predict", *given],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    assert status == 0, f"the rating of {images} failed"
-    seconds = time.perf_counter() - started
+    seconds, memory = timed_command(["-m", "mergerexp.predict", *given])
     print(
         f"  {name}, the whole command with {len(ModelFolder.open(model).folds)} networks: {seconds:.1f} s, "
-        f"peak memory {used.ru_maxrss / 1024:.0f} MB",
+        f"peak memory {1e3 * memory:.0f} MB",
         flush=True,
     )
     return pd.read_parquet(output / name / "merger_probabilities.parquet").sort_values("image_sha256")

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.timed_command import timed_command
 from mergerexp.analysis.mock_sample import MockSurvey
 
 AREA = 8000.0  # square degrees of each mock survey
@@ -52,20 +49,9 @@ def _schema() -> pa.Schema:
 
 def measure(path: Path, root: Path) -> tuple[float, float]:
     """Make a sample of a catalogue, and return its seconds and the most memory that it took, in MB."""
-    script = (
-        "import resource, runpy, sys\n"
-        "try:\n    runpy.run_module('mergerexp.sample', run_name='__main__', alter_sys=True)\n"
-        "finally:\n    print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
-    )
-    command = [sys.executable, "-c", script, f"catalogue.file={path}", *SETTINGS]
-    started = time.perf_counter()
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "MERGEREXP_ROOT": str(root)}
-    )
-    took = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return took, float(done.stdout.split("PEAK")[1])
+    command = ["-m", "mergerexp.sample", f"catalogue.file={path}", *SETTINGS]
+    took, memory = timed_command(command, {"MERGEREXP_ROOT": str(root)})
+    return took, 1e3 * memory
 
 
 def main() -> None:
