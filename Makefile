@@ -47,7 +47,7 @@ check test: lint
 	wait $$types; types=$$?; cat $(VENV)/types.log; exit $$((tests + types))
 
 bench: $(VENV)/dev
-	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.bench $(if $(TIMM_TRAIN),--timm-train $(TIMM_TRAIN))
 
 docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

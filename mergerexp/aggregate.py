@@ -8,6 +8,7 @@ from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
 from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import console
+from mergerexp.cores import usable_cores
 from mergerexp.tracking.store_file import check_store
 from mergerexp.workers import warm_up
 
@@ -30,7 +31,8 @@ def aggregate(call: Call[AggregateConfig]) -> Done:
     from mergerexp.report.settings import study_folder
 
     check_distinct([study_folder(cfg) for cfg in call.configs])
-    warm_up(NEEDED)  # while this process imports what it needs itself
+    if usable_cores() > 1:
+        warm_up(NEEDED)  # while this process imports what it needs itself
     for cfg in call.configs:
         started = time.perf_counter()
         try:

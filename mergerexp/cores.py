@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+NVIDIA_S = 30  # for an answer of the driver's tool
 END_OF_LIST = ("-1", "NoDevFiles")  # CUDA ignores what follows these in CUDA_VISIBLE_DEVICES
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # what /proc/cpuinfo says of x86 and Arm processors
 BF16_CAPABILITY = 8.0  # from this compute capability on, NVIDIA's GPUs compute in bfloat16, not emulate it
@@ -101,7 +102,10 @@ def gpu_memory_mb() -> dict[str, tuple[float, float]]:
 def _ask_nvidia(*arguments: str) -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
-    answer = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True)
+    try:
+        answer = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=NVIDIA_S)
+    except subprocess.TimeoutExpired:  # it may wait for a GPU that is out of order
+        return []
     return answer.stdout.splitlines() if answer.returncode == 0 else []
 
 
@@ -143,8 +147,8 @@ def wait_without_spinning() -> None:
 
     By default they spin, and so take the core from the thread that they wait for: with other busy processes
     on the machine, a run with two threads took ten times as long. If they slept at once, to wake them would
-    take longer than most waits: the same run alone on the machine was 1.4 times as slow. So they spin for a
-    few microseconds. This has no effect once torch is loaded.
+    take longer than most waits: the same run alone on the machine was 1.4 times as slow. So they spin for
+    some microseconds. This has no effect once torch is loaded, or if the user has chosen a policy.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}

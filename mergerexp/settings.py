@@ -58,7 +58,7 @@ class Setting:
         floor = f"above {_text(self.above)}" if self.above > -INF else f"at least {_text(self.low)}"
         limits = [floor] if max(self.above, self.low) > -INF else []
         limits += [f"at most {_text(self.high)}"] if self.high < INF else []
-        return (f"{self.word}, or a number of " if self.word else "") + " and ".join(limits)
+        return (f"{self.word}, or a number that is " if self.word else "") + " and ".join(limits)
 
     @property
     def short_limits(self) -> str:

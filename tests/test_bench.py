@@ -78,7 +78,7 @@ def test_a_page_says_what_was_compared_on_what():
     found = Comparison("aggregation", "s", {OURS: [9.0, 8.0, 11.0]}, most=10.0, notes=["One was missing."])
     page = markdown({"aggregation": entry([found], about)})
     assert "2 cores of made up (avx2), 8.0 GB, Python 3.12.1, torch 2.0; commit 0123456789" in page
-    assert "| mergerexp | 9 (8 to 11) |  | ≤ 10 s |" in page
+    assert "| mergerexp | 9 (8 to 11) |  | ≤ 10 s: reached |" in page
     assert "- One was missing." in page
 
 

@@ -37,10 +37,16 @@ class Peers:
         The folder for their environments.
     given
         The Pythons of environments that are there already, by the name of the peer.
+    failed
+        Why peers could not be installed, by their names.
+    versions
+        The versions that the scripts of peers have told.
     """
 
     folder: Path
     given: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
 
     def python(self, name: str) -> str:
         """Return the Python of a peer; install the peer first if it is not there.
@@ -53,9 +59,15 @@ class Peers:
         if name in self.given:
             return self.given[name]
         home = self.folder / name
-        if not home.is_dir():
+        if name in self.failed:
+            raise PeerMissing(self.failed[name])
+        if not (home / "complete").exists():
             print(f"  installing {', '.join(PACKAGES[name])}, once", flush=True)
-            self._install(home, PACKAGES[name])
+            try:
+                self._install(home, PACKAGES[name])
+            except PeerMissing as reason:
+                self.failed[name] = str(reason)
+                raise
         return str(home / "bin" / "python")
 
     def _install(self, home: Path, packages: list[str]) -> None:
@@ -91,7 +103,9 @@ class Peers:
         PeerMissing
             If the peer can't be installed or fails.
         """
-        return run_json(self.python(name), str(SCRIPTS / script), *arguments, **variables)
+        said = run_json(self.python(name), str(SCRIPTS / script), *arguments, **variables)
+        self.versions[name] = said.get("versions", said.get("version"))
+        return said
 
 
 def run_json(*command: object, **variables: str) -> dict[str, Any]:
@@ -108,9 +122,12 @@ def run_json(*command: object, **variables: str) -> dict[str, Any]:
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise PeerMissing(f"{' '.join(words[1:3])} failed: {last_line(done.stderr)}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    try:
+        return dict(json.loads(last_line(done.stdout)))
+    except ValueError as error:
+        raise PeerMissing(f"{' '.join(words[1:3])} printed no result: {last_line(done.stdout)}") from error
 
 
 def last_line(text: str) -> str:
     """Return the last line of an error's output."""
-    return (text.strip().splitlines() or ["no message"])[-1][:300]
+    return (text.strip().splitlines() or ["no message"])[-1][:1000]

@@ -40,8 +40,6 @@ class Comparison:
         The largest value that ours should have, where it is a goal itself.
     notes
         What a reader has to know, such as why a peer is missing.
-    seconds
-        How long the benchmark took.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Comparison:
     goals: dict[str, float] = field(default_factory=dict)
     most: float | None = None
     notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
     def ratios(self, other: str) -> list[float]:
         """Return how many times as fast as another ours was in each round that has both."""
@@ -117,7 +114,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += [
             f"{about['cores']} cores of {about['processor']} ({flags}), {about['memory_gb']} GB, "
             f"Python {about['python']}, {versions}; commit {commit}, {about['date']}; "
-            f"load before: {about['load_before']}."
+            f"load before: {about['load_before']}; it took {about.get('seconds', 0)} s. "
+            f"Peers: {about.get('peers') or 'none of their own environments'}."
         ]
         for each in known["comparisons"]:
             lines += _table(Comparison(**each))
@@ -131,11 +129,13 @@ def _table(found: Comparison) -> list[str]:
         ratio, goal = "", ""
         if who != OURS and OURS in found.turns and (ratios := found.ratios(who)):
             ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            goal = f"≥ {found.goals[who]:g}" if who in found.goals else ""
+            if (least := found.goals.get(who)) is not None:
+                goal = f"≥ {least:g}: {'reached' if statistics.median(ratios) >= least else 'missed'}"
         elif who == OURS and found.most is not None:
-            goal = f"≤ {found.most:g} {found.unit}"
+            reached = "reached" if statistics.median(values) <= found.most else "missed"
+            goal = f"≤ {found.most:g} {found.unit}: {reached}"
         lines.append(f"| {who} | {spread(values)} | {ratio} | {goal} |")
-    return [*lines, "", *(f"- {note}" for note in found.notes), f"- It took {found.seconds:.0f} s."]
+    return [*lines, "", *(f"- {note}" for note in found.notes)]
 
 
 def spread(values: Sequence[float]) -> str:

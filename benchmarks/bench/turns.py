@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from benchmarks.bench.peers import PeerMissing
@@ -24,7 +23,7 @@ def take_turns(found: Comparison, contestants: Mapping[str, Callable[[], float]]
         The number of rounds.
     """
     print(f"{found.name}", flush=True)
-    started, missing = time.perf_counter(), set[str]()
+    missing = set[str]()
     for number in range(rounds):
         for name, measure in contestants.items():
             if name in missing:
@@ -39,6 +38,5 @@ def take_turns(found: Comparison, contestants: Mapping[str, Callable[[], float]]
             else:
                 found.turns.setdefault(name, []).append(value)
                 print(f"  round {number + 1}: {name} {value:.4g} {found.unit}", flush=True)
-    found.seconds += time.perf_counter() - started
     for name, values in found.turns.items():
         print(f"  {name}: {spread(values)} {found.unit}", flush=True)

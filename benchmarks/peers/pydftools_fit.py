@@ -22,14 +22,14 @@ given = json.load(sys.stdin)
 grid, volume = np.array(given["grid"]), np.array(given["volume"])
 
 
-def visible(mass: float) -> float:
-    """Return the volume in which galaxies of a mass are visible."""
-    return float(np.interp(mass, grid, volume))
+def visible(mass: np.ndarray) -> np.ndarray:
+    """Return the volumes in which galaxies of some masses are visible."""
+    return np.interp(mass, grid, volume)
 
 
 started = time.perf_counter()
 low = grid[volume > 0][0]
-selection = df.selection.SelectionVeff(veff=np.vectorize(visible), xmin=low, xmax=grid[-1])
+selection = df.selection.SelectionVeff(veff=visible, xmin=low, xmax=grid[-1])
 data = df.dffit.Data(x=np.array(given["log_mass"]))
 fit = df.dffit.DFFit(data=data, selection=selection, model=df.model.Schechter(p0=(-3.4, 10.8, -0.6)))
 best = [float(each) for each in fit.fit.p_best]

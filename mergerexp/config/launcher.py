@@ -49,7 +49,13 @@ class SlurmOptions:
     qos: str | None = setting("quality of service")
     gpus: int = setting("GPUs of each job", 0, 64)
     gpu_type: str | None = setting("kind of GPU, e.g. a100")
-    runs_per_gpu: int | str = setting(f"{RUNS_PER_GPU}; the job has all of them", 1, 64, word=AUTO)
+    runs_per_gpu: int | str = setting(
+        f"{RUNS_PER_GPU}; a job has all of them, and with auto asks for the cores and memory of "
+        f"{MOST_ON_A_GPU} for each GPU",
+        1,
+        64,
+        word=AUTO,
+    )
     runs_per_node: int = setting("runs that a job without GPUs trains side by side", 1, 1024)
     cpus: int = setting("cores of each run; a job asks for those of all its runs", 1, 1024)
     mem: str = setting("memory of each run, e.g. 16GB; a job asks for that of all its runs")

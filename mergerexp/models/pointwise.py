@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-FEW = 64  # pixels of a mini-batch, up to which a product is as fast with AVX512, and 1.2 times with AVX2
+# The pixels of a mini-batch up to which a product is about as fast as the convolution with AVX512, and 1.2
+# times as fast with AVX2.
+FEW = 64
 
 
 def with_matrix_products(network: nn.Module) -> nn.Module:

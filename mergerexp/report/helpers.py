@@ -32,7 +32,7 @@ def helpers() -> Iterator[Helpers | None]:
         yield None
         return
     with worker_pool(number, "cores (SLURM_CPUS_PER_TASK)", keeps=False, preload=NEEDED) as pool:
-        pool.submit(importlib.import_module, NEEDED)  # starts the processes
+        pool.submit(importlib.import_module, NEEDED)  # starts the first process
         try:
             yield Helpers(pool, number)
         except KeyboardInterrupt:

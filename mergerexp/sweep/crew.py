@@ -80,15 +80,15 @@ class Crew:
                 self._waiting.append(job)
         if self._waiting:
             self.places.look({place: job.folder for job, place, _ in self._running.values()})
+            if self._mps is None:
+                with without(SIGNALS):  # whose default would end the service and so all runs that it serves
+                    self._mps = Mps(self.places.gpus if self.places.n > len(self.places.gpus) else [])
         while self._waiting and (free := self.places.take()) is not None:
             self._start(self._waiting.popleft(), free)
 
     def _start(self, job: Job, place: int) -> None:
         variables = dict.fromkeys(("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), str(self.threads))
-        if (gpu := self.places.gpu(place)) is not None:
-            if self._mps is None:
-                shared = self.places.n > len(self.places.gpus)
-                self._mps = Mps(self.places.gpus if shared else [])
+        if (gpu := self.places.gpu(place)) is not None and self._mps is not None:
             variables |= self._mps.variables(gpu)
         if not self.in_slurm:
             job.folder.submission.unlink(missing_ok=True)  # it is no Slurm job any more
@@ -144,7 +144,6 @@ class Crew:
                     if not folder.is_over():  # also one that had not begun to write its state
                         folder.set_state_of_idle(STOPPED)
             self._waiting.clear()
-            self.close()
         return stopped
 
     def _ask_to_stop(self, process: BaseProcess) -> None:

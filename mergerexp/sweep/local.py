@@ -61,7 +61,7 @@ class Local:
         return None
 
     def idle(self) -> bool:
-        """Tell whether none of our jobs is running or waiting."""
+        """Tell whether none of our jobs is running or waiting; if so, end what was started besides them."""
         if self.crew.is_idle():
             self.crew.close()
         return self.crew.is_idle()
@@ -75,6 +75,7 @@ class Local:
                 amount(running, "job"),
             )
         self.crew.stop(PATIENCE_S + 5)
+        self.crew.close()
         return "Stopped: the same command goes on where this one stopped."
 
 

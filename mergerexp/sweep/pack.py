@@ -11,12 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mergerexp.console import amount
+from mergerexp.console import amount, set_up_logging
 from mergerexp.cores import usable_cores, visible_gpus, wait_without_spinning
+from mergerexp.errors import describe
 from mergerexp.runs.job_folder import FAILED, QUEUED, JobFolder
 from mergerexp.sweep.arrays import record_of
 from mergerexp.sweep.crew import Crew
-from mergerexp.sweep.job import HELD, LEASE_S, Job, requeue_and_exit
+from mergerexp.sweep.job import HELD, LEASE_S, PATIENCE_S, Job, requeue_and_exit, slurm_place
 from mergerexp.sweep.places import MeasuredPlaces, Places
 
 POLL_S = 0.2
@@ -54,6 +55,7 @@ class Pack:
             If a job failed, so that Slurm's accounting says so too.
         """
         wait_without_spinning()
+        set_up_logging()
         # The handler of submitit calls checkpoint() and scontrol requeue.
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         ending = _Ending()
@@ -61,6 +63,20 @@ class Pack:
         signal.signal(signal.SIGUSR2, ending.note)
         crew = self._crew()
         crew.add([job for job in self.jobs if self._is_open(job.folder)])
+        try:
+            self._look_after(crew, ending, requeue)
+        except Exception as error:  # such as a full disk: no run may go on without anybody who looks after it
+            crew.stop(PATIENCE_S)
+            for job in self._left():
+                # The process that waits for the sweep, if there is one, submits the job again.
+                job.folder.set_state_of_idle(QUEUED, error=describe(error), requeue_refused=True)
+            raise
+        finally:
+            crew.close()
+        self._end(crew.held_elsewhere())
+
+    def _look_after(self, crew: Crew, ending: _Ending, requeue: Any) -> None:
+        """Return once all jobs are over, or another process works on those that are left for too long."""
         held_since = time.monotonic()
         while not crew.is_idle() or (crew.held_elsewhere() and time.monotonic() < held_since + LEASE_S):
             crew.poll()
@@ -72,8 +88,6 @@ class Pack:
                 if left := self._left():
                     requeue_and_exit(requeue, [job.folder for job in left])
             time.sleep(POLL_S)
-        crew.close()
-        self._end(crew.held_elsewhere())
 
     def _end(self, held: Sequence[JobFolder]) -> None:
         if held:
@@ -90,7 +104,7 @@ class Pack:
 
         left = self._left()
         for job in left:
-            job.folder.set_state(QUEUED, error=None)
+            job.folder.set_state_of_idle(QUEUED, error=None)
         return DelayedSubmission(Pack(left, Path(self.record), self.together, self.measured))
 
     __submitit_checkpoint__ = checkpoint
@@ -99,8 +113,9 @@ class Pack:
         return [job for job in self.jobs if self._is_open(job.folder)]
 
     def _is_open(self, folder: JobFolder) -> bool:
-        """Tell whether a job is this pack's to run, and has neither been done nor failed."""
-        if folder.is_done() or folder.status().get("state") == FAILED:
+        """Tell whether a job is this pack's to run, and has neither been done nor failed in it."""
+        status = folder.status()
+        if folder.is_done() or (status.get("state"), status.get("job")) == (FAILED, slurm_place()[0]):
             return False
         return record_of(folder) == self.record
 

@@ -189,7 +189,7 @@ class Slurm:
     def _raise_limits(self) -> None:
         """Let more jobs of an array run at once, if those of other arrays have ended."""
         most = self.options.parallel
-        if all(array.limit >= min(most, len(array.tasks)) for array in self._arrays):
+        if all(array.limit >= min(most, sum(map(bool, array.tasks))) for array in self._arrays):
             return  # without a look at the jobs, which are many files
         for array, limit in zip(self._arrays, self._limits(self._arrays), strict=True):
             if limit <= array.limit or array.id is None:

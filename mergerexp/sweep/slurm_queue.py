@@ -376,7 +376,8 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     for clusters, jobs in _by_clusters(ids).items():
         if slurm_answer("scancel", *on_clusters(clusters), *sorted(set(jobs.values()))) is None:
             raise UserError("scancel does not answer; try again")
-    ended = [folder for folder in _with_mates(ids) if not folder.is_done()]
+    own = [folder for folder in without_failed_in_packs(dict.fromkeys(ids, "")) if not folder.is_done()]
+    ended = own + [mate for mate in _with_mates(ids) if mate not in ids and not mate.is_over()]
     for folder in ended:
         # Not in status.json, which the job itself may be writing at this moment.
         write_json(folder.submission, {**read_json(folder.submission), "cancelled": True})

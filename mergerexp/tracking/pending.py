@@ -144,11 +144,8 @@ class Record:
 
 
 def modules_to_send(tracking: TrackingConfig) -> list[str]:
-    """Return the modules that `Record` imports when it sends something."""
-    if tracking.uri is None:
-        return []
-    store = "sqlalchemy_store" if tracking.uri.startswith(SQLITE) else "rest_store"
-    return ["mergerexp.tracking.record", f"mlflow.store.tracking.{store}"]
+    """Return the module that imports what `Record` needs to send something; none without a store."""
+    return [] if tracking.uri is None else ["mergerexp.tracking.preloaded"]
 
 
 def problem_to_mend(error: Exception, uri: str | None) -> str | None:

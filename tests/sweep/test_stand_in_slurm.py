@@ -17,7 +17,6 @@ from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPP
 from mergerexp.runs.sweep_folder import find_sweeps
 from mergerexp.sweep import slurm as scheduler
 from mergerexp.sweep import slurm_queue
-from mergerexp.sweep.arrays import submitted_arrays
 from mergerexp.sweep.job import HELD, Job
 from mergerexp.sweep.runner import submit_jobs
 from mergerexp.sweep.slurm import Slurm
@@ -284,50 +283,6 @@ def test_fewer_jobs_at_once_than_arrays_are_refused(stand_in, tmp_path):
     with pytest.raises(UserError, match=r"at most 2 jobs here, and each of the 3 arrays .* use 3 or more"):
         Slurm(options(parallel=2), tmp_path, None).submit([Job(TARGET, folder.path) for folder in folders])
     assert not stand_in.asked("sbatch")
-
-
-def asked_for(tmp_path: Path) -> list[str]:
-    """Return what the batch script asks Slurm for, of a task's size and of the array."""
-    script = next((tmp_path / "sweep" / "slurm").glob("*.sh"))
-    lines = [line.removeprefix("#SBATCH --") for line in script.read_text().splitlines()]
-    return [line for line in lines if line.startswith(("array", "cpus-per-task", "mem", "gres"))]
-
-
-@pytest.mark.parametrize(
-    ("jobs", "given", "tasks", "asked"),
-    [
-        (10, {"runs_per_node": 4}, [4, 4, 2], ["array=0-2%2", "cpus-per-task=12", "mem=2000MB"]),
-        (2, {"runs_per_node": 4}, [2], ["cpus-per-task=6", "mem=1000MB"]),
-        (6, {"gpus": 1, "runs_per_gpu": 2}, [2, 2, 2], ["array=0-2%2", "gres=gpu:1", "cpus-per-task=6"]),
-        (5, {"gpus": 2, "runs_per_gpu": 2}, [4, 1], ["array=0-1%2", "gres=gpu:2", "mem=2000MB"]),
-        (20, {"gpus": 1, "runs_per_gpu": "auto"}, [8, 8, 4], ["array=0-2%2", "gres=gpu:1", "mem=4000MB"]),
-    ],
-)
-def test_a_task_asks_for_what_its_runs_need(jobs, given, tasks, asked, stand_in, tmp_path):
-    folders = [make(tmp_path, f"job{i}", steps=1) for i in range(jobs)]
-    stand_in.says("sbatch", "Submitted batch job 4712\n")
-    (tmp_path / "sweep").mkdir()
-    slurm = Slurm(options(parallel=2, cpus=3, **given), tmp_path / "sweep", None)
-    slurm.submit([Job(TARGET, folder.path) for folder in folders])
-    (record,) = (tmp_path / "sweep").glob("array-*.json")
-    known = read_json(record)
-    assert [len(task) for task in known["tasks"]] == tasks
-    assert [path for task in known["tasks"] for path in task] == [str(folder.path) for folder in folders]
-    assert set(asked) <= set(asked_for(tmp_path))
-
-
-def test_the_limit_of_an_array_counts_tasks(stand_in, tmp_path):
-    """A task is over once all of its runs are."""
-    folders = [make(tmp_path, f"job{i}", steps=1) for i in range(8)]
-    stand_in.says("sbatch", "Submitted batch job 4712\n")
-    (tmp_path / "sweep").mkdir()
-    jobs = [Job(TARGET, folder.path) for folder in folders]
-    Slurm(options(parallel=2, runs_per_node=2), tmp_path / "sweep", None).submit(jobs)
-    (array,) = submitted_arrays(tmp_path / "sweep")
-    assert (array.limit, array.alive()) == (2, 4)
-    for folder in folders[:3]:
-        folder.set_state(DONE)
-    assert array.alive() == 3
 
 
 def limits_set(stand_in) -> list[str]:

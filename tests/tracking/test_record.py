@@ -236,7 +236,7 @@ def test_the_caller_goes_on_while_the_first_record_is_sent(folder, tracking, mon
 
     def slowly(*args):
         sending.append("begins")
-        assert goes_on.wait(timeout=60)
+        assert goes_on.wait(timeout=20)
         real(*args)
         sending.append("is over")
 

@@ -1,0 +1,107 @@
+"""What several runs in a task ask Slurm for, by commands that stand in for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mergerexp.files import read_json, write_json
+from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
+from mergerexp.sweep import slurm_queue
+from mergerexp.sweep.arrays import submitted_arrays
+from mergerexp.sweep.crew import Crew
+from mergerexp.sweep.job import Job
+from mergerexp.sweep.pack import Pack
+from mergerexp.sweep.slurm import Slurm
+from tests.slurm.jobs import options
+from tests.sweep.tasks import TARGET, make
+from tests.sweep.test_stand_in_slurm import stand_in as stand_in  # the fixture
+
+
+def asked_for(tmp_path: Path) -> list[str]:
+    """Return what the batch script asks Slurm for, of a task's size and of the array."""
+    script = next((tmp_path / "sweep" / "slurm").glob("*.sh"))
+    lines = [line.removeprefix("#SBATCH --") for line in script.read_text().splitlines()]
+    return [line for line in lines if line.startswith(("array", "cpus-per-task", "mem", "gres"))]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "given", "tasks", "asked"),
+    [
+        (10, {"runs_per_node": 4}, [4, 4, 2], ["array=0-2%2", "cpus-per-task=12", "mem=2000MB"]),
+        (2, {"runs_per_node": 4}, [2], ["cpus-per-task=6", "mem=1000MB"]),
+        (6, {"gpus": 1, "runs_per_gpu": 2}, [2, 2, 2], ["array=0-2%2", "gres=gpu:1", "cpus-per-task=6"]),
+        (5, {"gpus": 2, "runs_per_gpu": 2}, [4, 1], ["array=0-1%2", "gres=gpu:2", "mem=2000MB"]),
+        (20, {"gpus": 1, "runs_per_gpu": "auto"}, [8, 8, 4], ["array=0-2%2", "gres=gpu:1", "mem=4000MB"]),
+    ],
+)
+def test_a_task_asks_for_what_its_runs_need(jobs, given, tasks, asked, stand_in, tmp_path):
+    folders = [make(tmp_path, f"job{i}", steps=1) for i in range(jobs)]
+    stand_in.says("sbatch", "Submitted batch job 4712\n")
+    (tmp_path / "sweep").mkdir()
+    slurm = Slurm(options(parallel=2, cpus=3, **given), tmp_path / "sweep", None)
+    slurm.submit([Job(TARGET, folder.path) for folder in folders])
+    (record,) = (tmp_path / "sweep").glob("array-*.json")
+    known = read_json(record)
+    assert [len(task) for task in known["tasks"]] == tasks
+    assert [path for task in known["tasks"] for path in task] == [str(folder.path) for folder in folders]
+    assert set(asked) <= set(asked_for(tmp_path))
+
+
+def test_the_limit_of_an_array_counts_tasks(stand_in, tmp_path):
+    """A task is over once all of its runs are."""
+    folders = [make(tmp_path, f"job{i}", steps=1) for i in range(8)]
+    stand_in.says("sbatch", "Submitted batch job 4712\n")
+    (tmp_path / "sweep").mkdir()
+    jobs = [Job(TARGET, folder.path) for folder in folders]
+    Slurm(options(parallel=2, runs_per_node=2), tmp_path / "sweep", None).submit(jobs)
+    (array,) = submitted_arrays(tmp_path / "sweep")
+    assert (array.limit, array.alive()) == (2, 4)
+    for folder in folders[:3]:
+        folder.set_state(DONE)
+    assert array.alive() == 3
+
+
+def in_a_pack(tmp_path: Path, names: int = 2) -> tuple[Pack, list]:
+    folders = [make(tmp_path, f"job{i}", steps=1) for i in range(names)]
+    record = tmp_path / "sweep" / "array-001.json"
+    record.parent.mkdir()
+    known = {"name": "mergerexp-5weep000-abc", "array": "4711", "clusters": None, "limit": 1}
+    write_json(record, {**known, "packed": True, "tasks": [[str(folder.path) for folder in folders]]})
+    for folder in folders:
+        write_json(folder.submission, {"record": str(record), "index": 0})
+        folder.set_state(RUNNING, job="4711")
+    return Pack([Job(TARGET, folder.path) for folder in folders], record, names, measured=False), folders
+
+
+def test_a_task_that_can_look_after_its_runs_no_longer_stops_them(tmp_path, monkeypatch):
+    """For example on a full disk: whoever waits for the sweep submits them again."""
+
+    def full(crew: Crew) -> None:
+        raise OSError(28, "No space left on device")
+
+    pack, folders = in_a_pack(tmp_path)
+    monkeypatch.setattr(Crew, "poll", full)
+    with pytest.raises(OSError, match="No space left"):
+        pack()
+    for folder in folders:
+        assert folder.status()["state"] == QUEUED
+        assert slurm_queue.ended_by_site(folder, None)
+
+
+def test_a_run_that_failed_before_is_run_and_one_that_failed_in_the_task_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    pack, (here, before) = in_a_pack(tmp_path)
+    here.set_state(FAILED)
+    before.set_state(FAILED, job="4000")
+    assert [job.folder for job in pack._left()] == [before]
+
+
+def test_what_is_cancelled_is_what_was_under_way(stand_in, tmp_path):
+    _, (first, done, failed) = in_a_pack(tmp_path, names=3)
+    done.set_state(DONE)
+    failed.set_state(FAILED)
+    stand_in.says("squeue", "4711|RUNNING|mergerexp-5weep000-abc\n")
+    assert slurm_queue.cancel([first, done, failed]) == 1
+    assert [slurm_queue.is_cancelled(folder) for folder in (first, done, failed)] == [True, False, False]
