@@ -78,13 +78,7 @@ def run_training(
     try:
         machine = choose_machine(cfg.trainer) if is_network else cpu_only(cfg.trainer)
         split = make_split(dataset.labels, dataset.groups, cfg.split, cfg.fold, cfg.subset)
-        provenance = _provenance(cfg, dataset, weights, machine, inputs)
-        write_json(folder.provenance, provenance)
-        if diff := git_diff():
-            with written(folder.diff) as partial:
-                partial.write_bytes(diff)
-        else:
-            folder.diff.unlink(missing_ok=True)  # may be that of an earlier attempt with other code
+        _write_provenance(folder, _provenance(cfg, dataset, weights, machine, inputs))
         record.begin()
         if is_network:
             network = TwoStageTraining(cfg, dataset, split, weights, machine, folder.checkpoint, saved)
@@ -107,6 +101,15 @@ def run_training(
         if folder.provenance.is_file() and not requeued:
             record.update(final=True)
     folder.checkpoint.unlink(missing_ok=True)
+
+
+def _write_provenance(folder: RunFolder, provenance: dict[str, Any]) -> None:
+    write_json(folder.provenance, provenance)
+    if diff := git_diff():
+        with written(folder.diff) as partial:
+            partial.write_bytes(diff)
+    else:
+        folder.diff.unlink(missing_ok=True)  # may be that of an earlier attempt with other code
 
 
 def _provenance(
