@@ -376,7 +376,8 @@ def cancel(folders: Sequence[JobFolder]) -> int:
     for clusters, jobs in _by_clusters(ids).items():
         if slurm_answer("scancel", *on_clusters(clusters), *sorted(set(jobs.values()))) is None:
             raise UserError("scancel does not answer; try again")
-    own = [folder for folder in without_failed_in_packs(dict.fromkeys(ids, "")) if not folder.is_done()]
+    packed = {folder for folder, known in _submissions(ids).items() if known.get("packed")}
+    own = [folder for folder in ids if folder not in packed or not folder.is_over()]
     ended = own + [mate for mate in _with_mates(ids) if mate not in ids and not mate.is_over()]
     for folder in ended:
         # Not in status.json, which the job itself may be writing at this moment.
