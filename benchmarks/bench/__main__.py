@@ -40,7 +40,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), help="these benchmarks alone")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each (%(default)s)")
     parser.add_argument(
         "--folder", type=Path, default=Path("bench"), help="for results and environments (%(default)s)"
     )
