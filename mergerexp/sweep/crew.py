@@ -111,7 +111,7 @@ class Crew:
         """Return the number of jobs that are running."""
         return len(self._running)
 
-    def stop(self, patience_s: float) -> list[JobFolder]:
+    def stop(self, patience_s: float) -> None:
         """Stop the jobs between two training steps, after a checkpoint, and forget those that wait.
 
         Those that take longer, and all at Ctrl-C, are killed.
@@ -120,11 +120,6 @@ class Crew:
         ----------
         patience_s
             How long to wait, in seconds.
-
-        Returns
-        -------
-        list of JobFolder
-            The folders of the jobs that were running or waiting.
         """
         deadline = time.monotonic() + patience_s
         with contextlib.suppress(KeyboardInterrupt):
@@ -138,13 +133,11 @@ class Crew:
                     process.kill()
                     process.join()
             running = (job for job, _, _ in self._running.values())
-            stopped = [job.folder for job in (*running, *self._waiting)]
-            for folder in stopped:
+            for folder in [job.folder for job in (*running, *self._waiting)]:
                 with contextlib.suppress(OSError):  # the disk may be full
                     if not folder.is_over():  # also one that had not begun to write its state
                         folder.set_state_of_idle(STOPPED)
             self._waiting.clear()
-        return stopped
 
     def _ask_to_stop(self, process: BaseProcess) -> None:
         if not self.in_slurm:

@@ -91,6 +91,9 @@ def make_places(options: LocalOptions) -> Places:
     if options.n_jobs is not None:
         return Places(options.n_jobs, gpus)
     if not gpus:
+        if isinstance(options.runs_per_gpu, int) and options.runs_per_gpu > 1:
+            given = f"hydra.launcher.runs_per_gpu={options.runs_per_gpu}"
+            log.warning("%s has no effect: this machine has no GPU (see hydra.launcher.n_jobs)", given)
         # More runs use the cores better than more threads of a run: two runs are 1.3 times as fast on two.
         return Places(max(1, min(usable_cores(), int(memory_gb() / RUN_GB))), [])
     if isinstance(options.runs_per_gpu, str):

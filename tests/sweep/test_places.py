@@ -69,11 +69,14 @@ def test_places_are_on_the_gpus_in_turn(given, expected, tools):
     assert take_all(make_places(given)) == expected
 
 
-def test_a_machine_without_gpus_has_places_for_its_cores(tools, monkeypatch):
+def test_a_machine_without_gpus_has_places_for_its_cores(tools, monkeypatch, caplog):
     tools.says("nvidia-smi", "exit 9")
     monkeypatch.setattr("mergerexp.sweep.local.usable_cores", lambda: 3)
     monkeypatch.setattr("mergerexp.sweep.local.memory_gb", lambda: 100.0)
     assert take_all(make_places(options(runs_per_gpu=AUTO))) == [None] * 3
+    assert not caplog.records
+    assert take_all(make_places(options(runs_per_gpu=4))) == [None] * 3
+    assert "hydra.launcher.runs_per_gpu=4 has no effect" in caplog.text
 
 
 def job(folder: Path, name: str, **status: object) -> JobFolder:
