@@ -123,4 +123,6 @@ def on_end_of_parent(act: Callable[[], None]) -> None:
 
 
 def _end_with_parent() -> None:
+    # The process that workers are forked from may be that of a sweep, which has it blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     on_end_of_parent(lambda: os._exit(1))

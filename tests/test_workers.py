@@ -90,3 +90,31 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     parent.kill()
     parent.wait()
     wait_until(lambda: not is_alive(worker))
+
+
+TERMINATED = """
+import multiprocessing, signal, time
+from multiprocessing import forkserver
+from mergerexp.workers import without, worker_pool
+
+if __name__ == "__main__":
+    with without({signal.SIGTERM}):  # as a sweep of this process starts it
+        forkserver.ensure_running()
+    with worker_pool(1, "cores", preload="json") as pool:
+        pool.submit(time.sleep, 600)
+        (worker,) = multiprocessing.active_children()
+        worker.terminate()
+        worker.join(30)
+        print(worker.exitcode)
+        worker.kill()
+"""
+
+
+@pytest.mark.slow
+def test_workers_can_be_terminated_whatever_their_server_of_forks_has_blocked(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(TERMINATED)
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    line, environment = [sys.executable, script], {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["-15"], done.stderr
