@@ -73,7 +73,7 @@ class Peers:
     def _install(self, home: Path, packages: list[str]) -> None:
         try:
             subprocess.run([sys.executable, "-m", "venv", home], check=True, capture_output=True)
-            pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", *packages]
+            pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages]
             done = subprocess.run(pip, capture_output=True, text=True, timeout=INSTALL_S)
             if done.returncode:
                 raise PeerMissing(f"pip can't install it: {last_line(done.stderr)}")

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from benchmarks.bench.peers import SCRIPTS, PeerMissing, Peers, last_line, run_json
 from benchmarks.bench.results import OURS, Comparison
@@ -130,11 +129,10 @@ def ours(network: str, size: int, batch: int, threads: int, seconds: float) -> f
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("network")
-    parser.add_argument("whole", nargs=3, type=int)
+    for name in ("size", "batch", "threads"):
+        parser.add_argument(name, type=int)
     parser.add_argument("seconds", type=float)
-    given = parser.parse_args()
-    known: dict[str, Any] = {"rate": ours(given.network, *given.whole, given.seconds)}
-    print(json.dumps(known))
+    print(json.dumps({"rate": ours(**vars(parser.parse_args()))}))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ grid, volume = np.array(given["grid"]), np.array(given["volume"])
 
 def visible(mass: np.ndarray) -> np.ndarray:
     """Return the volumes in which galaxies of some masses are visible."""
-    return np.interp(mass, grid, volume)
+    return np.asarray(np.interp(mass, grid, volume))
 
 
 started = time.perf_counter()
