@@ -1,7 +1,7 @@
 """A key of the configuration: what it means, and which values it may have.
 
 The dataclasses of `mergerexp.config.schema` and of the simulator declare their fields with `setting`;
-`mergerexp.config.validate` checks values against it, and ``--help`` shows it.
+`mergerexp.config.bounds` checks values against it, and ``--help`` shows it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from PIL import Image
 
-from mergerexp.config.hydra_adapter import VERSION_BASE, CellComposer
+from mergerexp.config.cell_composer import CellComposer
+from mergerexp.config.hydra_adapter import VERSION_BASE
 from mergerexp.config.paths import absolute_paths, conf_dir, set_machine_defaults
 from mergerexp.config.schema import NetworkConfig, SplitConfig, TrainConfig
 from mergerexp.config.validate import validate

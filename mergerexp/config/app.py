@@ -26,16 +26,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mergerexp.config.call import Call, Cell, Done, cell_labels, without_effect
+from mergerexp.config.cell_composer import CellComposer
 from mergerexp.config.config_files import naming_files
 from mergerexp.config.hydra_adapter import (
-    FULL_ERROR,
-    CellComposer,
     read_command_line,
     run_hydra,
 )
+from mergerexp.config.hydra_errors import FULL_ERROR
 from mergerexp.config.launcher import Options, read_options
 from mergerexp.config.paths import set_machine_defaults
-from mergerexp.config.validate import Schema, validate
+from mergerexp.config.typed import Schema
+from mergerexp.config.validate import validate
 from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.environment import environment

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from mergerexp.config.hydra_adapter import VERSION_BASE, CellComposer
+from mergerexp.config.cell_composer import CellComposer
+from mergerexp.config.hydra_adapter import VERSION_BASE
 from mergerexp.config.paths import conf_dir, set_machine_defaults
-from mergerexp.config.validate import Schema, validate
+from mergerexp.config.typed import Schema
+from mergerexp.config.validate import validate
 
 
 def compose_cell(config_name: str, overrides: Sequence[str], schema: type[Schema]) -> Schema:

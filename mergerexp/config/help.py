@@ -17,7 +17,7 @@ from mergerexp.config.flags import FLAGS
 from mergerexp.config.hydra_adapter import compose_with_hydra
 from mergerexp.config.launcher import SCHEMAS
 from mergerexp.config.schema import CHOICES
-from mergerexp.config.validate import chosen_schema, field_names
+from mergerexp.config.typed import chosen_schema, field_names
 from mergerexp.settings import Setting, declared
 
 INDENT = 34  # characters before a key's meaning

@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mergerexp.config.validate import check_bounds, merged
+from mergerexp.config.bounds import check_bounds
+from mergerexp.config.typed import merged
 from mergerexp.errors import ConfigError
 from mergerexp.settings import setting
 

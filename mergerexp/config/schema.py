@@ -1,7 +1,7 @@
 """The settings of all verbs: a dataclass for each config group, and a field with its meaning for each key.
 
 The values are in ``conf/*.yaml``. Keys that are not here are refused, and so are values of another type or
-out of bounds (see `mergerexp.config.validate`). Keys with ``identity=False`` cannot change a run's result
+out of bounds (see `mergerexp.config.bounds`). Keys with ``identity=False`` cannot change a run's result
 and stay out of its fingerprint.
 """
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from mergerexp.config.addresses import STORE_VARIABLE, check_address, check_store_address
 from mergerexp.config.backbone_names import check_backbone
-from mergerexp.config.keys import FORMS, form_of, options_of, plain_reason, who_has
+from mergerexp.config.bounds import bound_mistakes
+from mergerexp.config.keys import form_of, options_of
 from mergerexp.config.paths import check_folders
 from mergerexp.config.sample_schema import CatalogueConfig, SampleConfig
 from mergerexp.config.schema import (
-    CHOICES,
     AggregateConfig,
     AugmentConfig,
     DataConfig,
@@ -33,18 +31,11 @@ from mergerexp.config.schema import (
     TrainConfig,
 )
 from mergerexp.config.survey_schema import ExportConfig, PredictConfig
-from mergerexp.errors import ConfigError, short, try_all, without_credentials
-from mergerexp.files import flatten
-from mergerexp.settings import declared
+from mergerexp.config.typed import Schema, typed
+from mergerexp.errors import ConfigError, short, try_all
 
-Schema = TypeVar("Schema")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # line breaks, escape sequences and their like
 LONGEST_EXPERIMENT = 256  # characters: what a store's database takes
-ONE_LINE = (
-    "it has a line break or another control character, and every text is a single line (where a list is "
-    "asked for, each line is an entry of its own)"
-)
 LONGEST_NAME = 100  # characters: with what a run folder's name holds besides, a file system takes it
 
 
@@ -66,7 +57,7 @@ def validate(cfg: DictConfig, schema: type[Schema]) -> Schema:
     """
     checked = typed(cfg, schema)
     groups = list(_groups(checked, ""))
-    mistakes = list(_bound_mistakes(checked, ""))
+    mistakes = list(bound_mistakes(checked, ""))
     wrong = {line.partition("=")[0] for line in mistakes}
     mistakes += _group_mistakes(groups, wrong)
     checks = [(check, group) for _, group in groups for kind, check in CHECKS if isinstance(group, kind)]
@@ -86,176 +77,6 @@ def _group_mistakes(groups: Sequence[tuple[str, Any]], wrong: Collection[str]) -
             line = getattr(group, "problem", lambda: None)()
             if line is not None and f"{prefix}{line}".partition("=")[0] not in wrong:
                 yield f"{prefix}{line}"
-
-
-def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
-    """Return a composed config as typed dataclasses; see `validate`, which also looks at the values.
-
-    Raises
-    ------
-    ConfigError
-        If a key is unknown or missing, or a value has the wrong type; the message has a line for each.
-    """
-    cfg, empty = _resolved(cfg), OmegaConf.structured(schema)
-    groups = [name for name in CHOICES if name in field_names(schema)]
-    chosen = try_all(lambda name: chosen_schema(cfg, name), groups)
-    for name, kind in zip(groups, chosen, strict=True):
-        empty[name] = OmegaConf.structured(kind)
-    return cast(Schema, merged(empty, cfg, ""))
-
-
-def merged(empty: DictConfig, cfg: DictConfig, prefix: str) -> Any:
-    """Merge values into a schema, and return them as its dataclass.
-
-    Parameters
-    ----------
-    empty
-        The schema without values.
-    cfg
-        The values, without interpolations. Wrong ones are removed from it, so that all are found.
-    prefix
-        The text before the keys in messages.
-
-    Raises
-    ------
-    ConfigError
-        If a key is unknown or missing, or a value has the wrong type; the message has a line for each.
-    """
-    mistakes, wrong = list[str](), set[str]()
-    while True:
-        try:
-            node = copy.deepcopy(empty)
-            node.merge_with(cfg)
-            missing = [f"{prefix}{key}" for key in sorted(OmegaConf.missing_keys(node)) if key not in wrong]
-            mistakes += [f"{key}: no value given; add {key}=VALUE" for key in missing]
-            if mistakes:
-                raise ConfigError("\n".join([*mistakes, *_bound_mistakes(node, prefix)]))
-            return OmegaConf.to_object(node)
-        except OmegaConfBaseException as error:
-            wrong.add(error.full_key or "")
-            mistakes.append(_type_mistake(error, prefix))
-            if not _remove(cfg, error.full_key or ""):
-                raise ConfigError("\n".join(mistakes)) from error
-
-
-def _resolved(cfg: DictConfig) -> DictConfig:
-    """Return a copy without interpolations; one that names nothing is refused under its own key."""
-    try:
-        return OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
-    except OmegaConfBaseException as error:
-        mistakes = _interpolation_mistakes(cfg) or [f"{error.full_key}: {str(error).splitlines()[0]}"]
-        raise ConfigError("\n".join(mistakes)) from error
-
-
-def _interpolation_mistakes(cfg: DictConfig) -> list[str]:
-    """Return a line for each key whose interpolation names nothing; none for those within a list."""
-    raw = flatten(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False)))
-    reasons: dict[str, str] = {}
-    for key in (key for key, value in raw.items() if isinstance(value, str) and "${" in value):
-        try:
-            OmegaConf.select(cfg, key)
-        except OmegaConfBaseException as error:
-            reasons[key] = str(error).splitlines()[0]
-    # A key that only refers to a wrong one is not wrong itself, unless all refer to each other.
-    wrong = [key for key in reasons if not any(f"${{{other}}}" in raw[key] for other in reasons)]
-    return [f"{key}={raw[key]}: {reasons[key]}" for key in wrong or reasons]
-
-
-def field_names(schema: type) -> set[str]:
-    """Return the names of a dataclass's fields."""
-    return {field.name for field in dataclasses.fields(schema)}
-
-
-def _type_mistake(error: OmegaConfBaseException, prefix: str) -> str:
-    """Say in one line what OmegaConf says of a key."""
-    key, reason = f"{prefix}{error.full_key or ''}", plain_reason(str(error).splitlines()[0])
-    if key.partition(".")[0] == "experiment":
-        reason = "the file of an experiment needs the line '# @package _global_' at its top"
-    elif re.match(r"Key '.*' not in '", reason):
-        reason = who_has(key) or "unknown key; --help lists the keys"
-    elif reason.startswith("Invalid type assigned"):
-        reason = f"it has keys of its own, as in {key}.KEY=VALUE"
-    elif "is not a ListConfig" in reason:
-        reason = f"a list is needed: {key}=[A,B]{form_of(key)}"
-    elif key in FORMS:
-        reason = FORMS[key]
-    return f"{key}: {reason}"
-
-
-def _remove(cfg: DictConfig, key: str) -> bool:
-    """Take a key out of a config, to look for further mistakes; tell whether it was there."""
-    parent, _, name = key.rpartition(".")
-    with contextlib.suppress(OmegaConfBaseException):
-        node = OmegaConf.select(cfg, parent) if parent else cfg
-        if isinstance(node, DictConfig) and name in node:
-            del node[name]
-            return True
-    return False
-
-
-def chosen_schema(cfg: DictConfig, group: str) -> Any:
-    """Return the schema of a group that has several."""
-    choice = CHOICES[group]
-    value = OmegaConf.select(cfg, f"{group}.{choice.key}", throw_on_missing=False)
-    if value not in choice.names:
-        raise ConfigError(f"{group}.{choice.key}={value}: choose one of {', '.join(choice.names)}")
-    return choice.schema(value)
-
-
-def check_bounds(node: Any, prefix: str) -> None:
-    """Check every value against the bounds that its field declares.
-
-    Raises
-    ------
-    ConfigError
-        If values are out of bounds, with a line for each.
-    """
-    if mistakes := list(_bound_mistakes(node, prefix)):
-        raise ConfigError("\n".join(mistakes))
-
-
-def _bound_mistakes(node: Any, prefix: str) -> Iterator[str]:
-    """Yield a line for each value that is out of bounds; see `_values`."""
-    for field, value in _values(node):
-        key = f"{prefix}{field.name}"
-        if (setting := declared(field)) is None:
-            yield from _bound_mistakes(value, f"{key}.")
-        else:
-            entries = value if isinstance(value, list) else [value]
-            found = [
-                f"{key}={short(entry)}: {problem}"
-                for entry in entries
-                if (problem := setting.problem(entry)) is not None
-            ]
-            if isinstance(value, list) and any(isinstance(entry, list | dict) for entry in value):
-                found = [f"{key}={short(value)}: a list within a list"]  # which OmegaConf lets pass
-            if _has_control_characters(value):
-                found = [f"{key}={short(without_credentials(repr(value)))}: {ONE_LINE}"]
-            if not found and (problem := setting.problem_of_strengths(value)) is not None:
-                found = [f"{key}={value}: {problem}"]
-            yield from found
-
-
-def _values(node: Any) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
-    """Yield the fields that have a value, of a dataclass or of a config of its type."""
-    is_config = OmegaConf.is_config(node)
-    kind: Any = OmegaConf.get_type(node) if is_config else type(node)
-    for field in dataclasses.fields(kind):
-        if is_config and OmegaConf.is_missing(node, field.name):
-            continue
-        value = getattr(node, field.name)
-        if value is not None:
-            is_plain = declared(field) is None or not OmegaConf.is_config(value)
-            yield field, value if is_plain else OmegaConf.to_container(value)
-
-
-def _has_control_characters(value: Any) -> bool:
-    """Tell whether a text, or any text within a list or a dictionary, has a control character."""
-    if isinstance(value, str):
-        return CONTROL.search(value) is not None
-    if isinstance(value, dict):
-        return any(_has_control_characters(part) for item in value.items() for part in item)
-    return isinstance(value, list) and any(_has_control_characters(part) for part in value)
 
 
 def check_file_name(key: str, value: str) -> None:

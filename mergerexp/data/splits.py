@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mergerexp.config.bounds import check_bounds
 from mergerexp.config.schema import SplitConfig
-from mergerexp.config.validate import check_bounds
 from mergerexp.errors import DataError
 from mergerexp.seeding import seed_for
 

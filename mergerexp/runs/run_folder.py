@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mergerexp.config.frozen import write_frozen
 from mergerexp.config.paths import SQLITE
 from mergerexp.config.schema import TrainConfig, unused_groups
 from mergerexp.errors import UserError, describe
-from mergerexp.files import read_json, remove_partial, write_json, write_text
+from mergerexp.files import read_json, remove_partial, write_json
 from mergerexp.runs.job_folder import DONE, File, JobFolder, warn_once
 from mergerexp.seals import FILES, SEAL, check_listed, check_signed, digests, stamp
 
@@ -86,7 +87,7 @@ class RunFolder(JobFolder):
 
     def write_config(self, cfg: TrainConfig) -> None:
         """Write the frozen config, which ends with a line that has its hash."""
-        write_text(self.config, OmegaConf.to_yaml(OmegaConf.structured(cfg)), signed=True)
+        write_frozen(self.config, asdict(cfg))
 
     def read_config(self) -> DictConfig:
         """Return the frozen config; if the root was moved since, its paths are changed accordingly.

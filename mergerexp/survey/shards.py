@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from mergerexp.config.frozen import write_frozen
 from mergerexp.config.launcher import Options, SlurmOptions
 from mergerexp.config.paths import absolute_path
 from mergerexp.config.survey_schema import PredictConfig
-from mergerexp.config.validate import typed
+from mergerexp.config.typed import typed
 from mergerexp.console import amount, set_up_logging
-from mergerexp.files import restored_on_error, write_json, write_text
+from mergerexp.files import restored_on_error, write_json
 from mergerexp.hashing import digest
 from mergerexp.runs import stop
 from mergerexp.runs.job_folder import DONE, RUNNING, JobFolder
@@ -136,14 +138,12 @@ def write_shard(folder: JobFolder, cfg: PredictConfig, device: str, number: int)
     number
         The number of the shard.
     """
-    frozen = OmegaConf.structured(cfg)
-    frozen.device = device
+    frozen = {**asdict(cfg), "device": device}
     for key in ("model_folder", "images", "surveys", "root"):
         if frozen[key] is not None:
             frozen[key] = absolute_path(frozen[key])
     folder.path.mkdir(parents=True, exist_ok=True)
-    text = OmegaConf.to_yaml(OmegaConf.create({"number": number, "survey": frozen}))
-    write_text(folder.path / CONFIG, text, signed=True)
+    write_frozen(folder.path / CONFIG, {"number": number, "survey": frozen})
 
 
 def rate_shard(path: Path) -> None:

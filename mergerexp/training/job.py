@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mergerexp.config.schema import TrainConfig
-from mergerexp.config.validate import typed
+from mergerexp.config.typed import typed
 from mergerexp.console import set_up_logging
 from mergerexp.data.store import Dataset, verify
 from mergerexp.errors import DataError

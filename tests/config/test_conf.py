@@ -6,9 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from hydra import compose as hydras_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
+from mergerexp.config.cell_composer import CellComposer
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.fingerprint import fingerprint, identity
+from mergerexp.config.hydra_adapter import VERSION_BASE
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.sample_schema import SampleConfig
 from mergerexp.config.schema import (
@@ -19,6 +24,7 @@ from mergerexp.config.schema import (
     TwoStagesConfig,
 )
 from mergerexp.config.survey_schema import ExportConfig
+from mergerexp.config.typed import typed
 from mergerexp.errors import ConfigError
 
 GROUPS = sorted(
@@ -46,8 +52,24 @@ def needs(option: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("option", GROUPS)
-def test_every_option_is_valid(option, tmp_path):
-    assert isinstance(compose(option, *needs(option, tmp_path)), TrainConfig)
+def test_every_option_is_valid_and_composed_as_hydra_does(option, tmp_path):
+    cell = [option, *needs(option, tmp_path), "subset=1", "seed=7"]
+    with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
+        ours, hydras = CellComposer("train", TrainConfig).compose(cell), hydras_compose("train", cell)
+    assert OmegaConf.get_type(ours) is TrainConfig  # so that it need not be brought into its schema again
+    assert typed(hydras, TrainConfig) == typed(ours, TrainConfig) == compose(*cell)
+
+
+@pytest.mark.parametrize(
+    "wrong", [["init.kind=two_stages"], ["subset=half"], ["model.kind=forest"], ["data.root=${nothing}"]]
+)
+def test_what_is_wrong_with_a_cell_is_said_as_of_one_that_hydra_composed(wrong):
+    with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
+        with pytest.raises(ConfigError) as hydras:
+            typed(hydras_compose("train", ["data=folder", *wrong]), TrainConfig)
+        with pytest.raises(ConfigError) as ours:
+            typed(CellComposer("train", TrainConfig).compose(["data=folder", *wrong]), TrainConfig)
+    assert str(ours.value) == str(hydras.value)
 
 
 def test_prepare_takes_every_data_set(tmp_path):

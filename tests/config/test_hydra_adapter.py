@@ -19,7 +19,8 @@ from hydra.plugins.sweeper import Sweeper
 
 from mergerexp.config.app import run_app
 from mergerexp.config.call import Call, Done
-from mergerexp.config.hydra_adapter import VERSION_BASE, CellComposer, read_command_line
+from mergerexp.config.cell_composer import CellComposer
+from mergerexp.config.hydra_adapter import VERSION_BASE, read_command_line
 from mergerexp.config.paths import conf_dir
 from mergerexp.config.schema import TrainConfig
 from mergerexp.errors import ConfigError

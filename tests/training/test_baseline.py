@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from mergerexp.analysis.metrics import summary
 from mergerexp.config.schema import TrainConfig
-from mergerexp.config.validate import typed
+from mergerexp.config.typed import typed
 from mergerexp.data.store import Dataset
 from mergerexp.files import read_json
 from mergerexp.models.measurements import Measurements

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mergerexp.data.sources import Part
-from mergerexp.simulator.scenes import MAX_ENCOUNTERS, Sighting, mergers, noninteracting
 from mergerexp.simulator.settings import SimulatorSettings
+
+if TYPE_CHECKING:
+    from mergerexp.simulator.scenes import Sighting
 
 RECIPE_VERSION = 1  # This has to be raised when the same settings come to give other pictures.
 
@@ -86,6 +88,9 @@ class SimulatedSource:
         return Part(np.stack(images), list(rows))
 
     def _mergers(self, block: int) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
+        # Imported here, since a data set that is there already does without.
+        from mergerexp.simulator.scenes import MAX_ENCOUNTERS, mergers
+
         settings, views = self.settings, self.settings.views_per_encounter
         rng = np.random.default_rng([settings.seed, 1, block, PICTURES])
         count = min(views, settings.n_mergers - block * views)
@@ -94,6 +99,8 @@ class SimulatedSource:
             yield self._row(1, block * views + slot, group, seen), seen.image
 
     def _noninteracting(self, index: int) -> Iterator[tuple[dict[str, Any], NDArray[np.uint8]]]:
+        from mergerexp.simulator.scenes import noninteracting
+
         rng = np.random.default_rng([self.settings.seed, 0, index, PICTURES])
         seen = noninteracting(rng, self.settings, self.size)
         yield self._row(0, index, NONINTERACTING_BASE + index, seen), seen.image
