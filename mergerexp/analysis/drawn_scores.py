@@ -26,6 +26,7 @@ def scores_of_draws(
     counts: Floats,
     prevalences: Sequence[Prevalence],
     in_levels: bool = False,
+    known_auroc: Floats | None = None,
 ) -> list[Floats]:
     """Return `METRICS` for each row of counts, of shape (draws, 8), at each prevalence.
 
@@ -46,6 +47,8 @@ def scores_of_draws(
     in_levels : bool
         Whether probabilities whose logits differ by less than 0.004 count as ties in the AUROC. This spares
         the sorting of probabilities that differ from draw to draw.
+    known_auroc : ndarray of float, shape (draws,), or None
+        The AUROC of each draw, if it is known already; None to compute it.
 
     Returns
     -------
@@ -70,10 +73,13 @@ def scores_of_draws(
     false, squares0, logs0, *over = _totals(
         drawn0, [p0 >= 0.5, p0**2, np.log1p(-q0)], p0, bin_index(p0, edges), len(edges) - 1
     )
+    if known_auroc is None:
+        pairs = _pairs_by_level if in_levels else _pairs_in_order
+        known_auroc = pairs(p1, p0, drawn1, drawn0) / (n1 * n0)
     sums = _Sums(
         n=(n1, n0),
         called=(found, false),
-        auroc=(_pairs_by_level if in_levels else _pairs_in_order)(p1, p0, drawn1, drawn0) / (n1 * n0),
+        auroc=known_auroc,
         squares=(squares1, squares0),
         logs=(logs1, logs0),
         off=list(zip(under, over, strict=True)),

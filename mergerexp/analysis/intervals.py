@@ -139,7 +139,7 @@ def bootstrap_scores(
 
 def bootstrap_recalibrated(
     predictions: pd.DataFrame,
-    method: str,
+    method: str | Sequence[str],
     prevalence: Prevalence | Sequence[Prevalence] = None,
     *,
     seed: int,
@@ -157,8 +157,8 @@ def bootstrap_recalibrated(
     predictions : DataFrame
         The predictions, as `mergerexp.analysis.recalibration.recalibrate` takes them, of runs with one seed
         only, since the rows of a galaxy with several seeds are not independent.
-    method : {"isotonic", "platt"}
-        The method of calibration.
+    method : {"isotonic", "platt"} or sequence of these
+        The method of calibration. Several share the draws, which are made once.
     prevalence : float, None or sequence of these, default None
         The fraction of mergers at which the calibrated probabilities are to hold, and at which they are
         scored; None for the sample's own. Several share the draws and the calibrators, which are made once.
@@ -175,8 +175,8 @@ def bootstrap_recalibrated(
     Returns
     -------
     DataFrame
-        The scores that `recalibrate` leads to and their intervals, as `bootstrap_scores` returns them. The
-        log-loss is that of the clipped probabilities.
+        The scores that `recalibrate` leads to and their intervals, as `bootstrap_scores` returns them, for
+        each method in turn. The log-loss is that of the clipped probabilities.
 
     Raises
     ------
@@ -193,9 +193,10 @@ def bootstrap_recalibrated(
     >>> table.loc["error"].tolist()
     [0.0, 0.0, 0.0]
     """
-    chosen, values = _listed(prevalence), []
-    for one in chosen:
-        pooled, _ = recalibrate(predictions, method, seed, one)
+    chosen, methods = _listed(prevalence), [method] if isinstance(method, str) else method
+    values = []
+    for each, one in itertools.product(methods, chosen):
+        pooled, _ = recalibrate(predictions, each, seed, one)
         values.append(_values(pooled["label"], pooled["p_cal"], pooled["p_cal_clipped"], one))
     if pooled["seed"].min() != pooled["seed"].max():
         raise ValueError("predictions are of several seeds: pass those of one at a time")
@@ -219,18 +220,29 @@ def bootstrap_recalibrated(
     for start in range(0, draws, step):
         # One draw after the other, so that the size of the blocks does not change the random numbers.
         counts = np.concatenate([drawer.counts(1, rng) for _ in range(min(step, draws - start))])
-        p_cal = np.zeros((len(chosen), 2, *counts.shape))  # calibrated, and kept off 0 and 1
-        for third, others in parts:
-            p_cal[..., others] = refitted(method, truth[third], p[third], counts[:, third], p[others], chosen)
-        drawn.append(
-            [
-                scores_of_draws(
-                    truth[rest], plain[:, rest], clipped[:, rest], counts[:, rest], [one], in_levels=True
-                )[0]
-                for one, (plain, clipped) in zip(chosen, p_cal, strict=True)
-            ]
-        )
+        of_block = list[Floats]()
+        for each in methods:
+            p_cal = np.zeros((len(chosen), 2, *counts.shape))  # calibrated, and kept off 0 and 1
+            for third, others in parts:
+                p_cal[..., others] = refitted(
+                    each, truth[third], p[third], counts[:, third], p[others], chosen
+                )
+            of_block += _at_prevalences(truth[rest], p_cal[..., rest], counts[:, rest], chosen)
+        drawn.append(of_block)
     return _table(values, drawn, sigma)
+
+
+def _at_prevalences(
+    truth: NDArray[np.bool_], p_cal: Floats, counts: Floats, chosen: Sequence[Prevalence]
+) -> list[Floats]:
+    """Score each draw at each prevalence, for which p_cal, shape (prevalences, 2, draws, n), holds."""
+    found, of_order = list[Floats](), None
+    for one, (plain, clipped) in zip(chosen, p_cal, strict=True):
+        known = None if one is None else of_order
+        found += scores_of_draws(truth, plain, clipped, counts, [one], in_levels=True, known_auroc=known)
+        if one is not None:  # another prevalence shifts all of a draw alike, and keeps their order
+            of_order = found[-1][:, METRICS.index("auroc")]
+    return found
 
 
 def _listed(prevalence: Prevalence | Sequence[Prevalence]) -> Sequence[Prevalence]:

@@ -14,7 +14,7 @@ from mergerexp.workers import worker_pool
 
 T = TypeVar("T")
 MOST = 4  # processes; a study has few parts that take long
-NEEDED = "mergerexp.report.study_folder"  # what takes a second to import
+NEEDED = "mergerexp.report.preloaded"
 
 
 class Helpers(NamedTuple):

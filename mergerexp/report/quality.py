@@ -64,7 +64,7 @@ def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Qualit
     survey = settings.prevalence
     shifted = raw.assign(p_m=prior_shift(raw["p_m"], BALANCED, survey))
     as_trained, at_survey = _score_given(raw, "p_m", [BALANCED, survey], settings, meant=BALANCED)
-    refitted = [_score_refitted(test, method, [BALANCED, survey], settings) for method in METHODS]
+    refitted = _score_refitted(test, [BALANCED, survey], settings)
     rows = [{"p": "as trained", **as_trained}, *(balanced for balanced, _ in refitted)]
     of_survey = [
         {"p": "as trained", **at_survey},
@@ -126,19 +126,23 @@ def _score_given(
 
 
 def _score_refitted(
-    test: pd.DataFrame, method: str, prevalences: Sequence[float], settings: AggregationSettings
-) -> list[dict[str, Any]]:
-    """Score calibrated probabilities at some prevalences; intervals include the noise of the calibrators."""
+    test: pd.DataFrame, prevalences: Sequence[float], settings: AggregationSettings
+) -> list[list[dict[str, Any]]]:
+    """Score the probabilities that each of `METHODS` calibrates, at some prevalences.
+
+    Intervals include the noise of the calibrators.
+    """
     draws = min(settings.draws, REFITS)
-    tables = _tables(
-        bootstrap_recalibrated(test, method, prevalences, seed=settings.seed, draws=draws, unit="group")
-    )
-    rows = []
-    for table, prevalence in zip(tables, prevalences, strict=True):
-        frame, _ = recalibrate(test, method, settings.seed, prevalence)
-        name = method if prevalence == BALANCED else f"{method}, prior shifted"
-        rows.append({"p": name, **_row(table, frame, "p_cal", prevalence, settings)})
-    return rows
+    rows = bootstrap_recalibrated(test, METHODS, prevalences, seed=settings.seed, draws=draws, unit="group")
+    tables, scored = iter(_tables(rows)), list[list[dict[str, Any]]]()
+    for method in METHODS:
+        scored.append([])
+        for prevalence in prevalences:
+            frame, _ = recalibrate(test, method, settings.seed, prevalence)
+            name = method if prevalence == BALANCED else f"{method}, prior shifted"
+            row = _row(next(tables), frame, "p_cal", prevalence, settings)
+            scored[-1].append({"p": name, **row})
+    return scored
 
 
 def _row(

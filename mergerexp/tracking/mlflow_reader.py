@@ -12,11 +12,12 @@ from mergerexp.config.schema import TrackingConfig
 from mergerexp.errors import UserError, describe, without_credentials
 from mergerexp.seals import sha256
 from mergerexp.tracking.pending import problem_to_mend
-from mergerexp.tracking.record import EXPORT, HASH, REPORT, authorship, log_file
+from mergerexp.tracking.record import authorship, log_file
 from mergerexp.tracking.store import keep_view, open_store
 from mergerexp.tracking.store_file import SYNC, StoreFile
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.tags import EXPORT, HASH, REPORT
 
 ALIAS = "newest"  # of the version of a registered model that was exported last
 

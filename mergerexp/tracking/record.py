@@ -31,14 +31,10 @@ from mergerexp.seals import sha256
 from mergerexp.tracking.experiment import DESCRIPTION_TAG, describe_experiment
 from mergerexp.tracking.store import open_store
 from mergerexp.tracking.store_file import CLOSED, local_path
+from mergerexp.tracking.tags import HASH, IDENTITY, SWEEP
 
 log = logging.getLogger(__name__)
-IDENTITY = "mergerexp.fingerprint"
 FIGURES = "figures"  # the folder among the artifacts of a run with pictures to look at
-HASH = "mergerexp.sha256."  # a tag for each artifact begins so, and goes on with the name of its file
-REPORT = "mergerexp.report"  # this tag marks a run of MLflow that has a report, and gives its title
-EXPORT = "mergerexp.model_id"  # this tag marks a run of MLflow that has an exported model
-SWEEP = "mergerexp.sweep."  # a tag for each sweep of the run begins so, and goes on with the sweep's id
 PER_BATCH = 900  # metrics that are sent at once; MLflow accepts 1000
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "seconds")
 

@@ -12,9 +12,10 @@ from mergerexp.errors import ROOT, UserError
 from mergerexp.files import read_json
 from mergerexp.runs.job_folder import DONE
 from mergerexp.runs.run_folder import RunFolder
-from mergerexp.tracking.record import HASH, SWEEP, run_name, run_settings, run_tags
+from mergerexp.tracking.record import run_name, run_settings, run_tags
 from mergerexp.tracking.store_file import CLOSED
 from mergerexp.tracking.study_reader import StudyReader
+from mergerexp.tracking.tags import HASH, SWEEP
 
 
 class RunFolderReader(StudyReader):

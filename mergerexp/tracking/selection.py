@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from mlflow.entities import Run
 
 from mergerexp.errors import UserError
 from mergerexp.tracking.arms import CELL, arm_of, is_network, name_arms, shared_settings
-from mergerexp.tracking.record import IDENTITY, SWEEP
 from mergerexp.tracking.store_file import SYNC
+from mergerexp.tracking.tags import IDENTITY, SWEEP
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 # The settings that every run must have, and the types to which their texts are converted.
 REQUIRED = {"subset": float, "seed": int, "fold": int, "split.folds": int}

@@ -21,7 +21,8 @@ from mergerexp.runs.job_folder import FAILED, RUNNING
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking import record
 from mergerexp.tracking.pending import Record, Standing, complete_records
-from mergerexp.tracking.record import HASH, IDENTITY, send
+from mergerexp.tracking.record import send
+from mergerexp.tracking.tags import HASH, IDENTITY
 from tests.studies import add_run
 from tests.tracking.conftest import epochs, finish, stored
 

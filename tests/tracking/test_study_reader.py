@@ -15,8 +15,9 @@ from mergerexp.runs.job_folder import FAILED, RUNNING
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.tracking.arms import name_arms
 from mergerexp.tracking.mlflow_reader import MlflowReader
-from mergerexp.tracking.record import IDENTITY, log_file, run_name
+from mergerexp.tracking.record import log_file, run_name
 from mergerexp.tracking.study import Study
+from mergerexp.tracking.tags import IDENTITY
 from tests.studies import add_run, add_study
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,15 @@
+"""What the helpers of a report need and take seconds to import.
+
+They are forked from a process that has it, and that imports it while the main one reads the study.
+"""
+
+from __future__ import annotations
+
+import fontTools.subset  # Matplotlib imports this and its backends when the first figure is saved
+import matplotlib.backends.backend_pdf
+import matplotlib.backends.backend_svg
+import sklearn.metrics
+
+import mergerexp.report.study_folder
+
+__all__ = ["fontTools", "matplotlib", "mergerexp", "sklearn"]
