@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 
 ROOT = "paths.root or MERGEREXP_ROOT"  # the settings that say where everything is written
 SHOWN = 60  # characters of a value in a message
+MOST_NAMED = 3  # items with the same mistake that are all named
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that a terminal does not show
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -235,8 +236,8 @@ def try_all(
     Raises
     ------
     ConfigError
-        If any item has a mistake. The message has a line for each of these items, or a single line if all
-        items have the same mistake.
+        If any item has a mistake. The message has a line for each of these items, or a single line for a
+        mistake that all or many have.
     """
     results: list[Result] = []
     mistakes: list[tuple[str, UserError]] = []
@@ -249,8 +250,20 @@ def try_all(
         return results
     lines = list(dict.fromkeys(str(mistake) for _, mistake in mistakes))
     if label is not None and (len(lines) > 1 or results):
-        lines = [_labelled(name, line) for name, mistake in mistakes for line in str(mistake).splitlines()]
+        lines = list(_labelled_lines(mistakes))
     raise ConfigError("\n".join(lines)) from mistakes[0][1]
+
+
+def _labelled_lines(mistakes: Iterable[tuple[str, UserError]]) -> Iterator[str]:
+    """Yield the lines of mistakes behind their items; one that many items have is told once."""
+    named: dict[str, list[str]] = {}
+    for name, mistake in mistakes:
+        for line in str(mistake).splitlines():
+            named.setdefault(line, []).append(name)
+    for line, names in named.items():
+        if len(names) > MOST_NAMED:
+            names = [f"{names[0]} and {len(names) - 1} others"] if all(names) else names[:1]
+        yield from (_labelled(name, line) for name in names)
 
 
 def _labelled(name: str, mistake: str) -> str:

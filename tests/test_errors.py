@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from mergerexp.config.addresses import check_address
-from mergerexp.errors import ConfigError, describe, has_secret, without_credentials
+from mergerexp.errors import ConfigError, UserError, describe, has_secret, try_all, without_credentials
 
 SECRET = [
     "http://me:hunter2@host:5000",
@@ -90,3 +90,20 @@ def test_a_file_system_that_can_only_be_read_is_no_question_of_owners(tmp_path):
         f"in {tmp_path} nothing can be opened or written (Read-only file system): its file system can only "
         "be read; paths.root or MERGEREXP_ROOT says where to write"
     )
+
+
+def test_a_mistake_that_many_items_have_is_told_once():
+    def do(item: int) -> int:
+        if item >= 5:
+            raise UserError("one: no such key\ntwo: no such key" if item < 25 else f"three={item}: too large")
+        return item
+
+    with pytest.raises(ConfigError) as told:
+        try_all(do, range(27), lambda item: f"cell {item}")
+    assert str(told.value).splitlines() == [
+        "cell 5 and 19 others: one: no such key",
+        "cell 5 and 19 others: two: no such key",
+        "cell 25: three=25: too large",
+        "cell 26: three=26: too large",
+    ]
+    assert try_all(do, range(5), str) == list(range(5))
