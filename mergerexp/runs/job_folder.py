@@ -85,6 +85,8 @@ class JobFolder(LockedFolder):
         The file that names the Slurm array with which the job was last submitted.
     traceback
         The file with the traceback of the last failure.
+    log
+        The output of a job that has no log of Slurm to itself: by a local process, or in a shared task.
     again
         A file that exists while a finished job is to begin anew and has not yet done so. Until then, the
         results of the job are what they were.
@@ -92,6 +94,7 @@ class JobFolder(LockedFolder):
 
     submission = File("submission.json")
     traceback = File("traceback.txt")
+    log = File("log.txt")
     again = File("again.json")
     status_file = File("status.json")
 

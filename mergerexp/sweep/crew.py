@@ -160,7 +160,8 @@ def _run_child(target: str, folder: str, variables: dict[str, str], in_slurm: bo
     """
     if not in_slurm:
         os.setsid()
-    output = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    log = JobFolder(Path(folder)).log
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     for stream in (1, 2):
         os.dup2(output, stream)
     os.environ.update(variables)
@@ -211,4 +212,4 @@ def _record_sudden_end(folder: JobFolder, code: int) -> None:
         reason = f"killed by {name}{hint}"
     else:
         reason = f"ended without a message, exit code {code}"
-    folder.set_state(FAILED, error=f"{reason} (see {folder.path / 'log.txt'})")
+    folder.set_state(FAILED, error=f"{reason} (see {folder.log})")

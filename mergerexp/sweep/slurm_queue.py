@@ -276,10 +276,11 @@ def ended_by_site(folder: JobFolder, reason: str | None) -> bool:
 
 def last_activity(folder: JobFolder, job: str) -> float:
     """Return when a job last wrote its state or printed something, in seconds since 1970."""
-    written = float(folder.status().get("updated", 0.0))
-    with contextlib.suppress(OSError):
-        written = max(written, log_path(folder, job).stat().st_mtime)
-    return written
+    written = [float(folder.status().get("updated", 0.0))]
+    for log in _logs(folder, job):
+        with contextlib.suppress(OSError):
+            written.append(log.stat().st_mtime)
+    return max(written)
 
 
 def is_leaving(folder: JobFolder, in_queue: str) -> bool:
@@ -326,8 +327,13 @@ def is_runnable(folder: JobFolder, job: str) -> bool:
 
 
 def log_path(folder: JobFolder, job: str) -> Path:
-    """Return the file that the output of a job goes to."""
+    """Return the file that the output of a job of Slurm goes to."""
     return submitted_by(folder) / "slurm" / f"{job}_0_log.out"
+
+
+def _logs(folder: JobFolder, job: str) -> list[Path]:
+    """Return the files that have a job's output, of which the second is its own if it shares a task."""
+    return [log_path(folder, job), *([folder.log] if _submissions([folder])[folder].get("packed") else [])]
 
 
 def submitted_by(folder: JobFolder) -> Path:
@@ -340,18 +346,16 @@ def _end_of_log(folder: JobFolder, job: str) -> str:
 
     Without cgroups, the accounting does not know that a job was killed for its memory.
     """
-    with contextlib.suppress(OSError), log_path(folder, job).open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
-        lines = file.read().decode(errors="replace").splitlines()
-        if any(re.search(r"exceeded (job )?memory|oom.kill", line, re.IGNORECASE) for line in lines):
-            return ", killed for memory: see hydra.launcher.mem"
-        own_lines = [
-            line
-            for line in lines
-            if line.strip() and not line.startswith(("srun:", "slurmstepd", "submitit"))
-        ]
-        return f"; its log ends with: {own_lines[-1].strip()[:200]}" if own_lines else ""
-    return ""
+    lines = list[str]()
+    for log in _logs(folder, job):
+        with contextlib.suppress(OSError), log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+            lines += file.read().decode(errors="replace").splitlines()
+    if any(re.search(r"exceeded (job )?memory|oom.kill", line, re.IGNORECASE) for line in lines):
+        return ", killed for memory: see hydra.launcher.mem"
+    others = ("srun:", "slurmstepd", "submitit")
+    own_lines = [line.strip() for line in lines if line.strip() and not line.startswith(others)]
+    return f"; its log ends with: {own_lines[-1][:200]}" if own_lines else ""
 
 
 def cancel(folders: Sequence[JobFolder]) -> int:

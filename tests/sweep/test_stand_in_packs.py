@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mergerexp.files import read_json, write_json
-from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING
 from mergerexp.sweep import slurm_queue
 from mergerexp.sweep.arrays import submitted_arrays
 from mergerexp.sweep.crew import Crew
@@ -16,6 +17,7 @@ from mergerexp.sweep.pack import Pack
 from mergerexp.sweep.slurm import Slurm
 from tests.slurm.jobs import options
 from tests.sweep.tasks import TARGET, make
+from tests.sweep.test_stand_in_slurm import long_ago, seen
 from tests.sweep.test_stand_in_slurm import stand_in as stand_in  # the fixture
 
 
@@ -73,6 +75,19 @@ def in_a_pack(tmp_path: Path, names: int = 2) -> tuple[Pack, list]:
         write_json(folder.submission, {"record": str(record), "index": 0})
         folder.set_state(RUNNING, job="4711")
     return Pack([Job(TARGET, folder.path) for folder in folders], record, names, measured=False), folders
+
+
+def test_a_run_that_shares_a_task_has_a_log_of_its_own(stand_in, tmp_path):
+    """What the others print says neither that it goes on nor how it ended."""
+    _, (quiet, loud) = in_a_pack(tmp_path)
+    loud.log.write_text("loud goes on\n")
+    quiet.log.write_text("a last word\n")
+    for each in (quiet, loud):
+        long_ago(each)
+    os.utime(quiet.log, (0, 0))
+    states = {each: seen(each) for each in (quiet, loud)}
+    assert states[loud] == (RUNNING, None)
+    assert states[quiet][0] == LOST and states[quiet][1].endswith("its log ends with: a last word")
 
 
 def test_a_task_that_can_look_after_its_runs_no_longer_stops_them(tmp_path, monkeypatch):
