@@ -104,7 +104,7 @@ class CellComposer:
             with contextlib.suppress(ConfigError, OmegaConfBaseException):
                 self._in_schema[groups] = in_schema(cfg, self.schema)
         if groups in self._in_schema and all(one.type is OverrideType.CHANGE for one in values):
-            # A tenth of the time that it takes to bring each cell into its schema.
+            # To bring each cell into its schema would be most of the time that it takes.
             with contextlib.suppress(ConfigError, HydraException, OmegaConfBaseException):
                 cfg = _applied(values, self._in_schema[groups])
                 if has_chosen_schemas(cfg, self.schema):

@@ -16,7 +16,7 @@ LIKE_NUMBERS = frozenset("+-.0123456789")
 def write_frozen(path: Path, values: Mapping[str, Any]) -> None:
     """Write settings as YAML that OmegaConf reads back the same, and a last line that has the file's hash.
 
-    OmegaConf's own writer does it fifty times as slowly, which is a third of the time that a large sweep
+    OmegaConf's own writer is tens of times as slow, which would be a third of the time that a large sweep
     takes to submit.
 
     Parameters

@@ -1,9 +1,9 @@
-"""Everything that relies on private parts of Hydra or reads its messages.
+"""What relies on private parts of Hydra or reads its messages.
 
 Hydra's command line parser and entry, how overrides are applied, and the words of its errors have no public
-interface. Whoever raises the bound on hydra-core has to look here alone; tests/config/test_hydra_adapter.py
-checks everything that is relied on. (The base class of our sweeper is imported where Hydra looks for
-plugins.)
+interface. Whoever raises the bound on hydra-core has to look here, and into `cell_composer` and
+`hydra_errors` beside this; tests/config/test_hydra_adapter.py checks everything that is relied on. (The base
+class of our sweeper is imported where Hydra looks for plugins.)
 """
 
 from __future__ import annotations
