@@ -109,18 +109,40 @@ def server(folder: Path, port: int) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while True:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the server did not start: see {folder.parent / 'server.log'}")
+                said = (folder.parent / "server.log").read_text(errors="replace")
+                raise RuntimeError(f"the server did not start:\n{said[-2000:]}")
             time.sleep(0.1)
         yield address
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        _stop(process, port)
+
+
+def _stop(process: subprocess.Popen[bytes], port: int) -> None:
+    """Stop a server and wait until its port can be used again."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+    patience = time.monotonic() + 20  # its workers may outlive it, for as long as a client keeps a connection
+    while not _is_free(port):
+        if time.monotonic() > patience:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def count(uri: str, writers: int) -> list[str]:

@@ -169,7 +169,7 @@ def test_killed_and_misled_at_every_step_it_ends_with_the_same_sample(archive, r
     environment = {**os.environ, "MERGEREXP_ROOT": str(tmp_path / "other")}
     for number in (6, 14, 30):  # in the tables, among the mergers, among the others
         job = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while len(archive.asked) < number and job.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         job.send_signal(signal.SIGKILL)

@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = f"sqlite:///{root / 'mlflow.db'}"
     with (root / "log.txt").open("w") as log:
         process = subprocess.Popen([*command, "--backend-store-uri", store], cwd=root, stdout=log, stderr=log)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not _answers(port):
         assert process.poll() is None, Path(log.name).read_text()
         assert time.monotonic() < deadline

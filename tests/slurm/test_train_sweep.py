@@ -65,7 +65,7 @@ def test_edits_after_submission_change_no_queued_run(slurm, galaxies, datasets, 
     (code / "mergerexp" / "training" / "job.py").write_text("raise RuntimeError('edited')\n")
     (array,) = (tmp_path / "sweeps").glob("*/array-*.json")
     subprocess.run(["scontrol", "release", read_json(array)["array"]], env=env, check=True)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while len(predictions(tmp_path)) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -226,13 +226,10 @@ def test_all_wrong_cells_are_named_and_nothing_starts(refused, capsys):
     assert [
         line.removeprefix("error: ").split(": ")[:2] for line in capsys.readouterr().err.splitlines()
     ] == [
-        ["split.folds=3 fold=2 subset=1.5", "subset=1.5"],
+        ["split.folds=3 fold=2 subset=1.5 and 3 others", "subset=1.5"],
         ["split.folds=3 fold=3 subset=0.5", "fold=3"],
         ["split.folds=3 fold=3 subset=1.0", "fold=3"],
-        ["split.folds=3 fold=3 subset=1.5", "subset=1.5"],
         ["split.folds=3 fold=3 subset=1.5", "fold=3"],
-        ["split.folds=4 fold=2 subset=1.5", "subset=1.5"],
-        ["split.folds=4 fold=3 subset=1.5", "subset=1.5"],
     ]
     refused("-m", "fold=0,1,2,3", "trainer.patience=0", *LOCAL)  # the same for all: once
     assert capsys.readouterr().err == "error: trainer.patience=0: must be at least 1 and at most 1000000\n"
@@ -270,7 +267,7 @@ def test_stopped_with_checkpoints(how, galaxies, datasets, tmp_path, runs):
     line = [sys.executable, "-m", "mergerexp.train", "-m", *data, *tiny, *long, "fold=0,1", *LOCAL]
     environment = {**os.environ, "MERGEREXP_ROOT": str(tmp_path)}
     process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(runs.glob("*/last.ckpt"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -134,7 +134,7 @@ def test_killed_while_measuring(baseline, galaxies, datasets, tmp_path, only_run
     run = ("model.method=forest_cas", own, "tracking=none", f"paths.root={tmp_path}")
     line = [sys.executable, "-m", "mergerexp.train", *data, *SETTINGS, *run, "trainer.threads=1"]
     process = subprocess.Popen(line, cwd=REPOSITORY)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list((tmp_path / "features").rglob("*.npz")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -236,6 +236,6 @@ def wait_for_news(process: subprocess.Popen, runs: Path) -> None:
     def newest() -> float:
         return max((path.stat().st_mtime for path in runs.glob("*/last.ckpt")), default=0.0)
 
-    before, deadline = newest(), time.monotonic() + 120
+    before, deadline = newest(), time.monotonic() + 600
     while newest() == before and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
