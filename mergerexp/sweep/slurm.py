@@ -26,7 +26,7 @@ from mergerexp.errors import UserError
 from mergerexp.files import restored_on_error, write_json
 from mergerexp.runs.job_folder import QUEUED, JobFolder
 from mergerexp.runs.sweep_folder import SweepFolder
-from mergerexp.sweep import slurm_commands, slurm_queue
+from mergerexp.sweep import slurm_accounting, slurm_commands, slurm_queue
 from mergerexp.sweep.arrays import Array, records, shared_limits, submitted_arrays, task_of
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.pack import Pack
@@ -267,7 +267,7 @@ class Slurm:
 
     def _resubmit_or_end(self, vanished: Sequence[JobFolder]) -> None:
         """Submit the jobs that the site ended again, and write the final state of the others."""
-        reasons = slurm_queue.accounting(vanished)
+        reasons = slurm_accounting.accounting(vanished)
         again = []
         for folder in vanished:
             if folder.is_over():  # the job wrote its final state meanwhile
@@ -275,25 +275,25 @@ class Slurm:
             reason = reasons.get(folder)
             refused = folder.status().get("requeue_refused")
             sure = reason is not None or refused or slurm_queue.is_cancelled(folder)
-            if not sure and time.monotonic() - self._left_at[folder] < slurm_queue.ACCOUNTING_DELAY_S:
+            if not sure and time.monotonic() - self._left_at[folder] < slurm_accounting.ACCOUNTING_DELAY_S:
                 continue  # the accounting may be late, so it is asked again
             self._left_at.pop(folder)
-            if slurm_queue.ended_by_site(folder, reason) and self._may_submit_again(folder, reason):
+            if slurm_accounting.ended_by_site(folder, reason) and self._may_submit_again(folder, reason):
                 again.append(folder)
             else:
-                state, error = slurm_queue.final_state(folder, reason)
+                state, error = slurm_accounting.final_state(folder, reason)
                 folder.set_state(state, error=error)
         if again:
             self._submit_again(again, reasons)
 
     def _may_submit_again(self, folder: JobFolder, reason: str | None) -> bool:
         """Count another submission of a job, and tell whether the limit for its reason allows it."""
-        no_fault = (reason or "").startswith(slurm_queue.NO_FAULT)
+        no_fault = (reason or "").startswith(slurm_accounting.NO_FAULT)
         kind = (folder, no_fault)
         self._submissions[kind] += 1
         return self._submissions[kind] <= (MAX_RESUBMISSIONS if no_fault else self.options.max_requeues)
 
-    def _submit_again(self, folders: Sequence[JobFolder], reasons: slurm_queue.Reasons) -> None:
+    def _submit_again(self, folders: Sequence[JobFolder], reasons: slurm_accounting.Reasons) -> None:
         try:
             with restored_on_error(folder.status_file for folder in folders):
                 for folder in folders:

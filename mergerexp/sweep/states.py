@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, OVER, QUEUED, RUNNING, STOPPED, JobFolder
-from mergerexp.sweep import slurm_queue
+from mergerexp.sweep import slurm_accounting, slurm_queue
 
 FROM_STATUS = (
     "node",
@@ -125,21 +125,21 @@ def collect(folders: Sequence[JobFolder], labels: Sequence[str], looked_after: b
         for folder, state in states.items()
         if state.state in (QUEUED, RUNNING, "new") and folder not in in_queue and not folder.is_held()
     ]
-    reasons = slurm_queue.accounting(unclear)
+    reasons = slurm_accounting.accounting(unclear)
     for folder in unclear:
         state = states[folder]
         if folder in ids:
             reason = reasons.get(folder)
             if queued is None or (reason is None and not folder.is_ours()):
                 continue  # Slurm does not answer, or hides the jobs of others: what the job wrote is believed
-            if looked_after and slurm_queue.ended_by_site(folder, reason):
+            if looked_after and slurm_accounting.ended_by_site(folder, reason):
                 states[folder] = replace(state, state=QUEUED)  # it will be submitted again
                 continue
             if reason is None and not slurm_queue.is_cancelled(folder):
-                silence_s = time.time() - slurm_queue.last_activity(folder, ids[folder])
-                if silence_s < slurm_queue.ACCOUNTING_DELAY_S or folder in reasons:
+                silence_s = time.time() - slurm_accounting.last_activity(folder, ids[folder])
+                if silence_s < slurm_accounting.ACCOUNTING_DELAY_S or folder in reasons:
                     continue  # the accounting is late
-            final, error = slurm_queue.final_state(folder, reason)
+            final, error = slurm_accounting.final_state(folder, reason)
         elif not folder.is_ours() or folder.status().get("host", platform.node()) != platform.node():
             if state.state == RUNNING:  # its process can't be seen from here, so what it wrote is believed
                 states[folder] = _unseen(state, folder.status())

@@ -12,7 +12,7 @@ import pytest
 
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import DONE, QUEUED, RUNNING, JobFolder
-from mergerexp.sweep import slurm_queue
+from mergerexp.sweep import slurm_accounting, slurm_queue
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.slurm import Slurm, outside_of_any_job
 from mergerexp.sweep.states import collect
@@ -95,7 +95,7 @@ def test_cancelling_leaves_the_jobs_own_word_alone(state, tmp_path, monkeypatch)
     assert slurm_queue.cancel([folder]) == 1
     assert folder.status().get("state") == state
     assert folder.status().get("error") is None
-    assert slurm_queue.final_state(folder, None) == ("stopped", "cancelled")
+    assert slurm_accounting.final_state(folder, None) == ("stopped", "cancelled")
     assert status["state"] == QUEUED
 
 

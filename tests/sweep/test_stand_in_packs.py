@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mergerexp.files import read_json, write_json
-from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING
-from mergerexp.sweep import slurm_queue
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
+from mergerexp.sweep import slurm_accounting, slurm_queue
 from mergerexp.sweep.arrays import submitted_arrays
 from mergerexp.sweep.crew import Crew
 from mergerexp.sweep.job import Job
@@ -102,7 +102,7 @@ def test_a_task_that_can_look_after_its_runs_no_longer_stops_them(tmp_path, monk
         pack()
     for folder in folders:
         assert folder.status()["state"] == QUEUED
-        assert slurm_queue.ended_by_site(folder, None)
+        assert slurm_accounting.ended_by_site(folder, None)
 
 
 def test_a_run_that_failed_before_is_run_and_one_that_failed_in_the_task_is_not(tmp_path, monkeypatch):
@@ -120,3 +120,14 @@ def test_what_is_cancelled_is_what_was_under_way(stand_in, tmp_path):
     stand_in.says("squeue", "4711|RUNNING|mergerexp-5weep000-abc\n")
     assert slurm_queue.cancel([first, done, failed]) == 1
     assert [slurm_queue.is_cancelled(folder) for folder in (first, done, failed)] == [True, False, False]
+
+
+def test_a_run_that_waits_in_a_task_for_others_is_queued(stand_in, tmp_path):
+    _, (running, waiting, stopped) = in_a_pack(tmp_path, names=3)
+    waiting.set_state(QUEUED)
+    stopped.set_state(STOPPED)
+    stand_in.says("squeue", "4711|RUNNING|mergerexp-5weep000-abc\n")
+    states = {each: seen(each)[0] for each in (running, waiting, stopped)}
+    assert states == {running: RUNNING, waiting: QUEUED, stopped: RUNNING}  # the last is about to be taken up
+    stand_in.says("squeue", "4711|PENDING|mergerexp-5weep000-abc\n")
+    assert seen(running)[0] == QUEUED

@@ -16,7 +16,7 @@ from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.runs.sweep_folder import find_sweeps
 from mergerexp.sweep import slurm as scheduler
-from mergerexp.sweep import slurm_queue
+from mergerexp.sweep import slurm_accounting, slurm_queue
 from mergerexp.sweep.job import HELD, Job
 from mergerexp.sweep.runner import submit_jobs
 from mergerexp.sweep.slurm import Slurm
@@ -84,7 +84,7 @@ def test_accounts_of_tasks_that_never_ran(stand_in, tmp_path):
     folders = submitted(tmp_path, 12)
     lines = ["4711_0|COMPLETED|0:0", "4711_[1-3,5,7-11:2%8]|CANCELLED by 0|0:0", "slurm_load_jobs", ""]
     stand_in.says("sacct", "\n".join(lines))
-    told = slurm_queue.accounting(folders)
+    told = slurm_accounting.accounting(folders)
     cancelled = {folder.name for folder in folders if str(told.get(folder)).startswith("CANCELLED")}
     assert cancelled == {f"job{index}" for index in (1, 2, 3, 5, 7, 9, 11)}
     assert told[folders[0]] == "COMPLETED (exit code 0:0)"
@@ -98,7 +98,7 @@ def test_each_cluster_is_asked_for_its_own_jobs(stand_in, tmp_path):
     far = submitted(tmp_path / "far", clusters="physics")
     stand_in.says("squeue", "CLUSTER: physics\n4711|RUNNING|mergerexp-5weep000-abc\n")
     assert slurm_queue.cancel([*near, *far]) == 2
-    slurm_queue.accounting([*near, *far])
+    slurm_accounting.accounting([*near, *far])
     for name in ("squeue", "scancel", "sacct"):
         assert sum(words.startswith("-M physics ") for words in stand_in.asked(name)) == 1
         assert sum(not words.startswith("-M") for words in stand_in.asked(name)) == 1
@@ -167,7 +167,7 @@ def test_the_accounts_lag_behind_what_status_sees(stand_in, tmp_path):
     stand_in.says("sacct", "4711|RUNNING|0:0\n")
     assert seen(folder) == (RUNNING, None)
     stand_in.says("sacct", "")
-    log = slurm_queue.log_path(folder, "4711")
+    log = slurm_accounting.log_path(folder, "4711")
     log.parent.mkdir()
     log.write_text("a last word\n")
     assert seen(folder) == (RUNNING, None)
@@ -363,7 +363,7 @@ def test_a_failed_job_that_has_not_left_yet_is_no_job_under_way(stand_in, tmp_pa
     assert slurm.active([folder]) == set()
     assert len(stand_in.asked("squeue")) > 2  # it was waited for
     stand_in.says("squeue", "4711|PENDING|mergerexp-5weep000-abc\n")  # a site's RequeueExit
-    ticket = slurm_queue.log_path(folder, "4711").with_name("4711_submitted.pkl")
+    ticket = slurm_accounting.log_path(folder, "4711").with_name("4711_submitted.pkl")
     ticket.parent.mkdir()
     ticket.touch()
     assert slurm.active([folder]) == {folder}
