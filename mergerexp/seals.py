@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,7 @@ SEAL = "seal.json"
 FILES = "files"  # the key of the list of hashes in any JSON file
 SIGNATURE = b"\n# sha256 "
 SIGNATURE_BYTES = len(SIGNATURE) + 64 + 1  # what `sign` adds to a file
+AT_ONCE = 8  # files that are read at once
 CHUNK = 1 << 20  # bytes that are read at once
 OTHER_HASH = "its hash does not match"  # the end of the message about a file that was changed
 
@@ -100,14 +102,25 @@ def check_listed(folder: Path, listed: Mapping[str, str], names: Iterable[str] |
     UserError
         If a file was changed, is missing or is not in the list; the message names the first such file.
     """
-    for name in listed if names is None else names:
-        path = folder / name
-        if name not in listed:
-            raise UserError(f"{path} is not in the list of hashes that was made when it was written")
-        if not path.is_file():
-            raise UserError(f"{path} is missing")
-        if sha256(path) != listed[name]:
-            raise UserError(f"{path} is damaged, or was changed since it was written: {OTHER_HASH}")
+    chosen = list(listed if names is None else names)
+    # Several at once, since a network file system may take longer to find a file than to read it.
+    with ThreadPoolExecutor(min(AT_ONCE, max(1, len(chosen)))) as pool:
+        for problem in pool.map(lambda name: _problem(folder / name, listed.get(name)), chosen):
+            if problem:
+                raise UserError(problem)
+
+
+def _problem(path: Path, expected: str | None) -> str | None:
+    """Return what is wrong with a file whose hash was listed, if anything is."""
+    if expected is None:
+        return f"{path} is not in the list of hashes that was made when it was written"
+    try:
+        found = sha256(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return f"{path} is missing"
+    if found != expected:
+        return f"{path} is damaged, or was changed since it was written: {OTHER_HASH}"
+    return None
 
 
 def stamp(path: Path) -> list[int]:

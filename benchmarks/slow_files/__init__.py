@@ -1,0 +1,1 @@
+"""A file system that answers late, as one of a busy cluster does."""
