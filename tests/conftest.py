@@ -244,10 +244,10 @@ def refused(run_train: Verb, tmp_path: Path) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def study_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with an MLflow store of 24 finished runs: two arms, three sizes, four folds."""
-    from tests.studies import add_study
+    from tests.studies import copy_study
 
     root = tmp_path_factory.mktemp("study")
-    add_study(root)
+    copy_study(root)
     return root
 
 

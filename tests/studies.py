@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -46,13 +46,18 @@ SKILL = {"imagenet": 1.0, "random": 0.6}  # separation of the classes in logits,
 @functools.cache
 def empty_store() -> Path:
     """Make the tables of an MLflow database once for all processes of pytest: that takes seconds."""
+    return made_once("mlflow.db", lambda path: MlflowClient(f"sqlite:///{path}").search_experiments())
+
+
+def made_once(name: str, make: Callable[[Path], object]) -> Path:
+    """Return the path of what one process of pytest makes for all of them."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    path = Path(tempfile.gettempdir()) / f"mergerexp-tests-{run}" / "mlflow.db"
+    path = Path(tempfile.gettempdir()) / f"mergerexp-tests-{run}" / name
     path.parent.mkdir(exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             made = path.with_suffix(".made")
-            MlflowClient(f"sqlite:///{made}").search_experiments()
+            make(made)
             made.rename(path)
     return path
 
@@ -186,20 +191,14 @@ def add_study(
                 add_run(root, f"init={init}", f"subset={subset}", f"fold={fold}", *overrides)
 
 
-@functools.cache
-def _made(*cells: Any) -> Path:
-    root = Path(tempfile.mkdtemp()) / "root"
-    add_study(root, *cells)
-    return root
-
-
 def copy_study(root: Path, *cells: Any) -> None:
     """Do what `add_study` does, into an empty folder, by a copy of a study that is made once.
 
     The run folders and their record say where they were made, as those of a root that was moved.
     """
-    made = _made(*cells)
-    shutil.copytree(made, root, dirs_exist_ok=True)
+    copy = made_once(f"study-{digest(cells)}", lambda path: add_study(path, *cells))
+    made = copy.with_suffix(".made")
+    shutil.copytree(copy, root, dirs_exist_ok=True)
     with closing(sqlite3.connect(root / "mlflow.db")) as store:
         for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
             change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"

@@ -30,9 +30,13 @@ WHOLE = (("imagenet", "random"), (1.0,))  # the cells of a study that several te
 
 
 @pytest.fixture
-def aggregate(run_verb, tmp_path, monkeypatch):
-    """Run the verb on small bootstraps and figures in one format; `small_study` has everything."""
+def aggregate(run_verb, monkeypatch):
+    """Run the verb on small bootstraps and figures in one format, in this process alone.
+
+    `small_study` has everything, and the verb's own process has helpers.
+    """
     monkeypatch.setattr("mergerexp.report.figures.style.FORMATS", {"svg": FORMATS["svg"]})
+    monkeypatch.setattr("mergerexp.report.helpers.usable_cores", lambda: 1)
 
     def run(*overrides: str) -> int:
         return run_verb(mergerexp.aggregate, "draws=100", *overrides)
@@ -40,6 +44,20 @@ def aggregate(run_verb, tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Have empty figures, which most of a small report's time goes to."""
+
+    def empty(draw: object, folder: Path, name: str) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.svg"
+        path.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30"></svg>')
+        return path
+
+    monkeypatch.setattr("mergerexp.report.study_folder._draw", empty)
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_gaps_are_named_and_may_be_allowed(aggregate, tmp_path, capsys):
     copy_study(tmp_path, *WHOLE)
     add_run(tmp_path, "init=imagenet", "fold=1", "subset=1.0")
@@ -91,13 +109,14 @@ def test_robustness_that_some_networks_lack_is_left_out(aggregate, tmp_path, cap
 
 
 def test_what_the_user_stopped_has_not_failed(aggregate, tmp_path, capsys):
-    add_study(tmp_path, ("random",), (1.0,), (0, 1, 2))
+    copy_study(tmp_path, ("random",), (1.0,), (0, 1, 2))
     add_run(tmp_path, "init=random", "fold=3", "subset=1.0", state=STOPPED)
     assert aggregate() == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: stopped: random subset=1 fold=3 seed=0 was stopped by its user")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_the_report_is_in_mlflow_and_no_run_of_the_study(aggregate, tmp_path, capsys):
     copy_study(tmp_path, *WHOLE)
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -154,6 +173,7 @@ def test_the_store_that_the_environment_names_is_read(aggregate, study_root, tmp
     assert "sqlite:///" in line
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_an_interrupted_aggregation_leaves_the_old_study(
     aggregate, study_root, small_study, tmp_path, monkeypatch
 ):
@@ -226,6 +246,7 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     shutil.rmtree(tmp_path / "studies")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_merger_sample_is_a_part_of_the_report(aggregate, run_verb, study_root, tmp_path, capsys):
     import mergerexp.sample
 
@@ -256,6 +277,7 @@ def test_rules_alone(aggregate, tmp_path):
         assert "published" not in (study / "tables" / f"{table}.md").read_text()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_the_published_tests_stand_beside_those_of_transfer_learning(aggregate, tmp_path):
     """Of a data set that declares itself the published sample; conf/data/sdss.yaml does."""
     add_study(tmp_path, ("imagenet", "random"), (0.5, 1.0), (0, 1, 2, 3), "data.published_sample=true")
@@ -266,6 +288,7 @@ def test_the_published_tests_stand_beside_those_of_transfer_learning(aggregate, 
     assert "0.9922" in (study / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_how_training_ended_is_told(aggregate, tmp_path):
     """Networks that were never fine-tuned, and those that might have gone on, with their training curves."""
     cut_off = {"run/finetune_epochs": 40.0, "run/best_epoch": 38.0}
@@ -316,6 +339,7 @@ def test_several_seeds(aggregate, tmp_path):
 @pytest.mark.parametrize(
     ("experiment", "folder"), [("plain [v2] [/b]", "plain-v2-b"), ("../../Users/me/x", "Users-me-x")]
 )
+@pytest.mark.usefixtures("without_figures")
 def test_experiments_may_be_called_anything(experiment, folder, aggregate, tmp_path, capsys):
     named = f"tracking.experiment='{experiment}'"
     for fold in range(4):
@@ -325,6 +349,7 @@ def test_experiments_may_be_called_anything(experiment, folder, aggregate, tmp_p
     assert folder in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_arms_of_unequal_folds_share_a_row_and_say_so(aggregate, tmp_path):
     copy_study(tmp_path, *WHOLE)
     add_study(tmp_path, ("imagenet",), (0.5,))

@@ -18,7 +18,7 @@ from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.record import log_file, run_name
 from mergerexp.tracking.study import Study
 from mergerexp.tracking.tags import IDENTITY
-from tests.studies import add_run, add_study
+from tests.studies import add_run, add_study, copy_study
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def reader(root: Path, experiment: str = "mergerexp") -> MlflowReader:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
-    add_study(root, subsets=(0.5, 1.0))
+    copy_study(root, ("imagenet", "random"), (0.5, 1.0))
     return root
 
 
