@@ -27,10 +27,10 @@ SWEEP = (
 
 def test_nothing_is_lost(slurm, tmp_path):
     script = [sys.executable, str(REPOSITORY / "benchmarks" / "chaos.py"), "--root", str(tmp_path)]
-    faults = ["--faults", "4", "--every", "4", "--seed", "1"]
+    faults = ["--faults", "3", "--every", "4", "--seed", "1"]
     done = subprocess.run([*script, *faults, *SWEEP], env=slurm, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    struck = re.search(r"(\d) of 4 faults", done.stdout)  # the machine's speed decides how many are in time
+    struck = re.search(r"(\d) of 3 faults", done.stdout)  # the machine's speed decides how many are in time
     assert struck and int(struck[1]) >= 2
     assert "2 of 2 runs done, predictions identical" in done.stdout
 
