@@ -127,12 +127,19 @@ def _stop(process: subprocess.Popen[bytes], port: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     process.wait()
-    patience = time.monotonic() + 20  # its workers may outlive it, for as long as a client keeps a connection
-    while not _is_free(port):
-        if time.monotonic() > patience:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    # Its workers may outlive it, for as long as a client keeps a connection.
+    if not _comes_free(port, 20):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if not _comes_free(port, 20):
+            raise RuntimeError(f"the server was stopped, and port {port} is still in use")
+
+
+def _comes_free(port: int, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not (free := _is_free(port)) and time.monotonic() < end:
         time.sleep(0.1)
+    return free
 
 
 def _is_free(port: int) -> bool:

@@ -37,9 +37,9 @@ SIZES, BATCHES = (32, 64, 128, 192), (8, 16, 32, 64)
 SIZE, BATCH = 64, 16  # of the other curve
 DATA = ["data=simulated_small", "data.simulator.n_mergers=100", "data.simulator.n_noninteracting=150"]
 RUNS = ["init=random", "subset=0.5,1.0", "fold=0,1,2,3", "trainer.patience=100"]
-WEIGHTS = Path(tempfile.gettempdir()) / "cost-curves-weights"  # where networks are tried once
 FILES, SIDE = 1000, 64
-STUDY = ["model.backbone=test_resnet", "init=random", "trainer.max_epochs=1", "fold=0,1,2,3"]
+FOLDS = 4
+STUDY = ["model.backbone=test_resnet", "init=random", "trainer.max_epochs=1"]
 
 
 def verb(root: Path, name: str, *words: str) -> float:
@@ -75,11 +75,12 @@ def step(rounds: int) -> None:
 def makespan(rounds: int, epochs: int) -> None:
     """Print the time of a sweep, those of its runs, and the ratio."""
     workers = usable_cores()
-    for number in range(rounds):
-        with tempfile.TemporaryDirectory() as name:
-            root = Path(name)
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(rounds):
+            root = Path(name) / str(number)
             given = [*DATA, *RUNS, f"trainer.max_epochs={epochs}", "trainer.threads=1"]
-            given += [f"hydra.launcher.n_jobs={workers}", f"paths.weights={WEIGHTS}"]
+            # All rounds share this folder, so that the network is tried out in the first alone.
+            given += [f"hydra.launcher.n_jobs={workers}", f"paths.weights={Path(name) / 'weights'}"]
             verb(root, "prepare", *DATA)
             took = verb(root, "train", "-m", *given)
             states = [read_json(path) for path in root.glob("runs/*/status.json")]
@@ -91,12 +92,12 @@ def makespan(rounds: int, epochs: int) -> None:
         )
 
 
-def predict(objects: Sequence[int]) -> None:
-    """Print the time and the peak memory for each number of objects."""
+def predict(objects: Sequence[int], networks: int) -> None:
+    """Print the time and the peak memory for each number of objects, by so many networks."""
     with tempfile.TemporaryDirectory() as name:
         root, images = Path(name), Path(name) / "images"
-        verb(root, "train", "-m", *DATA, *STUDY)
-        verb(root, "export")
+        verb(root, "train", "-m", *DATA, *STUDY, f"fold={','.join(map(str, range(networks)))}")
+        verb(root, "export", *(["allow_partial=true"] if networks < FOLDS else []))
         (model,) = (root / "models").iterdir()
         write_jpegs(images, FILES, SIDE)
         files = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.jpg"))
@@ -128,13 +129,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of step and makespan (%(default)s)")
     parser.add_argument("--epochs", type=int, default=12, help="of the runs of the sweep (%(default)s)")
     parser.add_argument("--objects", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--networks", type=int, choices=range(1, FOLDS + 1), default=FOLDS)
     given = parser.parse_args()
     if "step" in given.only:
         step(given.rounds)
     if "makespan" in given.only:
         makespan(given.rounds, given.epochs)
     if "predict" in given.only:
-        predict(given.objects)
+        predict(given.objects, given.networks)
 
 
 if __name__ == "__main__":

@@ -103,22 +103,26 @@ def check_listed(folder: Path, listed: Mapping[str, str], names: Iterable[str] |
         If a file was changed, is missing or is not in the list; the message names the first such file.
     """
     chosen = list(listed if names is None else names)
-    # Several at once, since a network file system may take longer to find a file than to read it.
-    with ThreadPoolExecutor(min(AT_ONCE, max(1, len(chosen)))) as pool:
-        for problem in pool.map(lambda name: _problem(folder / name, listed.get(name)), chosen):
-            if problem:
-                raise UserError(problem)
+
+    def problem(name: str) -> str | None:
+        return _problem(folder / name, listed.get(name))
+
+    if len(chosen) <= AT_ONCE:  # they may be large, and Ctrl-C would wait for threads that read them
+        found = next(filter(None, map(problem, chosen)), None)
+    else:  # a network file system may take longer to find a small file than to read it
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = next(filter(None, pool.map(problem, chosen)), None)
+    if found:
+        raise UserError(found)
 
 
 def _problem(path: Path, expected: str | None) -> str | None:
     """Return what is wrong with a file whose hash was listed, if anything is."""
     if expected is None:
         return f"{path} is not in the list of hashes that was made when it was written"
-    try:
-        found = sha256(path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    if not path.is_file():
         return f"{path} is missing"
-    if found != expected:
+    if sha256(path) != expected:
         return f"{path} is damaged, or was changed since it was written: {OTHER_HASH}"
     return None
 

@@ -49,14 +49,23 @@ def empty_store() -> Path:
     return made_once("mlflow.db", lambda path: MlflowClient(f"sqlite:///{path}").search_experiments())
 
 
+@functools.cache
+def _shared_by_processes() -> Path:
+    if (run := os.environ.get("PYTEST_XDIST_TESTRUNUID")) is None:
+        return Path(tempfile.mkdtemp(prefix="mergerexp-tests-"))
+    folder = Path(tempfile.gettempdir()) / f"mergerexp-tests-{run}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def made_once(name: str, make: Callable[[Path], object]) -> Path:
     """Return the path of what one process of pytest makes for all of them."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    path = Path(tempfile.gettempdir()) / f"mergerexp-tests-{run}" / name
-    path.parent.mkdir(exist_ok=True)
+    path = _shared_by_processes() / name
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             made = path.with_suffix(".made")
+            shutil.rmtree(made, ignore_errors=True)  # of a process that died
+            made.unlink(missing_ok=True)
             make(made)
             made.rename(path)
     return path

@@ -36,7 +36,8 @@ def aggregate(run_verb, monkeypatch):
     `small_study` has everything, and the verb's own process has helpers.
     """
     monkeypatch.setattr("mergerexp.report.figures.style.FORMATS", {"svg": FORMATS["svg"]})
-    monkeypatch.setattr("mergerexp.report.helpers.usable_cores", lambda: 1)
+    for module in ("mergerexp.aggregate", "mergerexp.report.helpers"):
+        monkeypatch.setattr(f"{module}.usable_cores", lambda: 1)
 
     def run(*overrides: str) -> int:
         return run_verb(mergerexp.aggregate, "draws=100", *overrides)

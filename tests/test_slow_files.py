@@ -25,15 +25,17 @@ child.join()
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux and a C compiler"
+)
 def test_calls_below_the_folder_take_longer_and_are_counted(tmp_path):
-    below, other = tmp_path / "below", tmp_path / "other"
+    below, other = tmp_path / "below", tmp_path / "below-not"
     below.mkdir()
     other.mkdir()
     code, seconds, calls = run_on_slow_files(
-        [sys.executable, "-Ic", SCRIPT, str(below), str(other)], below, 50
+        [sys.executable, "-Ic", SCRIPT, str(below), str(other)], below, 500
     )
     assert code == 0
     # Python asks for the status of what it has opened by the descriptor, which is no call about a path.
     assert calls == {"open": 2, "stat": 1, "list": 1, "change": 1, "lock": 0, "sync": 0}
-    assert seconds > 5 * 0.05
+    assert seconds > 5 * 0.5

@@ -1,7 +1,8 @@
 /* Let each call about a file below a folder answer late, and count the calls; see __main__.py.
 
-   What a client of a network file system keeps to itself for some seconds, such as reads and writes of an open file,
-   is not delayed. */
+   Reads and writes of an open file are not delayed, which a client of a network file system does in its own memory.
+   Such a client may also remember names and attributes for some seconds; here each call asks anew, so that this is
+   the worst case. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -44,7 +45,8 @@ static int is_below(const char *path) {
         strncat(here, path, PATH_MAX - 2);
         path = here;
     }
-    return strncmp(path, folder, strlen(folder)) == 0;
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
 static void wait_for(enum kind kind) {

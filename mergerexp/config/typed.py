@@ -28,9 +28,9 @@ def typed(cfg: DictConfig, schema: type[Schema]) -> Schema:
     ConfigError
         If a key is unknown or missing, or a value has the wrong type; the message has a line for each.
     """
-    if OmegaConf.get_type(cfg) is schema:
-        with contextlib.suppress(OmegaConfBaseException):
-            return cast(Schema, OmegaConf.to_object(cfg))  # otherwise it is said below what is wrong
+    with contextlib.suppress(ConfigError, OmegaConfBaseException):  # what is wrong is said below
+        node = cfg if OmegaConf.get_type(cfg) is schema else in_schema(cfg, schema)
+        return cast(Schema, OmegaConf.to_object(node))
     cfg = _resolved(cfg)
     return cast(Schema, merged(_empty(cfg, schema), cfg, ""))
 

@@ -84,7 +84,7 @@ def check_copy(copy: Path) -> None:
             raise UserError(f"{copy / SEAL} does not belong to {copy.name}")
         check_listed(copy, listed)
         # Compiled modules are not listed either, since Python might run them instead of the sources.
-        if added := sorted(path for path in _files(copy) if path not in {*listed, SEAL}):
+        if added := sorted(set(_files(copy)) - {*listed, SEAL}):
             raise UserError(f"{copy / added[0]} was added after the copy was made")
     except (UserError, FileNotFoundError) as error:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from mergerexp.sweep.job import HELD, LEASE_S, PATIENCE_S, Job, requeue_and_exit
 from mergerexp.sweep.places import MeasuredPlaces, Places
 
 POLL_S = 0.2
-TO_REQUEUE_S = 5  # before a job's end, for asking Slurm to requeue it
+TO_REQUEUE_S = 10  # before a job's end, for ending NVIDIA's service and asking Slurm to requeue the job
 
 
 class Pack:
@@ -62,14 +63,15 @@ class Pack:
         signal.signal(signal.SIGTERM, lambda *_: None)  # it reaches the jobs as well, which save
         signal.signal(signal.SIGUSR2, ending.note)
         crew = self._crew()
-        crew.add([job for job in self.jobs if self._is_open(job.folder)])
+        crew.add(self._take_up())
         try:
             self._look_after(crew, ending, requeue)
         except Exception as error:  # such as a full disk: no run may go on without anybody who looks after it
             crew.stop(PATIENCE_S)
             for job in self._left():
                 # The process that waits for the sweep, if there is one, submits the job again.
-                job.folder.set_state_of_idle(QUEUED, error=describe(error), requeue_refused=True)
+                with contextlib.suppress(OSError):
+                    job.folder.set_state_of_idle(QUEUED, error=describe(error), requeue_refused=True)
             raise
         finally:
             crew.close()
@@ -86,6 +88,7 @@ class Pack:
                 lead = int(os.environ.get("MERGEREXP_SIGNAL_LEAD", "60"))
                 crew.stop(max(1, lead - TO_REQUEUE_S))
                 if left := self._left():
+                    crew.close()  # this process ends in the next line, without an exception
                     requeue_and_exit(requeue, [job.folder for job in left])
             time.sleep(POLL_S)
 
@@ -102,12 +105,16 @@ class Pack:
         """Return to submitit what is to run after the requeue, which is the jobs that are not over."""
         from submitit.helpers import DelayedSubmission
 
+        return DelayedSubmission(Pack(self._take_up(), Path(self.record), self.together, self.measured))
+
+    __submitit_checkpoint__ = checkpoint
+
+    def _take_up(self) -> list[Job]:
+        """Return the jobs that are not over, and say that they wait: their task may have been killed."""
         left = self._left()
         for job in left:
             job.folder.set_state_of_idle(QUEUED, error=None)
-        return DelayedSubmission(Pack(left, Path(self.record), self.together, self.measured))
-
-    __submitit_checkpoint__ = checkpoint
+        return left
 
     def _left(self) -> list[Job]:
         return [job for job in self.jobs if self._is_open(job.folder)]

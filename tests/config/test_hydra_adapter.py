@@ -34,6 +34,7 @@ CELLS = [
     ["~tracking.retry_s", "hydra/launcher=slurm", "hydra.launcher.gpus=2"],
     ["tracking=none", "paths.root=there"],
 ]
+NUMBER_IN_TEXT = ["subset=1", "tracking.experiment=size${subset}"]
 
 
 @pytest.fixture
@@ -63,6 +64,15 @@ def test_cells_are_composed_as_hydra_does(cell):
         composer = CellComposer("train", TrainConfig)
         composer.compose(["init=random"])  # what is composed before does not matter
         assert composer.compose(cell) == compose("train", cell)
+
+
+def test_a_number_within_a_text_is_written_alike_in_a_sweep_and_alone(calls):
+    """Else a cell that is given again without -m would be recorded in another experiment."""
+    (alone,) = calls(*NUMBER_IN_TEXT)
+    (swept,) = calls("-m", *NUMBER_IN_TEXT, "fold=0,1")
+    (added,) = calls("-m", *NUMBER_IN_TEXT, "fold=0,1", "+hydra.job.env_set.NOTHING=1")
+    experiments = {cfg.tracking.experiment for call in (alone, swept, added) for cfg in call.configs}
+    assert experiments == {"size1.0"}
 
 
 def test_each_choice_of_groups_is_composed_once(calls, monkeypatch):

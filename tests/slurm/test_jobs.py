@@ -12,7 +12,7 @@ import pytest
 from mergerexp.errors import UserError
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
-from mergerexp.sweep import slurm_queue
+from mergerexp.sweep import slurm_accounting
 from mergerexp.sweep.slurm_queue import cancel, queue
 from mergerexp.sweep.states import collect
 from tests.slurm.jobs import command, job_id, meanwhile, run, starts, sweep_of
@@ -61,7 +61,7 @@ def fake_sacct(tmp_path, monkeypatch, script: str) -> None:
 
 def test_site_without_accounting(tmp_path, monkeypatch):
     fake_sacct(tmp_path, monkeypatch, "echo 'Slurm accounting storage is disabled' >&2; exit 1")
-    monkeypatch.setattr(slurm_queue, "ACCOUNTING_DELAY_S", 5.0)
+    monkeypatch.setattr(slurm_accounting, "ACCOUNTING_DELAY_S", 5.0)
     bad = make(tmp_path, "bad", steps=3, fails_at=2, how="exit")
     run([bad])
     unexplained = "Slurm: the job left the queue, and the accounting does not say why"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from mergerexp.files import read_json, write_json
-from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED
+from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep import slurm_accounting, slurm_queue
 from mergerexp.sweep.arrays import submitted_arrays
 from mergerexp.sweep.crew import Crew
@@ -93,16 +94,62 @@ def test_a_run_that_shares_a_task_has_a_log_of_its_own(stand_in, tmp_path):
 def test_a_task_that_can_look_after_its_runs_no_longer_stops_them(tmp_path, monkeypatch):
     """For example on a full disk: whoever waits for the sweep submits them again."""
 
-    def full(crew: Crew) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    pack, folders = in_a_pack(tmp_path)
+    pack, (first, second) = in_a_pack(tmp_path)
     monkeypatch.setattr(Crew, "poll", full)
+    write = JobFolder.set_state
+
+    def write_second(folder: JobFolder, state: str, **details: object) -> None:
+        (full if folder == first and "error" in details and details["error"] else write)(
+            folder, state, **details
+        )
+
+    monkeypatch.setattr(JobFolder, "set_state", write_second)
     with pytest.raises(OSError, match="No space left"):
         pack()
-    for folder in folders:
-        assert folder.status()["state"] == QUEUED
-        assert slurm_accounting.ended_by_site(folder, None)
+    assert second.status()["state"] == QUEUED
+    assert slurm_accounting.ended_by_site(second, None)
+
+
+def test_runs_that_were_killed_with_their_task_wait_in_its_next_attempt(tmp_path, monkeypatch):
+    """A node that dies leaves them as running; a GPU may have room for one of them at a time."""
+    pack, (first, second) = in_a_pack(tmp_path)
+    seen_states: list[list[str]] = []
+
+    def look(crew: Crew) -> None:
+        seen_states.append([folder.status()["state"] for folder in (first, second)])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Crew, "poll", look)
+    with pytest.raises(OSError):
+        pack()
+    assert seen_states == [[QUEUED, QUEUED]]
+
+
+def test_what_the_task_started_ends_before_it_is_requeued(tmp_path, monkeypatch):
+    """The requeue ends the process without an exception, and NVIDIA's service would stay."""
+    pack, folders = in_a_pack(tmp_path)
+    order: list[str] = []
+    monkeypatch.setattr(Crew, "poll", lambda crew: os.kill(os.getpid(), signal.SIGUSR2))
+    monkeypatch.setattr(Crew, "stop", lambda crew, patience_s: order.append("stop"))
+    monkeypatch.setattr(Crew, "close", lambda crew: order.append("close"))
+
+    def requeue(handler: object, left: list[JobFolder]) -> None:
+        assert left == folders
+        order.append("requeue")
+        raise SystemExit
+
+    monkeypatch.setattr("mergerexp.sweep.pack.requeue_and_exit", requeue)
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR2)]
+    try:
+        with pytest.raises(SystemExit):
+            pack()
+    finally:
+        for each, handler in zip((signal.SIGTERM, signal.SIGUSR2), before, strict=True):
+            signal.signal(each, handler)
+    assert order[:3] == ["stop", "close", "requeue"]
 
 
 def test_a_run_that_failed_before_is_run_and_one_that_failed_in_the_task_is_not(tmp_path, monkeypatch):
