@@ -189,7 +189,11 @@ def _send_settings(client: MlflowClient, folder: RunFolder, run: Run) -> None:
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in new.items()])
     provenance, dataset = read_json(folder.provenance), read_json(folder.inputs).get("dataset")
     if dataset and not (run.inputs and run.inputs.dataset_inputs):
-        client.log_inputs(run.info.run_id, [_dataset(provenance["data"], dataset["path"])])
+        inputs = [_dataset(provenance["data"], dataset["path"])]
+        try:
+            client.log_inputs(run.info.run_id, inputs)
+        except MlflowException:  # another run may have been the first with this data set at the same moment
+            client.log_inputs(run.info.run_id, inputs)
     if command := provenance.get("command"):
         experiment = client.get_experiment(run.info.experiment_id)
         text = describe_experiment(experiment.tags.get(DESCRIPTION_TAG), experiment.name, command)

@@ -62,6 +62,32 @@ def test_a_retried_run_is_running_again(folder, tracking):
     assert (run.info.status, run.data.tags["mergerexp.error"]) == ("FINISHED", "")
 
 
+def test_two_runs_record_a_new_data_set_at_the_same_moment(folder, tracking, monkeypatch):
+    """MLflow looks whether it knows the data set, and then adds it: the second of two is refused."""
+    data = {
+        "name": "blobs",
+        "content_hash": "c" * 64,
+        "objects": 96,
+        "positive": "double",
+        "negative": "single",
+    }
+    write_json(folder.inputs, {"fingerprint": "0123", "dataset": {"path": "there"}})
+    write_json(folder.provenance, {"git": {"commit": "abc", "dirty": False}, "data": data})
+    log_inputs, refused = MlflowClient.log_inputs, list[Any]()
+
+    def overtaken(self, run_id: str, datasets: Any, *rest: Any) -> None:
+        if not refused:
+            refused.append(run_id)
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.digest")
+        log_inputs(self, run_id, datasets, *rest)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", overtaken)
+    send(folder, tracking)
+    (run,) = stored(tracking)[1]
+    assert refused == [run.info.run_id]
+    assert len(run.inputs.dataset_inputs) == 1
+
+
 @pytest.mark.parametrize("step", ["create_run", "log_batch", "log_artifact", "set_terminated"])
 @pytest.mark.parametrize("after", [False, True])
 def test_cut_off_anywhere_it_is_completed_once(step, after, folder, tracking, monkeypatch):
