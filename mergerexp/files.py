@@ -96,6 +96,16 @@ def written_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the paths in a folder and those in it, relative to it, of all that are not folders themselves."""
+    with os.scandir(folder) as entries:  # which says what each is without asking a network file system again
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from (f"{entry.name}/{path}" for path in files_below(Path(entry.path)))
+            else:
+                yield entry.name
+
+
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside a path, which is removed; `remove_partial` removes it after a kill."""

@@ -7,12 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mergerexp.errors import UserError, explain, without_credentials
-from mergerexp.files import read_json
+from mergerexp.files import files_below, read_json
 from mergerexp.runs.job_folder import warn_once
 from mergerexp.seals import FILES, SEAL, check_listed, sha256_of_json
 from mergerexp.software import versions_of
@@ -84,23 +83,13 @@ def check_copy(copy: Path) -> None:
             raise UserError(f"{copy / SEAL} does not belong to {copy.name}")
         check_listed(copy, listed)
         # Compiled modules are not listed either, since Python might run them instead of the sources.
-        if added := sorted(set(_files(copy)) - {*listed, SEAL}):
+        if added := sorted(set(files_below(copy)) - {*listed, SEAL}):
             raise UserError(f"{copy / added[0]} was added after the copy was made")
     except (UserError, FileNotFoundError) as error:
         raise UserError(
             f"{explain(error)}. The code that a sweep recorded must not be changed: remove {copy}, and the "
             "same command copies the code anew"
         ) from error
-
-
-def _files(folder: Path, within: str = "") -> Iterator[str]:
-    """Yield the paths in a folder, relative to it, of all that are not folders themselves."""
-    with os.scandir(folder) as entries:  # which says what each is without asking a network file system again
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path), f"{within}{entry.name}/")
-            else:
-                yield f"{within}{entry.name}"
 
 
 def git_diff() -> bytes:

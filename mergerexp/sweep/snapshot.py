@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import stat
 import time
-from pathlib import Path
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 
 from mergerexp.config.paths import conf_dir
-from mergerexp.files import json_text, write_json, written_folder
+from mergerexp.files import files_below, json_text, write_json, written_folder
 from mergerexp.runs.provenance import check_copy, git_diff, git_state
-from mergerexp.seals import FILES, SEAL, sha256_of_json
+from mergerexp.seals import AT_ONCE, FILES, SEAL, sha256_of_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 STALE_S = 3600.0  # copying takes about a second, so an unfinished copy of this age was abandoned
@@ -37,12 +40,15 @@ def snapshot(folder: Path) -> Path:
     UserError
         If there is a copy of this state already, and somebody has changed it.
     """
-    modules = sorted(
-        path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    )
-    files = {f"mergerexp/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes() for path in modules}
-    configs = sorted(conf_dir().rglob("*.yaml"))
-    files |= {f"conf/{path.relative_to(conf_dir()).as_posix()}": path.read_bytes() for path in configs}
+    modules = [path for path in files_below(PACKAGE) if "__pycache__" not in path.split("/")]
+    configs = [path for path in files_below(conf_dir()) if path.endswith(".yaml")]
+    sources = {f"mergerexp/{path}": PACKAGE / path for path in sorted(modules)}
+    sources |= {f"conf/{path}": conf_dir() / path for path in sorted(configs)}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        contents = pool.map(_content, sources.values())
+        files = {
+            name: content for name, content in zip(sources, contents, strict=True) if content is not None
+        }
     files["git.json"] = json_text(git_state()).encode()  # another commit may have the same files
     if diff := git_diff():
         files["git.diff"] = diff
@@ -57,14 +63,31 @@ def snapshot(folder: Path) -> Path:
             shutil.rmtree(stale, ignore_errors=True)
     try:
         with written_folder(copy) as partial:
-            for name, content in files.items():
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                (partial / name).write_bytes(content)
+            _write(partial, files)
             write_json(partial / SEAL, {FILES: listed})
-            for path in (partial, *partial.rglob("*")):  # jobs run this code, so nobody else may change it
+            for path in (partial, partial / SEAL):
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
     except OSError:  # another sweep may have made the same copy meanwhile
         if not copy.is_dir():
             raise
         check_copy(copy)
     return copy
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what is in a file; None for something else, such as the link that an editor locks a file with."""
+    return path.read_bytes() if path.is_file() else None
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files that nobody else may change, whatever the umask is, since jobs run this code."""
+    parents = {parent for name in files for parent in PurePosixPath(name).parents} - {PurePosixPath(".")}
+    for parent in sorted(parents):
+        (folder / parent).mkdir(mode=0o755)
+
+    def write(name: str) -> None:
+        with open(folder / name, "xb", opener=lambda path, flags: os.open(path, flags, 0o644)) as file:
+            file.write(files[name])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(write, files))

@@ -57,6 +57,7 @@ def test_commit_and_changes_are_those_of_the_moment(checkout):
     changed = checkout / "mergerexp" / "cores.py"
     changed.write_text(changed.read_text() + "# changed\n")
     (checkout / "mergerexp" / "new.py").write_text("NEW = 1\n")
+    (checkout / "mergerexp" / ".#new.py").symlink_to("me@here.4711")  # as Emacs locks a file
     first = snapshot(checkout)
     diff = (first / "git.diff").read_text()
     assert "+# changed" in diff
