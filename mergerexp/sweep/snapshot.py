@@ -45,10 +45,8 @@ def snapshot(folder: Path) -> Path:
     sources = {f"mergerexp/{path}": PACKAGE / path for path in sorted(modules)}
     sources |= {f"conf/{path}": conf_dir() / path for path in sorted(configs)}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        contents = pool.map(_content, sources.values())
-        files = {
-            name: content for name, content in zip(sources, contents, strict=True) if content is not None
-        }
+        contents = dict(zip(sources, pool.map(_content, sources.values()), strict=True))
+    files = {name: content for name, content in contents.items() if content is not None}
     files["git.json"] = json_text(git_state()).encode()  # another commit may have the same files
     if diff := git_diff():
         files["git.diff"] = diff
@@ -75,7 +73,7 @@ def snapshot(folder: Path) -> Path:
 
 
 def _content(path: Path) -> bytes | None:
-    """Return what is in a file; None for something else, such as the link that an editor locks a file with."""
+    """Return what is in a file; None for something else, such as the link by which an editor locks one."""
     return path.read_bytes() if path.is_file() else None
 
 
