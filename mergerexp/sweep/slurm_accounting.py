@@ -42,18 +42,8 @@ def accounting(folders: Sequence[JobFolder]) -> Reasons:
     ends: Reasons = {}
     for clusters, jobs in by_clusters(ids).items():
         arrays = ",".join(sorted({job.split("_")[0] for job in jobs.values()}))
-        ask = (
-            "sacct",
-            *on_clusters(clusters),
-            "-a",
-            "-X",
-            "-n",
-            "-P",
-            "-j",
-            arrays,
-            "-o",
-            "JobID,State,ExitCode",
-        )
+        chosen = ("-a", "-X", "-n", "-P", "-j", arrays, "-o", "JobID,State,ExitCode")
+        ask = ("sacct", *on_clusters(clusters), *chosen)
         for line in (slurm_answer(*ask) or "").splitlines():
             job, state, code = [*line.split("|"), "", ""][:3]
             end = None if state.startswith(NOT_OVER) else f"{state} (exit code {code})"
