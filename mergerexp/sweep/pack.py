@@ -86,7 +86,7 @@ class Pack:
                 held_since = time.monotonic()
             if ending.is_near:
                 lead = int(os.environ.get("MERGEREXP_SIGNAL_LEAD", "60"))
-                crew.stop(max(1, lead - TO_REQUEUE_S))
+                crew.stop(max(lead / 2, lead - TO_REQUEUE_S))
                 if left := self._left():
                     crew.close()  # this process ends in the next line, without an exception
                     requeue_and_exit(requeue, [job.folder for job in left])
