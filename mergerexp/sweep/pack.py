@@ -113,7 +113,8 @@ class Pack:
         """Return the jobs that are not over, and say that they wait: their task may have been killed."""
         left = self._left()
         for job in left:
-            job.folder.set_state_of_idle(QUEUED, error=None)
+            with contextlib.suppress(OSError):  # nothing but what is shown depends on it
+                job.folder.set_state_of_idle(QUEUED, error=None)
         return left
 
     def _left(self) -> list[Job]:
