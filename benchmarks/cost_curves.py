@@ -61,7 +61,7 @@ def step(rounds: int) -> None:
     ):
         rates: dict[str, list[float]] = {"ours": [], "bare": []}
         for _ in range(rounds):
-            given = (NETWORK, size, batch, threads, SECONDS)
+            given = (NETWORK, size, batch, threads, SECONDS, "32")
             rates["ours"].append(run_json(sys.executable, "-m", "benchmarks.bench.training", *given)["rate"])
             rates["bare"].append(run_json(sys.executable, SCRIPTS / "bare_training.py", *given)["rate"])
         ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["bare"], strict=True))
@@ -72,13 +72,14 @@ def step(rounds: int) -> None:
         )
 
 
-def makespan(rounds: int, epochs: int) -> None:
+def makespan(rounds: int, epochs: int, seeds: int) -> None:
     """Print the time of a sweep, those of its runs, and the ratio."""
     workers = usable_cores()
     with tempfile.TemporaryDirectory() as name:
         for number in range(rounds):
             root = Path(name) / str(number)
             given = [*DATA, *RUNS, f"trainer.max_epochs={epochs}", "trainer.threads=1"]
+            given += [f"seed={','.join(map(str, range(seeds)))}"]
             # All rounds share this folder, so that the network is tried out in the first alone.
             given += [f"hydra.launcher.n_jobs={workers}", f"paths.weights={Path(name) / 'weights'}"]
             verb(root, "prepare", *DATA)
@@ -128,13 +129,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=curves, default=curves)
     parser.add_argument("--rounds", type=int, default=3, help="turns of step and makespan (%(default)s)")
     parser.add_argument("--epochs", type=int, default=12, help="of the runs of the sweep (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="of the sweep: eight runs each (%(default)s)")
     parser.add_argument("--objects", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--networks", type=int, choices=range(1, FOLDS + 1), default=FOLDS)
     given = parser.parse_args()
     if "step" in given.only:
         step(given.rounds)
     if "makespan" in given.only:
-        makespan(given.rounds, given.epochs)
+        makespan(given.rounds, given.epochs, given.seeds)
     if "predict" in given.only:
         predict(given.objects, given.networks)
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from benchmarks.bench.peers import SCRIPTS, PeerMissing, Peers, last_line, run_json
 from benchmarks.bench.results import OURS, Comparison
 from benchmarks.bench.turns import take_turns
-from mergerexp.cores import usable_cores
+from mergerexp.cores import cpu_computes_bf16, usable_cores
 
 BATCH = 16
 # timm's name, Keras' name if it has the network, the side of images in pixels, and the images of an epoch.
 NETWORKS = (("tf_efficientnet_lite0", None, 128, 320), ("legacy_xception", "Xception", 150, 128))
 SECONDS = 8.0
+PRECISIONS = {"32": "float32", "bf16": "autocast to bfloat16"}
 BARE, TIMM, KERAS = "bare loop", "timm's train.py", "Keras 3"
 RATE = re.compile(r"([0-9.]+)/s\s+\([0-9.]+s,\s*([0-9.]+)/s\)")
 
@@ -36,8 +37,10 @@ def measure(peers: Peers, rounds: int, timm_script: str | None) -> list[Comparis
     timm_script
         The path of timm's ``train.py``, which is in no package; None if there is none.
     """
+    precisions = ("32", "bf16") if cpu_computes_bf16() else ("32",)
     return [
-        _compare(peers, rounds, timm_script, network, in_keras, size, epoch)
+        _compare(peers, rounds, timm_script, network, in_keras, size, epoch, precision)
+        for precision in precisions
         for network, in_keras, size, epoch in NETWORKS
     ]
 
@@ -50,12 +53,14 @@ def _compare(
     in_keras: str | None,
     size: int,
     epoch: int,
+    precision: str,
 ) -> Comparison:
     threads = usable_cores()
-    given = (size, BATCH, threads, SECONDS)
-    found = Comparison(
-        f"training {network}, {size} px, mini-batches of {BATCH}, {threads} threads, float32", "images/s", {}
+    given = (size, BATCH, threads, SECONDS, precision)
+    title = (
+        f"training {network}, {size} px, mini-batches of {BATCH}, {threads} threads, {PRECISIONS[precision]}"
     )
+    found = Comparison(title, "images/s", {})
     with tempfile.TemporaryDirectory() as scratch:
         contestants: dict[str, Callable[[], float]] = {
             OURS: lambda: run_json(sys.executable, "-m", __name__, network, *given)["rate"],
@@ -64,7 +69,8 @@ def _compare(
         if timm_script is None:
             found.notes.append("timm's train.py was not measured: --timm-train has to name it")
         else:
-            contestants[TIMM] = _timm(peers, timm_script, Path(scratch), network, size, epoch)
+            mixed = ["--amp", "--amp-dtype", "bfloat16"] if precision == "bf16" else []
+            contestants[TIMM] = _timm(peers, timm_script, Path(scratch), network, size, epoch, mixed)
         if in_keras is not None:
             contestants[KERAS] = lambda: peers.measure(
                 "keras", "keras_training.py", in_keras, *given, KERAS_BACKEND="torch"
@@ -81,7 +87,7 @@ def _compare(
 
 
 def _timm(
-    peers: Peers, script: str, scratch: Path, network: str, size: int, epoch: int
+    peers: Peers, script: str, scratch: Path, network: str, size: int, epoch: int, mixed: list[str]
 ) -> Callable[[], float]:
     from benchmarks.gpu.timm import write_jpegs
 
@@ -90,7 +96,7 @@ def _timm(
     line = [script, "--data-dir", images, "--train-split", "", "--val-split", "", "--model", network]
     line += ["--num-classes", 2, "--img-size", size, "-b", BATCH, "-vb", 128, "--epochs", 2, "--opt", "adamw"]
     line += ["--lr", 2e-4, "--workers", 2, "--log-interval", 1, "--channels-last", "--device", "cpu"]
-    line += ["--output", scratch / "out"]
+    line += ["--output", scratch / "out", *mixed]
 
     def rate() -> float:
         python = peers.python("torch")
@@ -104,7 +110,7 @@ def _timm(
     return rate
 
 
-def ours(network: str, size: int, batch: int, threads: int, seconds: float) -> float:
+def ours(network: str, size: int, batch: int, threads: int, seconds: float, precision: str) -> float:
     """Return images a second of our loop, with Lightning, sampling, augmentation and checks."""
     from mergerexp.cores import wait_without_spinning
 
@@ -118,7 +124,7 @@ def ours(network: str, size: int, batch: int, threads: int, seconds: float) -> f
         dataset = parts.noise(400 * batch, size, 200 * batch)  # an epoch is longer than the measurement
         run = parts.protocol(
             setting, dataset, "trainer.device=cpu", f"trainer.threads={threads}", "trainer.max_epochs=1000",
-            folder=Path(scratch),
+            f"trainer.precision={precision}", folder=Path(scratch),
         )  # fmt: skip
         clock = parts.Clock(batch)
         parts.finetuning(run, clock)
@@ -132,6 +138,7 @@ def main() -> None:
     for name in ("size", "batch", "threads"):
         parser.add_argument(name, type=int)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("precision", choices=list(PRECISIONS))
     print(json.dumps({"rate": ours(**vars(parser.parse_args()))}))
 
 

@@ -1,6 +1,6 @@
 """Time `keras.applications` on images in memory, with Keras 3 on torch. No mergerexp is needed.
 
-KERAS_BACKEND=torch python keras_training.py NETWORK SIZE BATCH THREADS SECONDS
+KERAS_BACKEND=torch python keras_training.py NETWORK SIZE BATCH THREADS SECONDS PRECISION
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def main() -> None:
     """Print versions and images a second as JSON."""
     network, (size, batch, threads), limit = sys.argv[1], map(int, sys.argv[2:5]), float(sys.argv[5])
     torch.set_num_threads(threads)
+    if sys.argv[6] == "bf16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
     make = getattr(keras.applications, network)
     model = make(weights=None, classes=2, input_shape=(size, size, 3))
     model.compile(optimizer=keras.optimizers.AdamW(2e-4), loss="sparse_categorical_crossentropy")

@@ -37,7 +37,9 @@ def layer_and_map(
 
 def gradients(layer: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     output = layer(images)
-    weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
+    weights = (
+        torch.linspace(-1, 1, output.numel()).bfloat16().reshape(output.shape)
+    )  # exact in all precisions
     return output, list(torch.autograd.grad((output * weights).sum(), [images, *layer.parameters()]))
 
 
@@ -77,11 +79,28 @@ def test_larger_maps_are_left_to_torch(geometry, used):
     assert all(torch.equal(a, b) for a, b in zip(own[1], expected[1], strict=True))
 
 
-def test_other_precisions_and_frozen_layers_are_left_to_torch(used):
-    layer, images = layer_and_map(5, 1, "", 2, False, torch.float32)
-    with_quick_gradients(layer)
+@pytest.mark.parametrize("geometry", [(5, 1, "", 2, True), (5, 1, "", 8, False), (3, 2, "same", 8, False)])
+def test_gradients_that_are_slow_in_bfloat16_are_those_of_float32(geometry):
+    layer, images = layer_and_map(*geometry, torch.float32)
+    expected = gradients(copy.deepcopy(layer), images)
     with torch.autocast("cpu", torch.bfloat16):
-        layer(images).float().sum().backward()
+        output, own = gradients(with_quick_gradients(layer), images)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output, expected[0].bfloat16(), rtol=0, atol=0)
+    torch.testing.assert_close(own, expected[1], rtol=1e-5, atol=1e-5)
+
+
+def test_small_kernels_in_bfloat16_and_frozen_layers_are_left_to_torch(used):
+    small, of_small = layer_and_map(3, 1, "", 2, False, torch.float32)
+    layer, images = layer_and_map(5, 1, "", 2, False, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = gradients(copy.deepcopy(small), of_small)
+        own = gradients(with_quick_gradients(small), of_small)
+        evaluated = layer.requires_grad_(False)(images.detach())
+        assert torch.equal(with_quick_gradients(layer)(images.detach()), evaluated)
+    assert torch.equal(own[0], expected[0])
+    assert all(torch.equal(a, b) for a, b in zip(own[1], expected[1], strict=True))
+    layer.requires_grad_(True)
     with torch.inference_mode():
         layer(images)
     layer(images.detach().contiguous()).sum().backward()  # one channel after the other: torch is quicker
