@@ -98,7 +98,13 @@ def check_folder(key: str, folder: str) -> None:
 
 
 def set_machine_defaults() -> None:
-    """Set the environment variables that the defaults in ``conf/`` ask for, as far as the user has not."""
+    """Set the environment variables that the defaults in ``conf/`` ask for, as far as the user has not.
+
+    A variable without content counts as not set, as it does for a shell's ``${NAME:-default}``.
+    """
+    for name in ("MERGEREXP_LAUNCHER", "MERGEREXP_TRACKING", ROOT_VARIABLE):
+        if os.environ.get(name) == "":
+            del os.environ[name]
     os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")
     is_named = bool(os.environ.get("MLFLOW_TRACKING_URI"))  # a server or any other store
     os.environ.setdefault("MERGEREXP_TRACKING", "server" if is_named else "sqlite")
