@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mergerexp.console import ProgressReport
 from mergerexp.files import written
 from mergerexp.runs import stop
+from mergerexp.training.lightning import TorchCheckpointIO, pl
 from mergerexp.training.stage import FINETUNE, HEAD, Stage
 from mergerexp.training.trained_model import Row
 

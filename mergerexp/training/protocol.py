@@ -12,9 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from mergerexp.batches.images import ImageStore
 from mergerexp.batches.loaders import (
@@ -45,6 +43,7 @@ from mergerexp.training.callbacks import (
     OwnSignals,
     PlainFiles,
 )
+from mergerexp.training.lightning import LightningEnvironment, pl
 from mergerexp.training.machine import LIGHTNING_PRECISION, Machine
 from mergerexp.training.predictions import predict_split
 from mergerexp.training.stage import FINETUNE, HEAD, Stage, balanced_scores

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as functional
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,6 +14,7 @@ from mergerexp.batches.loaders import Batch
 from mergerexp.config.schema import OptimizerConfig
 from mergerexp.seeding import seed_for
 from mergerexp.training.captured import CapturedStep
+from mergerexp.training.lightning import LightningOptimizer, pl
 
 HEAD, FINETUNE = "head", "finetune"  # the names of the stages, which are recorded in every checkpoint
 

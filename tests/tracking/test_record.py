@@ -212,12 +212,6 @@ def test_many_processes_open_a_fresh_store(tmp_path):
     assert Path(tmp_path / "mlflow.db").is_file()
 
 
-@pytest.mark.slow
-def test_a_run_without_a_store_does_without_mlflow():
-    code = "import sys, mergerexp.training.run; sys.exit('mlflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
 @pytest.fixture
 def seen_twice(monkeypatch) -> None:
     """Let a server go down before it answers: it has made the run, and the client asks once more."""

@@ -1,0 +1,34 @@
+"""What a run imports: nothing that takes long and is not needed, and nothing that is not what it seems."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+import mergerexp.training.run
+assert not {"mlflow", "matplotlib", "scipy.signal", "scipy.stats", "sklearn"} & sys.modules.keys()
+ours = sys.modules["mergerexp.training.lightning"]
+holds = lambda module: any(it is ours.Placeholder for it in vars(module).values())
+placed = {name.partition(".")[0] for name, module in sys.modules.items() if module is not ours and holds(module)}
+assert placed == {"torchmetrics"}, placed
+import matplotlib.pyplot, numpy, scipy.signal, torch, torchmetrics
+assert scipy.signal.medfilt([0.0, 3.0, 0.0]).tolist() == [0.0, 0.0, 0.0]
+matplotlib.use("agg")
+matplotlib.pyplot.figure().savefig(sys.argv[1])
+metric = torchmetrics.MeanMetric()
+metric.update(torch.tensor([1.0, 2.0]))
+assert metric.compute() == 1.5
+"""
+
+
+@pytest.mark.slow
+def test_a_run_imports_only_what_it_needs(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tmp_path / "empty.png"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "empty.png").stat().st_size > 0
