@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "peers"
-# What pip installs for each. pydftools is not maintained, and wants these old versions.
+# What pip installs for each. pydftools is not maintained, and wants these old versions. For Zoobot it is what
+# its extra "pytorch" names, without torchaudio, which it does not import.
 PACKAGES = {
     "torch": ["torch", "torchvision", "timm"],
     "keras": ["keras", "torch"],
-    "zoobot": ["zoobot"],
+    "zoobot": ["zoobot", "torch", "torchvision", "timm", "lightning", "torchmetrics", "litmodels"],
     "hydra": ["hydra-submitit-launcher", "setuptools", "torch", "timm", "pytorch-lightning"],
     "pydftools": ["pydftools", "setuptools", "attrs==19.1.0", "numpy<1.24", "scipy<1.11", "matplotlib<3.8"],
 }
