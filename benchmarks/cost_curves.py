@@ -123,15 +123,29 @@ def predict(objects: Sequence[int], networks: int) -> None:
 def main() -> None:
     """Measure the curves that are asked for."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.cost_curves",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     curves = ("step", "makespan", "predict")
-    parser.add_argument("--only", nargs="+", choices=curves, default=curves)
+    parser.add_argument("--only", nargs="+", choices=curves, default=curves, help="these curves alone")
     parser.add_argument("--rounds", type=int, default=3, help="turns of step and makespan (%(default)s)")
     parser.add_argument("--epochs", type=int, default=12, help="of the runs of the sweep (%(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="of the sweep: eight runs each (%(default)s)")
-    parser.add_argument("--objects", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--networks", type=int, choices=range(1, FOLDS + 1), default=FOLDS)
+    parser.add_argument(
+        "--objects",
+        type=int,
+        nargs="+",
+        default=[10_000, 100_000, 1_000_000],
+        help="numbers of objects to rate",
+    )
+    parser.add_argument(
+        "--networks",
+        type=int,
+        choices=range(1, FOLDS + 1),
+        default=FOLDS,
+        help="that rate them (%(default)s)",
+    )
     given = parser.parse_args()
     if "step" in given.only:
         step(given.rounds)

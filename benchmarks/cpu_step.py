@@ -30,11 +30,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of a run (%(default)s)")
     parser.add_argument("--repeat", type=int, default=5, help="turns of each kind (%(default)s)")
     parser.add_argument("--steps", type=int, default=5, help="steps in a turn (%(default)s)")
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of training (%(default)s)")
     arguments = parser.parse_args()
     wait_without_spinning()
     for size in arguments.size:
         setting = Setting(arguments.network, size, arguments.batch)
-        steps = {kind: make_step(setting, arguments.threads, plain=kind == KINDS[0]) for kind in KINDS}
+        given = (setting, arguments.threads, arguments.precision)
+        steps = {kind: make_step(*given, plain=kind == KINDS[0]) for kind in KINDS}
         rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for turn in range(arguments.repeat + 1):
             for kind, step in steps.items():
@@ -47,7 +49,7 @@ def main() -> None:
         print(f"{size} px, ratio {middle[KINDS[1]] / middle[KINDS[0]]:.2f}", flush=True)
 
 
-def make_step(setting: Setting, threads: int, plain: bool) -> Callable[[], None]:
+def make_step(setting: Setting, threads: int, precision: str, plain: bool) -> Callable[[], None]:
     """Return a training step.
 
     Parameters
@@ -56,6 +58,8 @@ def make_step(setting: Setting, threads: int, plain: bool) -> Callable[[], None]
         The network, and the sizes of images and mini-batches.
     threads
         The number of threads.
+    precision
+        The precision: ``32`` or ``bf16``.
     plain
         Whether the network has the layers that timm makes, instead of ours.
     """
@@ -65,7 +69,7 @@ def make_step(setting: Setting, threads: int, plain: bool) -> Callable[[], None]
         for layer in run.classifier.modules():
             if isinstance(layer, nn.Conv2d):
                 vars(layer).pop("forward", None)
-    return bare_step(run)
+    return bare_step(run, mixed=precision == "bf16")
 
 
 def seconds(step: Callable[[], None], times: int) -> float:

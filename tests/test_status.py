@@ -94,8 +94,9 @@ def test_runs_that_no_sweep_has_are_not_passed_over(monkeypatch, tmp_path, capsy
     monkeypatch.setattr("sys.argv", ["status", "--root", str(tmp_path)])
     assert status.main() == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path} has 1 run, trained without -m, and no sweep. The command that trained a run goes "
-        "on with it, or shows its results; --root or MERGEREXP_ROOT says where else to look\n"
+        f"error: {tmp_path} has 1 run and no sweep: what was given without -m, or could not be submitted, "
+        "is none. The same command goes on with a run, or shows its results; --root or MERGEREXP_ROOT says "
+        "where else to look\n"
     )
 
 

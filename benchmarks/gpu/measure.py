@@ -246,13 +246,16 @@ def image_batches(run: TwoStageTraining) -> Any:
     return TrainingBatches(inputs, run.dataset.labels[train], per_class, run.run_seed, DEVICE)
 
 
-def autocast() -> torch.autocast:
-    """Return the context for the precision of our training: bfloat16 on a GPU, float32 on a CPU."""
-    return torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=GPU)
+def autocast(mixed: bool = GPU) -> torch.autocast:
+    """Return the context for the precision of our training, bfloat16 on a GPU unless said otherwise."""
+    return torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=mixed)
 
 
 def bare_step(
-    run: TwoStageTraining, network: Callable[..., Tensor] | None = None, capturable: bool = False
+    run: TwoStageTraining,
+    network: Callable[..., Tensor] | None = None,
+    capturable: bool = False,
+    mixed: bool = GPU,
 ) -> Callable[[], None]:
     """Return a training step on one fixed mini-batch without anything else, which is the limit of eager code.
 
@@ -264,6 +267,8 @@ def bare_step(
         A compiled version of the network.
     capturable
         Whether the step is to be captured as a CUDA graph.
+    mixed
+        Whether it computes in bfloat16 where autocast lets it.
     """
     size, batch = run.cfg.data.size, 2 * run.cfg.trainer.per_class
     inputs = torch.randn(batch, 3, size, size, device=DEVICE).to(memory_format=torch.channels_last)
@@ -275,7 +280,7 @@ def bare_step(
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with autocast():
+        with autocast(mixed):
             loss = loss_of(model(inputs), labels)
         loss.backward()
         optimizer.step()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -37,6 +38,8 @@ def compiled(folder: Path) -> Path:
         subprocess.run(command, check=True)
     except FileNotFoundError:
         raise SystemExit("a C compiler is needed: install gcc, so that there is a command cc") from None
+    except subprocess.CalledProcessError:
+        raise SystemExit(f"cc can't compile {SOURCE}; it says why above") from None
     return library
 
 
@@ -76,15 +79,23 @@ def run_on_slow_files(command: Sequence[str], below: Path, ms: float) -> tuple[i
 def main() -> int:
     """Run the command, print its figures to stderr as JSON, and return its exit code."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.slow_files",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--below", type=Path, required=True, help="the folder that answers late")
     parser.add_argument("--ms", type=float, default=20.0, help="milliseconds for each call (%(default)s)")
     parser.add_argument("command", nargs="+", help="the command, after --")
     given = parser.parse_args()
+    if not 0 <= given.ms < 60_000:
+        parser.error(f"--ms {given.ms:g}: has to be from 0 to 60000")
+    if not given.below.is_dir():
+        parser.error(f"--below {given.below}: there is no such folder")
+    if shutil.which(given.command[0]) is None:
+        parser.error(f"{given.command[0]}: there is no such command")
     code, seconds, calls = run_on_slow_files(given.command, given.below, given.ms)
     print(json.dumps({"ms": given.ms, "seconds": round(seconds, 2), "calls": calls}), file=sys.stderr)
-    return code
+    return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from mergerexp.hashing import digest
 from mergerexp.settings import declared
 
 # This has to be raised when the code changes the result of a run with the same config.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 # The same for the measurements of `mergerexp.models.morphology`, which are then made anew.
 MEASUREMENT_VERSION = 2
 

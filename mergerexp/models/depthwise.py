@@ -4,13 +4,14 @@ On maps that are smaller than the kernel, the gradient of the weight is a few pr
 which the library takes up to fifty times as long: 20 ms for a 5x5 kernel on a 2x2 map, with 1152 channels and
 16 images, on a processor with AVX2.
 
-In bfloat16 the library has no fast gradients for large kernels and for strides: with AMX units, 13 to
-21 ms for the weight of a 5x5 kernel, 3 to 4 ms in float32, and 25 ms instead of 2 ms for the input
-of a 3x3 kernel with a stride of 2. Such layers are computed in float32.
+In bfloat16 the library has no fast gradients for such maps, for large kernels and for strides: with AMX
+units, 13 to 21 ms for the weight of a 5x5 kernel, 3 to 4 ms in float32, and 25 ms instead of 2 ms for the
+input of a 3x3 kernel with a stride of 2. These layers are computed in float32.
 """
 
 from __future__ import annotations
 
+import math
 from types import MethodType
 from typing import Any
 
@@ -26,11 +27,12 @@ Pair = tuple[int, int]
 def with_quick_gradients(network: nn.Module) -> nn.Module:
     """Make depthwise layers of a network compute their weight gradients by shifted products on small maps.
 
-    Under autocast to bfloat16, layers with large kernels or strides are computed in float32, and their output
-    is rounded.
+    Under autocast to bfloat16, layers with small maps, large kernels or strides are computed in float32, and
+    their output is rounded.
 
     The parameters, their names, the classes of the layers and, in float32, all outputs stay the same. The
-    layers work as before on a GPU, on large maps in float32, and without gradients.
+    layers work as before on a GPU, on large maps in float32, and where no gradients are wanted: there,
+    autocast rounds the input and the weight too, as it does without this function.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
 
 def _forward(layer: nn.Conv2d, images: Tensor) -> Tensor:
     """Compute the output of a layer, in the place of its ``forward``."""
+    if images.dim() != 4 or images.device.type != "cpu":
+        return type(layer).forward(layer, images)
     if not _has_slow_gradients(layer, images):
         return _convolve(layer, images)
     with torch.autocast("cpu", enabled=False):
@@ -59,38 +63,39 @@ def _forward(layer: nn.Conv2d, images: Tensor) -> Tensor:
 
 def _has_slow_gradients(layer: nn.Conv2d, images: Tensor) -> bool:
     """Tell whether gradients of a layer are wanted that are slow in bfloat16, which autocast asks for."""
-    rounded = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    asked = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    rounded = asked and layer.weight.dtype == torch.float32  # autocast leaves others as they are
     wanted = torch.is_grad_enabled() and (images.requires_grad or layer.weight.requires_grad)
-    return (
-        images.device.type == "cpu"
-        and rounded
-        and wanted
-        and (max(layer.kernel_size) > 3 or max(layer.stride) > 1)
-    )
+    slow = max(layer.kernel_size) > 3 or max(layer.stride) > 1 or _has_small_map(layer, images)
+    return rounded and wanted and slow
 
 
 def _convolve(layer: nn.Conv2d, images: Tensor) -> Tensor:
+    trained = torch.is_grad_enabled() and layer.weight.requires_grad and not torch.is_autocast_enabled("cpu")
+    wide = images.dtype in (torch.float32, torch.float64)
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    if not (trained and wide and last and _has_small_map(layer, images)):
+        return type(layer).forward(layer, images)
     padded, padding = images, layer.padding
     if isinstance(layer, Conv2dSame):
         padded, padding = pad_same(images, list(layer.kernel_size), list(layer.stride)), (0, 0)
-    if not _is_quicker(padded, layer, padding):
-        return type(layer).forward(layer, images)
     output: Tensor = _Depthwise.apply(padded, layer.weight, layer.bias, layer.stride, padding)
     return output
 
 
-def _is_quicker(images: Tensor, layer: nn.Conv2d, padding: Any) -> bool:
-    trained = torch.is_grad_enabled() and layer.weight.requires_grad
-    wide = images.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-    if not (trained and wide and images.device.type == "cpu"):
-        return False
-    smaller = all(
-        (size + 2 * pad - kernel) // step + 1 < kernel  # the size of the output
-        for size, kernel, step, pad in zip(
-            images.shape[2:], layer.kernel_size, layer.stride, padding, strict=True
-        )
-    )
-    return smaller and images.is_contiguous(memory_format=torch.channels_last)
+def _has_small_map(layer: nn.Conv2d, images: Tensor) -> bool:
+    """Tell whether the output of a layer is smaller than its kernel, in both directions."""
+    if isinstance(layer, Conv2dSame):
+        sides = [math.ceil(size / step) for size, step in zip(images.shape[2:], layer.stride, strict=True)]
+    else:
+        assert not isinstance(layer.padding, str)
+        sides = [
+            (size + 2 * pad - kernel) // step + 1
+            for size, pad, kernel, step in zip(
+                images.shape[2:], layer.padding, layer.kernel_size, layer.stride, strict=True
+            )
+        ]
+    return all(side < kernel for side, kernel in zip(sides, layer.kernel_size, strict=True))
 
 
 class _Depthwise(torch.autograd.Function):

@@ -209,9 +209,9 @@ def known_sweeps(sweeps: Path) -> list[SweepFolder]:
         root = sweeps.parent
         if single := len(list(root.glob("runs/*/config.yaml"))):
             raise UserError(
-                f"{root} has {amount(single, 'run')}, trained without -m, and no sweep. The command that "
-                "trained a run goes on with it, or shows its results; --root or MERGEREXP_ROOT says where "
-                "else to look"
+                f"{root} has {amount(single, 'run')} and no sweep: what was given without -m, or could not "
+                "be submitted, is none. The same command goes on with a run, or shows its results; --root or "
+                "MERGEREXP_ROOT says where else to look"
             )
         raise UserError(f"no sweep in {sweeps}; --root or MERGEREXP_ROOT says where to look")
     return known

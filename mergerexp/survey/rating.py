@@ -111,8 +111,13 @@ class Rater:
 
         def difference(fold: int) -> float:
             own = rows[rows["fold"] == fold]
+            if own.empty:
+                raise UserError(f"{self.model.path / REFERENCES}: it has no reference object of fold {fold}")
             images, kinds = own["image"].tolist(), own["kind"].tolist()
-            stamps = decode_references(images, kinds, self.model.size, self.model.crop)
+            try:
+                stamps = decode_references(images, kinds, self.model.size, self.model.crop)
+            except UserError as error:
+                raise UserError(f"{self.model.path / REFERENCES}: fold {fold}: {error}") from error
             parts = [stamps[at : at + self.chunk] for at in range(0, len(stamps), self.chunk)]
             network = self.networks[fold]
             logits = np.concatenate([network.logits(self._filled(part))[: len(part)] for part in parts])

@@ -58,7 +58,7 @@ def cancel(sweep: SweepFolder, quiet: bool) -> None:
     """
     launcher = sweep.stop_launcher()  # first, since it would submit cancelled jobs again
     number = slurm_queue.cancel(sweep.members().folders)
-    cancelled = f"{amount(number, 'Slurm job')} cancelled" if number else ""
+    cancelled = f"{amount(number, 'job')} cancelled" if number else ""
     said = "; ".join(filter(None, [cancelled, launcher])) or "nothing is under way that could be stopped"
     make_console(stderr=quiet).print(f"sweep {sweep.name}: {said}", soft_wrap=True)
 

@@ -236,7 +236,8 @@ class Slurm:
                     submitted = [executor.submit(self._function(array, task, most)) for task in tasks]
         except RuntimeError as error:  # of submitit: sbatch refuses, its answer is none, or there is no srun
             size = f"{amount(options.cpus * most, 'core')} and {options.memory(most)}"
-            hint = f" (each asks for {size}, for {amount(most, 'run')})" if most > 1 else ""
+            keys = "hydra.launcher.cpus and mem are those of one"
+            hint = f" (each asks for {size}, for {amount(most, 'run')}; {keys})" if most > 1 else ""
             raise UserError(f"Slurm refuses the jobs: {' '.join(str(error).split())}{hint}") from error
         return submitted[0].job_id.split("_")[0]
 

@@ -251,10 +251,10 @@ def cancel(folders: Sequence[JobFolder]) -> int:
 
 def _with_mates(folders: Iterable[JobFolder]) -> list[JobFolder]:
     """Return jobs and those that share a task with them, less what was submitted again since."""
-    found: dict[JobFolder, None] = {}
-    for folder, known in submissions(folders).items():
-        found[folder] = None
-        for mate in (JobFolder(Path(path)) for path in known["tasks"][known["index"]]):
-            if _read(mate.submission).get("record") == known["record"]:
-                found[mate] = None
-    return list(found)
+    known = submissions(folders)
+    found: dict[Path, JobFolder] = {folder.path: folder for folder in known}  # which may be folders of runs
+    for each in known.values():
+        for mate in (JobFolder(Path(path)) for path in each["tasks"][each["index"]]):
+            if _read(mate.submission).get("record") == each["record"]:
+                found.setdefault(mate.path, mate)
+    return list(found.values())

@@ -8,6 +8,7 @@ import them at the same time.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,10 +51,24 @@ def replaced(names: tuple[str, ...]) -> Iterator[None]:
             del sys.modules[name]
 
 
-with replaced(NOT_NEEDED):
-    import pytorch_lightning as pl
-    from pytorch_lightning.core.optimizer import LightningOptimizer
-    from pytorch_lightning.plugins.environments import LightningEnvironment
-    from pytorch_lightning.plugins.io import TorchCheckpointIO
+def import_lightning() -> None:
+    """Import Lightning, with the placeholder if possible."""
+    before = set(sys.modules)
+    try:
+        with replaced(NOT_NEEDED):
+            importlib.import_module("pytorch_lightning")
+    except Exception:  # another version of torchmetrics may use more of these modules
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in ("lightning_fabric", "pytorch_lightning", "torchmetrics"):
+                del sys.modules[name]
+        importlib.import_module("pytorch_lightning")
+
+
+import_lightning()
+
+import pytorch_lightning as pl  # noqa: E402
+from pytorch_lightning.core.optimizer import LightningOptimizer  # noqa: E402
+from pytorch_lightning.plugins.environments import LightningEnvironment  # noqa: E402
+from pytorch_lightning.plugins.io import TorchCheckpointIO  # noqa: E402
 
 __all__ = ["LightningEnvironment", "LightningOptimizer", "TorchCheckpointIO", "pl"]

@@ -79,7 +79,9 @@ def test_larger_maps_are_left_to_torch(geometry, used):
     assert all(torch.equal(a, b) for a, b in zip(own[1], expected[1], strict=True))
 
 
-@pytest.mark.parametrize("geometry", [(5, 1, "", 2, True), (5, 1, "", 8, False), (3, 2, "same", 8, False)])
+@pytest.mark.parametrize(
+    "geometry", [(5, 1, "", 2, True), (3, 1, "", 2, False), (5, 1, "", 8, False), (3, 2, "same", 8, False)]
+)
 def test_gradients_that_are_slow_in_bfloat16_are_those_of_float32(geometry):
     layer, images = layer_and_map(*geometry, torch.float32)
     expected = gradients(copy.deepcopy(layer), images)
@@ -91,7 +93,7 @@ def test_gradients_that_are_slow_in_bfloat16_are_those_of_float32(geometry):
 
 
 def test_small_kernels_in_bfloat16_and_frozen_layers_are_left_to_torch(used):
-    small, of_small = layer_and_map(3, 1, "", 2, False, torch.float32)
+    small, of_small = layer_and_map(3, 1, "", 4, False, torch.float32)
     layer, images = layer_and_map(5, 1, "", 2, False, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         expected = gradients(copy.deepcopy(small), of_small)
@@ -120,3 +122,15 @@ def test_a_network_stays_a_plain_network_of_timm(used):
     moved = dict(again.named_parameters())["blocks.6.0.conv_dw.weight"]  # its own, not the original's
     assert moved.grad is not None and moved.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_layers_of_other_types_work_under_autocast_as_torchs_own(dtype):
+    layer, images = layer_and_map(5, 1, "", 8, True, dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = layer(images)
+        output = with_quick_gradients(layer)(images)
+        single = layer(images[0])
+    assert output.dtype == expected.dtype
+    torch.testing.assert_close(output, expected, rtol=2**-6, atol=2**-6)
+    torch.testing.assert_close(single, expected[0], rtol=2**-6, atol=2**-6)

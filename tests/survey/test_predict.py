@@ -13,15 +13,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from astropy.table import Table
 from PIL import Image
 
 from mergerexp.config.compose import compose_cell
 from mergerexp.config.survey_schema import PredictConfig
+from mergerexp.errors import UserError
 from mergerexp.files import read_json
 from mergerexp.survey import survey as survey_module
-from mergerexp.survey.model_folder import ModelFolder
+from mergerexp.survey.model_folder import REFERENCES, ModelFolder
 from mergerexp.survey.networks import FoldNetwork
+from mergerexp.survey.rating import Rater
 from mergerexp.survey.survey import Survey
 from tests.survey.conftest import recorded
 
@@ -248,6 +251,22 @@ def test_a_model_that_does_not_rate_as_the_study_did_is_refused_before_the_first
     assert predict(field, f"model_folder={tmp_path / 'changed'}") == 2
     assert "does not rate as the study did" in capsys.readouterr().err
     assert not list((tmp_path / "surveys").rglob("*.parquet"))
+
+
+def test_a_fold_without_reference_objects_is_named(model_folder, monkeypatch):
+    rater = Rater(ModelFolder.open(model_folder), 32, torch.device("cpu"))
+    rows = rater.model.read_table(REFERENCES)
+    monkeypatch.setattr(ModelFolder, "read_table", lambda self, name: rows[rows["fold"] != 1])
+    with pytest.raises(UserError, match=r"references\.parquet: it has no reference object of fold 1$"):
+        rater.prove()
+    broken = rows.assign(
+        image=[b"" if fold == 1 else image for fold, image in zip(rows["fold"], rows["image"], strict=True)]
+    )
+    monkeypatch.setattr(ModelFolder, "read_table", lambda self, name: broken)
+    with pytest.raises(
+        UserError, match=r"references\.parquet: fold 1: reference object 0 of the model folder"
+    ):
+        rater.prove()
 
 
 def test_another_size_is_named_unless_it_is_allowed(predict, field, tmp_path):

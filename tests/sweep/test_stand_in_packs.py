@@ -10,6 +10,7 @@ import pytest
 
 from mergerexp.files import read_json, write_json
 from mergerexp.runs.job_folder import DONE, FAILED, LOST, QUEUED, RUNNING, STOPPED, JobFolder
+from mergerexp.runs.run_folder import RunFolder
 from mergerexp.sweep import slurm_accounting, slurm_queue
 from mergerexp.sweep.arrays import submitted_arrays
 from mergerexp.sweep.crew import Crew
@@ -156,6 +157,12 @@ def test_a_run_that_failed_before_is_run_and_one_that_failed_in_the_task_is_not(
     here.set_state(FAILED)
     before.set_state(FAILED, job="4000")
     assert [job.folder for job in pack._left()] == [before]
+
+
+def test_runs_of_a_task_that_are_cancelled_are_counted_once(stand_in, tmp_path):
+    _, folders = in_a_pack(tmp_path, names=3)
+    stand_in.says("squeue", "4711|RUNNING|mergerexp-5weep000-abc\n")
+    assert slurm_queue.cancel([RunFolder(folder.path) for folder in folders]) == 3
 
 
 def test_what_is_cancelled_is_what_was_under_way(stand_in, tmp_path):

@@ -24,6 +24,27 @@ metric.update(torch.tensor([1.0, 2.0]))
 assert metric.compute() == 1.5
 """
 
+# Another version of torchmetrics, which needs more of Matplotlib than there is in its place.
+OTHER_VERSION = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchmetrics.metric":
+            from matplotlib.figure import Figure
+sys.meta_path.insert(0, Finder())
+from mergerexp.training.lightning import Placeholder, pl
+assert sys.modules["matplotlib.figure"].Figure is not Placeholder
+assert issubclass(pl.Trainer, object) and "scipy.signal" in sys.modules
+import torchmetrics.utilities.plot
+assert torchmetrics.utilities.plot.plt is sys.modules["matplotlib.pyplot"]
+"""
+
+
+@pytest.mark.slow
+def test_another_torchmetrics_gets_what_it_needs():
+    done = subprocess.run([sys.executable, "-c", OTHER_VERSION], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
 
 @pytest.mark.slow
 def test_a_run_imports_only_what_it_needs(tmp_path):
