@@ -18,9 +18,11 @@ from mlflow import MlflowClient
 import mergerexp.aggregate
 from mergerexp.config.schema import TrackingConfig
 from mergerexp.files import read_json
+from mergerexp.report import aggregation
 from mergerexp.report.figures.style import FORMATS
 from mergerexp.runs.job_folder import FAILED, STOPPED
 from mergerexp.tracking.mlflow_reader import MlflowReader
+from mergerexp.tracking.study import Gap
 from mergerexp.tracking.study_artifacts import ROBUSTNESS
 from tests.studies import add_run, add_study, copy_study, log_ratings
 
@@ -245,6 +247,17 @@ def test_an_arm_and_a_fold_alone(aggregate, study_root, tmp_path):
     (gap,) = study["gaps"]
     assert gap["what"] == "random subset=1 fold=0,1,3 seed=0 are not in MLflow; the study has 4 folds"
     shutil.rmtree(tmp_path / "studies")
+
+
+def test_the_first_of_many_gaps_are_named(caplog):
+    gaps = [Gap("missing", f"run {number}") for number in range(40)]
+    with caplog.at_level("WARNING"):
+        aggregation._warn(gaps)
+        aggregation._warn(gaps[:12])
+    assert [each.getMessage() for each in caplog.records[11:14]] == [
+        "missing: run 11", "28 gaps more, which the report lists", "missing: run 0"
+    ]  # fmt: skip
+    assert len(caplog.records) == 25
 
 
 @pytest.mark.usefixtures("without_figures")

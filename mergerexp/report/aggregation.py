@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mergerexp.config.schema import AggregateConfig
+from mergerexp.console import amount
 from mergerexp.errors import UserError
 from mergerexp.report.helpers import helpers
 from mergerexp.report.results import compute
@@ -20,6 +21,7 @@ from mergerexp.tracking.study import Gap
 from mergerexp.tracking.study_artifacts import read_examples, read_histories, read_robustness
 
 log = logging.getLogger(__name__)
+MOST_GAPS = 12  # that are named while a study is made
 
 
 def make_study(cfg: AggregateConfig) -> tuple[Path, list[str]]:
@@ -71,8 +73,10 @@ def make_study(cfg: AggregateConfig) -> tuple[Path, list[str]]:
 
 
 def _warn(gaps: Sequence[Gap]) -> None:
-    for gap in gaps:
+    for gap in gaps[:MOST_GAPS]:
         log.warning("%s", gap)
+    if more := gaps[MOST_GAPS:]:
+        log.warning("%s more, which the report lists", amount(len(more), "gap"))
 
 
 def _settings(cfg: AggregateConfig, title: str, sample: Path | None) -> AggregationSettings:

@@ -155,7 +155,6 @@ def test_a_run_that_another_process_works_on_is_waited_for(tmp_path):
 
 def test_a_refusal_says_what_several_runs_ask_for(tmp_path):
     folders = made(tmp_path, 1, 1)
-    with pytest.raises(
-        UserError, match=r"Slurm refuses .* \(each asks for 2 cores and 1000000MB, for 2 runs\)"
-    ):
+    size = r"each asks for 2 cores and 1000000MB, for 2 runs; hydra\.launcher\.cpus and mem are those of one"
+    with pytest.raises(UserError, match=rf"Slurm refuses .* \({size}\)"):
         run(folders, runs_per_node=2, mem="500000MB")
