@@ -18,6 +18,7 @@ from PIL import Image
 
 from mergerexp.cores import wait_without_spinning
 from mergerexp.files import read_json
+from tests.debian import install
 
 __all__ = ["read_json"]
 
@@ -45,6 +46,7 @@ TINY = (
 MARKS = {
     "cluster": "slurm",
     "browser": "browser",
+    "stilts": "slow",
     "train": "training",
     "placed_study": "training",
     "trained_study": "training",
@@ -126,6 +128,13 @@ def one_installs(tmp_path_factory: pytest.TempPathFactory) -> FileLock:
     """Return the lock to hold while Debian packages are installed: apt refuses a second process."""
     own = tmp_path_factory.getbasetemp()
     return FileLock((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "apt.lock")
+
+
+@pytest.fixture(scope="session")
+def stilts(one_installs: FileLock) -> None:
+    """Install STILTS, the tables of TOPCAT on the command line, in Java."""
+    with one_installs:
+        install("STILTS", ["stilts"], ["stilts"])
 
 
 @pytest.fixture(scope="session")

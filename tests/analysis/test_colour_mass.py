@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import numpy as np
@@ -83,10 +82,7 @@ def test_a_colour_that_is_no_number_is_refused():
         compare_colours([1.0, np.nan], [True, False], [False, True], seed=0)
 
 
-@pytest.mark.skipif(
-    not shutil.which("stilts"),
-    reason="STILTS, which knows K corrections, is not installed (apt-get install stilts)",
-)
+@pytest.mark.usefixtures("stilts")
 @pytest.mark.parametrize("band", ["u", "r"])
 def test_k_corrections_are_those_of_stilts(band):
     for z, colour in ((0.01, 1.2), (0.06, 2.4), (0.3, 2.0)):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.selenium_manager import SeleniumManager
 
 from tests.browser.pages import emulate, resize, written_page
+from tests.debian import install
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 PACKAGES = ("chromium", "chromium-driver")
@@ -31,28 +29,11 @@ SWITCHES = (
 )
 
 
-def install() -> None:
-    """Install Debian's Chromium where that can be done; skip the tests where it can't."""
-    if CHROMIUM.exists() and DRIVER.exists():
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.skip(
-            f"Chromium can't be installed here: needs Debian's {' and '.join(PACKAGES)}, or root to do it"
-        )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True)
-        if done.returncode != 0:
-            last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-            pytest.skip(f"Chromium can't be installed here: apt-get {command[0]} failed: {' '.join(last)}")
-    assert CHROMIUM.exists() and DRIVER.exists(), f"{PACKAGES} are installed, but not their programs"
-
-
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory, one_installs: FileLock) -> Iterator[Chrome]:
     """Start Chromium with an empty profile; its console and its requests are logged."""
     with one_installs:
-        install()
+        install("Chromium", [str(CHROMIUM), str(DRIVER)], PACKAGES)
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):

@@ -359,7 +359,7 @@ def test_tables_of_astronomers_say_the_same(kind, suffix, predict, field, tmp_pa
     )
 
 
-@pytest.mark.skipif(shutil.which("stilts") is None, reason="STILTS is not installed (apt-get install stilts)")
+@pytest.mark.usefixtures("stilts")
 @KINDS
 def test_stilts_reads_the_same(kind, suffix, predict, field, tmp_path):
     """It is what TOPCAT reads tables with, in Java."""
