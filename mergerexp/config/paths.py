@@ -102,7 +102,7 @@ def set_machine_defaults() -> None:
 
     A variable without content counts as not set, as it does for a shell's ``${NAME:-default}``.
     """
-    for name in ("MERGEREXP_LAUNCHER", "MERGEREXP_TRACKING", ROOT_VARIABLE):
+    for name in ("MERGEREXP_LAUNCHER", "MERGEREXP_TRACKING", "MLFLOW_TRACKING_URI", ROOT_VARIABLE):
         if os.environ.get(name) == "":
             del os.environ[name]
     os.environ.setdefault("MERGEREXP_LAUNCHER", "slurm" if _has_slurm() else "local")

@@ -66,8 +66,9 @@ def _has_slow_gradients(layer: nn.Conv2d, images: Tensor) -> bool:
     asked = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     rounded = asked and layer.weight.dtype == torch.float32  # autocast leaves others as they are
     wanted = torch.is_grad_enabled() and (images.requires_grad or layer.weight.requires_grad)
-    slow = max(layer.kernel_size) > 3 or max(layer.stride) > 1 or _has_small_map(layer, images)
-    return rounded and wanted and slow
+    if not (rounded and wanted):
+        return False
+    return max(layer.kernel_size) > 3 or max(layer.stride) > 1 or _has_small_map(layer, images)
 
 
 def _convolve(layer: nn.Conv2d, images: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 
@@ -86,9 +87,10 @@ def test_a_folder_that_can_be_made_is_none_to_refuse(tmp_path):
 
 def test_variables_without_content_are_not_set(run_verb, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name in ("MERGEREXP_ROOT", "MERGEREXP_LAUNCHER", "MERGEREXP_TRACKING"):
+    for name in ("MERGEREXP_ROOT", "MERGEREXP_LAUNCHER", "MERGEREXP_TRACKING", "MLFLOW_TRACKING_URI"):
         monkeypatch.setenv(name, "")
     assert run_verb(mergerexp.train, "fold=99") == 2  # and so the config is composed
     assert capsys.readouterr().err.startswith("error: fold=99")
+    assert "MLFLOW_TRACKING_URI" not in os.environ  # else it would be the address of tracking=server
     assert run_verb(mergerexp.prepare, "data=simulated_tiny", "data.simulator.n_mergers=8") == 0
     assert [path.name[:9] for path in (tmp_path / "datasets").glob("simulated*")] == ["simulated"]
