@@ -12,6 +12,7 @@ from mergerexp.config.flags import unknown_flag
 from mergerexp.config.paths import ROOT_VARIABLE, check_folder, name_of_root
 from mergerexp.console import set_up_logging
 from mergerexp.errors import UserError, error_text
+from mergerexp.garbage import collect_rarely
 from mergerexp.runs.sweep_folder import choose_sweep
 from mergerexp.software import version_text
 from mergerexp.study.synchronize import sync
@@ -92,6 +93,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     """Run the verb as the command line says; the exit code is 2 for a mistake of the user."""
+    collect_rarely()
     set_up_logging()
     try:
         args = parse()

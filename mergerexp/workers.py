@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from typing import ParamSpec, TypeVar
 
 from mergerexp.environment import environment
 from mergerexp.errors import UserError
+from mergerexp.garbage import collect_rarely
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+VERBS_IMPORT = "mergerexp.config.app"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -81,8 +84,24 @@ def warm_up(module: str) -> None:
         The module that `worker_pool` is to preload.
     """
     with environment(dict.fromkeys(THREAD_VARIABLES, "1")), without({signal.SIGINT}):
-        multiprocessing.get_context("forkserver").set_forkserver_preload([module])
+        import_first([module])
         forkserver.ensure_running()
+
+
+def import_first(modules: Sequence[str]) -> None:
+    """Name what the process imports that workers are forked from, before it is started.
+
+    Python lets each worker import the verb that this process runs, so what all verbs import is added.
+
+    Parameters
+    ----------
+    modules
+        The names of the modules.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    is_verb = spec is not None and spec.name.startswith("mergerexp.")
+    names = ["mergerexp.fork_server", *([VERBS_IMPORT] if is_verb else []), *modules]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(names)
 
 
 class _Pool(ProcessPoolExecutor):
@@ -125,4 +144,5 @@ def on_end_of_parent(act: Callable[[], None]) -> None:
 def _end_with_parent() -> None:
     # The process that workers are forked from may be that of a sweep, which has it blocked.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    collect_rarely()
     on_end_of_parent(lambda: os._exit(1))

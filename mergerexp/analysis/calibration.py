@@ -120,8 +120,7 @@ def shifted(p: Floats, old: float | Floats, new: float) -> Floats:
     >>> shifted(np.array([0.5, 0.5]), np.array([0.5, 0.8]), 0.5).round(2).tolist()
     [0.5, 0.2]
     """
-    merger, other = p * (new / old), (1 - p) * ((1 - new) / (1 - old))
-    result: Floats = merger / (merger + other)
+    result: Floats = p / (p + (1 - p) * ((1 - new) / (1 - old) * (old / new)))
     return result
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
 
 from mergerexp.analysis.binning import bin_edges, bin_index
 from mergerexp.analysis.metrics import Floats
@@ -171,8 +170,12 @@ def _pairs_by_level(p1: Floats, p0: Floats, drawn1: Floats, drawn0: Floats) -> F
     start = LEVELS * np.arange(draws)[:, None]
 
     def by_level(p: Floats, drawn: Floats) -> Floats:
-        place = (logit(p.clip(NEAREST, 1 - NEAREST)) / REACH + 1) / 2  # from 0 to 1
-        cell = start + np.minimum(place * LEVELS, LEVELS - 1).astype(np.int64)
+        place = p.clip(NEAREST, 1 - NEAREST)
+        np.log(np.divide(place, 1 - place, out=place), out=place)
+        place += REACH
+        place *= LEVELS / (2 * REACH)  # from 0 to LEVELS
+        cell = place.astype(np.int64)
+        cell += start
         counts: Floats = np.bincount(cell.ravel(), drawn.ravel(), draws * LEVELS).astype(np.float64)
         return counts.reshape(draws, LEVELS)
 

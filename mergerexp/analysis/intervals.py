@@ -206,14 +206,14 @@ def bootstrap_recalibrated(
     truth, p = checked(test["label"], test["p_m"])
     fitting, fold = test["fitting"].to_numpy(), test["fold"].to_numpy()
     strata, units = 2 * fold + fitting, None if unit is None else test[unit]
-    # In this order the scored rows, and the classes among them, are parts of an array, which are not copied.
-    # Where the probabilities rise they are interpolated faster.
-    order = np.lexsort((p, fold, truth, ~fitting))
+    # In this order the rows that a fold's calibrator is fitted to are parts of an array, and so are those of
+    # a class that it is applied to. Where the probabilities rise they are interpolated faster.
+    order = np.lexsort((p, fold, truth & ~fitting, ~fitting))
     drawer, rest = _Drawer(truth, strata, units, order), slice(int(fitting.sum()), None)
     truth, p, fitting, fold = truth[order], p[order], fitting[order], fold[order]
     parts = [
-        (np.flatnonzero(fitting & (fold == k)), np.flatnonzero(~fitting & (fold == k)))
-        for k in np.unique(fold)
+        (_slice(fitting & here), _slice(~fitting & here & ~truth), _slice(~fitting & here & truth))
+        for here in (fold == k for k in np.unique(fold))
     ]
     rng, drawn = np.random.default_rng(seed), []
     step = max(1, BLOCK // len(p))
@@ -223,13 +223,19 @@ def bootstrap_recalibrated(
         of_block = list[Floats]()
         for each in methods:
             p_cal = np.zeros((len(chosen), 2, *counts.shape))  # calibrated, and kept off 0 and 1
-            for third, others in parts:
-                p_cal[..., others] = refitted(
-                    each, truth[third], p[third], counts[:, third], p[others], chosen
-                )
+            for third, others, mergers in parts:
+                at = np.concatenate([p[others], p[mergers]])
+                fitted = refitted(each, truth[third], p[third], counts[:, third], at, chosen)
+                p_cal[..., others], p_cal[..., mergers] = np.split(fitted, [len(p[others])], axis=-1)
             of_block += _at_prevalences(truth[rest], p_cal[..., rest], counts[:, rest], chosen)
         drawn.append(of_block)
     return _table(values, drawn, sigma)
+
+
+def _slice(rows: NDArray[np.bool_]) -> slice:
+    """Return the slice of rows that follow one another."""
+    first = int(rows.argmax())
+    return slice(first, first + int(rows.sum()))
 
 
 def _at_prevalences(

@@ -98,9 +98,10 @@ def auroc(label: ArrayLike, p_m: ArrayLike) -> float:
     >>> auroc([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1])
     0.875
     """
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(*checked(label, p_m)))
+    truth, p = checked(label, p_m)
+    mergers, others = p[truth], np.sort(p[~truth])
+    twice = sum(int(np.searchsorted(others, mergers, side=side).sum()) for side in ("left", "right"))
+    return twice / (2 * len(mergers) * len(others))
 
 
 def summary(label: ArrayLike, p_m: ArrayLike) -> dict[str, float]:

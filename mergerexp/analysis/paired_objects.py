@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from mergerexp.analysis.metrics import Floats, class_weights
 
@@ -95,7 +95,7 @@ def mcnemar(wrong_a: ArrayLike, wrong_b: ArrayLike) -> Discordant:
     if not np.isin([a, b], (0, 1)).all():
         raise ValueError("wrong_a and wrong_b must be 0 or 1: McNemar's test takes one training of each")
     only_a, only_b = int((a > b).sum()), int((b > a).sum())
-    return Discordant(only_a, only_b, float(binom.cdf(only_a, only_a + only_b, 0.5)))
+    return Discordant(only_a, only_b, float(bdtr(only_a, only_a + only_b, 0.5)))
 
 
 def paired_bootstrap(

@@ -41,6 +41,7 @@ from mergerexp.console import console, set_up_logging
 from mergerexp.cores import wait_without_spinning
 from mergerexp.environment import environment
 from mergerexp.errors import ConfigError, error_text, try_all, visible_lines
+from mergerexp.garbage import collect_rarely
 
 log = logging.getLogger(__name__)
 # The sweepers that look at no results: Hydra's own, and ours.
@@ -199,6 +200,7 @@ def run_app(name: str, schema: type[Schema], verb: Verb[Schema], starts_jobs: bo
     starts_jobs
         Whether it uses a launcher.
     """
+    collect_rarely()
     set_up_logging()
     wait_without_spinning()
     set_machine_defaults()

@@ -20,6 +20,7 @@ from typing import Any
 
 from mergerexp.errors import ConfigError, UserError, WeightsError, describe
 from mergerexp.files import write_json
+from mergerexp.garbage import collect_rarely
 from mergerexp.hashing import digest
 from mergerexp.models.weights import WeightsFile, find_weights
 
@@ -161,6 +162,7 @@ def problem_of(backbone: str, size: int, weights: dict[str, str] | None) -> str 
 
 def main() -> None:
     """Read networks from standard input, try them, and write the problem of each to standard output."""
+    collect_rarely()
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         problems = [problem_of(**network) for network in json.load(sys.stdin)]
     json.dump(problems, sys.stdout)

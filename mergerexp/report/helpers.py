@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, wait
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from mergerexp.cores import usable_cores
 from mergerexp.workers import worker_pool
@@ -41,19 +44,64 @@ def helpers() -> Iterator[Helpers | None]:
             raise
 
 
-def shared(pool: Helpers | None, tasks: Sequence[Callable[[], T]]) -> list[T]:
-    """Do tasks in other processes, or here without any, and return their results in order.
+@dataclass(frozen=True)
+class Later:
+    """A task whose module is imported where the task is done, and only there.
 
-    Tasks are sent in as few parts as there are processes, since each part takes its data along.
+    Attributes
+    ----------
+    target
+        The function, as ``module:function``.
+    arguments
+        Its arguments.
+    """
+
+    target: str
+    arguments: tuple[Any, ...]
+
+    def __call__(self) -> Any:
+        """Call the function, and return its result."""
+        module, _, function = self.target.partition(":")
+        return getattr(importlib.import_module(module), function)(*self.arguments)
+
+
+@contextmanager
+def begun(pool: Helpers | None, tasks: Sequence[Callable[[], T]]) -> Iterator[Callable[[], list[T]]]:
+    """Do tasks in other processes while this one goes on with the block, or in this one without any.
+
+    Each process takes the next task as soon as it is free, so the longest should come first. It claims a
+    task by making its file; tasks are sent once to each process, since they take their data along.
+
+    Yields
+    ------
+    callable
+        A function that waits for the results, and returns them in the order of the tasks.
     """
     if pool is None or len(tasks) < 2:
-        return [task() for task in tasks]
-    number = min(pool.number, len(tasks))
-    futures = [pool.pool.submit(_do, tasks[start::number]) for start in range(number)]
-    wait(futures)  # nobody writes any more when an exception is raised
-    done = [future.result() for future in futures]
-    return [done[at % number][at // number] for at in range(len(tasks))]
+        yield lambda: [task() for task in tasks]
+        return
+    with tempfile.TemporaryDirectory(prefix="mergerexp-tasks-") as claims:
+        parts = range(min(pool.number, len(tasks)))
+        futures = [pool.pool.submit(_do_unclaimed, tasks, Path(claims)) for _ in parts]
+
+        def finish() -> list[T]:
+            wait(futures)
+            done = {at: result for future in futures for at, result in future.result().items()}
+            return [done[at] for at in range(len(tasks))]
+
+        try:
+            yield finish
+        except Exception:
+            wait(futures)  # nobody writes any more when it is passed on
+            raise
 
 
-def _do(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    return [task() for task in tasks]
+def _do_unclaimed(tasks: Sequence[Callable[[], T]], claims: Path) -> dict[int, T]:
+    done = {}
+    for at, task in enumerate(tasks):
+        try:
+            (claims / str(at)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        done[at] = task()
+    return done

@@ -8,8 +8,12 @@ from __future__ import annotations
 import fontTools.subset  # Matplotlib imports this and its backends when the first figure is saved
 import matplotlib.backends.backend_pdf
 import matplotlib.backends.backend_svg
-import sklearn.metrics
 
+import mergerexp.report.figures.degradation
+import mergerexp.report.figures.gallery
+import mergerexp.report.figures.lesion
+import mergerexp.report.figures.quality
+import mergerexp.report.figures.training
 import mergerexp.report.study_folder
 
-__all__ = ["fontTools", "matplotlib", "mergerexp", "sklearn"]
+__all__ = ["fontTools", "matplotlib", "mergerexp"]

@@ -18,7 +18,7 @@ from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.errors import UserError
-from mergerexp.report.helpers import Helpers, shared
+from mergerexp.report.helpers import Helpers, begun
 from mergerexp.report.quality import BALANCED, Quality, bootstrap, measure_quality
 from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.words import Words
@@ -166,16 +166,16 @@ def compute(
     first = compared or study.networks[:1]
     arms = [*first, *(arm for arm in study.arms if arm not in first)]
     networks = [arm for arm in arms if arm in study.networks]
-    log.info("computing the lesion study")
-    learning = learning_table(study.predictions)
-    laws, notes = _power_laws(learning, study.networks)
-    comparison = _compare(study, compared, settings, notes) if compared else None
-    log.info("computing scores and calibration, with their intervals")
+    log.info("computing the lesion study, and scores and calibration with their intervals")
     tasks: list[Callable[[], Any]] = [
         *(partial(_quality, study.pooled[arm].first_seed, settings) for arm in networks),
         *(partial(_scores, arm, study.pooled[arm].all_seeds, settings) for arm in arms),
     ]
-    found = shared(pool, tasks)
+    with begun(pool, tasks) as finish:
+        learning = learning_table(study.predictions)
+        laws, notes = _power_laws(learning, study.networks)
+        comparison = _compare(study, compared, settings, notes) if compared else None
+        found = finish()
     quality, tables = dict(zip(networks, found, strict=False)), found[len(networks) :]
     for arm in [arm for arm in networks if isinstance(quality[arm], str)]:
         notes.append(f"The calibration of {arm} is not examined: {quality.pop(arm)}.")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mergerexp.analysis.fold_errors import fold_errors
 from mergerexp.frames import records
-from mergerexp.report.figures.galleries import OUTCOMES, galleries, thumbs
+from mergerexp.report.galleries import OUTCOMES, galleries, thumbs
 from mergerexp.report.numbers import LEVEL, mean_text, p_value_text
 from mergerexp.report.page.content import (
     Arm,

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from mergerexp.files import write_json
 from mergerexp.frames import records
-from mergerexp.report.figures.degradation import draw_degradations
-from mergerexp.report.figures.galleries import draw_gallery, galleries
-from mergerexp.report.figures.lesion import draw_lesion
-from mergerexp.report.figures.quality import (
-    draw_calibration,
-    draw_histogram,
-    draw_precision_recall,
-    draw_roc,
-)
-from mergerexp.report.figures.style import save
-from mergerexp.report.figures.training import draw_training_curves
-from mergerexp.report.helpers import Helpers, shared
+from mergerexp.report.galleries import galleries
+from mergerexp.report.helpers import Helpers, Later, begun
 from mergerexp.report.mistakes import mistakes_table
 from mergerexp.report.page.content import Report
 from mergerexp.report.page.render import write_page
@@ -75,45 +63,58 @@ def reserve(folder: Path) -> AbstractContextManager[None]:
 
 
 def _write(results: StudyResults, folder: Path, pool: Helpers | None) -> None:
-    tables = [*all_tables(results), mistakes_table(results)]
-    for table in tables:
-        table.write(folder / "tables")
-    figures = _figures(results, folder / "figures", pool)
-    results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
-    write_json(folder / "calibrators.json", {"calibrators": _calibrators(results)})
-    report = build_report(results, tables, figures, _provenance(results))
+    drawn = _drawn(results)
+    tasks = [partial(_draw, draw, folder / "figures", name) for name, draw in drawn.items()]
+    with begun(pool, tasks) as finish:
+        tables = [*all_tables(results), mistakes_table(results)]
+        for table in tables:
+            table.write(folder / "tables")
+        results.study.predictions.to_parquet(folder / "predictions.parquet", index=False)
+        write_json(folder / "calibrators.json", {"calibrators": _calibrators(results)})
+        provenance = _provenance(results)
+        figures = dict(zip(drawn, finish(), strict=True))
+    report = build_report(results, tables, figures, provenance)
     write_json(folder / KIND.mark, _study_json(results, report))
     write_page(report, folder / "report.html")
 
 
-def _figures(results: StudyResults, folder: Path, pool: Helpers | None) -> dict[str, Path]:
-    """Draw all figures, and return their SVG files by name; figures of probabilities show one network."""
-    drawers: dict[str, Callable[[], Figure]] = {
-        "fig02_lesion": partial(draw_lesion, results),
-        "fig07_roc": partial(draw_roc, results),
-        "precision_recall": partial(draw_precision_recall, results),
+def _drawn(results: StudyResults) -> dict[str, Later]:
+    """Return what draws each figure, by name; those with many panels, which take longest, come first.
+
+    Figures of probabilities show one network. Matplotlib is imported where figures are drawn.
+    """
+
+    def of(module: str, function: str, *arguments: Any) -> Later:
+        return Later(f"mergerexp.report.figures.{module}:{function}", arguments)
+
+    drawn = dict[str, Later]()
+    if len(results.histories):
+        drawn["training_curves"] = of("training", "draw_training_curves", results)
+    if results.robustness is not None:
+        drawn["robustness_curves"] = of("degradation", "draw_degradations", results)
+    drawn |= {
+        "fig02_lesion": of("lesion", "draw_lesion", results),
+        "fig07_roc": of("quality", "draw_roc", results),
+        "precision_recall": of("quality", "draw_precision_recall", results),
     }
     if results.rated is not None:
         test, words = results.study.pooled[results.rated].first_seed, results.words
         calibrated = results.quality[results.rated].recalibrated
-        drawers |= {
-            "fig03_histogram": partial(draw_histogram, test, words),
-            "fig04_calibration": partial(draw_calibration, test, words),
-            "fig05_histogram_recalibrated": partial(draw_histogram, calibrated, words, "p_cal"),
-            "fig06_calibration_recalibrated": partial(draw_calibration, calibrated, words, "p_cal"),
+        drawn |= {
+            "fig03_histogram": of("quality", "draw_histogram", test, words),
+            "fig04_calibration": of("quality", "draw_calibration", test, words),
+            "fig05_histogram_recalibrated": of("quality", "draw_histogram", calibrated, words, "p_cal"),
+            "fig06_calibration_recalibrated": of("quality", "draw_calibration", calibrated, words, "p_cal"),
         }
-    if len(results.histories):
-        drawers["training_curves"] = partial(draw_training_curves, results)
-    if results.robustness is not None:
-        drawers["robustness_curves"] = partial(draw_degradations, results)
     for name, group in galleries(results).items():
         if group.thumbs:
-            drawers[name] = partial(draw_gallery, group.thumbs)
-    drawn = shared(pool, [partial(_draw, draw, folder, name) for name, draw in drawers.items()])
-    return dict(zip(drawers, drawn, strict=True))
+            drawn[name] = of("gallery", "draw_gallery", group.thumbs)
+    return drawn
 
 
-def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> Path:
+def _draw(draw: Later, folder: Path, name: str) -> Path:
+    from mergerexp.report.figures.style import save
+
     return save(draw(), folder, name)
 
 

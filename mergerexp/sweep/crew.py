@@ -16,12 +16,13 @@ from pathlib import Path
 
 from mergerexp.cores import wait_without_spinning
 from mergerexp.environment import environment
+from mergerexp.garbage import collect_rarely
 from mergerexp.runs.job_folder import FAILED, STOPPED, JobFolder
 from mergerexp.sweep.arrays import Task, task_of
 from mergerexp.sweep.job import HELD, Job, run_here, run_in_slurm
 from mergerexp.sweep.mps import Mps
 from mergerexp.sweep.places import Places
-from mergerexp.workers import on_end_of_parent, without
+from mergerexp.workers import import_first, on_end_of_parent, without
 
 # They may come before a child has its own handlers, and their default is to end it.
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR2}
@@ -56,7 +57,7 @@ class Crew:
     def add(self, jobs: Sequence[Job]) -> None:
         """Append jobs to those that wait for a place."""
         modules = {module for job in jobs for module in (job.target.partition(":")[0], *job.modules)}
-        self._fork_server.set_forkserver_preload(sorted(modules))
+        import_first(sorted(modules))
         self._waiting.extend(jobs)
 
     def watch(self, jobs: Sequence[Job]) -> None:
@@ -165,6 +166,7 @@ def _run_child(target: str, folder: str, variables: dict[str, str], in_slurm: bo
     for stream in (1, 2):
         os.dup2(output, stream)
     os.environ.update(variables)
+    collect_rarely()
     run, stop = (run_in_slurm, signal.SIGUSR2) if in_slurm else (run_here, signal.SIGTERM)
     on_end_of_parent(lambda: os.kill(os.getpid(), stop))
     sys.exit(run(target, folder))

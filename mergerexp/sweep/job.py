@@ -20,6 +20,7 @@ import filelock
 from mergerexp.cores import wait_without_spinning
 from mergerexp.errors import describe
 from mergerexp.files import write_text
+from mergerexp.garbage import collect_rarely
 from mergerexp.runs import stop
 from mergerexp.runs.job_folder import FAILED, QUEUED, RUNNING, STOPPED, JobFolder
 
@@ -56,6 +57,7 @@ class Job:
     def __call__(self) -> Any:
         """Run the job in submitit's process under Slurm; save and requeue it when its time is up."""
         wait_without_spinning()
+        collect_rarely()
         # The handler of submitit calls checkpoint() and scontrol requeue.
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         heed_slurm(lambda *_: requeue_and_exit(requeue, [self.folder]))

@@ -15,6 +15,7 @@ from typing import Any
 from mergerexp.console import amount, set_up_logging
 from mergerexp.cores import usable_cores, visible_gpus, wait_without_spinning
 from mergerexp.errors import describe
+from mergerexp.garbage import collect_rarely
 from mergerexp.runs.job_folder import FAILED, QUEUED, JobFolder
 from mergerexp.sweep.arrays import record_of
 from mergerexp.sweep.crew import Crew
@@ -56,6 +57,7 @@ class Pack:
             If a job failed, so that Slurm's accounting says so too.
         """
         wait_without_spinning()
+        collect_rarely()
         set_up_logging()
         # The handler of submitit calls checkpoint() and scontrol requeue.
         requeue: Any = signal.getsignal(signal.SIGUSR2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mergerexp.analysis.curves import precision_recall, roc
 from mergerexp.analysis.metrics import auroc, scores
@@ -39,6 +40,18 @@ def test_precision_and_recall_are_the_scores_at_their_thresholds(decimals, preva
         at = scores(label, p_m, prevalence, threshold)
         assert (precision, recall) == (pytest.approx(at["precision"]), pytest.approx(at["recall"]))
     assert curve.precision[-1] == pytest.approx(label.mean() if prevalence is None else prevalence)
+
+
+@pytest.mark.parametrize("decimals", [16, 1])
+def test_both_curves_are_those_of_scikit_learn(decimals):
+    label, p_m = predictions(decimals, 5)
+    for ours, theirs in zip(roc(label, p_m), roc_curve(label, p_m, drop_intermediate=False), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)
+    precision, recall, threshold = precision_recall_curve(label, p_m)
+    curve = precision_recall(label, p_m)
+    np.testing.assert_allclose(curve.precision, precision[::-1], atol=1e-14)
+    np.testing.assert_allclose(curve.recall, recall[::-1], atol=1e-14)
+    np.testing.assert_array_equal(curve.threshold[1:], threshold[::-1])
 
 
 def test_worked_examples():

@@ -46,6 +46,7 @@ def test_auroc_is_the_chance_that_a_merger_is_rated_above_another_galaxy(predict
     label, p_m = predictions
     above = np.subtract.outer(p_m[label == 1], p_m[label == 0])
     assert auroc(label, p_m) == pytest.approx(np.mean((np.sign(above) + 1) / 2))
+    assert auroc(label, p_m) == pytest.approx(sk.roc_auc_score(label, p_m), abs=1e-14)
 
 
 def test_the_paper_was_scored_with_balanced_classes():

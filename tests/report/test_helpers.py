@@ -1,14 +1,15 @@
-"""Work that is shared comes back in order, and nothing goes on behind an error."""
+"""Tasks are done once, their results come back in order, and nothing goes on behind an error."""
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from mergerexp.report.helpers import Helpers, helpers, shared
+from mergerexp.report.helpers import Helpers, Later, begun, helpers
 from mergerexp.workers import worker_pool
 
 
@@ -26,19 +27,41 @@ def _write_late(folder: Path) -> int:
     return 0
 
 
+def _note(folder: Path, number: int) -> int:
+    with (folder / str(number)).open("a") as file:
+        file.write("done ")
+    return number
+
+
 @pytest.mark.parametrize("number", [0, 1, 3, 11])
-def test_results_are_in_order_with_and_without_processes(number):
+def test_results_are_in_order_with_and_without_processes(number, tmp_path):
     tasks = [partial(_square, each) for each in range(number)]
     expected = [each**2 for each in range(number)]
-    assert shared(None, tasks) == expected
+    with begun(None, tasks) as finish:
+        assert finish() == expected
     with worker_pool(2, "cores") as pool:
-        assert shared(Helpers(pool, 2), tasks) == expected
+        with begun(Helpers(pool, 2), tasks) as finish:
+            assert finish() == expected
+        with begun(Helpers(pool, 2), [partial(_note, tmp_path, each) for each in range(number)]) as finish:
+            assert finish() == list(range(number))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["done "] * number
 
 
-def test_an_error_is_raised_once_nobody_writes_any_more(tmp_path):
+def test_a_task_is_imported_where_it_is_done(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    tasks = [Later("colorsys:rgb_to_hls", (1.0, 0.0, red)) for red in (0.0, 1.0)]
+    with worker_pool(2, "cores") as pool, begun(Helpers(pool, 2), tasks) as finish:
+        assert [round(hue, 2) for hue, _, _ in finish()] == [0.0, 0.83]
+    assert "colorsys" not in sys.modules
+
+
+@pytest.mark.parametrize("place", ["in a task", "in the block"])
+def test_an_error_is_raised_once_nobody_writes_any_more(place, tmp_path):
+    wrong = partial(_fail, tmp_path)
+    tasks = [wrong if place == "in a task" else partial(_square, 2), partial(_write_late, tmp_path)]
     with worker_pool(2, "cores") as pool:
-        with pytest.raises(ValueError, match="is wrong"):
-            shared(Helpers(pool, 2), [partial(_fail, tmp_path), partial(_write_late, tmp_path)])
+        with pytest.raises(ValueError, match="is wrong"), begun(Helpers(pool, 2), tasks) as finish:
+            finish() if place == "in a task" else wrong()
         assert (tmp_path / "late").exists()
 
 

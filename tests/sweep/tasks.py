@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -46,8 +47,9 @@ def where_from(path: Path) -> None:
 
 
 def what_is_there(path: Path) -> None:
-    """Write which modules were imported before this function was called."""
+    """Write which modules were imported before this function was called, and when garbage is searched."""
     write_json(path / "modules.json", sorted(sys.modules))
+    write_json(path / "threshold.json", gc.get_threshold())
     JobFolder(path).set_state(DONE)
 
 

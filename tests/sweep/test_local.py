@@ -13,6 +13,7 @@ import pytest
 
 from mergerexp.config.launcher import LocalOptions
 from mergerexp.files import read_json
+from mergerexp.garbage import RARELY
 from mergerexp.runs.job_folder import DONE, FAILED, QUEUED, RUNNING, STOPPED, JobFolder
 from mergerexp.sweep.job import Job
 from mergerexp.sweep.local import Local
@@ -124,6 +125,7 @@ def test_jobs_have_from_the_start_what_they_import_later(tmp_path):
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     assert "colorsys" in read_json(folder.path / "modules.json")
+    assert tuple(read_json(folder.path / "threshold.json")) == RARELY
 
 
 def test_ctrl_c_of_a_terminal_before_the_first_job_is_there(tmp_path):

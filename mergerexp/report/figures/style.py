@@ -49,6 +49,7 @@ LOOK: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "pdf.fonttype": 42,
     "svg.hashsalt": "mergerexp",
+    "image.composite_image": False,  # else pictures in one set of axes are resampled to one picture
 }
 
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from PIL import Image
 
 from mergerexp.frames import records
-from mergerexp.report.figures.style import figure
 from mergerexp.report.mistakes import is_wrong
-from mergerexp.report.numbers import p_m_text
 from mergerexp.report.page.content import Group, Thumb
 from mergerexp.report.results import StudyResults
 
-COLUMNS = 8
 # Each outcome has a name, a title, the label of its galaxies, and whether they were called mergers.
 OUTCOMES = (
     ("fig08_true_positives", "True positives", 1, True),
@@ -80,20 +72,6 @@ def most_confident_mistakes(examples: pd.DataFrame) -> list[Thumb]:
     wrong = examples[is_wrong(examples)]
     worst = (wrong["p_m"] - 0.5).abs().sort_values(ascending=False, kind="stable").index[:SHOWN]
     return thumbs(wrong.loc[worst])
-
-
-def draw_gallery(pictures: Sequence[Thumb]) -> Figure:
-    """Draw pictures in rows with p_m below each of them."""
-    rows = math.ceil(len(pictures) / COLUMNS)
-    with figure(COLUMNS * 0.95, rows * 1.13, nrows=rows, ncols=COLUMNS, squeeze=False) as (made, grid):
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, picture in zip(grid.flat, pictures, strict=False):
-            axes.imshow(np.asarray(Image.open(io.BytesIO(picture.image))))
-            axes.text(
-                0.5, -0.04, p_m_text(picture.p_m), transform=axes.transAxes, ha="center", va="top", fontsize=8
-            )
-        return made
 
 
 def thumbs(rows: pd.DataFrame) -> list[Thumb]:
