@@ -44,6 +44,9 @@ def child(folder: str) -> None:
         return wrapper
 
     started = time.time()
+    from mergerexp.garbage import collect_rarely
+
+    collect_rarely()  # as a job does
     from mergerexp.tracking.pending import Record
     from mergerexp.training import job, protocol, run, stage
 

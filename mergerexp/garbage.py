@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 
 # So many new objects, and so many searches among these and among those that have lasted, until the next.
 # Python's own numbers are 700, 10 and 10, for which the searches take a fifth of the time of our imports.
 RARELY = (20_000, 50, 100)
+_done_in: int | None = None  # the process
 
 
 def collect_rarely() -> None:
@@ -15,10 +17,14 @@ def collect_rarely() -> None:
 
     Only objects that refer to each other in a circle have to be searched for; all others are freed at once.
     The three searches at the end of a process take up to a second, only for its memory to be returned
-    anyway. What has been imported by now is left out of all later searches, so that a child process that was
-    forked from this one goes on sharing its memory.
+    anyway. What has been imported by the first call in a process is left out of all later searches, so that a
+    process goes on sharing the memory of the one that it was forked from. Later calls change nothing.
     """
+    global _done_in
+    if _done_in == os.getpid():
+        return
     gc.freeze()
     gc.set_threshold(*RARELY)
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
+    if _done_in is None:  # a fork inherits what is registered
+        atexit.register(gc.freeze)
+    _done_in = os.getpid()

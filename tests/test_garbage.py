@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mergerexp.garbage import RARELY
+from mergerexp.garbage import RARELY, collect_rarely
 from mergerexp.workers import worker_pool
 
 # The first function that is registered is called last, once nothing is left to be searched.
@@ -33,3 +33,14 @@ def test_workers_search_rarely(preload):
     with worker_pool(1, "cores", preload=preload) as pool:
         assert pool.submit(gc.get_threshold).result() == RARELY
         assert pool.submit(gc.get_freeze_count).result() > 1000
+
+
+def _frozen_by_a_second_call() -> int:
+    before = gc.get_freeze_count()
+    collect_rarely()
+    return gc.get_freeze_count() - before
+
+
+def test_what_a_process_makes_later_can_still_be_searched():
+    with worker_pool(1, "cores") as pool:
+        assert pool.submit(_frozen_by_a_second_call).result() == 0
