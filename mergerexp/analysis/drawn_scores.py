@@ -18,34 +18,85 @@ REACH = 35.0  # a logit beyond that of NEAREST
 METRICS = ("error", "precision", "recall", "f1", "auroc", "brier", "log_loss", "ece")
 
 
+class FixedScorer:
+    """Scores draws of galaxies whose probabilities are the same in all draws.
+
+    What depends on the probabilities alone is computed once. The scores equal what
+    `mergerexp.analysis.metrics.scores`, `auroc` and `mergerexp.analysis.calibration.ece` return when each row
+    is repeated as often as it counts.
+
+    Parameters
+    ----------
+    truth : ndarray of bool, shape (n,)
+        Which galaxies are mergers.
+    p, p_for_log : ndarray of float, shape (n,)
+        The merger probabilities, and those that the log-loss is of.
+
+    Examples
+    --------
+    >>> truth, p = np.array([False, False, True, True]), np.array([0.1, 0.6, 0.4, 0.9])
+    >>> (found,) = FixedScorer(truth, p, p)(np.array([[1.0, 1.0, 1.0, 1.0]]), [0.5])
+    >>> dict(zip(METRICS, found[0].tolist()))["auroc"]
+    0.75
+    """
+
+    def __init__(self, truth: NDArray[np.bool_], p: Floats, p_for_log: Floats) -> None:
+        self._parts = _part(truth), _part(~truth)
+        p1, p0 = (p[part] for part in self._parts)
+        q1, q0 = (p_for_log[part] for part in self._parts)
+        self._values = tuple(_with_bins(*_summands(*each)) for each in ((p1, q1, True), (p0, q0, False)))
+        self._order = _Order(p1, p0)
+
+    def __call__(self, counts: Floats, prevalences: Sequence[Prevalence]) -> list[Floats]:
+        """Score each draw.
+
+        Parameters
+        ----------
+        counts : ndarray of float, shape (draws, n)
+            How often each galaxy counts.
+        prevalences : sequence of float or None
+            The fractions of mergers that the classes are weighted to; None for that of each draw.
+
+        Returns
+        -------
+        list of ndarray of float, shape (draws, 8)
+            The scores in the order of `METRICS`, for each prevalence.
+
+        Examples
+        --------
+        >>> scorer = FixedScorer(np.array([False, True]), np.array([0.1, 0.6]), np.array([0.1, 0.6]))
+        >>> scorer(np.array([[1.0, 2.0]]), [None])[0][0, METRICS.index("error")].item()
+        0.0
+        """
+        drawn1, drawn0 = (counts[:, part] for part in self._parts)
+        totals = [list((drawn @ of).T) for drawn, of in zip((drawn1, drawn0), self._values, strict=True)]
+        n1, n0 = drawn1.sum(axis=1), drawn0.sum(axis=1)
+        auroc = self._order.pairs(drawn1, drawn0) / (n1 * n0)
+        return _scored((n1, n0), totals, auroc, prevalences)
+
+
 def scores_of_draws(
     truth: NDArray[np.bool_],
     p: Floats,
     p_for_log: Floats,
     counts: Floats,
     prevalences: Sequence[Prevalence],
-    in_levels: bool = False,
     known_auroc: Floats | None = None,
 ) -> list[Floats]:
-    """Return `METRICS` for each row of counts, of shape (draws, 8), at each prevalence.
+    """Score draws whose probabilities differ from draw to draw; see `FixedScorer` for those that do not.
 
-    They equal what `mergerexp.analysis.metrics.scores`, `auroc` and `mergerexp.analysis.calibration.ece`
-    return when each row is repeated as often as it counts.
+    Probabilities whose logits differ by less than 0.004 count as ties in the AUROC, which spares sorting.
 
     Parameters
     ----------
     truth : ndarray of bool, shape (n,)
         Which galaxies are mergers.
-    p, p_for_log : ndarray of float, shape (draws, n) or (1, n)
-        The merger probabilities, and those that the log-loss is of; one row where they are the same in all
-        draws.
+    p, p_for_log : ndarray of float, shape (draws, n)
+        The merger probabilities, and those that the log-loss is of.
     counts : ndarray of float, shape (draws, n)
         How often each galaxy counts.
     prevalences : sequence of float or None
         The fractions of mergers that the classes are weighted to; None for that of each draw.
-    in_levels : bool
-        Whether probabilities whose logits differ by less than 0.004 count as ties in the AUROC. This spares
-        the sorting of probabilities that differ from draw to draw.
     known_auroc : ndarray of float, shape (draws,), or None
         The AUROC of each draw, if it is known already; None to compute it.
 
@@ -63,22 +114,36 @@ def scores_of_draws(
     """
     mergers, others = _part(truth), _part(~truth)
     p1, p0, drawn1, drawn0 = p[:, mergers], p[:, others], counts[:, mergers], counts[:, others]
-    q1, q0 = (each.clip(1e-15, 1 - 1e-15) for each in (p_for_log[:, mergers], p_for_log[:, others]))
+    totals = [
+        _totals(drawn, *_summands(*each))
+        for drawn, each in (
+            (drawn1, (p1, p_for_log[:, mergers], True)),
+            (drawn0, (p0, p_for_log[:, others], False)),
+        )
+    ]
     n1, n0 = drawn1.sum(axis=1), drawn0.sum(axis=1)
-    edges = bin_edges(p, 10, "width")
-    found, squares1, logs1, *under = _totals(
-        drawn1, [p1 >= 0.5, (1 - p1) ** 2, np.log(q1)], 1 - p1, bin_index(p1, edges), len(edges) - 1
-    )
-    false, squares0, logs0, *over = _totals(
-        drawn0, [p0 >= 0.5, p0**2, np.log1p(-q0)], p0, bin_index(p0, edges), len(edges) - 1
-    )
     if known_auroc is None:
-        pairs = _pairs_by_level if in_levels else _pairs_in_order
-        known_auroc = pairs(p1, p0, drawn1, drawn0) / (n1 * n0)
+        known_auroc = _pairs_by_level(p1, p0, drawn1, drawn0) / (n1 * n0)
+    return _scored((n1, n0), totals, known_auroc, prevalences)
+
+
+def _summands(p: Floats, p_for_log: Floats, merger: bool) -> tuple[list[NDArray[Any]], Floats, Floats]:
+    """Return what the galaxies of a class add to sums, how far each p is off the truth, and p."""
+    clipped = p_for_log.clip(1e-15, 1 - 1e-15)
+    if merger:
+        return [p >= 0.5, (1 - p) ** 2, np.log(clipped)], 1 - p, p
+    return [p >= 0.5, p**2, np.log1p(-clipped)], p, p
+
+
+def _scored(
+    n: tuple[Floats, Floats], totals: Sequence[list[Floats]], auroc: Floats, prevalences: Sequence[Prevalence]
+) -> list[Floats]:
+    """Score each draw at each prevalence; what comes in pairs is of the mergers and of the others."""
+    (found, squares1, logs1, *under), (false, squares0, logs0, *over) = totals
     sums = _Sums(
-        n=(n1, n0),
+        n=n,
         called=(found, false),
-        auroc=known_auroc,
+        auroc=auroc,
         squares=(squares1, squares0),
         logs=(logs1, logs0),
         off=list(zip(under, over, strict=True)),
@@ -126,46 +191,47 @@ def _part(rows: NDArray[np.bool_]) -> NDArray[np.int64] | slice:
     return slice(at[0], at[-1] + 1) if at[-1] - at[0] + 1 == len(at) else at
 
 
-def _totals(
-    drawn: Floats, values: list[NDArray[Any]], off: Floats, bins: NDArray[np.int64], number: int
-) -> list[Floats]:
-    """Return sums over the galaxies of each draw: of each of some values, and of ``off`` in each bin.
+def _with_bins(values: list[NDArray[Any]], off: Floats, p: Floats) -> Floats:
+    """Return the values of each galaxy, and ``off`` in the column of its bin, shape (n, 3 + bins)."""
+    edges = bin_edges(p, 10, "width")
+    in_bins = np.where(bin_index(p, edges) == np.arange(len(edges) - 1)[:, None], off, 0.0)
+    return np.concatenate([np.stack(values), in_bins]).T
 
-    All have the shape (draws, n), or (1, n) where they are the same in all draws.
-    """
-    if len(off) == 1:
-        in_bins = off[0] * (bins[0] == np.arange(number)[:, None])
-        sums = drawn @ np.concatenate([np.stack([each[0] for each in values]), in_bins]).T
-        return list(sums.T)
+
+def _totals(drawn: Floats, values: list[NDArray[Any]], off: Floats, p: Floats) -> list[Floats]:
+    """Return the sums over the galaxies of each draw: of each value, and of ``off`` in each bin of p."""
+    edges = bin_edges(p, 10, "width")
+    number, draws = len(edges) - 1, len(drawn)
     totals = [np.einsum("dn,dn->d", drawn, each) for each in values]
-    draws = len(drawn)
-    cell = bins + number * np.arange(draws)[:, None]
+    cell = bin_index(p, edges) + number * np.arange(draws)[:, None]
     by_bin = np.bincount(cell.ravel(), (drawn * off).ravel(), draws * number).reshape(draws, number)
     return [*totals, *by_bin.T]
 
 
-def _pairs_in_order(p1: Floats, p0: Floats, drawn1: Floats, drawn0: Floats) -> Floats:
-    """Return how many pairs of a merger and another galaxy each draw puts in order; ties count half."""
-    if len(p0) > 1:
-        rows = zip(p1, p0, drawn1, drawn0, strict=True)
-        return np.concatenate([_pairs_in_order(*(each[None] for each in row)) for row in rows])
-    rising = p0[0]
-    if (rising[1:] < rising[:-1]).any():
-        order = np.argsort(rising)
-        rising, drawn0 = rising[order], drawn0[:, order]
-    sides = [np.searchsorted(rising, p1[0], side=side) for side in ("left", "right")]
-    # Only sums up to the places of mergers are needed.
-    places = np.unique(np.concatenate([[0, len(rising)], *sides]))
-    below = np.zeros((len(drawn0), len(places)))
-    np.cumsum(np.add.reduceat(drawn0, places[:-1], axis=1), axis=1, out=below[:, 1:])
-    pairs = np.zeros(len(drawn1))
-    for at in sides:
-        pairs += np.einsum("dn,dn->d", drawn1, below[:, np.searchsorted(places, at)]) / 2
-    return pairs
+class _Order:
+    """The places of mergers among the other galaxies, in the order of their probabilities."""
+
+    def __init__(self, p1: Floats, p0: Floats) -> None:
+        rises = bool((p0[1:] >= p0[:-1]).all())
+        self._order = slice(None) if rises else np.argsort(p0)
+        sides = [np.searchsorted(p0[self._order], p1, side=side) for side in ("left", "right")]
+        # Only sums up to the places of mergers are needed.
+        self._places = np.unique(np.concatenate([[0, len(p0)], *sides]))
+        self._at = [np.searchsorted(self._places, side) for side in sides]
+
+    def pairs(self, drawn1: Floats, drawn0: Floats) -> Floats:
+        """Return how many pairs of a merger and another galaxy each draw puts in order; ties count half."""
+        below = np.zeros((len(drawn0), len(self._places)))
+        parts = np.add.reduceat(drawn0[:, self._order], self._places[:-1], axis=1)
+        np.cumsum(parts, axis=1, out=below[:, 1:])
+        pairs = np.zeros(len(drawn1))
+        for at in self._at:
+            pairs += np.einsum("dn,dn->d", drawn1, below[:, at]) / 2
+        return pairs
 
 
 def _pairs_by_level(p1: Floats, p0: Floats, drawn1: Floats, drawn0: Floats) -> Floats:
-    """Do what `_pairs_in_order` does; probabilities of one level count as ties."""
+    """Do what `_Order.pairs` does; probabilities of one level count as ties."""
     draws = len(drawn0)
     start = LEVELS * np.arange(draws)[:, None]
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from mergerexp.analysis.calibration import ece
-from mergerexp.analysis.drawn_scores import METRICS, Prevalence, scores_of_draws
+from mergerexp.analysis.drawn_scores import METRICS, FixedScorer, Prevalence, scores_of_draws
 from mergerexp.analysis.metrics import Floats, auroc, checked, scores
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 from mergerexp.analysis.refits import refitted
@@ -127,13 +127,10 @@ def bootstrap_scores(
     # In this order the classes are parts of an array, and the others' p rise, so that nothing is copied.
     order = np.lexsort((p, truth))
     drawer = _Drawer(truth, strata, unit, order)
-    truth, p, in_log = truth[order], p[order], in_log[order]
+    score = FixedScorer(truth[order], p[order], in_log[order])
     rng = np.random.default_rng(seed)
     step = max(1, BLOCK // len(p))
-    drawn = [
-        scores_of_draws(truth, p[None], in_log[None], drawer.counts(min(step, draws - start), rng), chosen)
-        for start in range(0, draws, step)
-    ]
+    drawn = [score(drawer.counts(min(step, draws - start), rng), chosen) for start in range(0, draws, step)]
     return _table(values, drawn, sigma)
 
 
@@ -245,7 +242,7 @@ def _at_prevalences(
     found, of_order = list[Floats](), None
     for one, (plain, clipped) in zip(chosen, p_cal, strict=True):
         known = None if one is None else of_order
-        found += scores_of_draws(truth, plain, clipped, counts, [one], in_levels=True, known_auroc=known)
+        found += scores_of_draws(truth, plain, clipped, counts, [one], known)
         if one is not None:  # another prevalence shifts all of a draw alike, and keeps their order
             of_order = found[-1][:, METRICS.index("auroc")]
     return found

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from mergerexp.analysis import intervals
 from mergerexp.analysis.calibration import ece, prior_shift
-from mergerexp.analysis.drawn_scores import METRICS, scores_of_draws
+from mergerexp.analysis.drawn_scores import METRICS, FixedScorer, scores_of_draws
 from mergerexp.analysis.intervals import bootstrap_recalibrated, bootstrap_scores, mean_sem
 from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.analysis.recalibration import recalibrate
@@ -51,12 +51,17 @@ def test_values_are_the_metrics(prevalence):
 
 @pytest.mark.parametrize("prevalence", [0.5, 0.02, None])
 @pytest.mark.parametrize("decimals", [16, 1, 0])
-def test_a_draw_is_scored_as_the_rows_repeated(prevalence, decimals):
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_draw_is_scored_as_the_rows_repeated(prevalence, decimals, fixed):
     rng = np.random.default_rng(2)
     label, p = simulated(60, 90, rng)
-    p = np.round(p, decimals)
+    p = np.round(p, decimals if fixed else min(decimals, 2))  # else some would be in one level
     counts = rng.integers(0, 4, (5, 150)).astype(float)
-    (drawn,) = scores_of_draws(label == 1, p[None], p[None], counts, [prevalence])
+    if fixed:
+        (drawn,) = FixedScorer(label == 1, p, p)(counts, [prevalence])
+    else:
+        each = p[None].repeat(5, 0)
+        (drawn,) = scores_of_draws(label == 1, each, each, counts, [prevalence])
     for row, times in zip(drawn, counts.astype(int), strict=True):
         again, p_again = np.repeat(label, times), np.repeat(p, times)
         expected = scores(again, p_again, prevalence) | {
@@ -257,10 +262,7 @@ def test_levels_of_probability_do_not_change_the_auroc(prevalence):
     label, p = simulated(800, 3200, rng, apart=1.6)
     moved = prior_shift(p, 0.2, prevalence)
     counts = rng.integers(0, 3, (4, 4000)).astype(float)
-    exact, levels = (
-        scores_of_draws(
-            label == 1, moved[None].repeat(4, 0), moved[None].repeat(4, 0), counts, [0.5], in_levels
-        )[0]
-        for in_levels in (False, True)
-    )
+    (exact,) = FixedScorer(label == 1, moved, moved)(counts, [0.5])
+    each = moved[None].repeat(4, 0)
+    (levels,) = scores_of_draws(label == 1, each, each, counts, [0.5])
     np.testing.assert_allclose(levels, exact, rtol=0, atol=2e-5)
