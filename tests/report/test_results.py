@@ -23,11 +23,13 @@ from mergerexp.report.figures.quality import (
     draw_precision_recall,
     draw_roc,
 )
-from mergerexp.report.figures.training import draw_training_curves
+from mergerexp.report.figures.style import save
+from mergerexp.report.figures.training import MOST_RUNS, draw_training_curves
 from mergerexp.report.results import compute
 from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.tables import all_tables
 from mergerexp.report.words import Words
+from mergerexp.runs.endings import BEST_EPOCH
 from mergerexp.tracking.study import PooledPredictions
 from tests.report.conftest import cells, prose, results, shown, study
 
@@ -68,6 +70,20 @@ def test_training_curves_of_arms_with_different_sizes():
         "random, not trained",
         "random, N = 32",
     ]
+
+
+def test_training_curves_of_many_runs_take_no_more_bytes(tmp_path):
+    """Studies of thousands of runs have a report that can be opened."""
+    few = study(cells(["imagenet"]))
+    few = replace(few, metrics={run_id: {BEST_EPOCH: 3.0} for run_id in few.runs["run_id"]})
+    epochs = pd.DataFrame({"stage": "finetune", "epoch": range(20), "val_accuracy": 0.7})
+    epochs = epochs.assign(train_loss=1 / (1 + epochs["epoch"]), val_loss=0.5)
+    histories = few.runs[["run_id", "arm", "subset"]].merge(epochs, how="cross")
+    copies = [histories.assign(run_id=histories["run_id"] + str(copy)) for copy in range(60)]
+    found = compute(few, AggregationSettings(draws=20), histories=pd.concat(copies, ignore_index=True))
+    svg = save(draw_training_curves(found), tmp_path, "curves")
+    assert found.histories["run_id"].nunique() > MOST_RUNS
+    assert svg.stat().st_size < 100_000
 
 
 def test_too_few_galaxies_to_calibrate():

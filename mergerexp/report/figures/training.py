@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,6 +16,9 @@ from mergerexp.report.results import StudyResults
 from mergerexp.runs.endings import BEST_EPOCH
 
 TRAINING = "#8a8a8a"
+MOST_RUNS = (
+    200  # whose lines are drawn one by one; those of more are a picture, which bounds the report's bytes
+)
 
 
 def draw_training_curves(results: StudyResults) -> Figure:
@@ -25,6 +30,7 @@ def draw_training_curves(results: StudyResults) -> Figure:
     sizes = sorted(results.histories["subset"].unique(), reverse=True)
     arms = [arm for arm in results.networks if arm in set(results.histories["arm"])]
     width, height = max(WIDE, 1.1 + 2.1 * len(sizes)), 0.5 + 3.0 * len(arms)
+    is_picture = results.histories["run_id"].nunique() > MOST_RUNS
     panels = {"nrows": 2 * len(arms), "ncols": len(sizes), "squeeze": False, "sharex": "col", "sharey": "row"}
     with figure(width, height, **panels) as (made, grid):
         for (row, arm), (column, size) in ((a, b) for a in enumerate(arms) for b in enumerate(sizes)):
@@ -33,21 +39,25 @@ def draw_training_curves(results: StudyResults) -> Figure:
             losses, accuracy = grid[2 * row, column], grid[2 * row + 1, column]
             for run_id, run in results.histories[in_panel].groupby("run_id"):
                 best = results.study.metrics.get(run_id, {}).get(BEST_EPOCH)
-                _draw_run(losses, accuracy, run, best, colour)
+                _draw_run(losses, accuracy, run, best, colour, is_picture)
             losses.set_title(_title(results.study.runs, arm, size))
         _label(grid, made)
         return made
 
 
-def _draw_run(losses: Axes, accuracy: Axes, run: pd.DataFrame, best: float | None, colour: str) -> None:
+def _draw_run(
+    losses: Axes, accuracy: Axes, run: pd.DataFrame, best: float | None, colour: str, is_picture: bool
+) -> None:
     epoch = _epochs(run)
+    look: dict[str, Any] = {"color": colour, "linewidth": 0.9, "rasterized": is_picture}
     for _, stage in run.groupby("stage"):  # No line leads from one stage to the next.
-        losses.plot(epoch[stage.index], stage["train_loss"], color=TRAINING, linewidth=0.8)
-        losses.plot(epoch[stage.index], stage["val_loss"], color=colour, linewidth=0.9)
-        accuracy.plot(epoch[stage.index], stage["val_accuracy"], color=colour, linewidth=0.9)
+        losses.plot(epoch[stage.index], stage["train_loss"], **(look | {"color": TRAINING, "linewidth": 0.8}))
+        losses.plot(epoch[stage.index], stage["val_loss"], **look)
+        accuracy.plot(epoch[stage.index], stage["val_accuracy"], **look)
     if best is not None:
         at = epoch == best + 1  # A best epoch of -1 is the last one of the head stage.
-        accuracy.plot(epoch[at], run.loc[at, "val_accuracy"], ".", color=colour, markersize=7)
+        dot: dict[str, Any] = {"color": colour, "markersize": 7, "rasterized": is_picture}
+        accuracy.plot(epoch[at], run.loc[at, "val_accuracy"], ".", **dot)
 
 
 def _epochs(run: pd.DataFrame) -> pd.Series:
