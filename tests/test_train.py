@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from mergerexp.files import read_json
 from mergerexp.runs.run_folder import RunFolder
 from mergerexp.runs.stop import StopRequested
 from mergerexp.tracking.mlflow_reader import MlflowReader
+from mergerexp.training.protocol import TwoStageTraining
 from mergerexp.training.stage import Stage
 from tests.conftest import REPOSITORY
 
@@ -369,3 +371,17 @@ def test_runs_that_fail_before_they_begin_are_in_the_table(train, capsys, monkey
 def test_impossible_splits_stop_the_sweep_before_it_starts(refused, capsys):
     refused("split.folds=90", "fold=80")
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_runs_in_one_process_give_back_their_images_and_networks(train, monkeypatch):
+    """A finished training is a circle of objects, which Python searches for rarely in our processes."""
+    begun, alive, init = list[weakref.ref](), list[int](), TwoStageTraining.__init__
+
+    def noted(self, *args, **kwargs) -> None:
+        alive.append(sum(each() is not None for each in begun))
+        begun.append(weakref.ref(self))
+        init(self, *args, **kwargs)
+
+    monkeypatch.setattr(TwoStageTraining, "__init__", noted)
+    assert train("-m", "init=random", "fold=0,1,2", "trainer.max_epochs=1", "tracking=none") == 0
+    assert alive == [0, 0, 0]

@@ -1,1 +1,1 @@
-"""Statistics of stored predictions, by numpy, scipy, pandas and (imported where it is used) scikit-learn."""
+"""Statistics of stored predictions, by numpy, scipy and pandas."""

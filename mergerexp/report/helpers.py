@@ -80,7 +80,7 @@ def begun(pool: Helpers | None, tasks: Sequence[Callable[[], T]]) -> Iterator[Ca
     if pool is None or len(tasks) < 2:
         yield lambda: [task() for task in tasks]
         return
-    with tempfile.TemporaryDirectory(prefix="mergerexp-tasks-") as claims:
+    with tempfile.TemporaryDirectory(prefix="mergerexp-tasks-", ignore_cleanup_errors=True) as claims:
         parts = range(min(pool.number, len(tasks)))
         futures = [pool.pool.submit(_do_unclaimed, tasks, Path(claims)) for _ in parts]
 
@@ -92,7 +92,9 @@ def begun(pool: Helpers | None, tasks: Sequence[Callable[[], T]]) -> Iterator[Ca
         try:
             yield finish
         except Exception:
-            wait(futures)  # nobody writes any more when it is passed on
+            for at in range(len(tasks)):
+                (Path(claims) / str(at)).touch()  # nobody begins another task
+            wait(futures)  # and nobody writes any more when the error is passed on
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ def train_here(runs: Sequence[PlannedRun]) -> None:
         else:
             took = f"done in {time.perf_counter() - started:.0f} s"
             log.info("%s: %s", label, ", ".join(filter(None, [took, _time_left(runs, number)])))
+        finally:
+            if number < len(runs):
+                gc.collect()  # a trainer and what it trains refer to each other, and to all images
 
 
 def _time_left(runs: Sequence[PlannedRun], number: int) -> str:

@@ -22,6 +22,7 @@ def _fail(folder: Path) -> int:
 
 
 def _write_late(folder: Path) -> int:
+    (folder / "begun").touch()
     time.sleep(1)
     (folder / "late").touch()
     return 0
@@ -55,14 +56,22 @@ def test_a_task_is_imported_where_it_is_done(monkeypatch):
     assert "colorsys" not in sys.modules
 
 
-@pytest.mark.parametrize("place", ["in a task", "in the block"])
-def test_an_error_is_raised_once_nobody_writes_any_more(place, tmp_path):
-    wrong = partial(_fail, tmp_path)
-    tasks = [wrong if place == "in a task" else partial(_square, 2), partial(_write_late, tmp_path)]
+def test_an_error_in_a_task_is_raised_once_nobody_writes_any_more(tmp_path):
+    tasks = [partial(_fail, tmp_path), partial(_write_late, tmp_path)]
     with worker_pool(2, "cores") as pool:
         with pytest.raises(ValueError, match="is wrong"), begun(Helpers(pool, 2), tasks) as finish:
-            finish() if place == "in a task" else wrong()
+            finish()
         assert (tmp_path / "late").exists()
+
+
+def test_after_an_error_in_the_block_nobody_writes_or_begins_another_task(tmp_path):
+    tasks = [partial(_write_late, tmp_path), *(partial(_note, tmp_path, each) for each in range(9))]
+    with worker_pool(1, "cores") as pool:
+        with pytest.raises(ValueError, match="is wrong"), begun(Helpers(pool, 1), tasks):
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            _fail(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"begun", "late"}
 
 
 def test_an_interrupt_does_not_wait_for_what_others_do(monkeypatch):

@@ -22,7 +22,7 @@ SIDE = 0.9  # inches of the picture itself
 def draw_gallery(pictures: Sequence[Thumb]) -> Figure:
     """Draw pictures in rows with p_m below each of them.
 
-    All are in one set of axes, whose unit is an inch: axes for each would take three times as long.
+    All are in one set of axes, whose unit is an inch: with axes for each, it takes longer to draw and save.
     """
     rows = math.ceil(len(pictures) / COLUMNS)
     with figure(COLUMNS * WIDTH, rows * HEIGHT) as (made, axes):
