@@ -28,16 +28,17 @@ def test_arms_are_told_apart():
 
 @pytest.mark.parametrize("arms", [2, FEW + 1, 9])
 @pytest.mark.parametrize("long", ["", ", learning rate of 0.001"])
-def test_the_legend_of_many_arms_lies_above_the_data(arms, long):
+@pytest.mark.parametrize("above", [False, True])
+def test_the_legend_of_many_arms_lies_above_the_data(arms, long, above):
     """All figures of one panel have the same width, so that they can stand in pairs."""
     with figure() as (made, axes):
         for arm in ARMS[:arms]:
             axes.plot([0, 1], [0, 1], color=colour_of(ARMS, arm), label=arm + long)
-        add_legend(axes, arms)
+        add_legend(axes, arms, above)
         made.draw_without_rendering()
-        (legend,) = made.legends if arms > FEW else [axes.get_legend()]
+        (legend,) = made.legends if above or arms > FEW else [axes.get_legend()]
         legend, data = legend.get_window_extent(), axes.get_window_extent()
-        assert (legend.y0 >= data.y1) == (arms > FEW)
+        assert (legend.y0 >= data.y1) == (above or arms > FEW)
         assert made.get_size_inches()[0] == WIDTH
         assert legend.x0 >= 0 and legend.x1 <= figure_width(made)
         assert data.height > 0.55 * made.bbox.height

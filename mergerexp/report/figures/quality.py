@@ -122,5 +122,5 @@ def draw_precision_recall(results: StudyResults) -> Figure:
         many = plain(results.words.many)
         for prevalence, line, _ in shares:
             axes.plot([], [], line, color="#666666", label=f"{100 * prevalence:.3g} % {many}")
-        add_legend(axes, len(results.arms), loc="lower left")  # looking for a place takes long
+        add_legend(axes, len(results.arms), above=True)  # curves may be anywhere
         return made

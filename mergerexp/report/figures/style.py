@@ -92,14 +92,14 @@ def draw_errors(axes: Axes, arms: list[str], arm: str, x: Any, errors: pd.DataFr
     axes.errorbar(x, errors["error"], yerr=errors["sem"], **look, **options)
 
 
-def add_legend(axes: Axes, arms: int, **options: Any) -> None:
-    """Put the legend into the axes, or above them where it would hide the data for so many arms.
+def add_legend(axes: Axes, arms: int, above: bool = False, **options: Any) -> None:
+    """Put the legend into the axes, or above them where it would hide the data for so many arms, or if asked.
 
     The figure grows in height, never in width.
     """
     made = axes.figure
     assert isinstance(made, Figure)
-    if arms <= FEW:
+    if arms <= FEW and not above:
         axes.legend(**options)
         return
     handles, labels = axes.get_legend_handles_labels()
@@ -108,8 +108,7 @@ def add_legend(axes: Axes, arms: int, **options: Any) -> None:
     lines = math.ceil(len(labels) / columns)
     columns = math.ceil(len(labels) / lines)  # no line is much shorter than the others
     made.set_size_inches(width, height + LEGEND_LINE * max(0, lines - FEW))
-    above = {"loc": "outside upper center", "ncols": columns}
-    made.legend(handles, labels, **(options | above))
+    made.legend(handles, labels, **(options | {"loc": "outside upper center", "ncols": columns}))
 
 
 def plain_logarithms(axes: Axes) -> None:
