@@ -15,7 +15,31 @@ Prevalence = float | None
 LEVELS = 2**14  # of probability, at equal distances in its logit, which another prevalence shifts
 NEAREST = 1e-15  # to 0 and 1
 REACH = 35.0  # a logit beyond that of NEAREST
+EDGES = bin_edges(np.empty(0), 10, "width")  # of the bins of the ECE
 METRICS = ("error", "precision", "recall", "f1", "auroc", "brier", "log_loss", "ece")
+
+
+def part_of(rows: NDArray[np.bool_]) -> NDArray[np.int64] | slice:
+    """Return what selects some rows: a slice, which copies nothing, if they follow one another.
+
+    Parameters
+    ----------
+    rows : ndarray of bool, shape (n,)
+        Which rows are selected.
+
+    Returns
+    -------
+    ndarray of int or slice
+        Their places.
+
+    Examples
+    --------
+    >>> part_of(np.array([False, True, True])), part_of(np.array([True, False, True])).tolist()
+    (slice(1, 3, None), [0, 2])
+    """
+    at = np.flatnonzero(rows)
+    follow = len(at) > 0 and at[-1] - at[0] + 1 == len(at)
+    return slice(int(at[0]), int(at[-1]) + 1) if follow else at
 
 
 class FixedScorer:
@@ -41,10 +65,10 @@ class FixedScorer:
     """
 
     def __init__(self, truth: NDArray[np.bool_], p: Floats, p_for_log: Floats) -> None:
-        self._parts = _part(truth), _part(~truth)
+        self._parts = part_of(truth), part_of(~truth)
         p1, p0 = (p[part] for part in self._parts)
         q1, q0 = (p_for_log[part] for part in self._parts)
-        self._values = tuple(_with_bins(*_summands(*each)) for each in ((p1, q1, True), (p0, q0, False)))
+        self._values = _with_bins(*_summands(p1, q1, True)), _with_bins(*_summands(p0, q0, False))
         self._order = _Order(p1, p0)
 
     def __call__(self, counts: Floats, prevalences: Sequence[Prevalence]) -> list[Floats]:
@@ -112,27 +136,24 @@ def scores_of_draws(
     >>> dict(zip(METRICS, found[0].tolist()))["auroc"]
     0.75
     """
-    mergers, others = _part(truth), _part(~truth)
+    mergers, others = part_of(truth), part_of(~truth)
     p1, p0, drawn1, drawn0 = p[:, mergers], p[:, others], counts[:, mergers], counts[:, others]
-    totals = [
-        _totals(drawn, *_summands(*each))
-        for drawn, each in (
-            (drawn1, (p1, p_for_log[:, mergers], True)),
-            (drawn0, (p0, p_for_log[:, others], False)),
-        )
-    ]
+    of_mergers = _totals(drawn1, *_summands(p1, p_for_log[:, mergers], True))
+    of_others = _totals(drawn0, *_summands(p0, p_for_log[:, others], False))
     n1, n0 = drawn1.sum(axis=1), drawn0.sum(axis=1)
     if known_auroc is None:
         known_auroc = _pairs_by_level(p1, p0, drawn1, drawn0) / (n1 * n0)
-    return _scored((n1, n0), totals, known_auroc, prevalences)
+    return _scored((n1, n0), [of_mergers, of_others], known_auroc, prevalences)
 
 
-def _summands(p: Floats, p_for_log: Floats, merger: bool) -> tuple[list[NDArray[Any]], Floats, Floats]:
-    """Return what the galaxies of a class add to sums, how far each p is off the truth, and p."""
-    clipped = p_for_log.clip(1e-15, 1 - 1e-15)
-    if merger:
-        return [p >= 0.5, (1 - p) ** 2, np.log(clipped)], 1 - p, p
-    return [p >= 0.5, p**2, np.log1p(-clipped)], p, p
+def _summands(
+    p: Floats, p_for_log: Floats, mergers: bool
+) -> tuple[list[NDArray[Any]], Floats, NDArray[np.int64]]:
+    """Return what galaxies of a class add to sums, how far each p is off the truth, and the bin of each p."""
+    clipped, bins = p_for_log.clip(1e-15, 1 - 1e-15), bin_index(p, EDGES)
+    if mergers:
+        return [p >= 0.5, (1 - p) ** 2, np.log(clipped)], 1 - p, bins
+    return [p >= 0.5, p**2, np.log1p(-clipped)], p, bins
 
 
 def _scored(
@@ -185,25 +206,17 @@ def _weighted(sums: _Sums, prevalence: Prevalence) -> Floats:
     return np.stack([columns[name] for name in METRICS], axis=1)
 
 
-def _part(rows: NDArray[np.bool_]) -> NDArray[np.int64] | slice:
-    """Return what selects some rows: a slice, which copies nothing, if they follow one another."""
-    at = np.flatnonzero(rows)
-    return slice(at[0], at[-1] + 1) if at[-1] - at[0] + 1 == len(at) else at
-
-
-def _with_bins(values: list[NDArray[Any]], off: Floats, p: Floats) -> Floats:
+def _with_bins(values: list[NDArray[Any]], off: Floats, bins: NDArray[np.int64]) -> Floats:
     """Return the values of each galaxy, and ``off`` in the column of its bin, shape (n, 3 + bins)."""
-    edges = bin_edges(p, 10, "width")
-    in_bins = np.where(bin_index(p, edges) == np.arange(len(edges) - 1)[:, None], off, 0.0)
+    in_bins = np.where(bins == np.arange(len(EDGES) - 1)[:, None], off, 0.0)
     return np.concatenate([np.stack(values), in_bins]).T
 
 
-def _totals(drawn: Floats, values: list[NDArray[Any]], off: Floats, p: Floats) -> list[Floats]:
-    """Return the sums over the galaxies of each draw: of each value, and of ``off`` in each bin of p."""
-    edges = bin_edges(p, 10, "width")
-    number, draws = len(edges) - 1, len(drawn)
+def _totals(drawn: Floats, values: list[NDArray[Any]], off: Floats, bins: NDArray[np.int64]) -> list[Floats]:
+    """Return the sums over the galaxies of each draw: of each value, and of ``off`` in each bin."""
+    number, draws = len(EDGES) - 1, len(drawn)
     totals = [np.einsum("dn,dn->d", drawn, each) for each in values]
-    cell = bin_index(p, edges) + number * np.arange(draws)[:, None]
+    cell = bins + number * np.arange(draws)[:, None]
     by_bin = np.bincount(cell.ravel(), (drawn * off).ravel(), draws * number).reshape(draws, number)
     return [*totals, *by_bin.T]
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from mergerexp.analysis.calibration import ece
-from mergerexp.analysis.drawn_scores import METRICS, FixedScorer, Prevalence, scores_of_draws
+from mergerexp.analysis.drawn_scores import METRICS, FixedScorer, Prevalence, part_of, scores_of_draws
 from mergerexp.analysis.metrics import Floats, auroc, checked, scores
 from mergerexp.analysis.recalibration import recalibrate, split_test_folds
 from mergerexp.analysis.refits import refitted
@@ -209,7 +209,7 @@ def bootstrap_recalibrated(
     drawer, rest = _Drawer(truth, strata, units, order), slice(int(fitting.sum()), None)
     truth, p, fitting, fold = truth[order], p[order], fitting[order], fold[order]
     parts = [
-        (_slice(fitting & here), _slice(~fitting & here & ~truth), _slice(~fitting & here & truth))
+        (part_of(fitting & here), part_of(~fitting & here & ~truth), part_of(~fitting & here & truth))
         for here in (fold == k for k in np.unique(fold))
     ]
     rng, drawn = np.random.default_rng(seed), []
@@ -227,12 +227,6 @@ def bootstrap_recalibrated(
             of_block += _at_prevalences(truth[rest], p_cal[..., rest], counts[:, rest], chosen)
         drawn.append(of_block)
     return _table(values, drawn, sigma)
-
-
-def _slice(rows: NDArray[np.bool_]) -> slice:
-    """Return the slice of rows that follow one another."""
-    first = int(rows.argmax())
-    return slice(first, first + int(rows.sum()))
 
 
 def _at_prevalences(
