@@ -16,6 +16,7 @@ from torch import nn
 
 from benchmarks.gpu.measure import Setting, bare_step, noise, protocol
 from mergerexp.cores import wait_without_spinning
+from mergerexp.models.activations import NEED_THEIR_INPUT
 
 KINDS = ("torch's", "ours")
 
@@ -69,6 +70,8 @@ def make_step(setting: Setting, threads: int, precision: str, plain: bool) -> Ca
         for layer in run.classifier.modules():
             if isinstance(layer, nn.Conv2d):
                 vars(layer).pop("forward", None)
+            if isinstance(layer, NEED_THEIR_INPUT):
+                layer.inplace = True
     return bare_step(run, mixed=precision == "bf16")
 
 

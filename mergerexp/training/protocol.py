@@ -26,6 +26,7 @@ from mergerexp.config.schema import OptimizerConfig, TrainConfig, TwoStagesConfi
 from mergerexp.data.splits import Split
 from mergerexp.data.store import Dataset
 from mergerexp.errors import UserError
+from mergerexp.models.activations import without_copies
 from mergerexp.models.classifier import Classifier, create_classifier, input_scaling
 from mergerexp.models.depthwise import with_quick_gradients
 from mergerexp.models.features import FrozenFeatures
@@ -96,6 +97,7 @@ class TwoStageTraining:
         self.classifier = create_classifier(
             cfg.model.backbone, cfg.data.size, cfg.model.head_units, weights, seed
         ).to(device=machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        without_copies(self.classifier.backbone)
         if machine.device.type == "cpu":
             with_matrix_products(with_quick_gradients(self.classifier.backbone))
         scaling = input_scaling(self.classifier.backbone, cfg.model.normalization)
