@@ -120,8 +120,9 @@ def shifted(p: Floats, old: float | Floats, new: float) -> Floats:
     >>> shifted(np.array([0.5, 0.5]), np.array([0.5, 0.8]), 0.5).round(2).tolist()
     [0.5, 0.2]
     """
-    result: Floats = p / (p + (1 - p) * ((1 - new) / (1 - old) * (old / new)))
-    return result
+    result: Floats = np.asarray((1 - p) * ((1 - new) / (1 - old) * (old / new)))
+    result += p
+    return np.divide(p, result, out=result)  # in place, since a bootstrap shifts millions
 
 
 def calibration_curve(

@@ -219,12 +219,14 @@ def bootstrap_recalibrated(
         counts = np.concatenate([drawer.counts(1, rng) for _ in range(min(step, draws - start))])
         of_block = list[Floats]()
         for each in methods:
-            p_cal = np.zeros((len(chosen), 2, *counts.shape))  # calibrated, and kept off 0 and 1
+            of_others, of_mergers = [], []  # in the order of the rows
             for third, others, mergers in parts:
                 at = np.concatenate([p[others], p[mergers]])
                 fitted = refitted(each, truth[third], p[third], counts[:, third], at, chosen)
-                p_cal[..., others], p_cal[..., mergers] = np.split(fitted, [len(p[others])], axis=-1)
-            of_block += _at_prevalences(truth[rest], p_cal[..., rest], counts[:, rest], chosen)
+                of_others.append(fitted[..., : len(p[others])])
+                of_mergers.append(fitted[..., len(p[others]) :])
+            p_cal = np.concatenate([*of_others, *of_mergers], axis=-1)
+            of_block += _at_prevalences(truth[rest], p_cal, counts[:, rest], chosen)
         drawn.append(of_block)
     return _table(values, drawn, sigma)
 
@@ -232,11 +234,14 @@ def bootstrap_recalibrated(
 def _at_prevalences(
     truth: NDArray[np.bool_], p_cal: Floats, counts: Floats, chosen: Sequence[Prevalence]
 ) -> list[Floats]:
-    """Score each draw at each prevalence, for which p_cal, shape (prevalences, 2, draws, n), holds."""
+    """Score each draw at each prevalence, for which p_cal holds.
+
+    It is of shape (prevalences, 1 or 2, draws, n): calibrated, and kept off 0 and 1 where this differs.
+    """
     found, of_order = list[Floats](), None
-    for one, (plain, clipped) in zip(chosen, p_cal, strict=True):
+    for one, kinds in zip(chosen, p_cal, strict=True):
         known = None if one is None else of_order
-        found += scores_of_draws(truth, plain, clipped, counts, [one], known)
+        found += scores_of_draws(truth, kinds[0], kinds[-1], counts, [one], known)
         if one is not None:  # another prevalence shifts all of a draw alike, and keeps their order
             of_order = found[-1][:, METRICS.index("auroc")]
     return found

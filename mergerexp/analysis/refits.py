@@ -42,9 +42,9 @@ def refitted(
 
     Returns
     -------
-    ndarray of float, shape (prevalences, 2, draws, m)
-        The calibrated probabilities by the calibrator of each draw, and the same with those of `Isotonic`
-        kept off 0 and 1 (see `Calibrator.apply`).
+    ndarray of float, shape (prevalences, 1 or 2, draws, m)
+        The calibrated probabilities by the calibrator of each draw, and in the second place those of
+        `Isotonic` kept off 0 and 1 (see `Calibrator.apply`); those of `Platt` never reach them.
 
     Raises
     ------
@@ -60,13 +60,12 @@ def refitted(
     """
     own = (counts * truth).sum(axis=1) / counts.sum(axis=1)
     if calibrator_class(method) is Platt:
-        calibrated = clipped = _platt(truth, p_m, counts, at)
+        kinds = _platt(truth, p_m, counts, at)[None]
     else:
         calibrated = _isotonic(truth, p_m, counts, at)
         margin = Isotonic.margin(counts.sum(axis=1, keepdims=True).round())
-        clipped = calibrated.clip(margin, 1 - margin)
-    both = np.stack([calibrated, clipped])
-    return np.stack([both if one is None else shifted(both, own[:, None], one) for one in prevalences])
+        kinds = np.stack([calibrated, calibrated.clip(margin, 1 - margin)])
+    return np.stack([kinds if one is None else shifted(kinds, own[:, None], one) for one in prevalences])
 
 
 def _platt(truth: NDArray[np.bool_], p_m: Floats, counts: Floats, at: Floats) -> Floats:

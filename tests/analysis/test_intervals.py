@@ -71,6 +71,16 @@ def test_a_draw_is_scored_as_the_rows_repeated(prevalence, decimals, fixed):
         np.testing.assert_allclose(row, [expected[name] for name in METRICS], atol=1e-12)
 
 
+@pytest.mark.parametrize("edge", np.linspace(0, 1, 11).tolist())
+@pytest.mark.parametrize("toward", [0, 1])
+def test_probabilities_at_the_edges_of_bins_are_in_the_bins_of_the_ece(edge, toward):
+    """A merger's excess is reduced by the other galaxy in its bin: that below the edge or that above."""
+    for p_m in (edge, np.nextafter(edge, toward)):
+        label, p = np.array([1, 0, 0]), np.array([p_m, max(edge - 0.05, 0.0), min(edge + 0.05, 1.0)])
+        (drawn,) = FixedScorer(label == 1, p, p)(np.ones((1, 3)), [0.99])
+        assert drawn[0, METRICS.index("ece")] == pytest.approx(ece(label, p, prevalence=0.99), abs=1e-12)
+
+
 def test_draws_keep_strata_classes_and_units_whole():
     label = np.repeat([1, 0], [30, 90])
     fold, unit = np.arange(120) % 4, np.arange(120) // 12  # units of 12 span all folds and the classes

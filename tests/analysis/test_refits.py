@@ -24,7 +24,8 @@ def sample(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def test_each_draw_is_fitted_by_itself(method, prevalence):
     truth, p, counts = sample(np.random.default_rng(1))
     at = np.linspace(0, 1, 41)
-    ((calibrated, clipped),) = refitted(method, truth, p, counts, at, [prevalence])
+    (kinds,) = refitted(method, truth, p, counts, at, [prevalence])
+    calibrated, clipped = kinds[0], kinds[-1]
     for row, of_draw in enumerate(counts):
         one = calibrator_class(method).fit(truth, p, of_draw)
         assert calibrated[row] == pytest.approx(one.apply(at, prevalence), abs=1e-12)
