@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import math
 import os
 import platform
 import re
@@ -19,14 +21,21 @@ BF16_CAPABILITY = 8.0  # from this compute capability on, NVIDIA's GPUs compute 
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, which a cluster or container may limit."""
-    # joblib knows affinities, cgroup quotas and LOKY_MAX_CPU_COUNT. Its import takes a quarter of a second.
-    from joblib import cpu_count
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return the number of cores that this process may use, which a cluster or container may limit.
 
-    cores = int(cpu_count())
-    requested = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return max(1, min(cores, int(requested)) if requested.isdigit() else cores)
+    The limits are the cores that the process is bound to, the quotas of its cgroups, SLURM_CPUS_PER_TASK and
+    joblib's LOKY_MAX_CPU_COUNT. joblib's own function takes a fifth of a second to import.
+
+    Parameters
+    ----------
+    root
+        The folder that ``proc`` and ``sys`` are in.
+    """
+    bound = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    asked = (os.environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "LOKY_MAX_CPU_COUNT"))
+    limits = [len(bound), *_cgroup_cores(root), *(int(number) for number in asked if number.isdigit())]
+    return max(1, math.ceil(min(limits)))
 
 
 def memory_gb(root: Path = Path("/")) -> float:
@@ -41,27 +50,39 @@ def memory_gb(root: Path = Path("/")) -> float:
     return float(min([physical, *_cgroup_memory(root)]) / 1e9)
 
 
+def _cgroup_cores(root: Path) -> Iterator[float]:
+    """Yield every quota, in cores, that the cgroup of this process and those above it set."""
+    for files in _cgroup_files(root, "cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"], ["cpu.max"]):
+        numbers = " ".join(files).split()  # -1 or max for no limit
+        if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+            yield int(numbers[0]) / int(numbers[1])
+
+
 def _cgroup_memory(root: Path) -> Iterator[int]:
     """Yield every limit, in bytes, that the cgroup of this process and those above it set."""
+    for (limit,) in _cgroup_files(root, "memory", ["memory.limit_in_bytes"], ["memory.max"]):
+        if limit.isdigit():
+            yield int(limit)
+
+
+def _cgroup_files(root: Path, controller: str, names1: list[str], names2: list[str]) -> Iterator[list[str]]:
+    """Yield what files say in the cgroup of this process and in those above it; they differ by version."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return  # the system is not Linux
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        version1 = bool(controllers)
-        mounted = root / "sys/fs/cgroup" / ("memory" if version1 else "")
+        mounted, names = (root / "sys/fs/cgroup", names2)
+        if controllers:
+            mounted, names = mounted / controller, names1
         innermost = mounted / path.lstrip("/")
         # Inside a container the path may be the host's. The limit of the container is then at the top.
         for folder in [innermost, *innermost.parents][: len(innermost.parts) - len(mounted.parts) + 1]:
-            try:
-                limit = (folder / ("memory.limit_in_bytes" if version1 else "memory.max")).read_text().strip()
-            except OSError:
-                continue
-            if limit.isdigit():
-                yield int(limit)
+            with contextlib.suppress(OSError):
+                yield [(folder / name).read_text().strip() for name in names]
 
 
 def visible_gpus() -> list[str]:
