@@ -11,7 +11,8 @@ from mergerexp.config.schema import AggregateConfig
 from mergerexp.console import amount
 from mergerexp.errors import UserError
 from mergerexp.report.helpers import helpers
-from mergerexp.report.results import compute
+from mergerexp.report.measures import measuring
+from mergerexp.report.results import check_compared, compute
 from mergerexp.report.sample_sections import read_sections
 from mergerexp.report.settings import AggregationSettings, study_folder, study_title
 from mergerexp.report.study_folder import reserve, write_study
@@ -45,24 +46,27 @@ def make_study(cfg: AggregateConfig) -> tuple[Path, list[str]]:
         read_sections(sample)  # before minutes of work
     reader = MlflowReader(cfg.tracking)
     found = reader.find(cfg.sweep, cfg.where)
+    settings = _settings(cfg, title, sample)
     with helpers() as pool:
         study = reader.with_predictions(found)
-        examples, without = read_examples(reader, study)
-        degraded, gaps = read_robustness(reader, study)
-        if gaps and not cfg.allow_partial:
-            degraded = None  # curves of some networks only would be taken for those of all
-            gaps = [replace(gap, what=f"{gap.what}; the report leaves robustness out") for gap in gaps]
-        histories, untold = read_histories(reader, study)
-        study = replace(study, gaps=[*study.gaps, *without, *gaps, *untold])
-        log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
-        if not cfg.allow_partial:
-            study.check_whole()
-        _warn(study.gaps)
-        settings = _settings(cfg, title, sample)
-        with reserve(folder):
-            results = compute(study, settings, degraded, histories, examples, pool)
-            log.info("writing tables, figures and the report")
-            report = write_study(results, folder, pool)
+        check_compared(study, settings.compare)
+        is_refused = study.serious_gaps and not cfg.allow_partial  # below, together with those of other files
+        with measuring(study, settings, None if is_refused else pool) as measured:
+            examples, without = read_examples(reader, study)
+            degraded, gaps = read_robustness(reader, study)
+            if gaps and not cfg.allow_partial:
+                degraded = None  # curves of some networks only would be taken for those of all
+                gaps = [replace(gap, what=f"{gap.what}; the report leaves robustness out") for gap in gaps]
+            histories, untold = read_histories(reader, study)
+            study = replace(study, gaps=[*study.gaps, *without, *gaps, *untold])
+            log.info("%s: %d runs of %s", study.name, len(study.runs), ", ".join(study.runs["arm"].unique()))
+            if not cfg.allow_partial:
+                study.check_whole()
+            _warn(study.gaps)
+            with reserve(folder):
+                results = compute(study, settings, degraded, histories, examples, measured)
+                log.info("writing tables, figures and the report")
+                report = write_study(results, folder, pool)
     try:
         reader.add_report(study, title, report)
         is_kept = True

@@ -6,26 +6,21 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import pandas as pd
 
 from mergerexp.analysis.degradation_curves import robustness_curves
 from mergerexp.analysis.fold_errors import learning_table
-from mergerexp.analysis.intervals import mean_sem
 from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
-from mergerexp.analysis.metrics import auroc, scores
 from mergerexp.errors import UserError
-from mergerexp.report.helpers import Helpers, begun
-from mergerexp.report.quality import BALANCED, Quality, bootstrap, measure_quality
+from mergerexp.report.measures import Measures, measure
+from mergerexp.report.quality import Quality
 from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.words import Words
 from mergerexp.tracking.study import Study
 
 log = logging.getLogger(__name__)
-SCORES = ("recall", "precision", "f1", "error", "auroc")
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,7 @@ def compute(
     degraded: pd.DataFrame | None = None,
     histories: pd.DataFrame | None = None,
     examples: dict[str, pd.DataFrame] | None = None,
-    pool: Helpers | None = None,
+    measured: Callable[[], Measures] | None = None,
 ) -> StudyResults:
     """Compute all numbers of a study.
 
@@ -154,8 +149,8 @@ def compute(
         The epochs of training; see `mergerexp.tracking.study_artifacts.read_histories`.
     examples
         The galaxies to show; see `mergerexp.tracking.study_artifacts.read_examples`.
-    pool
-        Processes that share the work; None for none.
+    measured
+        What `mergerexp.report.measures.measuring` yields; None to measure the arms now, in this process.
 
     Raises
     ------
@@ -167,28 +162,22 @@ def compute(
     arms = [*first, *(arm for arm in study.arms if arm not in first)]
     networks = [arm for arm in arms if arm in study.networks]
     log.info("computing the lesion study, and scores and calibration with their intervals")
-    tasks: list[Callable[[], Any]] = [
-        *(partial(_quality, study.pooled[arm].first_seed, settings) for arm in networks),
-        *(partial(_scores, arm, study.pooled[arm].all_seeds, settings) for arm in arms),
-    ]
-    with begun(pool, tasks) as finish:
-        learning = learning_table(study.predictions)
-        laws, notes = _power_laws(learning, study.networks)
-        comparison = _compare(study, compared, settings, notes) if compared else None
-        found = finish()
-    quality, tables = dict(zip(networks, found, strict=False)), found[len(networks) :]
-    for arm in [arm for arm in networks if isinstance(quality[arm], str)]:
-        notes.append(f"The calibration of {arm} is not examined: {quality.pop(arm)}.")
+    learning = learning_table(study.predictions)
+    laws, notes = _power_laws(learning, study.networks)
+    comparison = _compare(study, compared, settings, notes) if compared else None
+    found = measure(study, settings) if measured is None else measured()
+    unexamined = [(arm, found.unexamined[arm]) for arm in networks if arm in found.unexamined]
+    notes += [f"The calibration of {arm} is not examined: {reason}." for arm, reason in unexamined]
     return StudyResults(
         study=study,
         settings=settings,
         arms=arms,
         networks=networks,
-        scores=pd.concat(tables, ignore_index=True),
+        scores=pd.concat([found.scores[arm] for arm in arms], ignore_index=True),
         learning=learning,
         comparison=comparison,
         power_laws=laws,
-        quality=quality,
+        quality={arm: found.quality[arm] for arm in networks if arm in found.quality},
         robustness=None if degraded is None else robustness_curves(degraded),
         histories=pd.DataFrame() if histories is None else histories,
         examples=examples or {},
@@ -196,19 +185,29 @@ def compute(
     )
 
 
-def _quality(test: pd.DataFrame, settings: AggregationSettings) -> Quality | str:
-    """Return the quality of an arm's probabilities, or why it can't be measured."""
-    try:
-        return measure_quality(test, settings)
-    except ValueError as reason:
-        return str(reason)
+def check_compared(study: Study, asked: Sequence[str] | None) -> None:
+    """Refuse arms to compare that are not there.
+
+    Parameters
+    ----------
+    study
+        The study.
+    asked
+        The names of the arms; None where nobody asked for any.
+
+    Raises
+    ------
+    UserError
+        If the study has no such arm.
+    """
+    for arm in asked or ():
+        if arm not in study.arms:
+            raise UserError(f"compare: no method {arm}; there are {', '.join(map(_quoted, study.arms))}")
 
 
 def _compared(study: Study, asked: Sequence[str] | None) -> Sequence[str]:
     """Return the two arms to compare: those asked for, or else those of pretrained and random weights."""
-    for arm in asked or ():
-        if arm not in study.arms:
-            raise UserError(f"compare: no method {arm}; there are {', '.join(map(_quoted, study.arms))}")
+    check_compared(study, asked)
     if asked:
         return asked
     networks = study.networks
@@ -275,31 +274,3 @@ def _power_laws(learning: pd.DataFrame, arms: list[str]) -> tuple[dict[str, Lear
             without.setdefault(str(reason), []).append(arm)
     notes = [f"No power law is fitted to {' and '.join(names)}: {why}." for why, names in without.items()]
     return laws, notes
-
-
-def _scores(arm: str, test: pd.DataFrame, settings: AggregationSettings) -> pd.DataFrame:
-    """Score an arm's test predictions: mean and SEM over folds, and pooled with bootstrap intervals."""
-    truth = test["label"].mean()
-    parts = []
-    at = {"balanced": BALANCED, "data set": None, "survey": settings.prevalence}
-    for (name, prevalence), pooled in zip(
-        at.items(), bootstrap(test, "p_m", list(at.values()), settings), strict=True
-    ):
-        folds = [
-            {"fold": fold, **_fold_scores(part, prevalence)}
-            for (fold, _), part in test.groupby(["fold", "seed"])
-        ]
-        by_fold = pd.DataFrame(folds).groupby("fold").mean()  # The seeds of a fold are one measurement.
-        for metric in SCORES:
-            mean, sem = mean_sem(by_fold[metric])
-            value, low, high = pooled.loc[metric, ["value", "low", "high"]]
-            row = {"arm": arm, "n_train": round(test["n_train"].mean()), "at": name}
-            row |= {"prevalence": truth if prevalence is None else prevalence, "metric": metric}
-            row |= {"mean": mean, "sem": sem, "folds": len(by_fold)}
-            row |= {"pooled": value, "low": low, "high": high}
-            parts.append(row)
-    return pd.DataFrame(parts)
-
-
-def _fold_scores(part: pd.DataFrame, prevalence: float | None) -> dict[str, float]:
-    return {**scores(part["label"], part["p_m"], prevalence), "auroc": auroc(part["label"], part["p_m"])}

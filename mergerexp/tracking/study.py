@@ -70,16 +70,20 @@ class Study:
     metrics: dict[str, dict[str, float]]
     predictions: pd.DataFrame
 
+    @property
+    def serious_gaps(self) -> list[Gap]:
+        """The gaps that more than a part of a report suffers from."""
+        return [gap for gap in self.gaps if not gap.is_minor]
+
     def check_whole(self) -> None:
-        """Refuse a study with gaps that more than a part of a report suffers from.
+        """Refuse a study with serious gaps.
 
         Raises
         ------
         UserError
             With a line for each such gap.
         """
-        serious = [gap for gap in self.gaps if not gap.is_minor]
-        if not serious:
+        if not (serious := self.serious_gaps):
             return
         hint = (
             "the study is not complete: allow_partial=true makes a report of what there is, with the newest "
