@@ -162,3 +162,29 @@ class FeatureEvaluation:
 
     def __iter__(self) -> Iterator[Batch]:
         yield Batch(self.features.float(), self.labels)
+
+
+class Lent:
+    """Batches that can be taken back from a borrower who never lets go of them.
+
+    A trainer of Lightning refers to itself, so that it lives on after its work until Python searches for such
+    circles. Until then it would keep the images or features of the batches in the memory of the device.
+
+    Parameters
+    ----------
+    batches
+        The batches of an epoch.
+    """
+
+    def __init__(self, batches: TrainingBatches | ImageEvaluation | FeatureEvaluation) -> None:
+        self._batches: TrainingBatches | ImageEvaluation | FeatureEvaluation | None = batches
+
+    def __len__(self) -> int:
+        return len(self._batches or ())
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches or ())
+
+    def close(self) -> None:
+        """Take the batches back; there are none here any more."""
+        self._batches = None

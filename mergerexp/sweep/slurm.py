@@ -175,8 +175,8 @@ class Slurm:
                 write_json(job.folder.submission, {"record": str(array.record), "index": index})
         array.id = self._sbatch(array, tasks)
         array.note(array=array.id)
-        number, together = amount(sum(map(len, tasks)), "job"), self.options.runs_per_job
-        packed = f", up to {together} in a task," if together > 1 else ""
+        number, most = amount(sum(map(len, tasks)), "job"), max(map(len, tasks))
+        packed = f", up to {most} in a task," if most > 1 else ""
         log.info("submitted %s%s as Slurm array %s (%s)", number, packed, array.id, array.name)
 
     def _limits(self, arrays: Sequence[Array]) -> list[int]:

@@ -7,10 +7,9 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from mergerexp.batches.images import ImageStore
 from mergerexp.batches.loaders import (
     FeatureEvaluation,
     ImageEvaluation,
+    Lent,
     TrainingBatches,
     augmented_images,
     random_views,
@@ -176,7 +176,7 @@ class TwoStageTraining:
         self,
         stage: Stage,
         batches: TrainingBatches,
-        evaluation: Iterable[Any],
+        evaluation: ImageEvaluation | FeatureEvaluation,
         epochs: int,
         callbacks: list[pl.Callback],
         resume: bool,
@@ -222,7 +222,12 @@ class TwoStageTraining:
             default_root_dir=self.checkpoint.parent,
         )
         batches.position = lambda: stage.steps
-        with closing(shown), warnings.catch_warnings():
+        with (
+            closing(shown),
+            closing(Lent(batches)) as training,
+            closing(Lent(evaluation)) as validation,
+            warnings.catch_warnings(),
+        ):
             # The batches depend on the step alone, so that resuming within an epoch needs no state of a
             # loader.
             warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
@@ -230,7 +235,7 @@ class TwoStageTraining:
             path = self.checkpoint if resume else None
             interrupt = signal.getsignal(signal.SIGINT)
             try:
-                trainer.fit(stage, batches, evaluation, ckpt_path=path, weights_only=True)
+                trainer.fit(stage, training, validation, ckpt_path=path, weights_only=True)
             except SystemExit:
                 # Lightning reacts to Ctrl-C by ignoring further ones and leaving, which is undone here.
                 signal.signal(signal.SIGINT, interrupt)

@@ -53,6 +53,17 @@ def test_a_task_asks_for_what_its_runs_need(jobs, given, tasks, asked, stand_in,
     assert set(asked) <= set(asked_for(tmp_path))
 
 
+@pytest.mark.parametrize(("jobs", "said"), [(5, "5 jobs, up to 4 in a task, as"), (1, "1 job as")])
+def test_the_line_of_a_submission_tells_what_the_tasks_hold(jobs, said, stand_in, tmp_path, caplog):
+    folders = [make(tmp_path, f"job{i}", steps=1) for i in range(jobs)]
+    stand_in.says("sbatch", "Submitted batch job 4712\n")
+    (tmp_path / "sweep").mkdir()
+    slurm = Slurm(options(parallel=2, runs_per_node=4), tmp_path / "sweep", None)
+    with caplog.at_level("INFO"):
+        slurm.submit([Job(TARGET, folder.path) for folder in folders])
+    assert f"submitted {said} Slurm array 4712" in caplog.text
+
+
 def test_the_limit_of_an_array_counts_tasks(stand_in, tmp_path):
     """A task is over once all of its runs are."""
     folders = [make(tmp_path, f"job{i}", steps=1) for i in range(8)]
