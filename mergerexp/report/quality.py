@@ -77,6 +77,14 @@ def measure_quality(test: pd.DataFrame, settings: AggregationSettings) -> Qualit
     return Quality(raw, calibrators, pd.DataFrame(rows))
 
 
+def quality_or_reason(test: pd.DataFrame, settings: AggregationSettings) -> Quality | str:
+    """Do what `measure_quality` does, or return why the probabilities of an arm can't be measured."""
+    try:
+        return measure_quality(test, settings)
+    except ValueError as reason:
+        return str(reason)
+
+
 def bootstrap(
     test: pd.DataFrame,
     column: str,

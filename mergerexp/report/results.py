@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -185,30 +184,10 @@ def compute(
     )
 
 
-def check_compared(study: Study, asked: Sequence[str] | None) -> None:
-    """Refuse arms to compare that are not there.
-
-    Parameters
-    ----------
-    study
-        The study.
-    asked
-        The names of the arms; None where nobody asked for any.
-
-    Raises
-    ------
-    UserError
-        If the study has no such arm.
-    """
-    for arm in asked or ():
-        if arm not in study.arms:
-            raise UserError(f"compare: no method {arm}; there are {', '.join(map(_quoted, study.arms))}")
-
-
 def _compared(study: Study, asked: Sequence[str] | None) -> Sequence[str]:
     """Return the two arms to compare: those asked for, or else those of pretrained and random weights."""
-    check_compared(study, asked)
     if asked:
+        study.check_arms(asked, "compare")
         return asked
     networks = study.networks
     pretrained = [arm for arm in networks if _weights(study, arm) == "pretrained"]
@@ -218,11 +197,6 @@ def _compared(study: Study, asked: Sequence[str] | None) -> Sequence[str]:
     if {"imagenet", "random"} <= set(networks):
         return ["imagenet", "random"]
     return networks if len(networks) == 2 else []
-
-
-def _quoted(arm: str) -> str:
-    """Return an arm's name as the command line takes it."""
-    return f'"{arm}"' if re.search(r"[^\w.-]", arm) else arm
 
 
 def _weights(study: Study, arm: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,6 +76,25 @@ class Study:
     def serious_gaps(self) -> list[Gap]:
         """The gaps that more than a part of a report suffers from."""
         return [gap for gap in self.gaps if not gap.is_minor]
+
+    def check_arms(self, names: Sequence[str], key: str) -> None:
+        """Refuse arms that the study does not have.
+
+        Parameters
+        ----------
+        names
+            The names of the arms.
+        key
+            The setting that asks for them.
+
+        Raises
+        ------
+        UserError
+            If there is no such arm.
+        """
+        for name in names:
+            if name not in self.arms:
+                raise UserError(f"{key}: no method {name}; there are {', '.join(map(_quoted, self.arms))}")
 
     def check_whole(self) -> None:
         """Refuse a study with serious gaps.
@@ -149,3 +170,8 @@ def at_largest_size(rows: pd.DataFrame) -> pd.DataFrame:
 def _is_first_seed(test: pd.DataFrame) -> pd.Series:
     """Tell of each prediction whether its seed is the first one of its fold."""
     return test["seed"] == test.groupby("fold")["seed"].transform("min")
+
+
+def _quoted(arm: str) -> str:
+    """Return an arm's name as the command line takes it."""
+    return f'"{arm}"' if re.search(r"[^\w.-]", arm) else arm

@@ -14,6 +14,7 @@ from mergerexp.report.figures.style import (
     figure,
     line_of,
     marker_of,
+    plain_logarithms,
 )
 
 ARMS = [f"arm {k}" for k in range(3 * len(COLOURS))]
@@ -46,3 +47,16 @@ def test_the_legend_of_many_arms_lies_above_the_data(arms, long, above):
 
 def figure_width(made: Figure) -> float:
     return made.get_size_inches()[0] * made.dpi
+
+
+@pytest.mark.parametrize("inches", [1.5, 4.2])
+@pytest.mark.parametrize("lowest", [1.5, 0.6, 0.05, 2e-3, 1e-4, 1e-6, 1e-9])
+def test_a_logarithmic_axis_has_labels_however_far_it_reaches(lowest, inches):
+    with figure(3, inches) as (made, axes):
+        axes.plot([0, 1], [lowest, 3.0])
+        axes.set_yscale("log")
+        plain_logarithms(axes)
+        made.canvas.draw()
+        low, high = axes.get_ylim()
+        labelled = [at for at in axes.get_yticks() if low <= at <= high]
+    assert 1 <= len(labelled) <= 10

@@ -43,12 +43,13 @@ def sweep_of(folders: list[JobFolder]) -> Path:
     return sweep
 
 
-def meanwhile(act: Callable[[], object], folder: JobFolder, epoch: int = 5) -> threading.Thread:
-    """Do something once the job has come so far."""
+def meanwhile(act: Callable[[], object], *folders: JobFolder, epoch: int = 5) -> threading.Thread:
+    """Do something once all of the jobs have come so far."""
 
     def wait_and_act() -> None:
-        while folder.status().get("epoch", 0) < epoch or folder.status()["state"] != RUNNING:
-            time.sleep(0.05)
+        for folder in folders:
+            while folder.status().get("epoch", 0) < epoch or folder.status()["state"] != RUNNING:
+                time.sleep(0.05)
         act()
 
     thread = threading.Thread(target=wait_and_act, daemon=True)

@@ -101,7 +101,7 @@ def test_a_requeued_task_goes_on_with_what_is_left(tmp_path):
     folders = made(tmp_path, 5, 40, 45)
     bad = make(tmp_path, "bad", steps=9, fails_at=2, how="raise")
     # The signal that comes when time is almost up.
-    meanwhile(lambda: command("scancel", "--signal=USR2", job_id(folders[1])), folders[1], epoch=12)
+    meanwhile(lambda: command("scancel", "--signal=USR2", job_id(folders[1])), *folders[1:], epoch=12)
     run([*folders, bad], runs_per_node=4)
     assert states([*folders, bad]) == [DONE, DONE, DONE, FAILED]
     assert [len(starts(folder)) for folder in (folders[0], bad)] == [1, 1]
@@ -129,7 +129,7 @@ def test_a_task_that_dies_leaves_no_run_behind(tmp_path):
 def test_cancelled_with_its_mates(tmp_path):
     """Slurm cancels a task, so that the other runs of the task are cancelled too, and say so."""
     folders = made(tmp_path, 60, 60)
-    meanwhile(lambda: cancel(folders[:1]), folders[1])
+    meanwhile(lambda: cancel(folders[:1]), *folders)
     run(folders, runs_per_node=2)
     assert states(folders) == [STOPPED] * 2
     assert [state.error for state in collect(folders, ["a", "b"])] == ["cancelled"] * 2

@@ -32,6 +32,9 @@ FORMATS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None},
 }
+MANY = (
+    1000  # from its lower to its upper end, an axis is labelled at 1, 2 and 5 in each decade; else at 1 alone
+)
 LEGEND_LINE = 0.2  # inches, the height of a line of a legend above the data
 LOOK: dict[Any, Any] = {
     "font.size": 10,
@@ -112,8 +115,9 @@ def add_legend(axes: Axes, arms: int, above: bool = False, **options: Any) -> No
 
 
 def plain_logarithms(axes: Axes) -> None:
-    """Label a logarithmic axis of y with plain numbers, such as 0.05."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Label a logarithmic axis of y, whose data are drawn already, with plain numbers, such as 0.05."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < MANY * low else (1,)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -78,7 +78,7 @@ def _label(grid: np.ndarray, made: Figure) -> None:
     for axes in grid[0::2].flat:
         axes.set_yscale("log")
         plain_logarithms(axes)
-        axes.yaxis.set_minor_locator(NullLocator())  # which crowd small panels, and take a sixth of the time
+        axes.yaxis.set_minor_locator(NullLocator())  # minor ticks crowd small panels
     for axes in grid[0::2, 0]:
         axes.set_ylabel("loss")
     for axes in grid[1::2, 0]:
