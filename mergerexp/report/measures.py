@@ -40,20 +40,6 @@ class Measures:
     unexamined: dict[str, str]
 
 
-def measure(study: Study, settings: AggregationSettings) -> Measures:
-    """Measure the arms of a study in this process.
-
-    Parameters
-    ----------
-    study
-        A study with predictions.
-    settings
-        What the aggregation was asked for.
-    """
-    with measuring(study, settings, None) as measured:
-        return measured()
-
-
 @contextmanager
 def measuring(
     study: Study, settings: AggregationSettings, pool: Helpers | None

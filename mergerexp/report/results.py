@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,7 +14,7 @@ from mergerexp.analysis.fold_errors import learning_table
 from mergerexp.analysis.learning_curve import LearningCurve, fit_learning_curve
 from mergerexp.analysis.lesion import Comparison, compare_arms
 from mergerexp.errors import UserError
-from mergerexp.report.measures import Measures, measure
+from mergerexp.report.measures import Measures, measuring
 from mergerexp.report.quality import Quality
 from mergerexp.report.settings import AggregationSettings
 from mergerexp.report.words import Words
@@ -164,7 +165,8 @@ def compute(
     learning = learning_table(study.predictions)
     laws, notes = _power_laws(learning, study.networks)
     comparison = _compare(study, compared, settings, notes) if compared else None
-    found = measure(study, settings) if measured is None else measured()
+    with measuring(study, settings, None) if measured is None else nullcontext(measured) as finish:
+        found = finish()
     unexamined = [(arm, found.unexamined[arm]) for arm in networks if arm in found.unexamined]
     notes += [f"The calibration of {arm} is not examined: {reason}." for arm, reason in unexamined]
     return StudyResults(
