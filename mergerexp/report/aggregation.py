@@ -47,7 +47,8 @@ def make_study(cfg: AggregateConfig) -> tuple[Path, list[str]]:
     settings = _settings(cfg, title, sample)
     with helpers() as pool:
         study = reader.with_predictions(found)
-        is_refused = study.serious_gaps and not cfg.allow_partial  # below, together with those of other files
+        # Such a study is refused once the gaps of all its files are known.
+        is_refused = bool(study.serious_gaps) and not cfg.allow_partial
         if not is_refused:
             study.check_arms(settings.compare or (), "compare")
         with measuring(study, settings, None if is_refused else pool) as measured:
